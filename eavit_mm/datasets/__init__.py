@@ -1,0 +1,14 @@
+"""Data sets that mmpretrain and mmseg lack, and the split of a data set."""
+
+from .digits import Digits
+from .fashion import Fashion40, FashionMNIST
+from .flowers import Flowers102
+from .split import split_dataset
+
+__all__ = [
+    'Digits',
+    'Fashion40',
+    'FashionMNIST',
+    'Flowers102',
+    'split_dataset',
+]

@@ -1,0 +1,133 @@
+"""Fashion-MNIST from the files that ship in packages, and Fashion-40."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from mmpretrain.datasets import FashionMNIST as _FashionMNIST
+from mmpretrain.datasets.mnist import read_sn3_pascalvincent_tensor
+
+from eavit_mm.datasets.files import require_files
+from eavit_mm.registry import DATASETS
+
+# Where Debian's package `dataset-fashion-mnist` puts the files.
+PACKAGE_ROOT = '/usr/share/datasets/fashion-mnist'
+SOURCE = (
+    'Get the four *-ubyte.gz files of Fashion-MNIST '
+    '(github.com/zalandoresearch/fashion-mnist) into this folder, or '
+    '`apt-get install dataset-fashion-mnist`.'
+)
+
+
+@DATASETS.register_module()
+class FashionMNIST(_FashionMNIST):
+    """mmpretrain's data set, from compressed or plain files, no download.
+
+    Differs from its parent: ``split`` alone decides which files are read;
+    ``.gz`` files need no unpacking; if ``data_root`` lacks the files, the
+    folder of Debian's package is tried; sample ids are stable.
+
+    Args:
+        data_root: Folder with the four idx files.
+        split: 'train' (60,000 images) or 'test' (10,000).
+        **kwargs: Those of mmpretrain's ``FashionMNIST``.
+
+    Raises:
+        FileNotFoundError: Names the missing files and where to get them.
+    """
+
+    def __init__(
+        self, data_root: str, split: str = 'train', **kwargs: Any
+    ) -> None:
+        super().__init__(
+            data_root,
+            split=split,
+            download=False,
+            test_mode=split == 'test',
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Images (28, 28) uint8, labels, and ids such as 'train/00012'."""
+        files = self.train_list if self.split == 'train' else self.test_list
+        names = [name for name, _ in files]
+        root = self._find_root(names)
+        images, labels = (
+            read_sn3_pascalvincent_tensor(str(_plain_or_gz(root, name)))
+            for name in names
+        )
+        return [
+            dict(
+                img=image,
+                gt_label=int(label),
+                sample_id=f'{self.split}/{index:05d}',
+            )
+            for index, (image, label) in enumerate(
+                zip(images.numpy(), labels.numpy(), strict=True)
+            )
+        ]
+
+    def _find_root(self, names: list[str]) -> Path:
+        root = Path(self.data_prefix['root'])
+        for folder in (root, Path(PACKAGE_ROOT)):
+            if all(_plain_or_gz(folder, name).exists() for name in names):
+                if folder != root:
+                    print_log(
+                        f'Fashion-MNIST: not in {root}, read from {folder}',
+                        logger='current',
+                    )
+                return folder
+        require_files('Fashion-MNIST', root, names, SOURCE)
+        raise AssertionError('unreachable: a file is missing above')
+
+
+def _plain_or_gz(root: Path, name: str) -> Path:
+    """The unpacked file if it is there, else the compressed one."""
+    plain = root / name.removesuffix('.gz')
+    return plain if plain.exists() else root / name
+
+
+@DATASETS.register_module()
+class Fashion40(FashionMNIST):
+    """Fashion-MNIST with 40 labels: class x rotation by 0, 90, 180, 270.
+
+    Ten-way Fashion-MNIST is too easy to tell methods apart. Each image is
+    drawn once, with a rotation fixed by ``rotation_seed``; the label is
+    ``4 * class + quarter turns``.
+
+    Args:
+        data_root: As for :class:`FashionMNIST`.
+        split: 'train' or 'test'.
+        rotation_seed: Of the rotations.
+        **kwargs: Those of mmpretrain's ``FashionMNIST``.
+    """
+
+    METAINFO = {
+        'classes': tuple(
+            f'{name} {90 * turn}'
+            for name in _FashionMNIST.METAINFO['classes']
+            for turn in range(4)
+        )
+    }
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        rotation_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.rotation_seed = rotation_seed
+        super().__init__(data_root, split=split, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """The parent's list with images rotated and labels refined."""
+        data_list = super().load_data_list()
+        stream = [self.rotation_seed, self.split == 'test']
+        rng = np.random.default_rng(stream)
+        turns = rng.integers(4, size=len(data_list))
+        for info, turn in zip(data_list, turns.tolist(), strict=True):
+            info['img'] = np.ascontiguousarray(np.rot90(info['img'], turn))
+            info['gt_label'] = 4 * info['gt_label'] + turn
+        return data_list

@@ -1,0 +1,99 @@
+"""Seeded, disjoint parts of one data set (train, search, ...)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+
+from eavit_mm.registry import DATASETS
+
+
+def partition(
+    num_samples: int,
+    parts: Mapping[str, int | None],
+    seed: int,
+    labels: Sequence[int] | None = None,
+) -> dict[str, list[int]]:
+    """Cuts ``range(num_samples)`` into named, disjoint, seeded parts.
+
+    Args:
+        num_samples: Samples to divide.
+        parts: Name to size; one size may be None: whatever is left.
+        seed: Of the shuffle; the same on every rank and in every stage.
+        labels: If given, each part gets its even share of every class.
+
+    Returns:
+        Name to sorted indices.
+
+    Raises:
+        ValueError: If the sizes do not fit, or more than one is None.
+    """
+    sizes = {name: size for name, size in parts.items() if size is not None}
+    rest = num_samples - sum(sizes.values())
+    if len(parts) - len(sizes) > 1 or any(n <= 0 for n in sizes.values()):
+        raise ValueError(
+            f'parts={dict(parts)}: sizes must be positive, at most one None'
+        )
+    if rest < (len(sizes) < len(parts)):
+        raise ValueError(
+            f'parts={dict(parts)} ask for more than the {num_samples} '
+            'samples there are'
+        )
+    order = np.random.default_rng(seed).permutation(num_samples)
+    if labels is not None:
+        order = _interleave_classes(order, np.asarray(labels))
+    indices, begin = {}, 0
+    for name, size in parts.items():
+        end = begin + (rest if size is None else size)
+        indices[name] = sorted(order[begin:end].tolist())
+        begin = end
+    return indices
+
+
+def _interleave_classes(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Sorts a shuffle so that every prefix of it is balanced by class."""
+    rank = np.empty(len(order), dtype=np.int64)
+    for label in np.unique(labels):
+        where = np.flatnonzero(labels[order] == label)
+        rank[where] = np.arange(len(where))
+    return order[np.argsort(rank, kind='stable')]
+
+
+@DATASETS.register_module(name='Split')
+def split_dataset(
+    dataset: dict[str, Any],
+    part: str,
+    parts: Mapping[str, int | None],
+    seed: int = 0,
+) -> BaseDataset:
+    """Builds a data set and keeps one of its parts.
+
+    Args:
+        dataset: Config of the data set to divide.
+        part: Which of ``parts`` to keep.
+        parts: Name to number of samples; None for the rest.
+        seed: Of the division.
+
+    Returns:
+        The data set, reduced to the part, with its own pipeline.
+
+    Raises:
+        ValueError: If ``part`` is unknown or the sizes do not fit.
+
+    Example:
+        >>> dict(type='eavit_mm.Split', part='search', seed=0,
+        ...      parts=dict(search=204, train=None),
+        ...      dataset=dict(type='Flowers102', split='trainval', ...))
+    """
+    if part not in parts:
+        raise ValueError(f'part={part!r}; must be one of {list(parts)}')
+    built = MMENGINE_DATASETS.build(dataset)
+    built.full_init()
+    labels = None
+    if hasattr(built, 'get_gt_labels'):
+        labels = built.get_gt_labels()
+        labels = labels if np.ndim(labels) == 1 else None
+    indices = partition(len(built), parts, seed, labels)[part]
+    return built.get_subset(indices)

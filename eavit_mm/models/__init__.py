@@ -1,0 +1,19 @@
+"""Elastic networks and what consumes their features."""
+
+from .consumers import cut_consumer, permute_consumer, register_consumer
+from .distillation import InPlaceDistillation, distillation_loss
+from .elastic_classifier import ElasticImageClassifier
+from .elastic_model import ElasticModelMixin, elastic_step
+from .elastic_vit import ElasticVisionTransformer
+
+__all__ = [
+    'ElasticImageClassifier',
+    'ElasticModelMixin',
+    'ElasticVisionTransformer',
+    'InPlaceDistillation',
+    'cut_consumer',
+    'distillation_loss',
+    'elastic_step',
+    'permute_consumer',
+    'register_consumer',
+]

@@ -1,0 +1,130 @@
+"""What reads the backbone's channels: necks and heads, cut to a width.
+
+A consumer type is described by one fact: which of its parameters run over
+the backbone's channels, and along which axis. Cutting, permuting and
+counting all follow from it.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+
+import torch
+from mmpretrain.models.heads import (
+    LinearClsHead,
+    MultiLabelLinearClsHead,
+    StackedLinearClsHead,
+    VisionTransformerClsHead,
+)
+from mmpretrain.models.necks import GlobalAveragePooling
+from torch import Tensor, nn
+
+# Name of a parameter -> its axis of backbone channels.
+ChannelAxes = dict[str, int]
+_AXES: dict[type[nn.Module], Callable[[nn.Module], ChannelAxes]] = {}
+
+
+def register_consumer(
+    kind: type[nn.Module], axes: Callable[[nn.Module], ChannelAxes]
+) -> None:
+    """Declares how a neck or head reads the backbone's channels.
+
+    Its first operation on them must be linear: the sliced backbone returns
+    zeros in closed channels.
+
+    Args:
+        kind: The exact type; a subclass may read them in another way.
+        axes: From an instance to its parameters that run over the channels.
+    """
+    _AXES[kind] = axes
+
+
+register_consumer(LinearClsHead, lambda head: {'fc.weight': 1})
+register_consumer(MultiLabelLinearClsHead, lambda head: {'fc.weight': 1})
+register_consumer(StackedLinearClsHead, lambda head: {'layers.0.fc.weight': 1})
+register_consumer(
+    VisionTransformerClsHead,
+    lambda head: {
+        f'layers.{"head" if head.hidden_dim is None else "pre_logits"}.weight': 1
+    },
+)
+# Averages each channel by itself: nothing to cut, the head behind it is.
+register_consumer(GlobalAveragePooling, lambda neck: {})
+
+
+def channel_axes(consumer: nn.Module) -> ChannelAxes:
+    """Parameters of a consumer that run over the backbone's channels.
+
+    Raises:
+        ValueError: If the type is not registered; a guess could give wrong
+            numbers.
+    """
+    kind = type(consumer)
+    if kind not in _AXES:
+        known = sorted(cls.__name__ for cls in _AXES)
+        raise ValueError(
+            f'{kind.__name__} reads the features of an elastic backbone, but '
+            f'how to cut it is not known; known are {known}. Declare it with '
+            'eavit_mm.models.register_consumer.'
+        )
+    return _AXES[kind](consumer)
+
+
+def permute_consumer(consumer: nn.Module, order: Tensor) -> None:
+    """Reorders the channels that a consumer reads, in place.
+
+    Args:
+        consumer: Of a registered type.
+        order: (C), new position -> old channel.
+    """
+    for name, axis in channel_axes(consumer).items():
+        weight = consumer.get_parameter(name)
+        with torch.no_grad():
+            weight.copy_(weight.index_select(axis, order.to(weight.device)))
+
+
+def cut_consumer(consumer: nn.Module, width: int) -> nn.Module:
+    """A copy that reads only the first channels.
+
+    Args:
+        consumer: Of a registered type.
+        width: Channels to keep.
+
+    Returns:
+        A module of the same type; for the sliced backbone's open channels it
+        gives what the consumer gives for the padded features.
+    """
+    cut = deepcopy(consumer)
+    for name, axis in channel_axes(consumer).items():
+        path, _, leaf = name.rpartition('.')
+        owner = cut.get_submodule(path)
+        weight = getattr(owner, leaf)
+        narrow = weight.detach().narrow(axis, 0, width).clone()
+        setattr(owner, leaf, nn.Parameter(narrow, weight.requires_grad))
+        if isinstance(owner, nn.Linear):
+            owner.in_features = width
+    if hasattr(cut, 'in_channels'):
+        cut.in_channels = width
+    return cut
+
+
+def consumer_params(consumer: nn.Module, width: int) -> int:
+    """Parameters of the consumer, cut to a width."""
+    axes = channel_axes(consumer)
+    return sum(
+        p.numel() // p.shape[axes[name]] * width if name in axes else p.numel()
+        for name, p in consumer.named_parameters()
+    )
+
+
+def consumer_macs(consumer: nn.Module, width: int) -> int:
+    """Multiply-adds for one image of the consumer, cut to a width.
+
+    Every linear map of the registered types runs once per image.
+    """
+    axes = channel_axes(consumer)
+    return sum(
+        (width if f'{name}.weight' in axes else linear.in_features)
+        * linear.out_features
+        for name, linear in consumer.named_modules()
+        if isinstance(linear, nn.Linear)
+    )

@@ -1,0 +1,34 @@
+"""mmpretrain's image classifier as a supernet."""
+
+from mmpretrain.models import ImageClassifier
+from torch import nn
+
+from eavit_mm.models.elastic_model import ElasticModelMixin
+from eavit_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class ElasticImageClassifier(ElasticModelMixin, ImageClassifier):
+    """``ImageClassifier`` whose training steps train subnets.
+
+    Arguments: those of ``ImageClassifier`` and of
+    :class:`eavit_mm.models.elastic_model.ElasticModelMixin`. The state dict
+    is the stock classifier's.
+
+    Example:
+        >>> dict(type='eavit_mm.ElasticImageClassifier',
+        ...      backbone=dict(type='eavit_mm.ElasticVisionTransformer', ...),
+        ...      head=dict(type='LinearClsHead', ...),
+        ...      sampler=dict(type='eavit_mm.UniformSampler'))
+    """
+
+    @property
+    def consumers(self) -> dict[str, nn.Module]:
+        """Neck and head, as far as there are any."""
+        modules = dict(neck=self.neck, head=self.head)
+        return {k: m for k, m in modules.items() if m is not None}
+
+    @property
+    def logits_module(self) -> nn.Module:
+        """The head."""
+        return self.head

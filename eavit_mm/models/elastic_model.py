@@ -1,0 +1,299 @@
+"""What makes a stock model elastic: which subnets a training step trains."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.logging import MessageHub, print_log
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from eavit_mm.models.consumers import (
+    channel_axes,
+    consumer_macs,
+    consumer_params,
+)
+from eavit_mm.models.elastic_vit import ElasticVisionTransformer
+from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
+from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space import Stage, Subnet
+
+BACKBONE = 'backbone.'
+HEAD = 'head.'
+
+
+class ElasticModelMixin:
+    """Turns a stock model with an elastic backbone into a supernet.
+
+    Stands in front of the stock class; adds arguments, keeps its own.
+
+    Args:
+        *args: Those of the stock model.
+        sampler: Config of the sampler of a step's subnets.
+        distillation: Config of what subnets learn from the largest; None:
+            nothing.
+        new_head: The task is not the checkpoint's: a head in it that does
+            not fit is left out, and none need be in it. Otherwise that is an
+            error.
+        draw_per_rank: Each rank draws subnets of its own; all the same by
+            default.
+        **kwargs: Those of the stock model.
+
+    Raises:
+        ValueError: If the backbone is not elastic, or a neck or head reads
+            its features in a way that is not known.
+    """
+
+    backbone: ElasticVisionTransformer
+
+    def __init__(
+        self,
+        *args: Any,
+        sampler: Mapping[str, Any] | None = None,
+        distillation: Mapping[str, Any] | None = None,
+        new_head: bool = False,
+        draw_per_rank: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not isinstance(self.backbone, ElasticVisionTransformer):
+            raise ValueError(
+                f'backbone {type(self.backbone).__name__} is not elastic; '
+                "use type='eavit_mm.ElasticVisionTransformer'"
+            )
+        for consumer in self.consumers.values():
+            channel_axes(consumer)
+        default = dict(type='eavit_mm.UniformSampler')
+        self.sampler = TASK_UTILS.build(sampler or default)
+        self.distillation = distillation and TASK_UTILS.build(distillation)
+        self.new_head = new_head
+        self.draw_per_rank = draw_per_rank
+        self.stage = Stage(self.backbone.space)
+        self.head_was_loaded = False
+
+    # What a model of a task provides
+
+    @property
+    def consumers(self) -> dict[str, nn.Module]:
+        """Modules that read the backbone's features, by name."""
+        raise NotImplementedError
+
+    @property
+    def logits_module(self) -> nn.Module:
+        """The module whose output are the logits."""
+        raise NotImplementedError
+
+    # Cost
+
+    def macs(
+        self, subnet: Subnet | None = None, count: str = 'exact'
+    ) -> dict[str, int]:
+        """Multiply-adds for one image, in 'backbone', ..., 'total'.
+
+        Args:
+            subnet: None for the largest.
+            count: 'exact', or 'paper': blocks of the backbone only.
+        """
+        subnet = subnet or self.backbone.space.largest
+        parts = {'backbone': self.backbone.macs(subnet, count)}
+        for name, consumer in self.consumers.items():
+            macs = consumer_macs(consumer, subnet.embed_dims)
+            parts[name] = macs if count == 'exact' else 0
+        return {**parts, 'total': sum(parts.values())}
+
+    def params(self, subnet: Subnet | None = None) -> dict[str, int]:
+        """Parameters of a subnet as a network of its own, likewise."""
+        subnet = subnet or self.backbone.space.largest
+        parts = {'backbone': self.backbone.params(subnet)}
+        for name, consumer in self.consumers.items():
+            parts[name] = consumer_params(consumer, subnet.embed_dims)
+        return {**parts, 'total': sum(parts.values())}
+
+    # Training
+
+    def draw_subnets(self, iteration: int) -> list[Subnet]:
+        """The subnets of a step: a function of seed and iteration alone.
+
+        Args:
+            iteration: Data batches trained on before.
+        """
+        seed = MessageHub.get_current_instance().get_info('seed') or 0
+        stream = [seed, iteration, get_rank() if self.draw_per_rank else 0]
+        rng = np.random.default_rng(stream)
+        return self.sampler.draw(self.stage, self.backbone.macs, rng)
+
+    def train_step(
+        self, data: Any, optim_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """Trains the subnets of one step; see :func:`elastic_step`."""
+        return elastic_step(self, self, data, optim_wrapper)
+
+    # Loading
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Checks a checkpoint before any weight is touched.
+
+        Raises:
+            ValueError: If keys or shapes differ, save for a head that the
+                config declares new.
+        """
+        adapt_vit_state(self.backbone, state_dict, prefix + BACKBONE)
+        head = prefix + HEAD
+        own = {k for k in self.state_dict() if k.startswith(HEAD)}
+        fits = self._head_fits(state_dict, head)
+        if self.new_head and not fits:
+            dropped = [key for key in state_dict if key.startswith(head)]
+            for key in dropped:
+                del state_dict[key]
+            print_log(
+                f'new head: trained from scratch; {len(dropped)} weights of '
+                'the checkpoint are left out',
+                'current',
+            )
+        # A missing new head is what the config says: check all the rest.
+        skip = own if self.new_head and not fits else set()
+        check_state_dict(self, state_dict, prefix, skip)
+        self.head_was_loaded = fits and bool(own)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _head_fits(self, state: Mapping[str, Any], prefix: str) -> bool:
+        own = getattr(self, HEAD[:-1]).state_dict()
+        given = {
+            key.removeprefix(prefix): getattr(value, 'shape', None)
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
+        return given == {key: value.shape for key, value in own.items()}
+
+
+def elastic_step(
+    model: Any, forward: Any, data: Any, optim_wrapper: OptimWrapper
+) -> dict[str, Tensor]:
+    """One training step of a supernet: K subnets, one optimizer step.
+
+    Gradients of the K passes add up. They count as one data batch for
+    gradient accumulation, and under a distributed wrapper only the last one
+    synchronises.
+
+    Args:
+        model: The elastic model.
+        forward: The module that runs its forward: the model itself or the
+            distributed wrapper around it.
+        data: A batch of the data loader.
+        optim_wrapper: Of the model's parameters.
+
+    Returns:
+        Values to log: the losses summed over the passes, and the mean share
+        of the MACs that was trained.
+
+    Raises:
+        FloatingPointError: If a loss is not finite; names the subnet. No
+            weight has been changed by this step then.
+    """
+    data = model.data_preprocessor(data, True)
+    subnets = model.draw_subnets(optim_wrapper.inner_count)
+    teacher = _teacher_logits(model, data, subnets, optim_wrapper)
+    logs: list[dict[str, Tensor]] = []
+    for number, subnet in enumerate(subnets):
+        is_last = number == len(subnets) - 1
+        with (
+            _pass_context(forward, optim_wrapper, is_last),
+            model.backbone.use(subnet),
+            _captured_logits(model) as logits,
+        ):
+            losses = forward._run_forward(data, mode='loss')
+            if teacher is not None:
+                losses = model.distillation(losses, logits[-1], teacher)
+            elif model.distillation and number == 0:
+                teacher = logits[-1].detach()
+        loss, log = model.parse_losses(losses)
+        logs.append(log)
+        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        if not is_last:
+            # backward counts itself as a batch; K passes are one batch.
+            optim_wrapper._inner_count -= 1
+    _check_finite(logs, subnets)
+    if optim_wrapper.should_update():
+        optim_wrapper.step()
+        optim_wrapper.zero_grad()
+    return _merged_logs(model, logs, subnets)
+
+
+@contextmanager
+def _pass_context(
+    forward: nn.Module, optim_wrapper: OptimWrapper, is_last: bool
+) -> Iterator[None]:
+    """AMP, and gradient synchronisation at most in the last pass."""
+    with ExitStack() as stack:
+        if not is_last and hasattr(forward, 'no_sync'):
+            stack.enter_context(forward.no_sync())
+        stack.enter_context(optim_wrapper.optim_context(forward))
+        yield
+
+
+def _teacher_logits(
+    model: Any,
+    data: Any,
+    subnets: list[Subnet],
+    optim_wrapper: OptimWrapper,
+) -> Tensor | None:
+    """Logits of the largest subnet, unless the first pass provides them."""
+    largest = model.backbone.space.largest
+    if model.distillation is None or subnets[0] == largest:
+        return None
+    with (
+        torch.no_grad(),
+        optim_wrapper.optim_context(model),
+        model.backbone.use(None),
+    ):
+        logits: Tensor = model._run_forward(data, mode='tensor')
+    return logits
+
+
+@contextmanager
+def _captured_logits(model: Any) -> Iterator[list[Tensor]]:
+    """Collects what the head returns while it computes its loss."""
+    captured: list[Tensor] = []
+    if model.distillation is None:
+        yield captured
+        return
+    handle = model.logits_module.register_forward_hook(
+        lambda module, inputs, output: captured.append(output)
+    )
+    try:
+        yield captured
+    finally:
+        handle.remove()
+
+
+def _check_finite(
+    logs: list[dict[str, Tensor]], subnets: list[Subnet]
+) -> None:
+    finite = torch.stack([log['loss'].detach() for log in logs]).isfinite()
+    for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
+        if not ok:
+            raise FloatingPointError(
+                f'the loss is {log["loss"].item()} for {subnet}; training '
+                'stops before the weights change. Lower the learning rate, '
+                'clip gradients, or resume from the last checkpoint.'
+            )
+
+
+def _merged_logs(
+    model: Any, logs: list[dict[str, Tensor]], subnets: list[Subnet]
+) -> dict[str, Tensor]:
+    """Sums losses over the passes, averages what else is logged."""
+    merged: dict[str, Tensor] = {}
+    for name in dict.fromkeys(key for log in logs for key in log):
+        values = [log[name].detach() for log in logs if name in log]
+        total = torch.stack(values).sum()
+        merged[name] = total if 'loss' in name else total / len(values)
+    macs = model.backbone.macs
+    share = sum(map(macs, subnets)) / len(subnets) / macs()
+    merged['macs_ratio'] = torch.tensor(share)
+    return merged

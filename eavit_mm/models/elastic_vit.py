@@ -1,0 +1,362 @@
+"""The supernet: mmpretrain's Vision Transformer with prefix subnets.
+
+Letters: B batch, N tokens, C all channels of the residual stream, E open
+ones.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import ModuleList
+from mmpretrain.models import VisionTransformer
+from mmpretrain.models.utils import SwiGLUFFN, resize_pos_embed
+from torch import Tensor, nn
+
+from eavit_mm.models.elastic_ffn import hidden_channels
+from eavit_mm.models.elastic_layer import ElasticEncoderLayer, LayerSlices
+from eavit_mm.models.elastic_ops import Affine, layer_norm, slice_norm
+from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
+from eavit_mm.registry import MODELS
+from eavit_mm.space import Geometry, SearchSpace, Subnet
+
+
+class BackboneSlices(NamedTuple):
+    """Every open weight of a subnet, sliced once."""
+
+    projection: Affine
+    cls_token: Tensor | None
+    pos_embed: Tensor
+    norms: dict[str, Affine]
+    layers: tuple[LayerSlices, ...]
+
+
+@MODELS.register_module()
+class ElasticVisionTransformer(VisionTransformer):
+    """Vision Transformer that runs any subnet of its search space.
+
+    Takes every argument of mmpretrain's ``VisionTransformer`` and has its
+    parameter names and shapes: checkpoints load both ways, strictly. With no
+    subnet set it *is* the stock network. With one set, only the first
+    channels, heads and hidden channels are computed, from views of the
+    weights; the features keep their full width, closed channels zero.
+
+    Args:
+        *args: Those of ``VisionTransformer``.
+        space: Choices per axis, see :class:`eavit_mm.space.SearchSpace`; its
+            largest subnet must be the whole network. None: only that one.
+        **kwargs: Those of ``VisionTransformer``.
+
+    Raises:
+        ValueError: If the space does not fit the network, or the network has
+            a part that cannot be sliced.
+
+    Example:
+        >>> dict(type='eavit_mm.ElasticVisionTransformer', arch='b',
+        ...      space=dict(embed_dims=[384, 768], num_heads=[6, 12],
+        ...                 feedforward_channels=[1536, 3072], max_off=2))
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        space: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.layers = ModuleList(map(ElasticEncoderLayer, self.layers))
+        _check_sliceable(self)
+        self.geometry = _geometry(self)
+        self.space = _build_space(self, space)
+        self._subnet: Subnet | None = None
+        self._slices: BackboneSlices | None = None
+
+    # The active subnet
+
+    @property
+    def subnet(self) -> Subnet | None:
+        """The active subnet; None is the largest."""
+        return self._subnet
+
+    def set_subnet(self, subnet: Subnet | None) -> None:
+        """Makes a subnet the active one until further notice.
+
+        Args:
+            subnet: A member of the space; None for the stock network.
+
+        Raises:
+            ValueError: If it is not in the space.
+        """
+        if subnet is not None:
+            self.space.check(subnet)
+        self._slices = None
+        self._subnet = subnet
+
+    @contextmanager
+    def use(self, subnet: Subnet | None) -> Iterator[None]:
+        """Makes a subnet the active one inside a ``with`` block."""
+        before = self._subnet, self._slices
+        self.set_subnet(subnet)
+        try:
+            yield
+        finally:
+            self._subnet, self._slices = before
+
+    @contextmanager
+    def frozen(self, subnet: Subnet | None) -> Iterator[None]:
+        """Like :meth:`use`, with the weights sliced and packed once.
+
+        For repeated evaluation. Weights that change inside the block are not
+        seen; nothing of it outlives the block.
+        """
+        with self.use(subnet):
+            if subnet is not None:
+                with torch.no_grad():
+                    self._slices = self._slice(subnet, pack=True)
+            yield
+
+    # Cost
+
+    def macs(self, subnet: Subnet | None = None, count: str = 'exact') -> int:
+        """Multiply-adds for one image of the configured size.
+
+        Args:
+            subnet: None for the largest.
+            count: 'exact' or 'paper', see :meth:`Geometry.macs`.
+        """
+        return self.geometry.macs(subnet or self.space.largest, count)
+
+    def params(self, subnet: Subnet | None = None) -> int:
+        """Parameters of a subnet as a network of its own."""
+        return self.geometry.params(subnet or self.space.largest)
+
+    # Forward
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Features at ``out_indices``, of full width.
+
+        Args:
+            x: Images (B, channels, height, width).
+
+        Returns:
+            One tensor per output, in the shape that ``out_type`` says;
+            channels beyond the subnet's E are zero.
+        """
+        subnet = self._subnet
+        if subnet is None:
+            return super().forward(x)
+        frozen = self._slices is not None
+        slices = self._slices or self._slice_ends(subnet.embed_dims)
+        x, resolution = self._embed(slices, x)
+        outs = []
+        for i, layer in enumerate(self.layers):
+            if frozen:
+                x = layer.run(slices.layers[i], x)
+            else:
+                x = layer(
+                    x, subnet.num_heads[i], subnet.feedforward_channels[i]
+                )
+            if i == len(self.layers) - 1 and self.final_norm:
+                x = layer_norm(self.ln1, slices.norms['ln1'], x)
+            if i in self.out_indices:
+                outs.append(self._output(slices, x, resolution))
+        return tuple(outs)
+
+    def _embed(
+        self, slices: BackboneSlices, x: Tensor
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Images to tokens (B, N, E), and the patch grid."""
+        embed = self.patch_embed
+        if embed.adaptive_padding:
+            x = embed.adaptive_padding(x)
+        conv = embed.projection
+        x = F.conv2d(
+            x, *slices.projection, conv.stride, conv.padding, conv.dilation
+        )
+        resolution = (x.shape[2], x.shape[3])
+        x = x.flatten(2).transpose(1, 2)  # (B, E, h, w) -> (B, N, E)
+        if embed.norm is not None:
+            x = layer_norm(embed.norm, slices.norms['patch_embed.norm'], x)
+        if slices.cls_token is not None:
+            x = torch.cat((slices.cls_token.expand(len(x), -1, -1), x), dim=1)
+        x = x + resize_pos_embed(
+            slices.pos_embed,
+            self.patch_resolution,
+            resolution,
+            mode=self.interpolate_mode,
+            num_extra_tokens=self.num_extra_tokens,
+        )
+        x = self.drop_after_pos(x)
+        if 'pre_norm' in slices.norms:
+            x = layer_norm(self.pre_norm, slices.norms['pre_norm'], x)
+        return x, resolution
+
+    def _output(
+        self, slices: BackboneSlices, x: Tensor, resolution: tuple[int, int]
+    ) -> Tensor:
+        """Tokens (B, N, E) in the form of ``out_type``, padded to C."""
+        if self.out_type == 'avg_featmap':
+            mean = x[:, self.num_extra_tokens :].mean(dim=1)
+            out = layer_norm(self.ln2, slices.norms['ln2'], mean)
+        else:
+            out = self._format_output(x, resolution)
+        closed = self.embed_dims - x.shape[-1]
+        if not closed:
+            return out
+        behind = (0, 0, 0, 0) if self.out_type == 'featmap' else ()
+        return F.pad(out, (*behind, 0, closed))
+
+    def _slice_ends(self, width: int) -> BackboneSlices:
+        """Views of what stands before and behind the layers."""
+        conv = self.patch_embed.projection
+        bias = None if conv.bias is None else conv.bias[:width]
+        cls_token = self.cls_token
+        return BackboneSlices(
+            Affine(conv.weight[:width], bias),
+            None if cls_token is None else cls_token[..., :width],
+            self.pos_embed[..., :width],
+            {
+                name: slice_norm(norm, width)
+                for name, norm in _end_norms(self).items()
+            },
+            (),
+        )
+
+    def _slice(self, subnet: Subnet, pack: bool) -> BackboneSlices:
+        """Views of all open weights, or packed copies of them."""
+        layers = [
+            layer.slice(subnet.embed_dims, heads, channels)
+            for layer, heads, channels in zip(
+                self.layers,
+                subnet.num_heads,
+                subnet.feedforward_channels,
+                strict=True,
+            )
+        ]
+        if pack:
+            layers = [slices.contiguous() for slices in layers]
+        ends = self._slice_ends(subnet.embed_dims)
+        return ends._replace(layers=tuple(layers))
+
+    # Loading
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Checks a checkpoint before any weight is touched.
+
+        Raises:
+            ValueError: If keys or shapes differ, the position embedding's
+                number of tokens excepted.
+        """
+        adapt_vit_state(self, state_dict, prefix)
+        check_state_dict(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _end_norms(vit: VisionTransformer) -> dict[str, nn.LayerNorm]:
+    """The LayerNorms outside of the layers that the forward uses."""
+    norms = dict(vit.named_modules())
+    names = ('patch_embed.norm', 'pre_norm', 'ln1', 'ln2')
+    return {
+        name: norms[name]
+        for name in names
+        if isinstance(norms.get(name), nn.LayerNorm)
+    }
+
+
+def _check_sliceable(vit: VisionTransformer) -> None:
+    """Refuses parts that have no prefix slice, by name.
+
+    Raises:
+        ValueError: Names the part, what it is, and what can be sliced.
+    """
+    if type(vit.patch_embed.projection) is not nn.Conv2d:
+        raise ValueError(
+            f'patch_embed: conv_type={type(vit.patch_embed.projection)}; '
+            'only Conv2d can be sliced'
+        )
+    for name, module in vit.named_modules():
+        leaf = name.rsplit('.', 1)[-1]
+        is_norm = leaf in ('ln1', 'ln2', 'pre_norm') or (
+            name == 'patch_embed.norm'
+        )
+        if is_norm and not isinstance(module, nn.LayerNorm | nn.Identity):
+            raise ValueError(
+                f'{name}: norm {type(module).__name__} cannot be sliced; '
+                "only norm_cfg type 'LN' can"
+            )
+    for i, layer in enumerate(vit.layers):
+        ffn = layer.ffn
+        if not isinstance(ffn, SwiGLUFFN) and ffn.num_fcs != 2:
+            raise ValueError(
+                f'layer {i}: num_fcs={ffn.num_fcs}; only FFNs of 2 linear '
+                'maps can be sliced'
+            )
+        if layer.attn.head_dims != vit.layers[0].attn.head_dims:
+            raise ValueError(
+                f'layer {i}: head_dims={layer.attn.head_dims}, layer 0 has '
+                f'{vit.layers[0].attn.head_dims}; all layers must have heads '
+                'of one width'
+            )
+        if vit.embed_dims % layer.attn.num_heads:
+            raise ValueError(
+                f'layer {i}: embed_dims={vit.embed_dims} does not divide '
+                f'into num_heads={layer.attn.num_heads} heads'
+            )
+
+
+def _geometry(vit: VisionTransformer) -> Geometry:
+    conv = vit.patch_embed.projection
+    rows, columns = vit.patch_resolution
+    norms = _end_norms(vit)
+    layers = list(vit.layers)
+    return Geometry(
+        num_patches=rows * columns,
+        num_extra_tokens=vit.num_extra_tokens,
+        patch_dims=conv.weight[0].numel(),
+        head_dims=layers[0].attn.head_dims,
+        num_layers=len(layers),
+        patch_bias=conv.bias is not None,
+        stem_norms=len(norms.keys() & {'patch_embed.norm', 'pre_norm'}),
+        tail_norms=len(norms.keys() & {'ln1', 'ln2'}),
+        qkv_bias=tuple(layer.attn.qkv.bias is not None for layer in layers),
+        layer_scale=tuple(
+            (_has_weights(layer.attn.gamma1), _has_weights(layer.ffn.gamma2))
+            for layer in layers
+        ),
+        swiglu=tuple(isinstance(layer.ffn, SwiGLUFFN) for layer in layers),
+    )
+
+
+def _has_weights(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
+
+
+def _build_space(
+    vit: VisionTransformer, cfg: Mapping[str, Any] | None
+) -> SearchSpace:
+    """The search space of a config; its largest member is the network.
+
+    Raises:
+        ValueError: If the space is not valid or its largest member is not.
+    """
+    layers = list(vit.layers)
+    whole: dict[str, Sequence[Any]] = dict(
+        embed_dims=[vit.embed_dims],
+        num_heads=[[layer.attn.num_heads] for layer in layers],
+        feedforward_channels=[[hidden_channels(la.ffn)] for la in layers],
+    )
+    shape = dict(num_layers=len(layers), head_dims=layers[0].attn.head_dims)
+    network = SearchSpace.from_config(whole, **shape).largest
+    space = SearchSpace.from_config(whole if cfg is None else cfg, **shape)
+    for axis in whole:
+        largest, full = getattr(space.largest, axis), getattr(network, axis)
+        if largest != full:
+            raise ValueError(
+                f"space: the largest {axis} is {largest}, the network's own "
+                f'is {full}; the largest choice must be the whole network'
+            )
+    return space

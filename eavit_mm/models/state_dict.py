@@ -1,0 +1,136 @@
+"""The one strict check of every checkpoint that a supernet loads.
+
+mmengine loads ``load_from`` and ``init_cfg`` leniently: a wrong file trains
+from scratch without a word. Here keys and shapes must fit before a weight is
+touched, whoever loads.
+"""
+
+from collections.abc import Collection, Iterable
+from math import isqrt
+from typing import Any
+
+from mmengine.logging import print_log
+from mmpretrain.models import VisionTransformer
+from torch import Tensor, nn
+
+_SHOWN = 4
+
+
+def adapt_vit_state(
+    vit: VisionTransformer, state: dict[str, Any], prefix: str
+) -> None:
+    """Fits a class-token checkpoint to a mean-pooled ViT, in place.
+
+    What the config declares decides: without a class token the checkpoint's
+    is dropped (its position too, by mmpretrain); with ``final_norm=False``
+    and a pool, the final norm becomes the norm behind the pool, as timm does
+    it. Each change is logged.
+
+    Args:
+        vit: The network that loads.
+        state: Its part of a state dict, keys with ``prefix``.
+        prefix: Such as 'backbone.'.
+    """
+    token = f'{prefix}cls_token'
+    if not vit.with_cls_token and token in state:
+        del state[token]
+        print_log(f'{token}: dropped, the network has none', 'current')
+    if vit.final_norm or vit.out_type != 'avg_featmap':
+        return
+    for name in ('weight', 'bias'):
+        old, new = f'{prefix}ln1.{name}', f'{prefix}ln2.{name}'
+        if old in state and new not in state:
+            state[new] = state.pop(old)
+            print_log(f'{old}: now {new}, behind the pool', 'current')
+
+
+def check_state_dict(
+    module: nn.Module,
+    state: dict[str, Any],
+    prefix: str = '',
+    may_miss: Collection[str] = (),
+) -> None:
+    """Raises unless a state dict has the keys and shapes of a module.
+
+    Only a position embedding may differ, in its number of tokens if both
+    are square grids: mmpretrain resizes it and logs that.
+
+    Args:
+        module: The module that loads.
+        state: A state dict; keys outside ``prefix`` are not looked at.
+        prefix: Of the module's keys in ``state``.
+        may_miss: Keys of the module that need not be there.
+
+    Raises:
+        ValueError: Names the first few missing, unexpected or misshapen
+            keys, and what to do.
+    """
+    own = module.state_dict()
+    given = {
+        key.removeprefix(prefix): value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
+    shapes = [
+        f'{key}: {_shape(given[key])} for {tuple(own[key].shape)}'
+        for key in own.keys() & given.keys()
+        if not _fits(key, given[key], own[key])
+    ]
+    missing = own.keys() - given.keys() - set(may_miss)
+    unexpected = given.keys() - own.keys()
+    if not (shapes or missing or unexpected):
+        return
+    raise ValueError(
+        f'this checkpoint does not fit {type(module).__name__}'
+        + _list('missing', missing)
+        + _list('unexpected', unexpected)
+        + _list('of another shape', shapes)
+        + _advice(own, given)
+    )
+
+
+def _fits(key: str, given: Any, own: Tensor) -> bool:
+    if not isinstance(given, Tensor):
+        return False
+    if given.shape == own.shape:
+        return True
+    if key.rsplit('.', 1)[-1] != 'pos_embed' or given.ndim != 3:
+        return False
+    tokens = given.shape[1]
+    square = any(isqrt(tokens - k) ** 2 == tokens - k for k in (0, 1))
+    return square and given.shape[2] == own.shape[2]
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    return type(value).__name__
+
+
+def _list(what: str, keys: Iterable[str]) -> str:
+    names = sorted(keys)
+    if not names:
+        return ''
+    more = ', ...' if len(names) > _SHOWN else ''
+    return f'; {len(names)} {what}: {", ".join(names[:_SHOWN])}{more}'
+
+
+def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
+    """What the user probably meant."""
+    for start in ('backbone.', 'module.', 'model.'):
+        found = {
+            key.removeprefix(start) for key in given if key.startswith(start)
+        }
+        if len(found & own.keys()) > len(own) // 2:
+            return (
+                f'. Its keys start with {start!r}: give prefix={start!r} in '
+                'init_cfg'
+            )
+    if any(key.startswith('blocks.') for key in given):
+        return (
+            ". These are timm's names: convert the checkpoint to "
+            "mmpretrain's first"
+        )
+    if not given:
+        return '. It holds no weights for this network'
+    return ''

@@ -1,0 +1,50 @@
+"""The registries of scope ``eavit_mm``, children of mmengine's.
+
+mmengine imports ``<scope>.registry`` when it meets ``type='eavit_mm.X'`` and
+then the ``locations``, so a config needs no import of ours.
+"""
+
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
+from mmengine.registry import Registry
+
+SCOPE = 'eavit_mm'
+
+MODELS = Registry(
+    'model',
+    parent=MMENGINE_MODELS,
+    scope=SCOPE,
+    locations=['eavit_mm.models'],
+)
+DATASETS = Registry(
+    'dataset',
+    parent=MMENGINE_DATASETS,
+    scope=SCOPE,
+    locations=['eavit_mm.datasets'],
+)
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope=SCOPE,
+    locations=['eavit_mm.engine.hooks'],
+)
+LOOPS = Registry(
+    'loop',
+    parent=MMENGINE_LOOPS,
+    scope=SCOPE,
+    locations=['eavit_mm.engine.loops'],
+)
+# Samplers of subnets, criteria of importance, distillation.
+TASK_UTILS = Registry(
+    'task util',
+    parent=MMENGINE_TASK_UTILS,
+    scope=SCOPE,
+    locations=[
+        'eavit_mm.space.samplers',
+        'eavit_mm.rearrange',
+        'eavit_mm.models',
+    ],
+)

@@ -1,0 +1,32 @@
+"""What a subnet is, which subnets exist, what they cost (no torch modules)."""
+
+from .budget import Budget
+from .cost import Geometry
+from .curriculum import Curriculum, Stage
+from .samplers import (
+    FixedListSampler,
+    LargestSampler,
+    SandwichSampler,
+    SharedSampler,
+    StratifiedSampler,
+    SubnetSampler,
+    UniformSampler,
+)
+from .search_space import SearchSpace
+from .subnet import Subnet
+
+__all__ = [
+    'Budget',
+    'Curriculum',
+    'FixedListSampler',
+    'Geometry',
+    'LargestSampler',
+    'SandwichSampler',
+    'SearchSpace',
+    'SharedSampler',
+    'Stage',
+    'StratifiedSampler',
+    'Subnet',
+    'SubnetSampler',
+    'UniformSampler',
+]

@@ -1,0 +1,51 @@
+"""A limit on the cost of a network, as a user writes it."""
+
+import re
+from dataclasses import dataclass
+
+_SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
+_PATTERN = re.compile(
+    r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'
+    r'((?P<scale>[kmgt]?)(?P<unit>macs|params)|(?P<ms>ms))?',
+    re.IGNORECASE,
+)
+_VALID = "a share in (0, 1] such as 0.5, or '8GMACs', '20Mparams', '5ms'"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on MACs, parameters or latency.
+
+    Attributes:
+        kind: 'share' (of the largest subnet's MACs), 'macs', 'params' or
+            'latency' (milliseconds).
+        value: The limit in the unit of its kind.
+        text: As the user wrote it.
+    """
+
+    kind: str
+    value: float
+    text: str
+
+    @classmethod
+    def parse(cls, text: str | float) -> 'Budget':
+        """Reads 0.5, '8GMACs', '20Mparams' or '5ms'.
+
+        Raises:
+            ValueError: If it is none of these or not positive.
+        """
+        written = str(text).strip()
+        match = _PATTERN.fullmatch(written)
+        if match is None:
+            raise ValueError(f'budget={text!r}; must be {_VALID}')
+        value = float(match['number'])
+        if match['ms']:
+            kind = 'latency'
+        elif match['unit']:
+            kind = match['unit'].lower()
+            value *= _SCALES[match['scale'].lower()]
+        else:
+            kind = 'share'
+        if value <= 0 or (kind == 'share' and value > 1):
+            raise ValueError(f'budget={text!r}; must be {_VALID}')
+        return cls(kind, value, written)

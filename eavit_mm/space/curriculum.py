@@ -1,0 +1,159 @@
+"""From training progress to the box of subnets that may be drawn."""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eavit_mm.space.cells import AXES
+from eavit_mm.space.search_space import SearchSpace
+
+_KEYS = ('begin', *AXES, 'max_off', 'p_off')
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one level of the curriculum lets a sampler draw.
+
+    Attributes:
+        space: The space of the supernet.
+        box: The part of it that this level draws from; no branch is off in
+            it if ``p_off`` is 0. Default: the whole space.
+        p_off: Probability that a draw has branches off.
+    """
+
+    space: SearchSpace
+    box: SearchSpace = None  # type: ignore[assignment]
+    p_off: float = 0.5
+
+    def __post_init__(self) -> None:
+        box = self.space if self.box is None else self.box
+        if not self.p_off:
+            box = box.restrict(max_off=0)
+        object.__setattr__(self, 'box', box)
+
+
+class Curriculum:
+    """Levels that widen the box of subnets (EA-ViT's CEA, stage 1).
+
+    A level gives lower bounds of the non-zero widths, ``max_off`` and
+    ``p_off``; what it leaves out stays as in the level before. The first
+    level starts from the largest subnet alone.
+
+    Args:
+        space: The space that the last level reaches.
+        levels: Dicts with ``begin`` (epoch or iteration, from 0 on) and any
+            of ``embed_dims``, ``num_heads``, ``feedforward_channels``,
+            ``max_off``, ``p_off``.
+
+    Raises:
+        ValueError: If a key or value is not valid, ``begin`` does not rise,
+            a level is tighter than the one before it, or the last level
+            cannot draw some choice of the space.
+
+    Example:
+        >>> Curriculum(space, [dict(begin=0),
+        ...                    dict(begin=10, embed_dims=384, num_heads=6,
+        ...                         feedforward_channels=384)])
+    """
+
+    def __init__(
+        self, space: SearchSpace, levels: Sequence[Mapping[str, Any]]
+    ) -> None:
+        if not levels:
+            raise ValueError('levels=[]; needs at least one level')
+        largest = space.largest
+        bounds: dict[str, Any] = dict(
+            embed_dims=largest.embed_dims,
+            num_heads=max(largest.num_heads),
+            feedforward_channels=max(largest.feedforward_channels),
+            max_off=0,
+            p_off=0.0,
+        )
+        self.begins: list[int] = []
+        self.stages: list[Stage] = []
+        for number, level in enumerate(levels):
+            _check_level(number, level, self.begins, bounds)
+            bounds.update({k: v for k, v in level.items() if k != 'begin'})
+            self.begins.append(level['begin'])
+            self.stages.append(_stage(number, space, bounds))
+        self._check_reach(space)
+
+    def _check_reach(self, space: SearchSpace) -> None:
+        last = self.stages[-1]
+        if last.box != space:
+            raise ValueError(
+                'the last level of the curriculum cannot draw every choice '
+                f'of the space: it trains {_summary(last.box)}, '
+                f'p_off={last.p_off}; the space is {_summary(space)}. Lower '
+                'its bounds or narrow the space.'
+            )
+
+    def level(self, progress: int) -> int:
+        """The level at an epoch or iteration."""
+        return max(bisect_right(self.begins, progress) - 1, 0)
+
+    def at(self, progress: int) -> Stage:
+        """The stage at an epoch or iteration."""
+        return self.stages[self.level(progress)]
+
+
+def _check_level(
+    number: int,
+    level: Mapping[str, Any],
+    begins: Sequence[int],
+    before: Mapping[str, Any],
+) -> None:
+    place = f'level {number} of the curriculum'
+    unknown = sorted(set(level) - set(_KEYS))
+    if unknown or 'begin' not in level:
+        raise ValueError(
+            f'{place}: unknown keys {unknown}; valid are {list(_KEYS)}, and '
+            "'begin' must be there"
+        )
+    least = begins[-1] + 1 if begins else 0
+    begin = level['begin']
+    if not isinstance(begin, int) or begin < least or (number == 0 and begin):
+        valid = f'at least {least}' if number else '0'
+        raise ValueError(f'{place}: begin={begin!r}; must be {valid}')
+    for key in _KEYS[1:]:
+        value = level.get(key, before[key])
+        if not isinstance(value, int | float) or value < 0:
+            raise ValueError(f'{place}: {key}={value!r}; must be a number')
+        rises = key in ('max_off', 'p_off')
+        if number and (value < before[key] if rises else value > before[key]):
+            raise ValueError(
+                f'{place} is tighter than the one before it: {key}={value}, '
+                f'before {before[key]}'
+            )
+    if level.get('p_off', 0.0) > 1:
+        raise ValueError(f'{place}: p_off={level["p_off"]}; must be in [0, 1]')
+
+
+def _stage(
+    number: int, space: SearchSpace, bounds: Mapping[str, Any]
+) -> Stage:
+    limits = {key: bounds[key] for key in (*AXES, 'max_off')}
+    if limits['max_off'] > space.max_off:
+        raise ValueError(
+            f'level {number} of the curriculum: '
+            f'max_off={limits["max_off"]}, but the space has '
+            f'max_off={space.max_off}'
+        )
+    try:
+        box = space.restrict(**limits)
+    except ValueError as error:
+        raise ValueError(
+            f'level {number} of the curriculum: {error}'
+        ) from error
+    return Stage(space, box, bounds['p_off'])
+
+
+def _summary(space: SearchSpace) -> str:
+    small = space.restrict(max_off=0).smallest
+    return (
+        f'embed_dims >= {small.embed_dims}, '
+        f'num_heads >= {min(small.num_heads)}, '
+        f'feedforward_channels >= {min(small.feedforward_channels)}, '
+        f'max_off={space.max_off}'
+    )

@@ -1,0 +1,316 @@
+"""Which subnets one training step trains."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space.curriculum import Stage
+from eavit_mm.space.search_space import SearchSpace
+from eavit_mm.space.subnet import Subnet
+
+Cost = Callable[[Subnet], float]
+
+
+class SubnetSampler(ABC):
+    """Draws the subnets of one step; a pure function of its arguments."""
+
+    @abstractmethod
+    def draw(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> list[Subnet]:
+        """The subnets to train in this step, in the order of their passes.
+
+        Args:
+            stage: The box of this moment of the curriculum, and how often
+                branches are off.
+            cost: MACs of a subnet.
+            rng: Seeded for this step.
+
+        Returns:
+            At least one member of ``stage.box``.
+        """
+
+
+@TASK_UTILS.register_module()
+class LargestSampler(SubnetSampler):
+    """Only the largest subnet: plain fine-tuning."""
+
+    def draw(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> list[Subnet]:
+        """See the base class."""
+        return [stage.box.largest]
+
+
+class _RandomSampler(SubnetSampler):
+    """Draws ``num`` subnets, one like the other.
+
+    Args:
+        num: Subnets of one step, each with a forward and backward pass.
+    """
+
+    def __init__(self, num: int = 1) -> None:
+        if num < 1:
+            raise ValueError(f'num={num!r}; must be at least 1')
+        self.num = num
+
+    def draw(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> list[Subnet]:
+        """See the base class."""
+        return [self.draw_one(stage, cost, rng) for _ in range(self.num)]
+
+    @abstractmethod
+    def draw_one(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> Subnet:
+        """One member of ``stage.box``."""
+
+
+@TASK_UTILS.register_module()
+class UniformSampler(_RandomSampler):
+    """Every axis and layer uniform between its bound and its maximum.
+
+    The paper's sampler. Over a free space its draws crowd around the middle
+    of the MACs range.
+
+    Args:
+        num: Subnets of one step.
+
+    Example:
+        >>> sampler = dict(type='eavit_mm.UniformSampler')
+    """
+
+    def draw_one(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> Subnet:
+        """See the base class."""
+        return stage.box.sample(rng, stage.p_off)
+
+
+@TASK_UTILS.register_module()
+class SharedSampler(_RandomSampler):
+    """One draw per axis for all layers, as the EA-ViT release does.
+
+    Each axis is uniform over its choices; layers differ only where branches
+    are off.
+
+    Args:
+        num: Subnets of one step.
+    """
+
+    def draw_one(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> Subnet:
+        """See the base class."""
+        box = stage.box
+        # One number per axis places all its cells, also where layers differ
+        # in how many choices they have.
+        drawn = {axes: rng.random() for axes in _axes_of(box)}
+        indices = [
+            int(drawn[cell.axes] * cell.num_choices) for cell in box.cells
+        ]
+        return box.build(indices, box.sample_off(rng, stage.p_off))
+
+
+def _axes_of(box: SearchSpace) -> list[tuple[str, ...]]:
+    """The groups of axes of a space, in a fixed order."""
+    return list(dict.fromkeys(cell.axes for cell in box.cells))
+
+
+@TASK_UTILS.register_module()
+class StratifiedSampler(_RandomSampler):
+    """Even over the MACs range: small and large subnets get their share.
+
+    Draws a target uniformly between the MACs of the box's smallest and
+    largest subnet, takes the nearest ``uniform(s)``, moves every cell by up
+    to ``jitter`` choices, and then steps layers towards the target while
+    that brings the MACs nearer.
+
+    Args:
+        num: Subnets of one step.
+        jitter: Largest random move of a cell, in choices.
+    """
+
+    def __init__(self, num: int = 1, jitter: int = 1) -> None:
+        super().__init__(num)
+        if jitter < 0:
+            raise ValueError(f'jitter={jitter!r}; must be at least 0')
+        self.jitter = jitter
+        self._profile: _Profile | None = None
+
+    def draw_one(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> Subnet:
+        """See the base class."""
+        box = stage.box
+        profile = self._profile_of(stage, cost)
+        target = rng.uniform(profile.low, profile.high)
+        nearest = np.abs(profile.costs - target).argmin()
+        off = box.sample_off(rng, stage.p_off)
+        widest = [cell.num_choices - 1 for cell in box.cells]
+        while off and cost(box.build(widest, off)) < target:
+            off.pop()  # so many branches off cannot cost that much
+        moves = rng.integers(
+            -self.jitter, self.jitter + 1, size=len(box.cells)
+        )
+        indices = [
+            min(max(index + int(move), 0), cell.num_choices - 1)
+            for cell, index, move in zip(
+                box.cells, profile.ladder[nearest], moves, strict=True
+            )
+        ]
+        return _approach(box, indices, off, target, cost, rng)
+
+    def _profile_of(self, stage: Stage, cost: Cost) -> '_Profile':
+        # Stages live as long as the curriculum: made once per level.
+        if self._profile is None or self._profile.stage is not stage:
+            self._profile = _Profile(stage, cost)
+        return self._profile
+
+
+class _Profile:
+    """Costs of a stage's ``uniform(s)`` and of its extremes."""
+
+    def __init__(self, stage: Stage, cost: Cost) -> None:
+        box = stage.box
+        self.stage = stage
+        self.low, self.high = cost(box.cheapest(cost)), cost(box.largest)
+        ladder = box.uniform_ladder
+        self.ladder = [box.indices(subnet) for subnet in ladder]
+        self.costs = np.array([cost(subnet) for subnet in ladder])
+
+
+def _approach(
+    box: SearchSpace,
+    indices: list[int],
+    off: Sequence[tuple[str, int]],
+    target: float,
+    cost: Cost,
+    rng: np.random.Generator,
+) -> Subnet:
+    """Steps cells in random order towards a cost while that helps."""
+    subnet = box.build(indices, off)
+    error = cost(subnet) - target
+    moved = True
+    while moved and error:
+        moved = False
+        for number in rng.permutation(len(box.cells)):
+            step = -1 if error > 0 else 1
+            index = indices[number] + step
+            if not 0 <= index < box.cells[number].num_choices:
+                continue
+            candidate = [*indices]
+            candidate[number] = index
+            other = box.build(candidate, off)
+            other_error = cost(other) - target
+            if abs(other_error) < abs(error):
+                indices, subnet, error = candidate, other, other_error
+                moved = True
+    return subnet
+
+
+@TASK_UTILS.register_module()
+class FixedListSampler(SubnetSampler):
+    """Members of a fixed list, one at random or all of them in a step.
+
+    Those that the current level of the curriculum does not allow are left
+    out; if none is allowed, the largest subnet is trained. HydraViT, DynaBERT
+    and MatFormer are such lists.
+
+    Args:
+        subnets: What :meth:`SearchSpace.resolve` understands: numbers s,
+            'largest', 'smallest', or dicts of a subnet's fields.
+        num: How many different ones a step trains; None for all.
+        weights: Of the draw, one per subnet; None for equal ones.
+
+    Example:
+        >>> dict(type='eavit_mm.FixedListSampler', subnets=[0.25, 0.5, 1.0])
+    """
+
+    def __init__(
+        self,
+        subnets: Sequence[Any],
+        num: int | None = 1,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        if not subnets:
+            raise ValueError('subnets=[]; needs at least one subnet')
+        if num is not None and num < 1:
+            raise ValueError(f'num={num!r}; must be at least 1, or None')
+        if weights is not None and (
+            len(weights) != len(subnets) or min(weights) <= 0
+        ):
+            raise ValueError(
+                f'weights={list(weights)}; must be {len(subnets)} positive '
+                'numbers, one per subnet'
+            )
+        self.subnets = list(subnets)
+        self.num = num
+        self.weights = weights
+        # Stages live as long as the curriculum: made once per level.
+        self._cache: tuple[Stage, dict[Subnet, float]] | None = None
+
+    def draw(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> list[Subnet]:
+        """See the base class."""
+        allowed = self._allowed(stage)
+        if not allowed:
+            return [stage.box.largest]
+        members = list(allowed)
+        if self.num is None or self.num >= len(members):
+            return members
+        share = np.array(list(allowed.values()), dtype=float)
+        drawn = rng.choice(
+            len(members), self.num, replace=False, p=share / share.sum()
+        )
+        return [members[i] for i in drawn]
+
+    def _allowed(self, stage: Stage) -> dict[Subnet, float]:
+        """The members that a stage allows, and their weights."""
+        if self._cache is None or self._cache[0] is not stage:
+            weights = self.weights or [1.0] * len(self.subnets)
+            allowed: dict[Subnet, float] = {}
+            for spec, weight in zip(self.subnets, weights, strict=True):
+                subnet = stage.space.resolve(spec)
+                if stage.box.contains(subnet):
+                    allowed[subnet] = allowed.get(subnet, 0.0) + weight
+            self._cache = (stage, allowed)
+        return self._cache[1]
+
+
+@TASK_UTILS.register_module()
+class SandwichSampler(SubnetSampler):
+    """The largest, the smallest, and k others (the sandwich rule).
+
+    The largest comes first, so that the others can learn from it.
+
+    Args:
+        num_others: k.
+        others: Config of the sampler that draws them.
+    """
+
+    def __init__(
+        self,
+        num_others: int = 2,
+        others: dict[str, Any] | None = None,
+    ) -> None:
+        if num_others < 0:
+            raise ValueError(f'num_others={num_others!r}; must be at least 0')
+        cfg = others or dict(type='eavit_mm.UniformSampler')
+        self.others: SubnetSampler = TASK_UTILS.build(cfg)
+        self.num_others = num_others
+
+    def draw(
+        self, stage: Stage, cost: Cost, rng: np.random.Generator
+    ) -> list[Subnet]:
+        """See the base class."""
+        drawn: list[Subnet] = []
+        while len(drawn) < self.num_others:
+            drawn += self.others.draw(stage, cost, rng)
+        box = stage.box
+        return [box.largest, *drawn[: self.num_others], box.smallest]

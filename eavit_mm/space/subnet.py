@@ -1,0 +1,131 @@
+"""One subnet: the active widths of an elastic Vision Transformer."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+SIDES = ('prefix', 'suffix')
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """Active widths (EA-ViT's theta, arXiv 2507.19360, section 3.1).
+
+    Attributes:
+        embed_dims: Open channels of the residual stream, shared by layers.
+        num_heads: Open heads of each layer; 0: the attention is the identity.
+        feedforward_channels: Open hidden channels of each layer; 0: the FFN
+            is the identity.
+        head_dims: Channels of one head.
+        side: Which channels are open: the first ('prefix') or, in Scala, the
+            last ('suffix').
+
+    Raises:
+        ValueError: If a width is no integer or negative, the per-layer widths
+            differ in length, or ``side`` is unknown.
+    """
+
+    embed_dims: int
+    num_heads: tuple[int, ...]
+    feedforward_channels: tuple[int, ...]
+    head_dims: int
+    side: str = 'prefix'
+
+    def __post_init__(self) -> None:
+        for name in ('num_heads', 'feedforward_channels'):
+            widths = getattr(self, name)
+            if not isinstance(widths, list | tuple):
+                raise ValueError(
+                    f'{name}={widths!r}; must list one width per layer'
+                )
+            for layer, width in enumerate(widths):
+                _check_width(f'layer {layer}: {name}', width, least=0)
+            object.__setattr__(self, name, tuple(widths))
+        for name in ('embed_dims', 'head_dims'):
+            _check_width(name, getattr(self, name), least=1)
+        if len(self.num_heads) != len(self.feedforward_channels):
+            raise ValueError(
+                f'num_heads has {len(self.num_heads)} layers, '
+                f'feedforward_channels {len(self.feedforward_channels)}; '
+                'must be the same'
+            )
+        if not self.num_heads:
+            raise ValueError('num_heads is empty; needs at least one layer')
+        if self.side not in SIDES:
+            raise ValueError(f'side={self.side!r}; must be one of {SIDES}')
+
+    @property
+    def num_layers(self) -> int:
+        """Layers, those with both branches off included."""
+        return len(self.num_heads)
+
+    @property
+    def num_off(self) -> int:
+        """Branches (attention and FFN counted apart) that are off."""
+        return (self.num_heads + self.feedforward_channels).count(0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in JSON files."""
+        values = asdict(self)
+        for name in ('num_heads', 'feedforward_channels'):
+            values[name] = list(values[name])
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> 'Subnet':
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If a field is missing, unknown or has a wrong value.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f'a subnet must be a dict, got {values!r}')
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(map(str, set(values) - known))
+        missing = sorted(known - {'side'} - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f'a subnet has the fields {sorted(known)}; '
+                f'unknown: {unknown}, missing: {missing}'
+            )
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Subnet':
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: If the text is no JSON or no subnet.
+        """
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f'not a subnet in JSON: {error}') from error
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> 'Subnet':
+        """Reads a JSON file with one subnet.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it holds no subnet; the message names the file.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding='utf-8'))
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+
+
+def _check_width(name: str, width: Any, least: int) -> None:
+    # bool is an int in Python, but True heads is a mistake.
+    if not isinstance(width, int) or isinstance(width, bool) or width < least:
+        raise ValueError(
+            f'{name}={width!r}; must be an integer of at least {least}'
+        )
