@@ -38,15 +38,15 @@ def register_consumer(
     _AXES[kind] = axes
 
 
+def _vit_head_axes(head: VisionTransformerClsHead) -> ChannelAxes:
+    first = 'head' if head.hidden_dim is None else 'pre_logits'
+    return {f'layers.{first}.weight': 1}
+
+
 register_consumer(LinearClsHead, lambda head: {'fc.weight': 1})
 register_consumer(MultiLabelLinearClsHead, lambda head: {'fc.weight': 1})
 register_consumer(StackedLinearClsHead, lambda head: {'layers.0.fc.weight': 1})
-register_consumer(
-    VisionTransformerClsHead,
-    lambda head: {
-        f'layers.{"head" if head.hidden_dim is None else "pre_logits"}.weight': 1
-    },
-)
+register_consumer(VisionTransformerClsHead, _vit_head_axes)
 # Averages each channel by itself: nothing to cut, the head behind it is.
 register_consumer(GlobalAveragePooling, lambda neck: {})
 
@@ -103,7 +103,7 @@ def cut_consumer(consumer: nn.Module, width: int) -> nn.Module:
         if isinstance(owner, nn.Linear):
             owner.in_features = width
     if hasattr(cut, 'in_channels'):
-        cut.in_channels = width
+        setattr(cut, 'in_channels', width)  # noqa: B010
     return cut
 
 

@@ -80,15 +80,14 @@ def attention(
         (B, N, E), to be added to the residual stream.
     """
     q, k, v = (
-        part.unflatten(-1, (-1, attn.head_dims)).transpose(1, 2)
+        part.reshape(*x.shape[:2], -1, attn.head_dims).transpose(1, 2)
         for part in _project(slices, x)
     )  # (B, h, N, D) each
     dropout = attn.attn_drop if attn.training else 0.0
     x = attn.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
     x = x.transpose(1, 2).flatten(2)  # (B, h, N, D) -> (B, N, h D)
     x = F.linear(x, *slices.proj)
-    x = attn.out_drop(apply_scale(attn.proj_drop(x), slices.scale))
-    return x
+    return attn.out_drop(apply_scale(attn.proj_drop(x), slices.scale))
 
 
 def _project(slices: AttentionSlices, x: Tensor) -> tuple[Tensor, ...]:

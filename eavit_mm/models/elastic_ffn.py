@@ -59,7 +59,9 @@ def slice_ffn(
     """
     if not isinstance(ffn, SwiGLUFFN):
         first, output = ffn.layers[0][0], ffn.layers[1]
-        inputs = (slice_linear(first, embed_dims, channels),)
+        inputs: tuple[Affine, ...] = (
+            slice_linear(first, embed_dims, channels),
+        )
     else:
         output = ffn.w3
         weights = ffn.w12.weight.unflatten(0, (2, -1))[:, :channels]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub, print_log
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ BACKBONE = 'backbone.'
 HEAD = 'head.'
 
 
-class ElasticModelMixin:
+class ElasticModelMixin(BaseModel):
     """Turns a stock model with an elastic backbone into a supernet.
 
     Stands in front of the stock class; adds arguments, keeps its own.
@@ -144,7 +145,7 @@ class ElasticModelMixin:
         """
         adapt_vit_state(self.backbone, state_dict, prefix + BACKBONE)
         head = prefix + HEAD
-        own = {k for k in self.state_dict() if k.startswith(HEAD)}
+        own = {HEAD + name for name in self._head_state()}
         fits = self._head_fits(state_dict, head)
         if self.new_head and not fits:
             dropped = [key for key in state_dict if key.startswith(head)]
@@ -161,8 +162,12 @@ class ElasticModelMixin:
         self.head_was_loaded = fits and bool(own)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _head_state(self) -> dict[str, Tensor]:
+        head = getattr(self, HEAD[:-1], None)
+        return {} if head is None else head.state_dict()
+
     def _head_fits(self, state: Mapping[str, Any], prefix: str) -> bool:
-        own = getattr(self, HEAD[:-1]).state_dict()
+        own = self._head_state()
         given = {
             key.removeprefix(prefix): getattr(value, 'shape', None)
             for key, value in state.items()
@@ -226,7 +231,7 @@ def elastic_step(
 
 @contextmanager
 def _pass_context(
-    forward: nn.Module, optim_wrapper: OptimWrapper, is_last: bool
+    forward: Any, optim_wrapper: OptimWrapper, is_last: bool
 ) -> Iterator[None]:
     """AMP, and gradient synchronisation at most in the last pass."""
     with ExitStack() as stack:
@@ -251,8 +256,7 @@ def _teacher_logits(
         optim_wrapper.optim_context(model),
         model.backbone.use(None),
     ):
-        logits: Tensor = model._run_forward(data, mode='tensor')
-    return logits
+        return model._run_forward(data, mode='tensor')
 
 
 @contextmanager

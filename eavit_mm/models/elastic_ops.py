@@ -61,5 +61,5 @@ def slice_scale(scale: nn.Module, width: int) -> Tensor | None:
 
 
 def apply_scale(x: Tensor, factors: Tensor | None) -> Tensor:
-    """x (..., E) times the factors (E), if there are any."""
+    """Multiplies x (..., E) by the factors (E), if there are any."""
     return x if factors is None else x * factors

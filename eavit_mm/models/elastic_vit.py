@@ -66,7 +66,8 @@ class ElasticVisionTransformer(VisionTransformer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.layers = ModuleList(map(ElasticEncoderLayer, self.layers))
+        stock = self.get_submodule('layers').children()
+        self.layers = ModuleList(map(ElasticEncoderLayer, stock))
         _check_sliceable(self)
         self.geometry = _geometry(self)
         self.space = _build_space(self, space)
