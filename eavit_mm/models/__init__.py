@@ -1,5 +1,6 @@
 """Elastic networks and what consumes their features."""
 
+from .budgets import cost_of, subnet_within
 from .consumers import cut_consumer, permute_consumer, register_consumer
 from .distillation import InPlaceDistillation, distillation_loss
 from .elastic_classifier import ElasticImageClassifier
@@ -11,9 +12,11 @@ __all__ = [
     'ElasticModelMixin',
     'ElasticVisionTransformer',
     'InPlaceDistillation',
+    'cost_of',
     'cut_consumer',
     'distillation_loss',
     'elastic_step',
     'permute_consumer',
     'register_consumer',
+    'subnet_within',
 ]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmpretrain.models.utils import SwiGLUFFN
-from torch import Tensor
+from torch import Tensor, nn
 
 from eavit_mm.models.elastic_ops import (
     Affine,
@@ -40,11 +40,16 @@ class FFNSlices(NamedTuple):
         )
 
 
+def ffn_linears(ffn: FFN | SwiGLUFFN) -> tuple[nn.Linear, nn.Linear]:
+    """First and last linear map; SwiGLU's first holds gates, then values."""
+    if isinstance(ffn, SwiGLUFFN):
+        return ffn.w12, ffn.w3
+    return ffn.layers[0][0], ffn.layers[1]
+
+
 def hidden_channels(ffn: FFN | SwiGLUFFN) -> int:
     """F of the full module; SwiGLU rounds the width it is configured with."""
-    if isinstance(ffn, SwiGLUFFN):
-        return int(ffn.w3.in_features)
-    return int(ffn.feedforward_channels)
+    return ffn_linears(ffn)[1].in_features
 
 
 def slice_ffn(
@@ -53,23 +58,18 @@ def slice_ffn(
     """The first ``channels`` hidden over the first ``embed_dims`` channels.
 
     Args:
-        ffn: Full module; SwiGLU's first weight holds gates, then values.
+        ffn: Full module.
         embed_dims: E.
         channels: F, at least 1.
     """
-    if not isinstance(ffn, SwiGLUFFN):
-        first, output = ffn.layers[0][0], ffn.layers[1]
-        inputs: tuple[Affine, ...] = (
-            slice_linear(first, embed_dims, channels),
-        )
-    else:
-        output = ffn.w3
-        weights = ffn.w12.weight.unflatten(0, (2, -1))[:, :channels]
-        biases = ffn.w12.bias.unflatten(0, (2, -1))[:, :channels]
-        inputs = tuple(
-            Affine(weights[half, :, :embed_dims], biases[half])
-            for half in range(2)
-        )
+    first, output = ffn_linears(ffn)
+    parts = 2 if isinstance(ffn, SwiGLUFFN) else 1
+    weights = first.weight.view(parts, -1, first.in_features)
+    biases = first.bias.view(parts, -1)
+    inputs = tuple(
+        Affine(weights[part, :channels, :embed_dims], biases[part, :channels])
+        for part in range(parts)
+    )
     return FFNSlices(
         inputs,
         slice_linear(output, channels, embed_dims),

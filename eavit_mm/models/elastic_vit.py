@@ -220,7 +220,7 @@ class ElasticVisionTransformer(VisionTransformer):
             self.pos_embed[..., :width],
             {
                 name: slice_norm(norm, width)
-                for name, norm in _end_norms(self).items()
+                for name, norm in end_norms(self).items()
             },
             (),
         )
@@ -257,7 +257,7 @@ class ElasticVisionTransformer(VisionTransformer):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _end_norms(vit: VisionTransformer) -> dict[str, nn.LayerNorm]:
+def end_norms(vit: VisionTransformer) -> dict[str, nn.LayerNorm]:
     """The LayerNorms outside of the layers that the forward uses."""
     norms = dict(vit.named_modules())
     names = ('patch_embed.norm', 'pre_norm', 'ln1', 'ln2')
@@ -312,7 +312,7 @@ def _check_sliceable(vit: VisionTransformer) -> None:
 def _geometry(vit: VisionTransformer) -> Geometry:
     conv = vit.patch_embed.projection
     rows, columns = vit.patch_resolution
-    norms = _end_norms(vit)
+    norms = end_norms(vit)
     layers = list(vit.layers)
     return Geometry(
         num_patches=rows * columns,

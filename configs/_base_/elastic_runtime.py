@@ -1,0 +1,15 @@
+# The runtime of every supernet.
+_base_ = ['./default_runtime.py']
+
+default_hooks = dict(
+    logger=dict(interval=50),
+    supernet_meta=dict(type='eavit_mm.SupernetMetaHook'),
+)
+val_cfg = dict(
+    type='eavit_mm.SubnetValLoop',
+    subnets=dict(largest=1.0, half=0.5, smallest='smallest'),
+)
+test_cfg = dict(
+    type='eavit_mm.SubnetTestLoop',
+    subnets=dict(largest=1.0, half=0.5, smallest='smallest'),
+)

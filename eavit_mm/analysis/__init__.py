@@ -1,0 +1,1 @@
+"""Numbers and pictures made from evaluations."""

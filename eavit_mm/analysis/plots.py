@@ -1,0 +1,53 @@
+"""Figures; drawn without a display."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+# Distinguishable without colour vision, and in black and white by marker.
+_STYLES: tuple[dict[str, Any], ...] = (
+    dict(color='#0072b2', marker='o'),
+    dict(color='#d55e00', marker='s', linestyle='--'),
+    dict(color='#009e73', marker='^', linestyle='-.'),
+    dict(color='#cc79a7', marker='D', linestyle=':'),
+)
+
+
+def plot_metric_over_macs(
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    path: str | Path,
+    metric: str,
+    title: str = '',
+) -> Path:
+    """Draws one curve per entry and writes a picture.
+
+    Args:
+        curves: Label to (MACs, metric) points, MACs of one image.
+        path: Ends in .png, .svg or .pdf; replaced in one step.
+        metric: Name on the vertical axis.
+        title: Above the picture.
+
+    Returns:
+        The path.
+    """
+    figure = Figure(figsize=(6.4, 4.0), layout='constrained')
+    axes = figure.subplots()
+    largest = max(macs for points in curves.values() for macs, _ in points)
+    unit, name = (1e9, 'GMACs') if largest >= 1e9 else (1e6, 'MMACs')
+    for (label, points), style in zip(
+        curves.items(), _STYLES * len(curves), strict=False
+    ):
+        macs, values = zip(*sorted(points), strict=True)
+        axes.plot([m / unit for m in macs], values, label=label, **style)
+    axes.set(xlabel=f'{name} per image', ylabel=metric, title=title)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc='lower right')
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
+    figure.savefig(partial, dpi=150)
+    partial.replace(path)
+    return path

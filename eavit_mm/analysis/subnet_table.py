@@ -1,0 +1,74 @@
+"""The table of evaluated subnets: budget, cost, metrics, AUC."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from eavit_mm.analysis.curve import area_under_curve
+
+
+def subnet_row(
+    name: str, model: Any, subnet: Any, metrics: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is known of one evaluated subnet, as it stands in JSON.
+
+    Args:
+        name: Of the subnet.
+        model: The elastic model.
+        subnet: A :class:`eavit_mm.space.Subnet`.
+        metrics: As the evaluator reports them.
+    """
+    macs = model.macs(subnet)['total']
+    return dict(
+        name=name,
+        subnet=subnet.to_dict(),
+        macs=macs,
+        macs_ratio=macs / model.macs()['total'],
+        params=model.params(subnet)['total'],
+        metrics=dict(metrics),
+    )
+
+
+def curve_area(
+    rows: Sequence[Mapping[str, Any]], metric: str, scale: float
+) -> float:
+    """AUC of a metric over the MACs of the rows.
+
+    Args:
+        rows: From :func:`subnet_row`.
+        metric: Name of a metric.
+        scale: Brings the metric to 0..1.
+    """
+    return area_under_curve(
+        [row['macs_ratio'] for row in rows],
+        [row['metrics'][metric] * scale for row in rows],
+    )
+
+
+def format_table(
+    rows: Sequence[Mapping[str, Any]], title: str = '', width: int = 100
+) -> str:
+    """The rows as text, for logs and terminals."""
+    metrics = list(dict.fromkeys(m for row in rows for m in row['metrics']))
+    table = Table(title=title or None)
+    table.add_column('subnet')
+    for header in ('GMACs', '% MACs', 'Mparams', *metrics):
+        table.add_column(header, justify='right')
+    for row in rows:
+        values = [row['metrics'].get(m, float('nan')) for m in metrics]
+        table.add_row(
+            row['name'],
+            f'{row["macs"] / 1e9:.4g}',
+            f'{row["macs_ratio"]:.1%}',
+            f'{row["params"] / 1e6:.4g}',
+            *(
+                f'{v:.2f}' if isinstance(v, int | float) else str(v)
+                for v in values
+            ),
+        )
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get().rstrip()

@@ -1,0 +1,1 @@
+"""Thin adapters to mmengine: hooks and loops."""

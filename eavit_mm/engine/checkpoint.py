@@ -1,0 +1,115 @@
+"""Reading and writing supernet checkpoints outside of a training run."""
+
+import json
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from mmengine.runner import CheckpointLoader
+
+from eavit_mm.models import ElasticModelMixin
+
+
+def supernet_meta(
+    model: ElasticModelMixin, rearrangement: str | None, stage: int
+) -> dict[str, Any]:
+    """``meta['eavit_mm']`` of a checkpoint: plain values.
+
+    Args:
+        model: The supernet.
+        rearrangement: Name of the criterion; None if it is in stock order.
+        stage: 0 rearranged only, 1 or 2 trained.
+    """
+    return dict(
+        space=model.backbone.space.to_config(),
+        rearrangement=rearrangement,
+        stage=stage,
+    )
+
+
+def load_supernet(
+    model: ElasticModelMixin, path: str | Path
+) -> dict[str, Any]:
+    """Loads a checkpoint into a supernet, strictly.
+
+    Args:
+        model: The supernet.
+        path: A file; mmengine's checkpoint or a plain state dict.
+
+    Returns:
+        Its ``meta``; empty if it has none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint, does not fit the model, or was
+            trained for another space.
+    """
+    checkpoint = read_checkpoint(path)
+    meta = checkpoint.get('meta') or {}
+    check_space(model, meta)
+    model.load_state_dict(checkpoint.get('state_dict', checkpoint))
+    return meta
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint file; no code in it is run.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken or no checkpoint.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(
+            str(path), map_location='cpu'
+        )
+    except (RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+        raise ValueError(
+            f'{path} is broken or no checkpoint: {error}'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{path} is no checkpoint: it holds {type(checkpoint).__name__}'
+        )
+    return checkpoint
+
+
+def check_space(model: ElasticModelMixin, meta: dict[str, Any]) -> None:
+    """Raises if a checkpoint was trained for another space.
+
+    Raises:
+        ValueError: Names the keys of the space that differ.
+    """
+    trained = meta.get('eavit_mm', {}).get('space')
+    own = model.backbone.space.to_config()
+    if trained is None or trained == own:
+        return
+    differ = sorted(k for k in own if trained.get(k) != own[k])
+    raise ValueError(
+        f'this checkpoint was trained for another space; different are '
+        f'{differ}: {[trained.get(k) for k in differ]} there, '
+        f'{[own[k] for k in differ]} in this config. To train on all the '
+        'same: default_hooks.supernet_meta.check_space=False'
+    )
+
+
+def save_atomically(value: Any, path: str | Path) -> None:
+    """``torch.save`` under a temporary name, flushed, then renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.partial')
+    with partial.open('wb') as file:
+        torch.save(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_json(value: Any, path: str | Path) -> None:
+    """Writes JSON under a temporary name, then renames it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.partial')
+    partial.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
+    partial.replace(path)

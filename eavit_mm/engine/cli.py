@@ -1,0 +1,92 @@
+"""What the scripts in ``tools/`` share: mmengine's usual options."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Options of every tool that runs a config, as mmpretrain has them."""
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--no-pin-memory',
+        action='store_true',
+        help='disable pin_memory of the data loaders',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes --local-rank.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, as key=value, e.g. '
+        'model.sampler.num=2 or key="[a,b]"; taken last',
+    )
+
+
+def load_config(args: Namespace, **dataloader: Any) -> Config:
+    """The config of a command line, without its ``--cfg-options``.
+
+    Args:
+        args: With ``config`` and the options of
+            :func:`add_common_arguments`.
+        **dataloader: Further defaults of every data loader.
+
+    Raises:
+        FileNotFoundError: If there is no such config file.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
+    _set_dataloader_defaults(cfg, args.no_pin_memory, dataloader)
+    return cfg
+
+
+def merge_options(cfg: Config, args: Namespace) -> None:
+    """Applies ``--cfg-options``, which win over everything else."""
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The runner that a config asks for."""
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _set_dataloader_defaults(
+    cfg: Config, no_pin_memory: bool, extra: dict[str, Any]
+) -> None:
+    # mmseg's and mmpretrain's samples need different collate functions.
+    is_mmseg = cfg.get('default_scope') == 'mmseg'
+    collate = 'pseudo_collate' if is_mmseg else 'default_collate'
+    defaults = dict(pin_memory=True, collate_fn=dict(type=collate), **extra)
+    for field in _DATALOADERS:
+        if cfg.get(field) is None:
+            continue
+        merged = {**deepcopy(defaults), **cfg[field]}
+        if not merged.get('num_workers'):
+            # torch refuses persistent workers where there are none.
+            merged['persistent_workers'] = False
+        if no_pin_memory:
+            merged['pin_memory'] = False
+        cfg[field] = merged

@@ -1,0 +1,78 @@
+"""Widens the box of subnets that training draws from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.registry import HOOKS
+from eavit_mm.space import Curriculum
+
+
+@HOOKS.register_module()
+class CurriculumHook(Hook):
+    """Curriculum elastic adaptation: small subnets enter late.
+
+    Logs the level as ``level`` beside the losses.
+
+    Args:
+        levels: Lower bounds from an epoch or iteration on, see
+            :class:`eavit_mm.space.Curriculum`.
+        by_epoch: ``begin`` counts epochs, else iterations.
+
+    Raises:
+        ValueError: When training starts, if the levels do not fit the space
+            of the model.
+
+    Example:
+        >>> dict(type='eavit_mm.CurriculumHook', levels=[
+        ...     dict(begin=0),
+        ...     dict(begin=10, embed_dims=704, num_heads=11)])
+    """
+
+    def __init__(
+        self, levels: Sequence[Mapping[str, Any]], by_epoch: bool = True
+    ) -> None:
+        self.levels = levels
+        self.by_epoch = by_epoch
+        self._level: int | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Builds the curriculum for the model's space, or refuses it."""
+        model = elastic_model(runner.model, type(self).__name__)
+        self.curriculum = Curriculum(model.backbone.space, self.levels)
+        self._warn_if_late(runner)
+
+    def _warn_if_late(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        end = loop.max_epochs if self.by_epoch else loop.max_iters
+        late = [begin for begin in self.curriculum.begins if begin >= end]
+        if late:
+            unit = 'epoch' if self.by_epoch else 'iteration'
+            raise ValueError(
+                f'the curriculum has levels from {unit} {late} on, but '
+                f'training ends at {end}: it cannot draw every choice of the '
+                'space'
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Sets the stage of this moment."""
+        progress = runner.epoch if self.by_epoch else runner.iter
+        level = self.curriculum.level(progress)
+        runner.message_hub.update_scalar('train/level', level)
+        if level == self._level:
+            return
+        self._level = level
+        model = elastic_model(runner.model, type(self).__name__)
+        model.stage = self.curriculum.stages[level]
+        box = model.stage.box
+        low = model.macs(box.cheapest(model.backbone.macs))['total']
+        share = low / model.macs()['total']
+        runner.logger.info(
+            f'Curriculum level {level}: {box.size():.3g} subnets from '
+            f'{share:.1%} of the MACs on'
+        )

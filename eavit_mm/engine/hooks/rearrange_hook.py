@@ -1,0 +1,92 @@
+"""Sorts the units of a pretrained network once, before training starts."""
+
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.rearrange import Criterion, Permutation
+from eavit_mm.rearrange.permute import apply_permutation
+from eavit_mm.registry import HOOKS, TASK_UTILS
+
+# Where the message hub, and so every checkpoint, keeps the criterion's name.
+INFO = 'eavit_mm_rearrangement'
+
+
+@HOOKS.register_module()
+class RearrangeHook(Hook):
+    """Permutes channels, heads and neurons, most important first.
+
+    Runs after the weights are loaded, on rank 0, which tells the others; not
+    on resume, and not if the loaded checkpoint says that it is rearranged.
+    What the head reads is permuted only if the head was loaded.
+
+    Args:
+        criterion: Config of a :class:`eavit_mm.rearrange.Criterion`.
+        num_batches: Batches of the training data to calibrate with.
+
+    Example:
+        >>> dict(type='eavit_mm.RearrangeHook', num_batches=8,
+        ...      criterion=dict(type='eavit_mm.ActivationCriterion'))
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self, criterion: Mapping[str, Any], num_batches: int = 8
+    ) -> None:
+        if num_batches < 1:
+            raise ValueError(f'num_batches={num_batches!r}; must be positive')
+        self.criterion: Criterion = TASK_UTILS.build(dict(criterion))
+        self.num_batches = num_batches
+
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Notes a checkpoint that is rearranged already."""
+        done = checkpoint.get('meta', {}).get('eavit_mm', {})
+        if done.get('rearrangement'):
+            runner.message_hub.update_info(INFO, done['rearrangement'])
+
+    def before_train(self, runner: Runner) -> None:
+        """Rearranges the model unless that has been done."""
+        done = runner.message_hub.get_info(INFO)
+        if done:
+            runner.logger.info(f'Already rearranged by {done}')
+            return
+        model = elastic_model(runner.model, type(self).__name__)
+        name = type(self.criterion).__name__
+        found: list[Permutation | None] = [None]
+        if is_main_process():
+            batches = islice(runner.train_dataloader, self.num_batches)
+            with preserved_random_state():
+                scores = self.criterion.score(
+                    model, batches if self.criterion.needs_data else ()
+                )
+            found = [Permutation.from_scores(scores)]
+        broadcast_object_list(found)
+        assert found[0] is not None
+        apply_permutation(model, found[0], model.head_was_loaded)
+        runner.message_hub.update_info(INFO, name)
+        runner.logger.info(
+            f'Rearranged by {name}'
+            + ('' if model.head_was_loaded else '; the head is new')
+        )
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Puts all generators back, so that training draws what it would have."""
+    state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng():
+        yield
+    random.setstate(state[0])
+    np.random.set_state(state[1])  # noqa: NPY002

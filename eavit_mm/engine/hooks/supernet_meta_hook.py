@@ -1,0 +1,45 @@
+"""Writes into a checkpoint what a supernet is."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from eavit_mm.engine.checkpoint import check_space, supernet_meta
+from eavit_mm.engine.hooks.rearrange_hook import INFO
+from eavit_mm.engine.unwrap import unwrap
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SupernetMetaHook(Hook):
+    """Adds ``meta['eavit_mm']`` to checkpoints, and reads it back.
+
+    Args:
+        check_space: Refuse checkpoints that were trained for another space.
+            Switch it off to go on training in a wider one.
+
+    Raises:
+        ValueError: While loading, if the space differs.
+    """
+
+    def __init__(self, check_space: bool = True) -> None:
+        self.check_space = check_space
+
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Compares the spaces."""
+        model = unwrap(runner.model)
+        if self.check_space and isinstance(model, ElasticModelMixin):
+            check_space(model, checkpoint.get('meta') or {})
+
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Space, rearrangement and stage."""
+        model = unwrap(runner.model)
+        if isinstance(model, ElasticModelMixin):
+            done = runner.message_hub.get_info(INFO)
+            checkpoint['meta']['eavit_mm'] = supernet_meta(model, done, 1)

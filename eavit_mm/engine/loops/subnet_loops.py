@@ -1,0 +1,128 @@
+"""Validation and test of several subnets, one after the other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.runner import BaseLoop, TestLoop, ValLoop
+
+from eavit_mm.analysis.subnet_table import (
+    curve_area,
+    format_table,
+    subnet_row,
+)
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.models import subnet_within
+from eavit_mm.registry import LOOPS
+from eavit_mm.space import Budget, Subnet
+
+DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
+
+
+class _SubnetLoopMixin(BaseLoop):
+    """Evaluates each subnet over the whole data; stands before the loop.
+
+    Args:
+        *args: Those of the mmengine loop.
+        subnets: Name to what :meth:`SearchSpace.resolve` understands. Default:
+            the largest, half widths, the smallest.
+        budgets: Evaluates the network that each budget leads to as well, and
+            without ``subnets`` only these: '0.5', '8GMACs', '20Mparams'.
+        count: How budgets count MACs, 'exact' or 'paper'.
+        part: What budgets limit: 'total', 'backbone' or 'head'.
+        metric: Whose area under the curve is reported; None for the first
+            that the evaluator gives.
+        metric_scale: Brings that metric to 0..1; mmpretrain's and mmseg's
+            are per cent.
+        **kwargs: Those of the mmengine loop.
+    """
+
+    phase: str
+
+    def __init__(
+        self,
+        *args: Any,
+        subnets: Mapping[str, Any] | None = None,
+        budgets: Sequence[str | float] = (),
+        count: str = 'exact',
+        part: str = 'total',
+        metric: str | None = None,
+        metric_scale: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        model = elastic_model(self.runner.model, type(self).__name__)
+        space = model.backbone.space
+        if subnets is None:
+            subnets = {} if budgets else DEFAULT_SUBNETS
+        self.subnets: dict[str, Subnet] = {
+            name: space.resolve(spec) for name, spec in subnets.items()
+        }
+        for text in budgets:
+            budget = Budget.parse(text)
+            found = subnet_within(model, budget, count, part)
+            self.subnets[budget.text] = found
+        if not self.subnets:
+            raise ValueError('subnets={}; needs at least one subnet')
+        self.metric = metric
+        self.metric_scale = metric_scale
+        self.rows: list[dict[str, Any]] = []
+
+    def run(self) -> dict[str, float]:
+        """Evaluates every subnet.
+
+        Returns:
+            ``name/metric`` for every subnet and metric, and ``auc``.
+        """
+        runner, phase = self.runner, self.phase
+        model = elastic_model(runner.model, type(self).__name__)
+        runner.call_hook(f'before_{phase}')
+        runner.call_hook(f'before_{phase}_epoch')
+        runner.model.eval()
+        self.rows, metrics = [], {}
+        for name, subnet in self.subnets.items():
+            with model.backbone.frozen(subnet):
+                for idx, data_batch in enumerate(self.dataloader):
+                    self.run_iter(idx, data_batch)
+                found = self.evaluator.evaluate(len(self.dataloader.dataset))
+            self.rows.append(subnet_row(name, model, subnet, found))
+            metrics.update({f'{name}/{k}': v for k, v in found.items()})
+        metrics['auc'] = self._area()
+        runner.logger.info(
+            f'AUC {metrics["auc"]:.4f}\n{format_table(self.rows)}'
+        )
+        runner.call_hook(f'after_{phase}_epoch', metrics=metrics)
+        runner.call_hook(f'after_{phase}')
+        return metrics
+
+    def _area(self) -> float:
+        known = self.rows[0]['metrics']
+        name = self.metric or next(iter(known), None)
+        if name is None or name not in known:
+            raise ValueError(
+                f'metric={name!r}; the evaluator reports {list(known)}'
+            )
+        self.metric = name
+        return curve_area(self.rows, name, self.metric_scale)
+
+
+@LOOPS.register_module()
+class SubnetValLoop(_SubnetLoopMixin, ValLoop):
+    """``ValLoop`` over several subnets; arguments as below, all optional.
+
+    ``subnets`` maps names to numbers s, 'largest', 'smallest' or fields of a
+    subnet; ``metric`` and ``metric_scale`` choose the AUC's metric. Metrics
+    come out as ``largest/accuracy/top1`` and so on, for ``save_best``.
+
+    Example:
+        >>> val_cfg = dict(type='eavit_mm.SubnetValLoop',
+        ...                subnets=dict(largest=1.0, half=0.5))
+    """
+
+    phase = 'val'
+
+
+@LOOPS.register_module()
+class SubnetTestLoop(_SubnetLoopMixin, TestLoop):
+    """``TestLoop`` over several subnets, as :class:`SubnetValLoop`."""
+
+    phase = 'test'

@@ -1,0 +1,142 @@
+"""Evaluates subnets of a supernet: a table, JSON, a figure, the AUC."""
+
+import argparse
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+import eavit_mm  # noqa: F401
+from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.analysis.subnet_table import format_table
+from eavit_mm.engine.checkpoint import read_checkpoint, write_json
+from eavit_mm.engine.cli import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+    merge_options,
+)
+from eavit_mm.models.budgets import PARTS
+from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.cost import COUNTS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument(
+        '--budgets',
+        nargs='+',
+        default=[],
+        metavar='B',
+        help='limits to evaluate: 0.5 (a share of the largest), 8GMACs, '
+        '20Mparams',
+    )
+    parser.add_argument(
+        '--subnet', metavar='FILE', help='JSON file of one subnet to evaluate'
+    )
+    parser.add_argument(
+        '--count',
+        choices=COUNTS,
+        default='exact',
+        help='how budgets count MACs',
+    )
+    parser.add_argument(
+        '--part',
+        choices=PARTS,
+        default='total',
+        help='part of the model that budgets limit',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='FILE',
+        help='JSON file for the results, the figure lies beside it '
+        '(default: subnets.json in the work directory)',
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help='test-time augmentation'
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def use_tta(cfg: Config) -> None:
+    """Wraps the model as the config says, else averages over a flip."""
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    if 'tta_model' not in cfg:
+        cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
+    if 'tta_pipeline' not in cfg:
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        cfg.tta_pipeline = deepcopy(pipeline)
+        cfg.tta_pipeline[-1] = dict(
+            type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
+        )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+
+
+def merge_args(args: argparse.Namespace) -> Config:
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.tta:
+        use_tta(cfg)
+    for text in args.budgets:
+        Budget.parse(text)
+    if args.budgets or args.subnet:
+        subnets = {}
+        if args.subnet:
+            subnet = Subnet.from_file(args.subnet)
+            subnets[Path(args.subnet).stem] = subnet.to_dict()
+        cfg.test_cfg = dict(
+            {k: v for k, v in cfg.test_cfg.items() if k != 'subnets'},
+            type='eavit_mm.SubnetTestLoop',
+            subnets=subnets,
+            budgets=args.budgets,
+            count=args.count,
+            part=args.part,
+        )
+    merge_options(cfg, args)
+    return cfg
+
+
+def report(
+    runner: Runner, metrics: dict[str, Any], args: argparse.Namespace
+) -> None:
+    """Writes the JSON file and the figure, prints the table."""
+    out = Path(args.out or Path(runner.work_dir, 'subnets.json'))
+    loop = runner.test_loop
+    result = dict(
+        config=args.config,
+        checkpoint=args.checkpoint,
+        metric=loop.metric,
+        auc=metrics['auc'],
+        subnets=loop.rows,
+    )
+    write_json(result, out)
+    points = [(row['macs'], row['metrics'][loop.metric]) for row in loop.rows]
+    figure = plot_metric_over_macs(
+        {'subnets': points}, out.with_suffix('.png'), loop.metric
+    )
+    print(format_table(loop.rows, f'{loop.metric}: AUC {metrics["auc"]:.4f}'))
+    print(f'Results: {out}\nFigure: {figure}')
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = merge_args(args)
+    read_checkpoint(args.checkpoint)
+    runner = build_runner(cfg)
+    metrics = runner.test()
+    if is_main_process() and hasattr(runner.test_loop, 'rows'):
+        report(runner, metrics, args)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f'error: {error}') from error
