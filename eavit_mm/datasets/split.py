@@ -67,6 +67,7 @@ def split_dataset(
     part: str,
     parts: Mapping[str, int | None],
     seed: int = 0,
+    balanced: bool = True,
 ) -> BaseDataset:
     """Builds a data set and keeps one of its parts.
 
@@ -75,6 +76,9 @@ def split_dataset(
         part: Which of ``parts`` to keep.
         parts: Name to number of samples; None for the rest.
         seed: Of the division.
+        balanced: Give each part its even share of every class, where the
+            data set knows its labels. False makes the parts independent of
+            the labels, so that data sets over the same samples agree.
 
     Returns:
         The data set, reduced to the part, with its own pipeline.
@@ -92,7 +96,7 @@ def split_dataset(
     built = MMENGINE_DATASETS.build(dataset)
     built.full_init()
     labels = None
-    if hasattr(built, 'get_gt_labels'):
+    if balanced and hasattr(built, 'get_gt_labels'):
         labels = built.get_gt_labels()
         labels = labels if np.ndim(labels) == 1 else None
     indices = partition(len(built), parts, seed, labels)[part]

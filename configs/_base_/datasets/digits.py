@@ -1,4 +1,5 @@
 # scikit-learn's digits, 8x8, enlarged to ViT-mini's 28 px.
+parts = dict(search=150, train=None)  # of the 1,347 training images
 data_preprocessor = dict(num_classes=10, mean=[77.8], std=[95.9])
 
 train_pipeline = [
@@ -16,11 +17,30 @@ train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
-        type='eavit_mm.Digits', split='train', pipeline=train_pipeline
+        type='eavit_mm.Split',
+        part='train',
+        parts=parts,
+        dataset=dict(
+            type='eavit_mm.Digits', split='train', pipeline=train_pipeline
+        ),
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
+    batch_size=150,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        type='eavit_mm.Split',
+        part='search',
+        parts=parts,
+        dataset=dict(
+            type='eavit_mm.Digits', split='train', pipeline=test_pipeline
+        ),
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_dataloader = dict(
     batch_size=450,
     num_workers=0,
     persistent_workers=False,
@@ -28,5 +48,4 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 val_evaluator = dict(type='Accuracy', topk=(1,))
-test_dataloader = val_dataloader
 test_evaluator = val_evaluator

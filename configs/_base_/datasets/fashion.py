@@ -1,5 +1,5 @@
 # The half of Fashion-MNIST's training images that ViT-mini is pretrained on.
-# Every config that uses the training images cuts the same parts.
+# Every config over these images cuts the same parts, whatever the labels.
 parts = dict(pretrain=30000, search=2000, train=None)
 data_preprocessor = dict(num_classes=10, mean=[72.9], std=[90.0])
 
@@ -18,6 +18,7 @@ train_dataloader = dict(
         type='eavit_mm.Split',
         part='pretrain',
         parts=parts,
+        balanced=False,
         dataset=dict(
             type='eavit_mm.FashionMNIST',
             data_root='data/fashion-mnist',
@@ -32,6 +33,24 @@ val_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
+        type='eavit_mm.Split',
+        part='search',
+        parts=parts,
+        balanced=False,
+        dataset=dict(
+            type='eavit_mm.FashionMNIST',
+            data_root='data/fashion-mnist',
+            split='train',
+            pipeline=test_pipeline,
+        ),
+    ),
+    sampler=dict(type='DefaultSampler', shuffle=False),
+)
+test_dataloader = dict(
+    batch_size=500,
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
         type='eavit_mm.FashionMNIST',
         data_root='data/fashion-mnist',
         split='test',
@@ -40,5 +59,4 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
 val_evaluator = dict(type='Accuracy', topk=(1,))
-test_dataloader = val_dataloader
 test_evaluator = val_evaluator

@@ -1,0 +1,39 @@
+# The commands of a checkout. Everything runs in .venv, which `make env` makes.
+# Variables:
+#   PYTHON=python3.12   makes .venv with it (a new .venv: python3; else kept)
+#   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
+#                       else kept); MMCV_WHEEL=FILE is taken instead of a build
+#   ARGS='-k cost'      arguments for pytest
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint clean
+VENV_PYTHON := .venv/bin/python
+
+PYTHON ?=
+MMCV ?=
+ARGS ?=
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
+		| expand -t 8
+	@sed -n '/^# Variables/,/^[^#]/s/^# *//p' $(firstword $(MAKEFILE_LIST))
+
+env:  ## Make .venv, or bring it up to date
+	@$(or $(PYTHON),python3) requirements/make_env.py \
+		$(if $(PYTHON),,--keep-python) $(if $(MMCV),--mmcv $(MMCV))
+
+demo: env  ## Run the demo
+	@$(VENV_PYTHON) tools/demo.py
+
+test: env  ## Run the tests
+	$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: env  ## Check style and types
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+
+clean:  ## Delete caches and build products; keeps .venv and work_dirs
+	rm -rf build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -path ./work_dirs -prune -o \
+		-name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,62 @@
+# The offline benchmark's task: the pretrained ViT-mini on Fashion-40.
+_base_ = [
+    '../_base_/models/elastic_vitmini.py',
+    '../_base_/datasets/fashion40.py',
+    '../_base_/schedules/adamw_mini.py',
+    '../_base_/elastic_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='{{fileDirname}}/../vit/vitmini_fashion.pth',
+            prefix='backbone.',
+        )
+    ),
+    head=dict(num_classes=40),
+)
+
+# About 300,000 image passes.
+max_epochs = 11
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-2,
+        by_epoch=True,
+        end=1,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        begin=1,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
+default_hooks = dict(checkpoint=dict(interval=1, max_keep_ckpts=2))
+custom_hooks = [
+    dict(
+        type='eavit_mm.RearrangeHook',
+        criterion=dict(type='eavit_mm.ActivationCriterion'),
+    ),
+    dict(
+        type='eavit_mm.CurriculumHook',
+        levels=[
+            dict(begin=0),
+            dict(
+                begin=1, embed_dims=64, num_heads=4, feedforward_channels=192
+            ),
+            dict(
+                begin=2,
+                embed_dims=32,
+                num_heads=1,
+                feedforward_channels=48,
+                max_off=2,
+                p_off=0.3,
+            ),
+        ],
+    ),
+]

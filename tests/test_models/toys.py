@@ -1,0 +1,238 @@
+"""Small networks in which every axis has a length of its own."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from dense import DenseViT
+from mmengine.model import BaseDataPreprocessor
+from mmengine.optim import OptimWrapper
+from mmpretrain.models import VisionTransformer
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor, nn
+
+import eavit_mm  # noqa: F401
+from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.space import SearchSpace, Subnet
+
+# Networks this small are slower on more threads.
+torch.set_num_threads(1)
+
+# C = H D = 24 channels, N = 2 x 3 patches and a class token.
+ARCH = dict(embed_dims=24, num_layers=3, num_heads=6, feedforward_channels=20)
+SPACE = dict(
+    embed_dims=[5, 8, 14, 24],
+    num_heads=[1, 2, 4, 6],
+    feedforward_channels=[1, 7, 12, 20],
+    max_off=6,
+)
+# The members of a SwiGLU's space: mmpretrain makes 24 channels of 32.
+SWIGLU = dict(ffn_type='swiglu_fused', feedforward_channels=32)
+CLASSES = 9
+HEADS = dict(
+    linear=dict(type='LinearClsHead'),
+    stacked=dict(type='StackedLinearClsHead', mid_channels=[11, 13]),
+    vit=dict(type='VisionTransformerClsHead'),
+    vit_hidden=dict(type='VisionTransformerClsHead', hidden_dim=15),
+)
+
+
+def options(**changes: Any) -> dict[str, Any]:
+    """Arguments of the small stock network."""
+    base: dict[str, Any] = dict(
+        arch=ARCH, img_size=(8, 12), patch_size=4, out_indices=[-1]
+    )
+    base.update(changes)
+    # mmpretrain writes into the list that it is given.
+    return {**base, 'out_indices': list(base['out_indices'])}
+
+
+def small_vit(**changes: Any) -> ElasticVisionTransformer:
+    changes.setdefault('space', SPACE)
+    space = changes.pop('space')
+    return ElasticVisionTransformer(**options(**changes), space=space)
+
+
+def small_stock(**changes: Any) -> VisionTransformer:
+    return VisionTransformer(**options(**changes))
+
+
+def randomise(module: nn.Module, seed: int = 0) -> Any:
+    """Gives every parameter values that no other has; norms as well."""
+    rng = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=rng)
+        scales = name.rsplit('.', 1)[-1] == 'weight' and parameter.ndim == 1
+        spread = 0.4 if parameter.ndim > 1 else 0.3
+        parameter.data.copy_(spread * noise + float(scales))
+    return module
+
+
+def images(
+    batch: int = 2, size: tuple[int, int] = (8, 12), seed: int = 0
+) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, 3, *size, generator=rng)
+
+
+def member(
+    embed_dims: int = 14,
+    num_heads: tuple[int, ...] = (2, 0, 4),
+    feedforward_channels: tuple[int, ...] = (12, 7, 0),
+    head_dims: int = 4,
+) -> Subnet:
+    return Subnet(embed_dims, num_heads, feedforward_channels, head_dims)
+
+
+def random_subnet(space: SearchSpace, seed: int) -> Subnet:
+    return space.sample(np.random.default_rng(seed), p_off=0.5)
+
+
+class Case(NamedTuple):
+    """A network, one of its subnets, and images."""
+
+    vit: ElasticVisionTransformer
+    dense: DenseViT
+    subnet: Subnet
+    x: Tensor
+    cfg: dict[str, Any]
+
+
+def random_case(seed: int, batch: int = 2, gated: bool = True) -> Case:
+    """Draws an architecture, weights, a space, a subnet and images."""
+    rng = np.random.default_rng(seed)
+
+    def flip() -> bool:
+        return bool(rng.random() < 0.5)
+
+    D = int(rng.choice([3, 4, 8]))
+    H = int(rng.choice([1, 5, 6, 6]))
+    C, L = D * H, int(rng.integers(2, 5))
+    kernel = (int(rng.integers(2, 5)), int(rng.integers(2, 5)))
+    grid = (int(rng.integers(1, 4)), int(rng.integers(2, 5)))
+    # Corner padding fills up what a patch lacks.
+    ragged = flip()
+    size = tuple(
+        g * k - int(ragged) for g, k in zip(grid, kernel, strict=True)
+    )
+    in_channels = int(rng.choice([1, 2, 3]))
+    with_cls = flip()
+    outs = ['raw', 'featmap', 'avg_featmap']
+    out_type = str(rng.choice([*outs, 'cls_token'] if with_cls else outs))
+    swiglu = [gated and bool(rng.random() < 0.3) for _ in range(L)]
+    # Layers differ in their hidden channels.
+    layer_cfgs = [
+        SWIGLU if s else dict(feedforward_channels=int(rng.choice([20, 28])))
+        for s in swiglu
+    ]
+    full = [24 if s else c['feedforward_channels'] for s, c in
+            zip(swiglu, layer_cfgs, strict=True)]
+    cfg = dict(
+        arch=dict(
+            embed_dims=C, num_layers=L, num_heads=H, feedforward_channels=20
+        ),
+        img_size=size,
+        patch_size=kernel,
+        in_channels=in_channels,
+        out_indices=[-1] if flip() else [0, L - 1],
+        qkv_bias=flip(),
+        norm_cfg=dict(type='LN', eps=float(rng.choice([1e-6, 1e-2]))),
+        final_norm=flip(),
+        out_type=out_type,
+        with_cls_token=with_cls,
+        layer_scale_init_value=0.5 if flip() else 0.0,
+        patch_cfg=dict(norm_cfg=dict(type='LN')) if flip() else {},
+        layer_cfgs=layer_cfgs,
+        pre_norm=flip(),
+    )
+
+    def choices(largest: int) -> list[int]:
+        some = rng.integers(1, largest + 1, size=4).tolist()
+        return sorted({*some, largest})
+
+    space = dict(
+        embed_dims=choices(C),
+        num_heads=[choices(H) for _ in range(L)],
+        feedforward_channels=[choices(f) for f in full],
+        max_off=2 * L,
+    )
+    vit = ElasticVisionTransformer(**cfg, space=space)
+    randomise(vit, seed)
+    subnet = random_subnet(vit.space, seed)
+    x = torch.from_numpy(rng.standard_normal((batch, in_channels, *size)))
+    return Case(
+        vit.double(), dense_twin(vit.double(), subnet, cfg), subnet, x, cfg
+    )
+
+
+def dense_twin(
+    vit: nn.Module, subnet: Subnet, cfg: dict[str, Any]
+) -> DenseViT:
+    """The dense network of a subnet; all but weights from the config."""
+    patch_cfg = cfg.get('patch_cfg', {})
+    kernel = cfg['patch_size']
+    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
+    grid = tuple(
+        -(-s // k) for s, k in zip(cfg['img_size'], kernel, strict=True)
+    )
+    return DenseViT(
+        dict(vit.named_parameters()),
+        subnet,
+        patch=dict(stride=patch_cfg.get('stride', kernel)),
+        grid=grid,
+        out_type=cfg.get('out_type', 'cls_token'),
+        out_indices=cfg['out_indices'],
+        eps=cfg.get('norm_cfg', {}).get('eps', 1e-6),
+        mode=cfg.get('interpolate_mode', 'bicubic'),
+    )
+
+
+def classifier(
+    head: dict[str, Any] | None = None,
+    backbone: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Any:
+    """An elastic classifier in float64, its weights random."""
+    backbone = {'space': SPACE, **options(**(backbone or {}))}
+    head = dict(HEADS['linear']) if head is None else dict(head)
+    cfg: dict[str, Any] = dict(
+        type='eavit_mm.ElasticImageClassifier',
+        # The classifier's own makes float32 of every image.
+        data_preprocessor=BaseDataPreprocessor(),
+        backbone=dict(type='eavit_mm.ElasticVisionTransformer', **backbone),
+        head=dict(num_classes=CLASSES, in_channels=24, **head),
+    )
+    cfg.update(changes)
+    return randomise(MODELS.build(cfg)).double()
+
+
+def batch_of(number: int, size: int = 2) -> dict[str, Any]:
+    """Data batch ``number`` of a loader."""
+    rng = torch.Generator().manual_seed(1000 + number)
+    labels = torch.randint(CLASSES, (size,), generator=rng)
+    return dict(
+        inputs=images(size, seed=number).double(),
+        data_samples=[DataSample().set_gt_label(k.item()) for k in labels],
+    )
+
+
+def sgd(model: nn.Module, **changes: Any) -> OptimWrapper:
+    """Plain gradient steps with momentum, which remembers every mistake."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    return OptimWrapper(optimizer, **changes)
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def assert_same_weights(
+    model: nn.Module, before: dict[str, Tensor], atol: float = 0.0
+) -> None:
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(
+            after[name], value, rtol=0, atol=atol, msg=lambda m, n=name: n + m
+        )

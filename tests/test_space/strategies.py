@@ -1,0 +1,200 @@
+"""Random small spaces, and slow, obvious twins of what a space computes."""
+
+from itertools import product
+
+from eavit_mm.space import Curriculum, Geometry, SearchSpace, Subnet
+from hypothesis import strategies as st
+
+AXES = ('embed_dims', 'num_heads', 'feedforward_channels')
+BRANCHES = AXES[1:]
+TIES = (
+    (),
+    (('num_heads', 'feedforward_channels'),),
+    (('embed_dims', 'num_heads'),),
+    (('feedforward_channels', 'embed_dims'),),
+    (AXES,),
+)
+# Two digits to the embedding, one to the heads: a swapped axis fails.
+WIDEST = dict(embed_dims=40, num_heads=6, feedforward_channels=20)
+
+
+def group_of(axis, ties):
+    """The axes that share an index with this one, itself included."""
+    for group in ties:
+        if axis in group:
+            return tuple(name for name in AXES if name in group)
+    return (axis,)
+
+
+def is_whole(axis, ties, shared):
+    """Whether the axis has one index for all layers."""
+    group = group_of(axis, ties)
+    return 'embed_dims' in group or any(name in shared for name in group)
+
+
+@st.composite
+def spaces(draw, free=False, nested=None, max_off=None):
+    """Spaces of at most some thousand members, with every kind of tie."""
+    num_layers = draw(st.integers(1, 3))
+    most = 3 if num_layers < 3 else 2
+    ties = () if free else draw(st.sampled_from(TIES))
+    shared = () if free else draw(st.sets(st.sampled_from(BRANCHES)))
+    if nested is None:
+        nested = draw(st.booleans())
+    counts = {}  # (group, layer or None) -> number of choices
+
+    def count(axis, layer):
+        whole = not nested or is_whole(axis, ties, shared)
+        key = (group_of(axis, ties), None if whole else layer)
+        if key not in counts:
+            counts[key] = draw(st.integers(1, most))
+        return counts[key]
+
+    def choices(axis, layer):
+        size = count(axis, layer)
+        return draw(
+            st.lists(
+                st.integers(1, WIDEST[axis]),
+                min_size=size,
+                max_size=size,
+                unique=True,
+            )
+        )
+
+    values = dict(embed_dims=choices('embed_dims', 0))
+    for axis in BRANCHES:
+        values[axis] = (
+            [choices(axis, layer) for layer in range(num_layers)]
+            if nested
+            else choices(axis, 0)
+        )
+    if max_off is None:
+        max_off = draw(st.integers(0, 2 * num_layers))
+    return SearchSpace(
+        **values,
+        num_layers=num_layers,
+        head_dims=draw(st.integers(1, 8)),
+        max_off=max_off,
+        shared=sorted(shared),
+        ties=ties,
+    )
+
+
+def product_of_widths(space, extra=()):
+    """All subnets of the widths of a space (and extra), ties ignored."""
+    heads, ffns = (
+        [sorted({0, *choices, *extra}) for choices in getattr(space, axis)]
+        for axis in BRANCHES
+    )
+    for embed in sorted({*space.embed_dims, *extra}):
+        for num_heads in product(*heads):
+            for channels in product(*ffns):
+                yield Subnet(embed, num_heads, channels, space.head_dims)
+
+
+def is_member(space, subnet):
+    """The definition of a space, said once more without cells."""
+    if subnet.embed_dims not in space.embed_dims:
+        return False
+    widths = {('embed_dims', 0): subnet.embed_dims}
+    for axis in BRANCHES:
+        for layer, width in enumerate(getattr(subnet, axis)):
+            if width:
+                widths[axis, layer] = width
+    seen = {}
+    for (axis, layer), width in widths.items():
+        choices = getattr(space, axis)
+        if axis != 'embed_dims':
+            choices = choices[layer]
+        if width not in choices:
+            return False
+        whole = is_whole(axis, space.ties, space.shared)
+        key = (group_of(axis, space.ties), None if whole else layer)
+        index = sorted(choices).index(width)
+        if seen.setdefault(key, index) != index:
+            return False
+    off = [*subnet.num_heads, *subnet.feedforward_channels].count(0)
+    return off <= space.max_off
+
+
+def members(space):
+    """Every member, by trying all widths."""
+    return {s for s in product_of_widths(space) if is_member(space, s)}
+
+
+@st.composite
+def spaces_and_members(draw, **kwargs):
+    """A space and one of its members, branches off among them."""
+    space = draw(spaces(**kwargs))
+    genes = [draw(st.integers(0, cell.num_choices - 1)) for cell in space.cells]
+    off = draw(st.permutations(space.branches))
+    number = draw(st.integers(0, space.max_off))
+    return space, space.build(genes, off[:number])
+
+
+@st.composite
+def level_lists(draw, space):
+    """Valid levels of a curriculum that reaches the space."""
+    number = draw(st.integers(1, 4))
+
+    def steps(values, last, falls):
+        drawn = draw(st.lists(values, min_size=number, max_size=number))
+        return [*sorted(drawn, reverse=falls)[:-1], last]
+
+    widest = {
+        'embed_dims': space.largest.embed_dims,
+        'num_heads': max(space.largest.num_heads),
+        'feedforward_channels': max(space.largest.feedforward_channels),
+    }
+    columns = {
+        axis: steps(st.integers(1, widest[axis]), 1, falls=True)
+        for axis in AXES
+    }
+    columns['max_off'] = steps(
+        st.integers(0, space.max_off), space.max_off, falls=False
+    )
+    columns['p_off'] = steps(
+        st.sampled_from([0.0, 0.25, 0.5]), 0.5, falls=False
+    )
+    gaps = draw(
+        st.lists(st.integers(1, 5), min_size=number, max_size=number)
+    )
+    begin, levels, before = 0, [], {}
+    for row in range(number):
+        level = {key: column[row] for key, column in columns.items()}
+        # What a level leaves out stays as it was.
+        kept = {
+            key: value
+            for key, value in level.items()
+            if before.get(key) != value or draw(st.booleans())
+        }
+        levels.append(dict(begin=begin, **kept))
+        before = level
+        begin += gaps[row]
+    return levels
+
+
+@st.composite
+def curricula(draw, **kwargs):
+    """A space and a curriculum that reaches it."""
+    space = draw(spaces(**kwargs))
+    return Curriculum(space, draw(level_lists(space)))
+
+
+def plain_geometry(
+    num_layers, head_dims, num_patches, patch_dims, num_extra_tokens=0
+):
+    """The geometry of a stock ViT."""
+    return Geometry(
+        num_patches=num_patches,
+        num_extra_tokens=num_extra_tokens,
+        patch_dims=patch_dims,
+        head_dims=head_dims,
+        num_layers=num_layers,
+        patch_bias=True,
+        stem_norms=0,
+        tail_norms=1,
+        qkv_bias=(True,) * num_layers,
+        layer_scale=((False, False),) * num_layers,
+        swiglu=(False,) * num_layers,
+    )

@@ -1,0 +1,118 @@
+import numpy as np
+import pytest
+from eavit_mm.space import SearchSpace, Subnet
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from .strategies import members, spaces, spaces_and_members
+
+TINY = SearchSpace([8, 16], [1, 2], [4, 8, 9], 3, 8, max_off=2)
+
+
+@given(spaces_and_members())
+def test_decode_inverts_encode(case):
+    space, member = case
+    genes = space.encode(member)
+    low, high = space.genome_bounds
+    assert genes.shape == low.shape == high.shape
+    assert ((low <= genes) & (genes <= high)).all()
+    assert space.decode(genes) == member
+    assert space.decode(genes.tolist()) == member
+
+
+@settings(max_examples=20)
+@given(spaces())
+def test_members_have_different_genomes(space):
+    everyone = members(space)
+    genomes = {tuple(space.encode(member).tolist()) for member in everyone}
+    assert len(genomes) == len(everyone)
+
+
+@given(spaces(), st.data())
+def test_every_genome_within_bounds_is_a_member_or_has_too_many_off(
+    space, data
+):
+    low, high = space.genome_bounds
+    genes = [
+        data.draw(st.integers(a, b)) for a, b in zip(low, high, strict=True)
+    ]
+    try:
+        member = space.decode(genes)
+    except ValueError as error:
+        assert 'branches are off, max_off=' in str(error)
+        assert space.max_off < 2 * space.num_layers
+        return
+    assert space.contains(member)
+    # A closed cell forgets its index, and that is all that is lost.
+    assert space.decode(space.encode(member)) == member
+
+
+@given(spaces(free=True))
+def test_a_free_space_has_one_gene_per_branch_and_one_more(space):
+    low, high = space.genome_bounds
+    assert len(low) == 1 + 2 * space.num_layers
+    # Off is one more value of the branch's own gene.
+    counts = [len(space.embed_dims)]
+    for axis in ('num_heads', 'feedforward_channels'):
+        counts += [
+            len(choices) + bool(space.max_off)
+            for choices in getattr(space, axis)
+        ]
+    assert (high - low + 1).tolist() == counts
+
+
+def test_vit_b_has_25_genes():
+    assert len(SearchSpace.full('vit-b').genome_bounds[0]) == 25
+
+
+@given(spaces_and_members(max_off=0))
+def test_no_gene_says_off_where_nothing_can_be_off(case):
+    space, member = case
+    _, high = space.genome_bounds
+    assert len(high) == len(space.cells)
+    assert space.decode(high) == space.largest
+    assert space.decode(np.zeros_like(high)).num_off == 0
+
+
+def test_off_genes_of_cells_with_several_branches():
+    space = SearchSpace(
+        [8, 16], [1, 2], [4, 8], 2, 8, max_off=4, shared=['num_heads']
+    )
+    # Embedding, heads of all layers, FFN of each; then on/off of the heads.
+    member = Subnet(16, (0, 2), (0, 4), 8)
+    assert space.encode(member).tolist() == [1, 1, 0, 1, 0, 1]
+
+
+@given(spaces(), st.data())
+def test_genes_out_of_range_are_named(space, data):
+    low, high = space.genome_bounds
+    gene = data.draw(st.integers(0, len(low) - 1))
+    genes = high.copy()
+    genes[gene] = data.draw(st.sampled_from([-1, int(high[gene]) + 1]))
+    with pytest.raises(
+        ValueError,
+        match=f'gene {gene} is {genes[gene]}; must be 0 to {high[gene]}',
+    ):
+        space.decode(genes)
+
+
+@pytest.mark.parametrize(
+    'genes',
+    [[0] * 6, [0] * 8, [], [[1] * 7], [1.0] * 7, [True] * 7, ['1'] * 7, 3],
+)
+def test_wrong_kind_of_genome_raises(genes):
+    with pytest.raises(ValueError, match='a genome of this space has 7 int'):
+        TINY.decode(genes)
+
+
+def test_too_many_off_raises():
+    with pytest.raises(ValueError, match='3 branches are off, max_off=2'):
+        TINY.decode([1, 0, 0, 0, 1, 1, 1])
+
+
+@given(spaces(), spaces_and_members())
+def test_encode_takes_members_only(space, case):
+    stranger = case[1]
+    assume(not space.contains(stranger))
+    with pytest.raises(ValueError, match='searched for another supernet'):
+        space.encode(stranger)

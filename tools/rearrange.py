@@ -1,0 +1,76 @@
+"""Sorts the units of a pretrained network by importance; same function."""
+
+import argparse
+from itertools import islice
+
+import eavit_mm  # noqa: F401
+from eavit_mm.engine.checkpoint import (
+    load_supernet,
+    save_atomically,
+    supernet_meta,
+)
+from eavit_mm.engine.cli import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+    merge_options,
+)
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.rearrange import rearrange
+from eavit_mm.registry import TASK_UTILS
+
+CRITERIA = dict(
+    activation='ActivationCriterion',
+    taylor='TaylorCriterion',
+    magnitude='MagnitudeCriterion',
+    random='RandomCriterion',
+    none='NoCriterion',
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the supernet')
+    parser.add_argument('checkpoint', help='checkpoint to rearrange')
+    parser.add_argument('out', help='checkpoint to write')
+    parser.add_argument(
+        '--criterion',
+        choices=CRITERIA,
+        default='activation',
+        help='what is important (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--num-batches',
+        type=int,
+        default=8,
+        help='batches of the training data to calibrate with',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    merge_options(cfg, args)
+    runner = build_runner(cfg)
+    model = elastic_model(runner.model, 'tools/rearrange.py')
+    meta = load_supernet(model, args.checkpoint)
+    name = CRITERIA[args.criterion]
+    criterion = TASK_UTILS.build(dict(type=f'eavit_mm.{name}'))
+    batches = ()
+    if criterion.needs_data:
+        batches = islice(
+            runner.build_dataloader(cfg.train_dataloader), args.num_batches
+        )
+    rearrange(model, criterion, batches, model.head_was_loaded)
+    meta['eavit_mm'] = supernet_meta(model, name, 0)
+    save_atomically(dict(meta=meta, state_dict=model.state_dict()), args.out)
+    print(f'Rearranged by {name}: {args.out}')
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f'error: {error}') from error
