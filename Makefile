@@ -3,7 +3,7 @@
 #   PYTHON=python3.12   makes .venv with it (a new .venv: python3; else kept)
 #   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
 #                       else kept); MMCV_WHEEL=FILE is taken instead of a build
-#   ARGS='-k cost'      arguments for pytest
+#   ARGS='-k cost'      arguments for pytest (test) or tools/demo.py (demo)
 .DEFAULT_GOAL := help
 .PHONY: help env demo test lint clean
 VENV_PYTHON := .venv/bin/python
@@ -22,7 +22,7 @@ env:  ## Make .venv, or bring it up to date
 		$(if $(PYTHON),,--keep-python) $(if $(MMCV),--mmcv $(MMCV))
 
 demo: env  ## Run the demo
-	@$(VENV_PYTHON) tools/demo.py
+	@$(VENV_PYTHON) tools/demo.py $(ARGS)
 
 test: env  ## Run the tests
 	$(VENV_PYTHON) -m pytest $(ARGS)

@@ -6,6 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from eavit_mm.analysis.subnet_table import macs_unit
+
 # Distinguishable without colour vision, and in black and white by marker.
 _STYLES: tuple[dict[str, Any], ...] = (
     dict(color='#0072b2', marker='o'),
@@ -34,8 +36,9 @@ def plot_metric_over_macs(
     """
     figure = Figure(figsize=(6.4, 4.0), layout='constrained')
     axes = figure.subplots()
-    largest = max(macs for points in curves.values() for macs, _ in points)
-    unit, name = (1e9, 'GMACs') if largest >= 1e9 else (1e6, 'MMACs')
+    unit, name = macs_unit(
+        max(macs for points in curves.values() for macs, _ in points)
+    )
     for (label, points), style in zip(
         curves.items(), _STYLES * len(curves), strict=False
     ):

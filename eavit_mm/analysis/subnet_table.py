@@ -47,6 +47,11 @@ def curve_area(
     )
 
 
+def macs_unit(largest: float) -> tuple[float, str]:
+    """Factor and name of the unit that suits networks of a size."""
+    return (1e9, 'GMACs') if largest >= 1e9 else (1e6, 'MMACs')
+
+
 def format_table(
     rows: Sequence[Mapping[str, Any]], title: str = '', width: int = 100
 ) -> str:
@@ -54,15 +59,16 @@ def format_table(
     metrics = list(dict.fromkeys(m for row in rows for m in row['metrics']))
     table = Table(title=title or None)
     table.add_column('subnet')
-    for header in ('GMACs', '% MACs', 'Mparams', *metrics):
+    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    for header in (unit_name, '% MACs', 'Mparams', *metrics):
         table.add_column(header, justify='right')
     for row in rows:
         values = [row['metrics'].get(m, float('nan')) for m in metrics]
         table.add_row(
             row['name'],
-            f'{row["macs"] / 1e9:.4g}',
+            f'{row["macs"] / unit:.3f}',
             f'{row["macs_ratio"]:.1%}',
-            f'{row["params"] / 1e6:.4g}',
+            f'{row["params"] / 1e6:.3f}',
             *(
                 f'{v:.2f}' if isinstance(v, int | float) else str(v)
                 for v in values

@@ -74,6 +74,8 @@ class ElasticModelMixin(BaseModel):
         self.draw_per_rank = draw_per_rank
         self.stage = Stage(self.backbone.space)
         self.head_was_loaded = False
+        # A sampler whose subnets are not in the space fails here already.
+        self.draw_subnets(0)
 
     # What a model of a task provides
 
@@ -125,6 +127,23 @@ class ElasticModelMixin(BaseModel):
         stream = [seed, iteration, get_rank() if self.draw_per_rank else 0]
         rng = np.random.default_rng(stream)
         return self.sampler.draw(self.stage, self.backbone.macs, rng)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The stock forward.
+
+        Raises:
+            RuntimeError: If the whole network is trained outside of
+                :func:`elastic_step`, as a stock distributed wrapper does.
+        """
+        mode = kwargs.get('mode', args[2] if len(args) > 2 else 'tensor')
+        if mode == 'loss' and self.training and self.backbone.subnet is None:
+            raise RuntimeError(
+                'the loss of a supernet in training mode was asked for '
+                'without a subnet: something bypasses elastic_step (a stock '
+                'distributed wrapper does). Train through train_step, or '
+                'choose one with model.backbone.use(subnet).'
+            )
+        return super().forward(*args, **kwargs)
 
     def train_step(
         self, data: Any, optim_wrapper: OptimWrapper

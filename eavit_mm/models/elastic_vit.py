@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from eavit_mm.models.elastic_ffn import hidden_channels
 from eavit_mm.models.elastic_layer import ElasticEncoderLayer, LayerSlices
 from eavit_mm.models.elastic_ops import Affine, layer_norm, slice_norm
-from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
+from eavit_mm.models.state_dict import (
+    adapt_vit_state,
+    check_state_dict,
+    require_pretrained,
+)
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Geometry, SearchSpace, Subnet
 
@@ -146,7 +150,7 @@ class ElasticVisionTransformer(VisionTransformer):
             channels beyond the subnet's E are zero.
         """
         subnet = self._subnet
-        if subnet is None:
+        if subnet is None or subnet == self.space.largest:
             return super().forward(x)
         frozen = self._slices is not None
         slices = self._slices or self._slice_ends(subnet.embed_dims)
@@ -242,6 +246,15 @@ class ElasticVisionTransformer(VisionTransformer):
         return ends._replace(layers=tuple(layers))
 
     # Loading
+
+    def init_weights(self) -> None:
+        """The stock initialisation; a missing pretrained file is named.
+
+        Raises:
+            FileNotFoundError: If ``init_cfg`` names a file that is not there.
+        """
+        require_pretrained(self.init_cfg)
+        super().init_weights()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any

@@ -7,6 +7,7 @@ touched, whoever loads.
 
 from collections.abc import Collection, Iterable
 from math import isqrt
+from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
@@ -14,6 +15,28 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 _SHOWN = 4
+
+
+def require_pretrained(init_cfg: Any) -> None:
+    """Raises if an ``init_cfg`` names a local file that is not there.
+
+    Args:
+        init_cfg: A dict, a list of dicts or None.
+
+    Raises:
+        FileNotFoundError: Names the file and what it should hold.
+    """
+    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []:
+        path = str(cfg.get('checkpoint', ''))
+        if cfg.get('type') != 'Pretrained' or '://' in path:
+            continue
+        if not Path(path).expanduser().is_file():
+            raise FileNotFoundError(
+                f'init_cfg: {path} is not there. Put a checkpoint of the '
+                "pretrained network in mmpretrain's names in this place, or "
+                'give another one with --cfg-options '
+                'model.backbone.init_cfg.checkpoint=FILE'
+            )
 
 
 def adapt_vit_state(

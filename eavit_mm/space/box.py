@@ -15,6 +15,7 @@ from eavit_mm.space.cells import (
     HEADS,
     Cell,
     Choices,
+    as_names,
     check_choices,
     choices_per_layer,
     is_int,
@@ -45,9 +46,19 @@ class Box:
                 axis, getattr(self, axis), self.num_layers
             )
             object.__setattr__(self, axis, per_layer)
-        object.__setattr__(self, 'shared', tuple(self.shared))
-        object.__setattr__(self, 'ties', tuple(map(tuple, self.ties)))
-        self._check_groups()
+        if not is_int(self.head_dims) or self.head_dims < 1:
+            raise ValueError(
+                f'head_dims={self.head_dims!r}; must be an integer of at '
+                'least 1'
+            )
+        shared = as_names('shared', self.shared)
+        ties = [as_names('ties', tie) for tie in self.ties or ()]
+        self._check_groups(shared, ties)
+        # One order, so that equal spaces compare equal.
+        object.__setattr__(self, 'shared', tuple(sorted(set(shared))))
+        ties = sorted(tuple(sorted(tie)) for tie in ties)
+        object.__setattr__(self, 'ties', tuple(ties))
+        self._check_cells()
         branches = 2 * self.num_layers
         if not is_int(self.max_off) or not 0 <= self.max_off <= branches:
             raise ValueError(
@@ -56,25 +67,30 @@ class Box:
                 'layers)'
             )
 
-    def _check_groups(self) -> None:
-        for axis in self.shared:
+    @staticmethod
+    def _check_groups(
+        shared: Sequence[str], ties: Sequence[tuple[str, ...]]
+    ) -> None:
+        for axis in shared:
             if axis not in BRANCHES:
                 raise ValueError(
-                    f'shared={list(self.shared)}: {axis!r} must be one of '
+                    f'shared={list(shared)}: {axis!r} must be one of '
                     f'{list(BRANCHES)}'
                 )
-        tied = list(chain.from_iterable(self.ties))
+        tied = list(chain.from_iterable(ties))
         for axis in tied:
             if axis not in AXES:
                 raise ValueError(
-                    f'ties={list(map(list, self.ties))}: {axis!r} must be '
+                    f'ties={list(map(list, ties))}: {axis!r} must be '
                     f'one of {list(AXES)}'
                 )
-        if len(tied) != len(set(tied)) or any(len(t) < 2 for t in self.ties):
+        if len(tied) != len(set(tied)) or any(len(t) < 2 for t in ties):
             raise ValueError(
-                f'ties={list(map(list, self.ties))}: every group needs two '
+                f'ties={list(map(list, ties))}: every group needs two '
                 'axes or more, and an axis stands in one group only'
             )
+
+    def _check_cells(self) -> None:
         for cell in self.cells:
             sizes = {
                 (axis, layer): len(self.choices(axis, layer))
@@ -147,7 +163,10 @@ class Box:
         feedforward_channels: int = 0,
         max_off: int | None = None,
     ) -> Self:
-        """The members whose non-zero widths reach the lower bounds.
+        """The box above lower bounds of the non-zero widths.
+
+        A layer whose maximum is below a bound keeps that maximum; tied and
+        shared axes follow the strictest bound among them.
 
         Args:
             embed_dims: Lower bound of the embedding width.

@@ -9,7 +9,10 @@ _PATTERN = re.compile(
     r'((?P<scale>[kmgt]?)(?P<unit>macs|params)|(?P<ms>ms))?',
     re.IGNORECASE,
 )
-_VALID = "a share in (0, 1] such as 0.5, or '8GMACs', '20Mparams', '5ms'"
+_VALID = (
+    "a share in (0, 1] such as 0.5, or '8GMACs', '20Mparams', '5ms' "
+    '(a MAC is two FLOPs)'
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class Budget:
         Raises:
             ValueError: If it is none of these or not positive.
         """
-        written = str(text).strip()
+        is_number = isinstance(text, int | float) and text is not True
+        written = f'{text:.12f}'.rstrip('0') if is_number else str(text)
+        written = written.strip().removesuffix('.')
         match = _PATTERN.fullmatch(written)
         if match is None:
             raise ValueError(f'budget={text!r}; must be {_VALID}')
@@ -46,6 +51,7 @@ class Budget:
             value *= _SCALES[match['scale'].lower()]
         else:
             kind = 'share'
-        if value <= 0 or (kind == 'share' and value > 1):
+        share_too_big = kind == 'share' and value > 1
+        if value <= 0 or value == float('inf') or share_too_big:
             raise ValueError(f'budget={text!r}; must be {_VALID}')
         return cls(kind, value, written)

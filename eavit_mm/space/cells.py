@@ -1,6 +1,7 @@
 """The axes of a subnet, their choices, and the decisions about them."""
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 EMBED = 'embed_dims'
@@ -38,9 +39,32 @@ class Cell:
         )
 
 
+def as_int(value: Any) -> Any:
+    """An integer of any library as Python's; all else as it is.
+
+    True and False are no widths: they come back unchanged and fail
+    :func:`is_int`.
+    """
+    is_foreign = hasattr(value, '__index__') and not isinstance(value, bool)
+    return index(value) if is_foreign else value
+
+
 def is_int(value: Any) -> bool:
     """Whether a value is an integer; True and False are not."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def as_names(name: str, value: Any) -> tuple[str, ...]:
+    """A tuple of names from a config's list; None is none.
+
+    Raises:
+        ValueError: If it is a single string or no list.
+    """
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise ValueError(f'{name}={value!r}; must be a list of axes')
+    return tuple(value)
 
 
 def check_choices(name: str, values: Any) -> Choices:
@@ -50,16 +74,20 @@ def check_choices(name: str, values: Any) -> Choices:
         ValueError: If there is none, one stands twice, or one is no positive
             integer.
     """
-    if not isinstance(values, list | tuple) or not values:
-        raise ValueError(f'{name}={values!r}; must list at least one width')
+    # Not a string; arrays and ranges are lists too.
+    if not hasattr(values, '__iter__') or isinstance(values, str):
+        raise ValueError(f'{name}={values!r}; must be a list of widths')
+    values = [as_int(value) for value in values]
+    if not values:
+        raise ValueError(f'{name}=[]; must list at least one width')
     for value in values:
         if not is_int(value) or value < 1:
             raise ValueError(
-                f'{name}={list(values)}: {value!r} must be a positive '
+                f'{name}={values}: {value!r} must be a positive '
                 'integer (branches are switched off by max_off)'
             )
     if len(set(values)) != len(values):
-        raise ValueError(f'{name}={list(values)}: a choice stands twice')
+        raise ValueError(f'{name}={values}: a choice stands twice')
     return tuple(sorted(values))
 
 
@@ -73,9 +101,11 @@ def choices_per_layer(
             differs.
     """
     if not is_int(num_layers) or num_layers < 1:
-        raise ValueError(f'num_layers={num_layers!r}; must be at least 1')
+        raise ValueError(
+            f'num_layers={num_layers!r}; must be an integer of at least 1'
+        )
     nested = isinstance(values, list | tuple) and any(
-        isinstance(value, list | tuple) for value in values
+        hasattr(value, '__iter__') for value in values
     )
     if not nested:
         return (check_choices(name, values),) * num_layers

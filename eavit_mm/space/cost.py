@@ -103,12 +103,21 @@ class Geometry:
         Raises:
             ValueError: If ``count`` is unknown.
         """
+        self._check(subnet)
         return self.macs_of_widths(
             subnet.embed_dims,
             subnet.num_heads,
             subnet.feedforward_channels,
             count,
         )
+
+    def _check(self, subnet: Subnet) -> None:
+        for name in ('num_layers', 'head_dims'):
+            given, own = getattr(subnet, name), getattr(self, name)
+            if given != own:
+                raise ValueError(
+                    f'the subnet has {name}={given}, the network {own}'
+                )
 
     def macs_of_widths(
         self,
@@ -134,6 +143,7 @@ class Geometry:
 
     def params(self, subnet: Subnet) -> int:
         """Parameters of the exported backbone."""
+        self._check(subnet)
         return self.params_of_widths(
             subnet.embed_dims, subnet.num_heads, subnet.feedforward_channels
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.space.cells import AXES
+from eavit_mm.space.cells import AXES, is_int
 from eavit_mm.space.search_space import SearchSpace
 
 _KEYS = ('begin', *AXES, 'max_off', 'p_off')
@@ -27,6 +27,7 @@ class Stage:
     p_off: float = 0.5
 
     def __post_init__(self) -> None:
+        check_p_off(self.p_off, 'curriculum')
         box = self.space if self.box is None else self.box
         if not self.p_off:
             box = box.restrict(max_off=0)
@@ -60,8 +61,10 @@ class Curriculum:
     def __init__(
         self, space: SearchSpace, levels: Sequence[Mapping[str, Any]]
     ) -> None:
-        if not levels:
-            raise ValueError('levels=[]; needs at least one level')
+        if not isinstance(levels, list | tuple) or not levels:
+            raise ValueError(
+                f'levels={levels!r}; must list at least one level'
+            )
         largest = space.largest
         bounds: dict[str, Any] = dict(
             embed_dims=largest.embed_dims,
@@ -113,21 +116,37 @@ def _check_level(
         )
     least = begins[-1] + 1 if begins else 0
     begin = level['begin']
-    if not isinstance(begin, int) or begin < least or (number == 0 and begin):
-        valid = f'at least {least}' if number else '0'
+    if not is_int(begin) or begin < least or (number == 0 and begin):
+        valid = f'an integer of at least {least}' if number else '0'
         raise ValueError(f'{place}: begin={begin!r}; must be {valid}')
-    for key in _KEYS[1:]:
+    for key in (*AXES, 'max_off'):
+        if not is_int(level.get(key, 0)) or level.get(key, 0) < 0:
+            raise ValueError(
+                f'{place}: {key}={level[key]!r}; must be an integer of at '
+                'least 0'
+            )
+    check_p_off(level.get('p_off', 0.0), place)
+    for key in _KEYS[1:] if number else ():
         value = level.get(key, before[key])
-        if not isinstance(value, int | float) or value < 0:
-            raise ValueError(f'{place}: {key}={value!r}; must be a number')
         rises = key in ('max_off', 'p_off')
-        if number and (value < before[key] if rises else value > before[key]):
+        if value < before[key] if rises else value > before[key]:
             raise ValueError(
                 f'{place} is tighter than the one before it: {key}={value}, '
                 f'before {before[key]}'
             )
-    if level.get('p_off', 0.0) > 1:
-        raise ValueError(f'{place}: p_off={level["p_off"]}; must be in [0, 1]')
+
+
+def check_p_off(p_off: Any, place: str) -> None:
+    """Raises unless a probability is one.
+
+    Raises:
+        ValueError: If it is no number in [0, 1].
+    """
+    is_number = isinstance(p_off, int | float) and not isinstance(p_off, bool)
+    if not is_number or not 0 <= p_off <= 1:
+        raise ValueError(
+            f'{place}: p_off={p_off!r}; must be a number in [0, 1]'
+        )
 
 
 def _stage(

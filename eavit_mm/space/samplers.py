@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 
 from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space.cells import is_int
 from eavit_mm.space.curriculum import Stage
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
 Cost = Callable[[Subnet], float]
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if not is_int(value) or value < least:
+        raise ValueError(
+            f'{name}={value!r}; must be an integer of at least {least}'
+        )
 
 
 class SubnetSampler(ABC):
@@ -53,8 +61,7 @@ class _RandomSampler(SubnetSampler):
     """
 
     def __init__(self, num: int = 1) -> None:
-        if num < 1:
-            raise ValueError(f'num={num!r}; must be at least 1')
+        _check_count('num', num, least=1)
         self.num = num
 
     def draw(
@@ -127,8 +134,10 @@ class StratifiedSampler(_RandomSampler):
 
     Draws a target uniformly between the MACs of the box's smallest and
     largest subnet, takes the nearest ``uniform(s)``, moves every cell by up
-    to ``jitter`` choices, and then steps layers towards the target while
-    that brings the MACs nearer.
+    to ``jitter`` choices, takes the next embedding width that can reach the
+    target if this one cannot, and then steps layers towards the target while
+    that brings the MACs nearer. How even the draws come out depends on how
+    finely the space's widths divide the range.
 
     Args:
         num: Subnets of one step.
@@ -137,8 +146,7 @@ class StratifiedSampler(_RandomSampler):
 
     def __init__(self, num: int = 1, jitter: int = 1) -> None:
         super().__init__(num)
-        if jitter < 0:
-            raise ValueError(f'jitter={jitter!r}; must be at least 0')
+        _check_count('jitter', jitter, least=0)
         self.jitter = jitter
         self._profile: _Profile | None = None
 
@@ -163,13 +171,15 @@ class StratifiedSampler(_RandomSampler):
                 box.cells, profile.ladder[nearest], moves, strict=True
             )
         ]
+        indices[0] = _reaching(box, indices, off, target, cost)
         return _approach(box, indices, off, target, cost, rng)
 
     def _profile_of(self, stage: Stage, cost: Cost) -> '_Profile':
         # Stages live as long as the curriculum: made once per level.
-        if self._profile is None or self._profile.stage is not stage:
-            self._profile = _Profile(stage, cost)
-        return self._profile
+        known = self._profile
+        if known is None or known.stage is not stage or known.cost != cost:
+            known = self._profile = _Profile(stage, cost)
+        return known
 
 
 class _Profile:
@@ -177,11 +187,35 @@ class _Profile:
 
     def __init__(self, stage: Stage, cost: Cost) -> None:
         box = stage.box
-        self.stage = stage
+        self.stage, self.cost = stage, cost
         self.low, self.high = cost(box.cheapest(cost)), cost(box.largest)
         ladder = box.uniform_ladder
         self.ladder = [box.indices(subnet) for subnet in ladder]
         self.costs = np.array([cost(subnet) for subnet in ladder])
+
+
+def _reaching(
+    box: SearchSpace,
+    indices: Sequence[int],
+    off: Sequence[tuple[str, int]],
+    target: float,
+    cost: Cost,
+) -> int:
+    """The embedding index nearest to the given one that reaches a cost.
+
+    The embedding's is the first cell. Too wide or too narrow, it would keep
+    all layers from coming near the target.
+    """
+    embedding, *others = box.cells
+    narrow = [0] * len(others)
+    wide = [cell.num_choices - 1 for cell in others]
+    for index in sorted(
+        range(embedding.num_choices), key=lambda i: abs(i - indices[0])
+    ):
+        low = cost(box.build([index, *narrow], off))
+        if low <= target <= cost(box.build([index, *wide], off)):
+            return index
+    return indices[0]
 
 
 def _approach(
@@ -237,20 +271,24 @@ class FixedListSampler(SubnetSampler):
         num: int | None = 1,
         weights: Sequence[float] | None = None,
     ) -> None:
-        if not subnets:
-            raise ValueError('subnets=[]; needs at least one subnet')
-        if num is not None and num < 1:
-            raise ValueError(f'num={num!r}; must be at least 1, or None')
-        if weights is not None and (
-            len(weights) != len(subnets) or min(weights) <= 0
-        ):
+        if not isinstance(subnets, list | tuple) or not subnets:
             raise ValueError(
-                f'weights={list(weights)}; must be {len(subnets)} positive '
-                'numbers, one per subnet'
+                f'subnets={subnets!r}; must list at least one subnet'
             )
+        if num is not None:
+            _check_count('num', num, least=1)
         self.subnets = list(subnets)
         self.num = num
-        self.weights = weights
+        self.weights = [1.0] * len(subnets)
+        if weights is not None:
+            self.weights = [float(weight) for weight in weights]
+        if len(self.weights) != len(subnets) or not all(
+            0 < weight < float('inf') for weight in self.weights
+        ):
+            raise ValueError(
+                f'weights={weights!r}; must be {len(subnets)} positive '
+                'numbers, one per subnet'
+            )
         # Stages live as long as the curriculum: made once per level.
         self._cache: tuple[Stage, dict[Subnet, float]] | None = None
 
@@ -273,9 +311,8 @@ class FixedListSampler(SubnetSampler):
     def _allowed(self, stage: Stage) -> dict[Subnet, float]:
         """The members that a stage allows, and their weights."""
         if self._cache is None or self._cache[0] is not stage:
-            weights = self.weights or [1.0] * len(self.subnets)
             allowed: dict[Subnet, float] = {}
-            for spec, weight in zip(self.subnets, weights, strict=True):
+            for spec, weight in zip(self.subnets, self.weights, strict=True):
                 subnet = stage.space.resolve(spec)
                 if stage.box.contains(subnet):
                     allowed[subnet] = allowed.get(subnet, 0.0) + weight
@@ -299,8 +336,7 @@ class SandwichSampler(SubnetSampler):
         num_others: int = 2,
         others: dict[str, Any] | None = None,
     ) -> None:
-        if num_others < 0:
-            raise ValueError(f'num_others={num_others!r}; must be at least 0')
+        _check_count('num_others', num_others, least=0)
         cfg = others or dict(type='eavit_mm.UniformSampler')
         self.others: SubnetSampler = TASK_UTILS.build(cfg)
         self.num_others = num_others

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from math import comb
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -126,6 +127,8 @@ class SearchSpace(Box):
     def uniform(self, s: float) -> Subnet:
         """Every axis and layer at the choice nearest to s times its maximum.
 
+        Of tied axes the first decides, of a shared one the first layer.
+
         Args:
             s: In [0, 1]; between two choices equally near, the larger.
 
@@ -176,8 +179,9 @@ class SearchSpace(Box):
         if not fitting:
             low, high = self.uniform_ladder[0], self.uniform_ladder[-1]
             raise ValueError(
-                f'no uniform subnet fits the budget {budget:,.0f}; reachable '
-                f'are {cost(low):,.0f} to {cost(high):,.0f}'
+                f'no uniform subnet fits the budget {_number(budget)}; '
+                f'reachable are {_number(cost(low))} to '
+                f'{_number(cost(high))}'
             )
         return fitting[-1]
 
@@ -195,10 +199,10 @@ class SearchSpace(Box):
             subnet = spec
         elif isinstance(spec, Mapping):
             subnet = Subnet.from_dict(spec)
-        elif spec in ('largest', 'smallest'):
+        elif isinstance(spec, str) and spec in ('largest', 'smallest'):
             return getattr(self, spec)
-        elif isinstance(spec, int | float) and not isinstance(spec, bool):
-            return self.uniform(spec)
+        elif isinstance(spec, Real) and not isinstance(spec, bool):
+            return self.uniform(float(spec))
         else:
             raise ValueError(
                 f"subnet={spec!r}; must be 'largest', 'smallest', a number "
@@ -248,6 +252,8 @@ class SearchSpace(Box):
 
     def problems(self, subnet: Subnet) -> list[str]:
         """Why a subnet is not in this space; empty if it is."""
+        if not isinstance(subnet, Subnet):
+            return [f'{subnet!r} is not a Subnet']
         if subnet.num_layers != self.num_layers:
             return [
                 f'the subnet has {subnet.num_layers} layers, this space '
@@ -368,6 +374,10 @@ def _multiply(a: Sequence[int], b: Sequence[int]) -> list[int]:
         for j, y in enumerate(b):
             product[i + j] += x * y
     return product
+
+
+def _number(value: float) -> str:
+    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.6g}'
 
 
 def _join(choices: Iterable[int]) -> str:

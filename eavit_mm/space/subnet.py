@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from eavit_mm.space.cells import as_int, is_int
+
 SIDES = ('prefix', 'suffix')
 
 
@@ -40,11 +42,14 @@ class Subnet:
                 raise ValueError(
                     f'{name}={widths!r}; must list one width per layer'
                 )
-            for layer, width in enumerate(widths):
+            checked = tuple(
                 _check_width(f'layer {layer}: {name}', width, least=0)
-            object.__setattr__(self, name, tuple(widths))
+                for layer, width in enumerate(widths)
+            )
+            object.__setattr__(self, name, checked)
         for name in ('embed_dims', 'head_dims'):
-            _check_width(name, getattr(self, name), least=1)
+            width = _check_width(name, getattr(self, name), least=1)
+            object.__setattr__(self, name, width)
         if len(self.num_heads) != len(self.feedforward_channels):
             raise ValueError(
                 f'num_heads has {len(self.num_heads)} layers, '
@@ -105,7 +110,7 @@ class Subnet:
         """
         try:
             values = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f'not a subnet in JSON: {error}') from error
         return cls.from_dict(values)
 
@@ -123,9 +128,10 @@ class Subnet:
             raise ValueError(f'{path}: {error}') from error
 
 
-def _check_width(name: str, width: Any, least: int) -> None:
-    # bool is an int in Python, but True heads is a mistake.
-    if not isinstance(width, int) or isinstance(width, bool) or width < least:
+def _check_width(name: str, width: Any, least: int) -> int:
+    width = as_int(width)
+    if not is_int(width) or width < least:
         raise ValueError(
             f'{name}={width!r}; must be an integer of at least {least}'
         )
+    return int(width)

@@ -174,8 +174,7 @@ class DenseViT(nn.Module):
         """Outputs of E channels."""
         if self.corner:
             right, bottom = (
-                -x.shape[axis] % self.patch.stride[axis - 2]
-                for axis in (3, 2)
+                -x.shape[axis] % self.patch.stride[axis - 2] for axis in (3, 2)
             )
             x = F.pad(x, (0, right, 0, bottom))
         x = self.patch(x)
@@ -269,13 +268,23 @@ def _cuts(weights: Mapping[str, Tensor], subnet: Any, net: DenseViT) -> Cuts:
 
 def full_gradients(
     net: DenseViT, weights: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    """The dense gradients at their places in the stock parameters."""
-    full = {name: torch.zeros_like(value) for name, value in weights.items()}
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """The dense gradients at their places in the stock parameters.
+
+    Returns:
+        For each of them, its gradient, and a mask of what the subnet uses.
+    """
+    full = {
+        name: (torch.zeros_like(value), torch.zeros_like(value).bool())
+        for name, value in weights.items()
+    }
     for name, parameter in net.named_parameters():
         source, part = net.cuts[name]
+        gradient, used = full[source]
+        assert not used[part].any(), f'{name} overlaps another slice'
+        used[part] = True
         if parameter.grad is not None:
-            full[source][part] += parameter.grad
+            gradient[part] = parameter.grad
     return full
 
 

@@ -2,8 +2,9 @@
 
 from itertools import product
 
-from eavit_mm.space import Curriculum, Geometry, SearchSpace, Subnet
 from hypothesis import strategies as st
+
+from eavit_mm.space import Curriculum, Geometry, SearchSpace, Subnet
 
 AXES = ('embed_dims', 'num_heads', 'feedforward_channels')
 BRANCHES = AXES[1:]
@@ -126,7 +127,9 @@ def members(space):
 def spaces_and_members(draw, **kwargs):
     """A space and one of its members, branches off among them."""
     space = draw(spaces(**kwargs))
-    genes = [draw(st.integers(0, cell.num_choices - 1)) for cell in space.cells]
+    genes = [
+        draw(st.integers(0, cell.num_choices - 1)) for cell in space.cells
+    ]
     off = draw(st.permutations(space.branches))
     number = draw(st.integers(0, space.max_off))
     return space, space.build(genes, off[:number])
@@ -156,9 +159,7 @@ def level_lists(draw, space):
     columns['p_off'] = steps(
         st.sampled_from([0.0, 0.25, 0.5]), 0.5, falls=False
     )
-    gaps = draw(
-        st.lists(st.integers(1, 5), min_size=number, max_size=number)
-    )
+    gaps = draw(st.lists(st.integers(1, 5), min_size=number, max_size=number))
     begin, levels, before = 0, [], {}
     for row in range(number):
         level = {key: column[row] for key, column in columns.items()}

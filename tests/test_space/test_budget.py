@@ -1,7 +1,8 @@
 import pytest
-from eavit_mm.space import Budget
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eavit_mm.space import Budget
 
 SCALES = {'': 1, 'k': 1e3, 'M': 1e6, 'G': 1e9, 'T': 1e12}
 NUMBERS = st.integers(1, 10**6).map(lambda n: n / 1000)

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from eavit_mm.space import Geometry, Subnet
-from eavit_mm.space.cost import attention_macs, ffn_macs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from eavit_mm.space import Geometry, Subnet
+from eavit_mm.space.cost import attention_macs, ffn_macs
 
 from .strategies import plain_geometry
 
@@ -17,9 +18,7 @@ def geometries(draw):
     layers = draw(st.integers(1, 3))
 
     def per_layer(values):
-        return tuple(
-            draw(st.lists(values, min_size=layers, max_size=layers))
-        )
+        return tuple(draw(st.lists(values, min_size=layers, max_size=layers)))
 
     flag = st.booleans()
     return Geometry(
@@ -270,3 +269,20 @@ def test_integers_in_integers_out():
     geometry = plain_geometry(12, 64, 196, 768)
     assert type(geometry.macs(VIT_B)) is int
     assert type(geometry.params(VIT_B)) is int
+
+
+@pytest.mark.parametrize('cost', ['macs', 'params'])
+@pytest.mark.parametrize('layers', [11, 13])
+def test_a_subnet_of_another_depth_raises(cost, layers):
+    geometry = plain_geometry(12, 64, 196, 768)
+    stranger = Subnet(768, (12,) * layers, (3072,) * layers, 64)
+    with pytest.raises(ValueError, match=f'num_layers={layers}'):
+        getattr(geometry, cost)(stranger)
+
+
+@pytest.mark.parametrize('cost', ['macs', 'params'])
+def test_a_subnet_of_another_head_width_raises(cost):
+    geometry = plain_geometry(12, 64, 196, 768)
+    stranger = replace(VIT_B, head_dims=32)
+    with pytest.raises(ValueError, match='head_dims=32'):
+        getattr(geometry, cost)(stranger)

@@ -1,9 +1,10 @@
 import json
 
 import pytest
-from eavit_mm.space import Subnet
 from hypothesis import given
 from hypothesis import strategies as st
+
+from eavit_mm.space import Subnet
 
 FIELDS = dict(
     embed_dims=16,
@@ -20,9 +21,7 @@ def subnet(**changes):
 @st.composite
 def subnets(draw):
     layers = draw(st.integers(1, 5))
-    widths = st.lists(
-        st.integers(0, 5000), min_size=layers, max_size=layers
-    )
+    widths = st.lists(st.integers(0, 5000), min_size=layers, max_size=layers)
     return Subnet(
         draw(st.integers(1, 5000)),
         tuple(draw(widths)),
@@ -48,10 +47,15 @@ def test_equal_subnets_hash_alike_and_others_differ(member):
         if name == 'side':
             other = 'suffix' if value == 'prefix' else 'prefix'
         else:
-            other = value[:-1] + [value[-1] + 1] if name in (
-                'num_heads',
-                'feedforward_channels',
-            ) else value + 1
+            other = (
+                value[:-1] + [value[-1] + 1]
+                if name
+                in (
+                    'num_heads',
+                    'feedforward_channels',
+                )
+                else value + 1
+            )
         changed = Subnet.from_dict({**member.to_dict(), name: other})
         assert len({member, changed}) == 2, name
 

@@ -1,0 +1,195 @@
+"""Fashion-MNIST from tiny files, and from the package's where it is."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import DATASETS
+
+from eavit_mm.datasets import Fashion40, FashionMNIST, fashion, split_dataset
+
+from .idx import idx, names, toy, write
+
+PACKAGE = Path(fashion.PACKAGE_ROOT)
+SIZES = dict(train=60_000, test=10_000)
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def no_package(monkeypatch, tmp_path):
+    """As on a machine without the package."""
+    monkeypatch.setattr(fashion, 'PACKAGE_ROOT', str(tmp_path / 'none'))
+
+
+@pytest.fixture(params=[True, False], ids=['gz', 'plain'])
+def root(request, tmp_path):
+    return write(tmp_path / 'data', request.param)
+
+
+def content(dataset) -> list[dict]:
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_images_and_labels_are_those_of_the_files(root, split):
+    images, labels = toy(split)
+    found = content(FashionMNIST(str(root), split))
+    assert len(found) == len(images)
+    for i, info in enumerate(found):
+        assert np.array_equal(info['img'], images[i])
+        assert info['img'].dtype == np.uint8
+        assert info['gt_label'] == labels[i]
+        assert info['sample_id'] == f'{split}/{i:05d}'
+
+
+def test_a_config_names_them(root):
+    for name, kind in dict(
+        FashionMNIST=FashionMNIST, Fashion40=Fashion40
+    ).items():
+        found = DATASETS.build(
+            dict(type=f'eavit_mm.{name}', data_root=str(root), split='test')
+        )
+        assert type(found) is kind
+        assert len(found) == 20
+        assert found.test_mode
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_every_image_is_turned_as_its_label_says(root, split):
+    images, labels = toy(split)
+    found = content(Fashion40(str(root), split))
+    turns = [info['gt_label'] % 4 for info in found]
+    assert set(turns) == {0, 1, 2, 3}
+    for image, label, info, turn in zip(
+        images, labels, found, turns, strict=True
+    ):
+        assert info['gt_label'] == 4 * label + turn
+        # A quarter turn by hand: the last column becomes the first row.
+        for _ in range(turn):
+            image = image.T[::-1]
+        assert np.array_equal(info['img'], image)
+        assert info['img'].flags['C_CONTIGUOUS']
+        if turn:
+            assert not np.array_equal(info['img'], images[0])
+
+
+def test_rotations_are_fixed_by_their_seed(root):
+    def labels(seed: int, split: str = 'train') -> list[int]:
+        data = Fashion40(str(root), split, rotation_seed=seed)
+        return [info['gt_label'] for info in content(data)]
+
+    assert labels(0) == labels(0)
+    assert labels(0) != labels(1)
+    assert [k % 4 for k in labels(0)] != [k % 4 for k in labels(0, 'test')]
+
+
+def test_forty_classes_have_names():
+    classes = Fashion40.METAINFO['classes']
+    assert len(classes) == len(set(classes)) == 40
+    plain = FashionMNIST.METAINFO['classes']
+    assert classes[4 * 3 + 2] == f'{plain[3]} 180'
+    assert classes[:4] == tuple(f'{plain[0]} {d}' for d in (0, 90, 180, 270))
+
+
+def test_both_data_sets_are_cut_alike_if_not_balanced(root):
+    parts = dict(pretrain=9, search=4, train=None)
+
+    def ids(kind: str, part: str, balanced: bool = False) -> list[str]:
+        cfg = dict(type=kind, data_root=str(root), split='train')
+        found = split_dataset(cfg, part, parts, balanced=balanced)
+        return [info['sample_id'] for info in content(found)]
+
+    names_ = ('eavit_mm.FashionMNIST', 'eavit_mm.Fashion40')
+    for part in parts:
+        plain, turned = (ids(kind, part) for kind in names_)
+        assert plain == turned
+    everything = [i for part in parts for i in ids(names_[0], part)]
+    assert sorted(everything) == [f'train/{i:05d}' for i in range(20)]
+    assert not set(ids(names_[0], 'pretrain')) & set(ids(names_[1], 'train'))
+
+
+@pytest.mark.parametrize('split', ['train', 'test'])
+def test_every_missing_file_is_named(tmp_path, split):
+    with pytest.raises(FileNotFoundError) as error:
+        FashionMNIST(str(tmp_path), split)
+    text = str(error.value)
+    for name in names(split):
+        assert name in text
+    other = dict(train='test', test='train')[split]
+    for name in names(other):
+        assert name not in text
+    assert str(tmp_path) in text
+    assert 'apt-get install dataset-fashion-mnist' in text
+
+
+@pytest.mark.parametrize('compressed', [True, False])
+def test_a_file_that_is_there_is_not_called_missing(tmp_path, compressed):
+    write(tmp_path, compressed, splits=('train',))
+    images, labels = names('train')
+    for path in tmp_path.glob(f'{labels}*'):
+        path.unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        FashionMNIST(str(tmp_path), 'train')
+    missing = str(error.value).split('Get the four')[0]
+    assert labels in missing
+    assert images not in missing
+
+
+def test_one_split_is_enough(tmp_path):
+    write(tmp_path, True, splits=('train',))
+    assert len(FashionMNIST(str(tmp_path), 'train')) == 20
+    with pytest.raises(FileNotFoundError, match='t10k'):
+        FashionMNIST(str(tmp_path), 'test')
+
+
+def test_plain_and_compressed_files_may_stand_together(tmp_path):
+    write(tmp_path, True)
+    images, _ = names('train')
+    other = np.zeros((20, 28, 28), np.uint8)
+    (tmp_path / images).write_bytes(idx(other))
+    # The unpacked file wins.
+    found = content(FashionMNIST(str(tmp_path), 'train'))
+    assert not found[3]['img'].any()
+
+
+def test_a_package_stands_in_for_missing_files(tmp_path, monkeypatch):
+    package = write(tmp_path / 'package', True)
+    monkeypatch.setattr(fashion, 'PACKAGE_ROOT', str(package))
+    found = content(FashionMNIST(str(tmp_path / 'empty'), 'train'))
+    assert np.array_equal(found[0]['img'], toy('train')[0][0])
+    # Files of the user come first.
+    root = write(tmp_path / 'data', True)
+    images, _ = names('train')
+    black = idx(np.zeros((20, 28, 28), np.uint8))
+    (root / f'{images}.gz').write_bytes(gzip.compress(black))
+    assert not content(FashionMNIST(str(root), 'train'))[0]['img'].any()
+
+
+@pytest.mark.parametrize(
+    ('kind', 'split'), [(FashionMNIST, 'train'), (Fashion40, 'test')]
+)
+def test_the_package_if_it_is_here_else_the_tiny_files(
+    tmp_path, monkeypatch, kind, split
+):
+    if PACKAGE.exists():
+        monkeypatch.setattr(fashion, 'PACKAGE_ROOT', str(PACKAGE))
+        root, size = tmp_path / 'empty', SIZES[split]
+    else:
+        root, size = write(tmp_path / 'data', True), 20
+    data = kind(str(root), split)
+    assert len(data) == size
+    classes = len(data.METAINFO['classes'])
+    labels = [data.get_data_info(i)['gt_label'] for i in range(0, size, 7)]
+    assert min(labels) >= 0
+    assert max(labels) < classes
+    if PACKAGE.exists():
+        counts = np.bincount(labels, minlength=classes)
+        assert counts.min() > 0.6 * len(labels) / classes
+    assert data.get_data_info(size - 1)['img'].shape == (28, 28)

@@ -1,0 +1,218 @@
+"""The curriculum in a real run: which box each step draws from."""
+
+import pytest
+from mmengine.runner import Runner
+
+from eavit_mm.space import Curriculum
+
+from .toys import (
+    WIDEST,
+    build,
+    config,
+    evaluated,
+    hook_of,
+    model_cfg,
+    notes_of,
+    stock_cfg,
+)
+
+LEVELS = [
+    dict(begin=0),
+    dict(begin=1, embed_dims=8, num_heads=2),
+    dict(begin=2, **WIDEST),
+]
+
+
+def hooks(levels=LEVELS, **options):
+    return [
+        dict(type='eavit_mm.CurriculumHook', levels=levels, **options),
+        dict(type='Recorder'),
+    ]
+
+
+def test_levels_follow_the_epochs(tmp_path):
+    runner = build(tmp_path, custom_hooks=hooks())
+    runner.train()
+    notes = notes_of(runner)
+    assert [n['level'] for n in notes] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    space = runner.model.backbone.space
+    stages = Curriculum(space, LEVELS).stages
+    for note in notes:
+        assert note['stage'] == stages[note['epoch']]
+    assert notes[0]['stage'].box.size() == 1
+    assert notes[-1]['stage'].box == space
+    assert notes[-1]['stage'].p_off == 0.5
+
+
+def test_levels_follow_the_iterations(tmp_path):
+    levels = [{**LEVELS[1], 'begin': 2}, {**LEVELS[2], 'begin': 4}]
+    runner = build(
+        tmp_path,
+        custom_hooks=hooks([LEVELS[0], *levels], by_epoch=False),
+        train_cfg=dict(by_epoch=False, max_iters=6, val_interval=1000),
+    )
+    runner.train()
+    assert [n['level'] for n in notes_of(runner)] == [0, 0, 1, 1, 2, 2]
+
+
+def test_every_draw_lies_in_the_box_of_its_level(tmp_path):
+    runner = build(tmp_path, custom_hooks=hooks())
+    model, drawn = runner.model, []
+    draw = model.draw_subnets
+
+    def watched(iteration):
+        subnets = draw(iteration)
+        drawn.extend((runner.epoch, subnet) for subnet in subnets)
+        return subnets
+
+    model.draw_subnets = watched
+    runner.train()
+    stages = Curriculum(model.backbone.space, LEVELS).stages
+    assert len(drawn) == 9
+    for epoch, subnet in drawn:
+        assert stages[epoch].box.contains(subnet)
+    first = [subnet for epoch, subnet in drawn if epoch == 0]
+    assert set(first) == {model.backbone.space.largest}
+
+
+def test_boxes_never_tighten(tmp_path):
+    runner = build(tmp_path, custom_hooks=hooks())
+    runner.train()
+    boxes = [note['stage'].box for note in notes_of(runner)]
+    for before, after in zip(boxes, boxes[1:], strict=False):
+        assert after.size() >= before.size()
+        assert after.contains(before.smallest)
+        assert after.contains(before.largest)
+
+
+def test_a_resumed_run_takes_the_level_of_its_epoch(tmp_path):
+    build(tmp_path, custom_hooks=hooks()).train()
+    (tmp_path / 'epoch_3.pth').unlink()
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    runner = build(tmp_path, custom_hooks=hooks(), resume=True)
+    runner.train()
+    notes = notes_of(runner)
+    assert [n['epoch'] for n in notes] == [2, 2, 2]
+    assert [n['level'] for n in notes] == [2, 2, 2]
+    assert notes[0]['stage'].box == runner.model.backbone.space
+
+
+def test_a_run_resumed_at_an_iteration_takes_its_level(tmp_path):
+    options = dict(
+        custom_hooks=hooks(
+            [LEVELS[0], {**LEVELS[2], 'begin': 3}], by_epoch=False
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=6, val_interval=1000),
+        default_hooks=dict(
+            logger=None,
+            checkpoint=dict(type='CheckpointHook', interval=4, by_epoch=False),
+        ),
+    )
+    build(tmp_path, **options).train()
+    resumed = {**options, 'resume': True}
+    resumed['load_from'] = str(tmp_path / 'iter_4.pth')
+    runner = build(tmp_path, **resumed)
+    runner.train()
+    assert [(n['iter'], n['level']) for n in notes_of(runner)] == [
+        (4, 1),
+        (5, 1),
+    ]
+
+
+def test_the_level_stands_in_the_log(tmp_path):
+    cfg = config(tmp_path, custom_hooks=hooks(), log_level='INFO')
+    cfg.default_hooks.logger = dict(type='LoggerHook', interval=1)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    (log,) = tmp_path.glob('*/*.log')
+    text = log.read_text()
+    for level in range(3):
+        assert f'Curriculum level {level}: ' in text
+    # One subnet, all of the MACs.
+    assert 'level 0: 1 subnets from 100.0%' in text
+    values = [
+        float(line.split('level: ')[1].split()[0])
+        for line in text.splitlines()
+        if 'Epoch(train)' in line
+    ]
+    assert values == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_levels_beyond_the_end_are_refused(tmp_path):
+    late = [*LEVELS[:2], {**LEVELS[2], 'begin': 3}]
+    runner = build(tmp_path, custom_hooks=hooks(late))
+    with pytest.raises(
+        ValueError, match=r'levels from epoch \[3\] on, but training ends at 3'
+    ):
+        runner.train()
+    assert not list(tmp_path.glob('*.pth'))
+    late = [LEVELS[0], {**LEVELS[2], 'begin': 9}]
+    runner = build(tmp_path, custom_hooks=hooks(late, by_epoch=False))
+    with pytest.raises(
+        ValueError, match=r'from iteration \[9\] on, but training ends at 9'
+    ):
+        runner.train()
+
+
+def test_a_curriculum_that_cannot_reach_the_space_is_refused(tmp_path):
+    runner = build(tmp_path, custom_hooks=hooks(LEVELS[:2]))
+    with pytest.raises(
+        ValueError, match='cannot draw every choice of the space'
+    ):
+        runner.train()
+
+
+def test_a_bound_outside_the_space_is_refused(tmp_path):
+    wrong = [LEVELS[0], dict(begin=1, embed_dims=9), LEVELS[2]]
+    wrong[2] = {**LEVELS[2], 'max_off': 3}
+    runner = build(tmp_path, custom_hooks=hooks(wrong))
+    with pytest.raises(ValueError, match='level 2 of the curriculum'):
+        runner.train()
+
+
+def test_a_stock_model_is_refused(tmp_path):
+    runner = build(tmp_path, custom_hooks=hooks(), model=stock_cfg())
+    with pytest.raises(
+        ValueError,
+        match='CurriculumHook needs an elastic model.*got ImageClassifier',
+    ):
+        runner.train()
+
+
+def test_without_a_curriculum_the_whole_space_is_trained(tmp_path):
+    runner = build(tmp_path)
+    runner.train()
+    for note in notes_of(runner):
+        assert note['stage'].box == runner.model.backbone.space
+
+
+def test_the_hook_does_not_hinder_validation_between_levels(tmp_path):
+    runner = build(
+        tmp_path,
+        custom_hooks=hooks(),
+        train_cfg=dict(by_epoch=True, max_epochs=3, val_interval=1),
+        model=model_cfg(sampler=dict(type='eavit_mm.SandwichSampler')),
+        **evaluated(),
+    )
+    runner.train()
+    assert [n['level'] for n in notes_of(runner)][-1] == 2
+    assert hook_of(runner, 'CurriculumHook').curriculum.begins == [0, 1, 2]
+
+
+def test_a_config_without_training_can_be_tested(tmp_path):
+    # As a tool for evaluation builds it: nothing of the training is there.
+    runner = build(
+        tmp_path,
+        custom_hooks=hooks(),
+        train_dataloader=None,
+        train_cfg=None,
+        optim_wrapper=None,
+        **evaluated(),
+    )
+    assert 'auc' in runner.test()
+
+
+def test_a_test_run_does_not_build_the_training_data(tmp_path):
+    cfg = config(tmp_path, custom_hooks=hooks(), **evaluated())
+    cfg.train_dataloader.dataset = dict(type='NoSuchDataset')
+    assert 'auc' in Runner.from_cfg(cfg).test()

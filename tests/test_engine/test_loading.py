@@ -1,0 +1,163 @@
+"""Nothing trains from scratch by mistake; stock and elastic are one."""
+
+import pytest
+import torch
+
+from .toys import (
+    build,
+    config,
+    evaluated,
+    logits,
+    model_cfg,
+    randomise,
+    stock_cfg,
+)
+
+
+@pytest.fixture
+def stock(tmp_path):
+    """A run of mmpretrain's own network."""
+    runner = build(tmp_path / 'stock', model=stock_cfg())
+    runner.train()
+    return runner
+
+
+def other_width():
+    cfg = stock_cfg()
+    arch = dict(cfg['backbone']['arch'], embed_dims=9)
+    cfg['backbone'] = dict(cfg['backbone'], arch=arch)
+    cfg['head'] = dict(cfg['head'], in_channels=9)
+    return cfg
+
+
+def test_a_stock_checkpoint_continues_as_a_supernet(tmp_path, stock):
+    path = str(tmp_path / 'stock' / 'epoch_3.pth')
+    elastic = build(tmp_path / 'elastic', load_from=path)
+    elastic.load_or_resume()
+    torch.testing.assert_close(logits(elastic.model), logits(stock.model))
+    resumed = build(tmp_path / 'resumed', load_from=path, resume=True)
+    resumed.load_or_resume()
+    torch.testing.assert_close(logits(resumed.model), logits(stock.model))
+
+
+def test_a_supernet_loads_strictly_into_the_stock_network(tmp_path):
+    elastic = build(tmp_path / 'elastic')
+    elastic.train()
+    path = tmp_path / 'elastic' / 'epoch_3.pth'
+    stock = build(tmp_path / 'stock', model=stock_cfg())
+    stock.load_checkpoint(str(path), strict=True)
+    torch.testing.assert_close(logits(stock.model), logits(elastic.model))
+    state = torch.load(path)['state_dict']
+    assert list(state) == list(stock.model.state_dict())
+
+
+def test_the_same_evaluation_by_a_stock_run(tmp_path):
+    elastic = build(
+        tmp_path / 'elastic', **evaluated(subnets=dict(largest=1.0))
+    )
+    randomise(elastic.model)
+    path = tmp_path / 'random.pth'
+    torch.save(dict(state_dict=elastic.model.state_dict()), path)
+    changes = {**evaluated(), 'val_cfg': dict(), 'test_cfg': dict()}
+    stock = build(
+        tmp_path / 'stock',
+        model=stock_cfg(),
+        load_from=str(path),
+        **changes,
+    )
+    name = 'accuracy/top1'
+    assert stock.test()[name] == elastic.test()[f'largest/{name}']
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_file_of_another_network_is_refused(tmp_path, resume):
+    build(tmp_path / 'other', model=other_width()).train()
+    path = str(tmp_path / 'other' / 'epoch_3.pth')
+    runner = build(tmp_path / 'run', load_from=path, resume=resume)
+    with pytest.raises(
+        ValueError,
+        match='does not fit ElasticImageClassifier; .* of another shape: '
+        r'backbone\.cls_token: \(1, 1, 9\) for \(1, 1, 12\)',
+    ):
+        runner.train()
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+@pytest.mark.parametrize(
+    ('state', 'message'),
+    [
+        ({}, 'It holds no weights for this network'),
+        (dict(weight=torch.ones(2)), '1 unexpected: weight'),
+        ({'blocks.0.norm1.weight': torch.ones(2)}, "timm's names"),
+    ],
+)
+def test_a_file_without_its_weights_is_refused(tmp_path, state, message):
+    path = tmp_path / 'wrong.pth'
+    torch.save(dict(state_dict=state, meta={}), path)
+    runner = build(tmp_path / 'run', load_from=str(path))
+    with pytest.raises(ValueError, match=message):
+        runner.train()
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_one_missing_weight_is_enough(tmp_path, stock):
+    path = tmp_path / 'stock' / 'epoch_3.pth'
+    checkpoint = torch.load(path)
+    del checkpoint['state_dict']['backbone.layers.1.ln2.bias']
+    torch.save(checkpoint, path)
+    runner = build(tmp_path / 'run', load_from=str(path))
+    with pytest.raises(
+        ValueError, match=r'1 missing: backbone\.layers\.1\.ln2\.bias'
+    ):
+        runner.train()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    runner = build(tmp_path, load_from=str(tmp_path / 'no_such.pth'))
+    with pytest.raises(FileNotFoundError, match=r'no_such\.pth'):
+        runner.train()
+
+
+def initialised(prefix, path):
+    model = model_cfg()
+    model['backbone']['init_cfg'] = dict(
+        type='Pretrained', checkpoint=str(path), prefix=prefix
+    )
+    return model
+
+
+def test_init_cfg_loads_the_backbone(tmp_path, stock):
+    path = tmp_path / 'stock' / 'epoch_3.pth'
+    runner = build(tmp_path / 'run', model=initialised('backbone.', path))
+    runner._init_model_weights()
+    state = stock.model.backbone.state_dict()
+    for name, value in runner.model.backbone.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    assert not runner.model.head_was_loaded
+
+
+@pytest.mark.parametrize(
+    ('prefix', 'error', 'message'),
+    [
+        (None, ValueError, r"give prefix='backbone\.' in init_cfg"),
+        ('head.', ValueError, r'2 unexpected: fc\.bias, fc\.weight'),
+        ('encoder.', AssertionError, 'encoder. is not in the pretrained'),
+    ],
+)
+def test_init_cfg_with_a_wrong_prefix_is_refused(
+    tmp_path, stock, prefix, error, message
+):
+    path = tmp_path / 'stock' / 'epoch_3.pth'
+    runner = build(tmp_path / 'run', model=initialised(prefix, path))
+    with pytest.raises(error, match=message):
+        runner.train()
+    assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def test_init_cfg_with_a_missing_file_is_refused(tmp_path):
+    cfg = config(tmp_path, model=initialised('backbone.', 'no_such.pth'))
+    runner = build(tmp_path, model=cfg.model)
+    with pytest.raises(
+        FileNotFoundError, match=r'init_cfg: no_such\.pth is not there'
+    ):
+        runner.train()

@@ -1,0 +1,385 @@
+"""Rearrangement in a real run: once, after loading, same function."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import save_checkpoint
+from mmpretrain.registry import MODELS
+
+from eavit_mm.engine.hooks.rearrange_hook import INFO, preserved_random_state
+from eavit_mm.rearrange import ActivationCriterion, RandomCriterion, rearrange
+
+from .toys import (
+    WIDEST,
+    build,
+    config,
+    evaluated,
+    hook_of,
+    images,
+    loader,
+    logits,
+    model_cfg,
+    notes_of,
+    randomise,
+    snapshot,
+    stock_cfg,
+)
+
+RANDOM = dict(type='eavit_mm.RandomCriterion', seed=4)
+
+
+def hooks(criterion='ActivationCriterion', *others, **options):
+    if isinstance(criterion, str):
+        criterion = dict(type=f'eavit_mm.{criterion}')
+    return [
+        dict(type='eavit_mm.RearrangeHook', criterion=criterion, **options),
+        dict(type='Recorder'),
+        *others,
+    ]
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """A stock classifier's checkpoint, and its logits."""
+    model = randomise(MODELS.build(stock_cfg()))
+    path = tmp_path / 'stock.pth'
+    save_checkpoint(dict(meta={}, state_dict=model.state_dict()), str(path))
+    return str(path), logits(model)
+
+
+def prepared(runner):
+    """The runner as it is when the first step begins, without a step."""
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.call_hook('before_run')
+    runner._init_model_weights()
+    runner.load_or_resume()
+    before = snapshot(runner.model)
+    runner.call_hook('before_train')
+    return before
+
+
+def moved(before, model):
+    after = model.state_dict()
+    return {k for k, v in before.items() if not torch.equal(v, after[k])}
+
+
+CRITERIA = (
+    'ActivationCriterion',
+    'TaylorCriterion',
+    'MagnitudeCriterion',
+    'RandomCriterion',
+    'NoCriterion',
+)
+
+
+@pytest.mark.parametrize('criterion', CRITERIA)
+def test_a_loaded_network_keeps_its_function(tmp_path, pretrained, criterion):
+    path, before = pretrained
+    runner = build(
+        tmp_path, load_from=path, custom_hooks=hooks(criterion, num_batches=2)
+    )
+    weights = prepared(runner)
+    torch.testing.assert_close(
+        logits(runner.model), before, rtol=1e-4, atol=1e-5
+    )
+    changed = moved(weights, runner.model)
+    if criterion == 'NoCriterion':
+        assert not changed
+    else:
+        assert 'backbone.pos_embed' in changed
+        assert 'head.fc.weight' in changed
+    assert runner.message_hub.get_info(INFO) == criterion
+
+
+def test_the_order_is_that_of_the_first_batches(tmp_path, pretrained):
+    path, _ = pretrained
+    runner = build(tmp_path, load_from=path, custom_hooks=hooks(num_batches=2))
+    prepared(runner)
+    twin = MODELS.build(model_cfg())
+    twin.load_state_dict(torch.load(path)['state_dict'])
+    cfg = config(tmp_path / 'twin')
+    other = build(tmp_path / 'twin')
+    data = other.build_dataloader(cfg.train_dataloader, seed=3)
+    batches = [batch for batch, _ in zip(data, range(2), strict=False)]
+    rearrange(twin, ActivationCriterion(), batches)
+    for name, value in runner.model.state_dict().items():
+        torch.testing.assert_close(value, twin.state_dict()[name])
+
+
+@pytest.mark.parametrize('where', ['backbone', 'model', 'backbone and head'])
+def test_weights_of_init_cfg_keep_their_function(tmp_path, pretrained, where):
+    path, before = pretrained
+    cfg = dict(type='Pretrained', checkpoint=path)
+    model = model_cfg()
+    if where == 'model':
+        model['init_cfg'] = cfg
+    else:
+        model['backbone']['init_cfg'] = {**cfg, 'prefix': 'backbone.'}
+    if where == 'backbone and head':
+        model['head']['init_cfg'] = {**cfg, 'prefix': 'head.'}
+    runner = build(tmp_path, model=model, custom_hooks=hooks(RANDOM))
+    weights = prepared(runner)
+    assert 'backbone.pos_embed' in moved(weights, runner.model)
+    if where == 'backbone':
+        # The head is new: permuting it would change nothing that is known.
+        assert not runner.model.head_was_loaded
+        assert 'head.fc.weight' not in moved(weights, runner.model)
+    else:
+        torch.testing.assert_close(
+            logits(runner.model), before, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_head_of_another_task_is_not_permuted(tmp_path, pretrained):
+    path, _ = pretrained
+    model = model_cfg(new_head=True)
+    model['head']['num_classes'] = 5
+    runner = build(
+        tmp_path, model=model, load_from=path, custom_hooks=hooks(RANDOM)
+    )
+    weights = prepared(runner)
+    assert 'head.fc.weight' not in moved(weights, runner.model)
+    twin = MODELS.build(model_cfg())
+    twin.load_state_dict(torch.load(path)['state_dict'])
+    found = rearrange(twin, RandomCriterion(4))
+    stock = MODELS.build(stock_cfg())
+    stock.load_state_dict(torch.load(path)['state_dict'])
+    torch.testing.assert_close(
+        runner.model.backbone(images())[0],
+        stock.backbone(images())[0][:, found.embed_dims],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_it_runs_once_and_not_on_resume(tmp_path, pretrained):
+    path, _ = pretrained
+    runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
+    runner.train()
+    saved = torch.load(tmp_path / 'epoch_2.pth')
+    assert saved['message_hub']['runtime_info'][INFO] == 'RandomCriterion'
+    resumed = build(
+        tmp_path,
+        resume=True,
+        load_from=str(tmp_path / 'epoch_2.pth'),
+        custom_hooks=hooks(RANDOM),
+    )
+    prepared(resumed)
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, saved['state_dict'][name]), name
+
+
+def test_a_run_that_began_without_it_is_not_rearranged_on_resume(tmp_path):
+    # The optimizer's state and the EMA are in the old order.
+    build(tmp_path).train()
+    path = str(tmp_path / 'epoch_2.pth')
+    resumed = build(
+        tmp_path, resume=True, load_from=path, custom_hooks=hooks(RANDOM)
+    )
+    prepared(resumed)
+    saved = torch.load(path)['state_dict']
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+
+
+def test_resumed_is_uninterrupted(tmp_path, pretrained):
+    path, _ = pretrained
+    levels = [dict(begin=0), dict(begin=1, **WIDEST)]
+    both = hooks(
+        'TaylorCriterion', dict(type='eavit_mm.CurriculumHook', levels=levels)
+    )
+    whole = build(tmp_path / 'whole', load_from=path, custom_hooks=both)
+    whole.train()
+    resumed = build(
+        tmp_path / 'resumed',
+        resume=True,
+        load_from=str(tmp_path / 'whole' / 'epoch_2.pth'),
+        custom_hooks=both,
+    )
+    resumed.train()
+    assert [n['data'] for n in notes_of(resumed)] == [
+        n['data'] for n in notes_of(whole)[6:]
+    ]
+    for name, value in resumed.model.state_dict().items():
+        torch.testing.assert_close(value, whole.model.state_dict()[name])
+
+
+def test_a_rearranged_checkpoint_is_left_as_it_is(tmp_path, pretrained):
+    path, _ = pretrained
+    checkpoint = torch.load(path)
+    checkpoint['meta']['eavit_mm'] = dict(rearrangement='TaylorCriterion')
+    torch.save(checkpoint, path)
+    runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
+    assert not moved(prepared(runner), runner.model)
+    assert runner.message_hub.get_info(INFO) == 'TaylorCriterion'
+
+
+@pytest.mark.parametrize(
+    'meta',
+    [
+        None,
+        {},
+        dict(eavit_mm=None),
+        dict(eavit_mm=dict(rearrangement=None)),
+    ],
+)
+def test_a_checkpoint_in_stock_order_is_rearranged(tmp_path, pretrained, meta):
+    path, _ = pretrained
+    torch.save({**torch.load(path), 'meta': meta}, path)
+    runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
+    assert moved(prepared(runner), runner.model)
+
+
+def test_a_plain_state_dict_is_rearranged(tmp_path, pretrained):
+    path, before = pretrained
+    torch.save(torch.load(path)['state_dict'], path)
+    runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
+    assert moved(prepared(runner), runner.model)
+    torch.testing.assert_close(
+        logits(runner.model), before, rtol=1e-4, atol=1e-5
+    )
+
+
+def run_notes(tmp_path, name, custom_hooks, **changes):
+    runner = build(tmp_path / name, custom_hooks=custom_hooks, **changes)
+    runner.train()
+    return notes_of(runner)
+
+
+def assert_same_draws(tmp_path, **changes):
+    """Training sees the data and the random numbers of a run without it."""
+    with_hook = run_notes(tmp_path, 'with', hooks(num_batches=2), **changes)
+    without = run_notes(
+        tmp_path, 'without', [dict(type='Recorder')], **changes
+    )
+    assert [n['data'] for n in with_hook] == [n['data'] for n in without]
+    for one, other in zip(with_hook, without, strict=True):
+        assert torch.equal(one['rng'], other['rng'])
+        assert np.array_equal(one['numpy'], other['numpy'])
+
+
+def test_calibration_takes_nothing_from_training(tmp_path):
+    assert_same_draws(tmp_path)
+
+
+def test_calibration_takes_nothing_from_endless_data(tmp_path):
+    # An InfiniteSampler's order is a stream: what calibration reads of it,
+    # training would miss, on rank 0 alone.
+    assert_same_draws(
+        tmp_path,
+        train_dataloader=loader(
+            sampler=dict(type='InfiniteSampler', shuffle=True)
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=4, val_interval=1000),
+    )
+
+
+def test_random_state_is_put_back():
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    expected = draw()
+    random.setstate(state[0])
+    np.random.set_state(state[1])  # noqa: NPY002
+    torch.set_rng_state(state[2])
+    with preserved_random_state():
+        assert draw() == expected
+    assert draw() == expected
+
+
+def test_random_state_is_put_back_after_a_failure():
+    def fail():
+        with preserved_random_state():
+            random.random()
+            raise KeyError
+
+    random.seed(1)
+    state = random.getstate()
+    with pytest.raises(KeyError):
+        fail()
+    assert random.getstate() == state
+
+
+def test_the_average_of_weights_has_the_new_order(tmp_path, pretrained):
+    path, _ = pretrained
+    ema = dict(type='EMAHook', momentum=0.01)
+    still = dict(optimizer=dict(type='SGD', lr=0.0))
+    runner = build(
+        tmp_path,
+        load_from=path,
+        custom_hooks=hooks(RANDOM, ema),
+        optim_wrapper=still,
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+        **evaluated(),
+    )
+    seen = []
+    hook = hook_of(runner, 'RearrangeHook')
+    hook.before_val_iter = lambda runner, *args, **kwargs: seen.append(
+        snapshot(runner.model)
+    )
+    runner.train()
+    # Nothing was learnt: averaged and trained weights are the same.
+    average = hook_of(runner, 'EMAHook').ema_model.module.state_dict()
+    for name, value in runner.model.state_dict().items():
+        torch.testing.assert_close(average[name], value)
+        torch.testing.assert_close(seen[-1][name], value)
+    saved = torch.load(tmp_path / 'epoch_2.pth')
+    for name, value in saved['state_dict'].items():
+        torch.testing.assert_close(
+            saved['ema_state_dict'][f'module.{name}'], value
+        )
+    resumed = build(
+        tmp_path,
+        resume=True,
+        load_from=str(tmp_path / 'epoch_1.pth'),
+        custom_hooks=hooks(RANDOM, ema),
+        optim_wrapper=still,
+    )
+    resumed.train()
+    average = hook_of(resumed, 'EMAHook').ema_model.module.state_dict()
+    for name, value in runner.model.state_dict().items():
+        torch.testing.assert_close(average[name], value)
+        torch.testing.assert_close(resumed.model.state_dict()[name], value)
+
+
+def test_a_stock_model_is_refused(tmp_path):
+    runner = build(tmp_path, model=stock_cfg(), custom_hooks=hooks())
+    with pytest.raises(
+        ValueError, match='RearrangeHook needs an elastic model'
+    ):
+        prepared(runner)
+
+
+@pytest.mark.parametrize('number', [0, -1])
+def test_a_wrong_number_of_batches_is_refused(tmp_path, number):
+    with pytest.raises(
+        ValueError, match=f'num_batches={number}; must be positive'
+    ):
+        build(tmp_path, custom_hooks=hooks(num_batches=number))
+
+
+def test_an_order_of_nothing_is_not_called_rearranged(tmp_path, pretrained):
+    # meta's `rearrangement`: None if the units are in stock order.
+    path, _ = pretrained
+    first = build(
+        tmp_path / 'first',
+        load_from=path,
+        custom_hooks=[*hooks('NoCriterion'), META],
+    )
+    first.train()
+    second = build(
+        tmp_path / 'second',
+        load_from=str(tmp_path / 'first' / 'epoch_3.pth'),
+        custom_hooks=[*hooks(RANDOM), META],
+    )
+    assert moved(prepared(second), second.model)
+
+
+META = dict(type='eavit_mm.SupernetMetaHook')

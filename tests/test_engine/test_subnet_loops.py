@@ -1,0 +1,353 @@
+"""Validation and test of several subnets against each one by hand."""
+
+from typing import Any
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from eavit_mm.models import subnet_within
+from eavit_mm.space import Budget
+
+from .toys import (
+    build,
+    config,
+    evaluated,
+    hook_of,
+    loader,
+    logged_level,
+    model_cfg,
+    randomise,
+    snapshot,
+    stock_cfg,
+)
+
+TOP1 = 'accuracy/top1'
+THREE = dict(largest=1.0, half=0.5, smallest='smallest')
+
+
+def tested(tmp_path, **options: Any) -> Runner:
+    runner = build(tmp_path, **evaluated(**options))
+    randomise(runner.model)
+    return runner
+
+
+@torch.no_grad()
+def by_hand(runner: Runner, subnet: Any, data: Any) -> float:
+    """Accuracy of a subnet, image by image."""
+    model = runner.model
+    model.eval()
+    right = 0
+    with model.backbone.use(subnet):
+        for image, label in zip(data.images, data.labels, strict=True):
+            inputs = (torch.from_numpy(image) - 0.1) / 1.1
+            scores = model(inputs[None], mode='tensor')
+            right += int(scores.argmax() == label)
+    return 100 * right / len(data)
+
+
+def area(points: list[tuple[float, float]]) -> float:
+    points = sorted(points)
+    return sum(
+        (x2 - x1) * (y1 + y2) / 2
+        for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False)
+    )
+
+
+@pytest.mark.parametrize('phase', ['val', 'test'])
+def test_each_subnet_is_what_it_is_by_hand(tmp_path, phase):
+    runner = tested(tmp_path, subnets={**THREE, 'low': 0.2})
+    metrics = getattr(runner, phase)()
+    loop = getattr(runner, f'{phase}_loop')
+    model = runner.model
+    space = model.backbone.space
+    names = {**THREE, 'low': 0.2}
+    assert set(metrics) == {*(f'{n}/{TOP1}' for n in names), 'auc'}
+    points = []
+    for name, spec in names.items():
+        subnet = space.resolve(spec)
+        expected = by_hand(runner, subnet, loop.dataloader.dataset)
+        assert metrics[f'{name}/{TOP1}'] == pytest.approx(expected)
+        ratio = model.macs(subnet)['total'] / model.macs()['total']
+        points.append((ratio, expected / 100))
+    assert len({round(value, 6) for _, value in points}) > 1
+    assert metrics['auc'] == pytest.approx(area(points))
+    assert model.backbone.subnet is None
+    assert loop.metric == TOP1
+
+
+def test_rows_tell_what_was_evaluated(tmp_path):
+    runner = tested(tmp_path)
+    metrics = runner.test()
+    rows = runner.test_loop.rows
+    model = runner.model
+    assert [row['name'] for row in rows] == list(THREE)
+    for row in rows:
+        subnet = model.backbone.space.resolve(THREE[row['name']])
+        assert row['subnet'] == subnet.to_dict()
+        assert row['macs'] == model.macs(subnet)['total']
+        assert row['params'] == model.params(subnet)['total']
+        assert row['macs_ratio'] == row['macs'] / model.macs()['total']
+        assert row['metrics'] == {TOP1: metrics[f'{row["name"]}/{TOP1}']}
+    assert rows[0]['macs_ratio'] == 1
+    assert rows[-1]['macs'] < rows[1]['macs'] < rows[0]['macs']
+
+
+def test_rows_are_of_the_last_evaluation(tmp_path):
+    runner = tested(tmp_path)
+    first = runner.val()
+    loop = runner.val_loop
+    second = loop.run()
+    assert second == first
+    assert len(loop.rows) == 3
+    randomise(runner.model, seed=5)
+    assert loop.run() != first
+
+
+@pytest.mark.parametrize('save_best', [f'half/{TOP1}', 'auc'])
+def test_the_best_checkpoint_is_kept(tmp_path, save_best):
+    runner = build(
+        tmp_path,
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+        default_hooks=dict(
+            logger=None,
+            checkpoint=dict(
+                type='CheckpointHook', interval=1, save_best=save_best
+            ),
+        ),
+        **evaluated(subnets=THREE),
+    )
+    seen = []
+    hook_of(runner, 'Recorder').after_val_epoch = lambda runner, metrics: (
+        seen.append(metrics[save_best])
+    )
+    runner.train()
+    name = save_best.replace('/', '_')
+    (best,) = tmp_path.glob('best_*')
+    expected = max(range(2), key=lambda epoch: seen[epoch])
+    assert best.name == f'best_{name}_epoch_{expected + 1}.pth'
+    hub = torch.load(best)['message_hub']['runtime_info']
+    assert hub['best_score'] == max(seen)
+    assert logged_level(runner) is None
+
+
+def test_budgets_stand_beside_the_subnets(tmp_path):
+    options = dict(subnets=dict(largest=1.0), budgets=['0.5', 0.8, '900macs'])
+    runner = tested(tmp_path, **options)
+    with pytest.raises(ValueError, match='budget 900macs: 900 MACs of the'):
+        runner.test()
+    options['budgets'] = ['0.5', 0.8, '2000macs', '1kparams']
+    runner = tested(tmp_path, **options)
+    metrics = runner.test()
+    names = ['largest', '0.5', '0.8', '2000macs', '1kparams']
+    assert [row['name'] for row in runner.test_loop.rows] == names
+    for text in names[1:]:
+        subnet = subnet_within(runner.model, Budget.parse(text))
+        expected = by_hand(runner, subnet, runner.test_dataloader.dataset)
+        assert metrics[f'{text}/{TOP1}'] == pytest.approx(expected)
+    ratios = {r['name']: r['macs_ratio'] for r in runner.test_loop.rows}
+    assert ratios['0.5'] <= 0.5
+    assert ratios['0.8'] <= 0.8
+
+
+def test_budgets_alone_are_all(tmp_path):
+    runner = tested(tmp_path, budgets=[0.5], part='backbone', count='paper')
+    runner.val()
+    (row,) = runner.val_loop.rows
+    expected = subnet_within(
+        runner.model, Budget.parse('0.5'), 'paper', 'backbone'
+    )
+    assert row['subnet'] == expected.to_dict()
+    assert row['name'] == '0.5'
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(subnets={}), 'needs at least one subnet'),
+        (dict(subnets=dict(a='half')), "subnet='half'; must be 'largest'"),
+        (dict(subnets=dict(a=1.5)), r's=1.5; must lie in \[0, 1\]'),
+        (dict(budgets=['fast']), "budget='fast'; must be a share"),
+        (dict(budgets=[1e-3]), 'cannot be reached; this space reaches'),
+        (dict(budgets=['5ms']), 'budget in ms needs a latency table'),
+        (dict(budgets=[0.5], part='neck'), "part='neck'; this model has"),
+        (
+            dict(subnets=dict(a=dict(embed_dims=8))),
+            r'a subnet has the fields .*missing: \[',
+        ),
+        (
+            dict(
+                subnets=dict(
+                    a=dict(
+                        embed_dims=7,
+                        num_heads=[1, 1],
+                        feedforward_channels=[5, 5],
+                        head_dims=4,
+                    )
+                )
+            ),
+            'embed_dims=7 is outside this space',
+        ),
+    ],
+)
+@pytest.mark.parametrize('phase', ['val', 'test'])
+def test_what_cannot_be_evaluated_is_said(tmp_path, phase, options, message):
+    runner = tested(tmp_path, **options)
+    with pytest.raises(ValueError, match=message):
+        getattr(runner, phase)()
+
+
+def test_an_unknown_metric_is_said(tmp_path):
+    runner = tested(tmp_path, metric='mIoU')
+    with pytest.raises(
+        ValueError,
+        match=r"metric='mIoU'; the evaluator reports \['accuracy/top1'\]",
+    ):
+        runner.val()
+
+
+def test_the_metric_of_the_area_can_be_chosen(tmp_path):
+    changes = evaluated(
+        subnets=THREE, metric='single-label/recall', metric_scale=0.5
+    )
+    changes['test_evaluator'] = [
+        dict(type='Accuracy', topk=(1,)),
+        dict(type='SingleLabelMetric'),
+    ]
+    runner = build(tmp_path, **changes)
+    randomise(runner.model)
+    metrics = runner.test()
+    points = [
+        (row['macs_ratio'], 0.5 * row['metrics']['single-label/recall'])
+        for row in runner.test_loop.rows
+    ]
+    assert metrics['auc'] == pytest.approx(area(points))
+
+
+def test_a_stock_model_is_refused(tmp_path):
+    runner = build(tmp_path, model=stock_cfg(), **evaluated())
+    with pytest.raises(
+        ValueError, match='SubnetTestLoop needs an elastic model'
+    ):
+        runner.test()
+
+
+def test_a_failure_does_not_leave_a_subnet(tmp_path):
+    runner = tested(tmp_path)
+    runner.val()
+
+    def fail(size):
+        raise KeyError
+
+    runner.val_loop.evaluator.evaluate = fail
+    with pytest.raises(KeyError):
+        runner.val_loop.run()
+    assert runner.model.backbone.subnet is None
+
+
+def test_validation_within_training_sees_the_new_weights(tmp_path):
+    # Slices that are kept for a subnet must not outlive its evaluation.
+    runner = build(
+        tmp_path,
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
+        **evaluated(subnets=THREE),
+    )
+    seen = []
+    recorder = hook_of(runner, 'Recorder')
+    recorder.after_val_epoch = lambda runner, metrics: seen.append(metrics)
+    runner.train()
+    assert len(seen) == 2
+    loop = runner.val_loop
+    for name, spec in THREE.items():
+        subnet = runner.model.backbone.space.resolve(spec)
+        expected = by_hand(runner, subnet, loop.dataloader.dataset)
+        assert seen[-1][f'{name}/{TOP1}'] == pytest.approx(expected)
+
+
+def test_hooks_are_called_as_by_the_stock_loop(tmp_path):
+    calls = []
+    runner = tested(tmp_path, subnets=dict(a=1.0, b='smallest'))
+    recorder = hook_of(runner, 'Recorder')
+    for stage in ('val', 'val_epoch', 'val_iter'):
+        for when in ('before', 'after'):
+            name = f'{when}_{stage}'
+            setattr(
+                recorder,
+                name,
+                lambda *args, name=name, **kwargs: calls.append(name),
+            )
+    runner.val()
+    steps = ['before_val_iter', 'after_val_iter'] * 10  # 2 x 20 images by 4
+    assert calls == [
+        'before_val',
+        'before_val_epoch',
+        *steps,
+        'after_val_epoch',
+        'after_val',
+    ]
+
+
+def test_evaluation_changes_nothing(tmp_path):
+    runner = tested(tmp_path)
+    before = snapshot(runner.model)
+    runner.test()
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    assert runner.model.backbone.subnet is None
+    assert not runner.model.training
+
+
+def test_the_average_of_weights_is_evaluated(tmp_path):
+    # An EMA swap changes weights without a trace: no slice may be older.
+    runner = build(
+        tmp_path,
+        custom_hooks=[
+            dict(type='EMAHook', momentum=0.3),
+            dict(type='Recorder'),
+        ],
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+        **evaluated(subnets=THREE),
+    )
+    seen = []
+    recorder = hook_of(runner, 'Recorder')
+    recorder.after_val_epoch = lambda runner, metrics: seen.append(metrics)
+    runner.train()
+    average = hook_of(runner, 'EMAHook').ema_model.module
+    runner.model.load_state_dict(average.state_dict())
+    for name, spec in THREE.items():
+        subnet = runner.model.backbone.space.resolve(spec)
+        expected = by_hand(runner, subnet, runner.val_dataloader.dataset)
+        assert seen[-1][f'{name}/{TOP1}'] == pytest.approx(expected)
+
+
+def test_test_time_augmentation(tmp_path):
+    source = tested(tmp_path / 'source')
+    path = tmp_path / 'random.pth'
+    torch.save(dict(state_dict=source.model.state_dict()), path)
+    changes = evaluated(subnets=THREE)
+    changes['test_dataloader'] = loader(
+        20,
+        seed=1,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='flip_twice'),
+    )
+    cfg = config(tmp_path / 'tta', **changes, load_from=str(path))
+    cfg.model = dict(type='mmpretrain.AverageClsScoreTTA', module=model_cfg())
+    cfg.custom_hooks = []
+    runner = Runner.from_cfg(cfg)
+    metrics = runner.test()
+    model = source.model.eval()
+    data = runner.test_dataloader.dataset
+    x = (torch.from_numpy(data.images) - 0.1) / 1.1
+    for name, spec in THREE.items():
+        subnet = model.backbone.space.resolve(spec)
+        with torch.no_grad(), model.backbone.use(subnet):
+            score = model(x, mode='tensor').softmax(1)
+            score = score + model(x.flip(3), mode='tensor').softmax(1)
+        right = (score.argmax(1) == torch.tensor(data.labels)).float()
+        assert metrics[f'{name}/{TOP1}'] == pytest.approx(
+            100 * float(right.mean())
+        )
+    assert runner.model.module.backbone.subnet is None

@@ -1,0 +1,112 @@
+"""The loss between two subnets."""
+
+import math
+
+import pytest
+import torch
+from toys import classifier
+
+from eavit_mm.models import InPlaceDistillation, distillation_loss
+
+
+def logits(*shape: int, seed: int = 0) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(shape, generator=rng).double()
+
+
+def by_hand(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float
+) -> float:
+    """The same sum, one logarithm at a time; (M, classes)."""
+    total = 0.0
+    for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
+        p = [math.exp(x / temperature) for x in t]
+        q = [math.exp(x / temperature) for x in s]
+        for a, b in zip(p, q, strict=True):
+            a, b = a / sum(p), b / sum(q)
+            total += a * math.log(a / b)
+    return total / len(student) * temperature**2
+
+
+@pytest.mark.parametrize('temperature', [0.5, 1.0, 4.0])
+def test_loss_is_the_divergence(temperature: float) -> None:
+    student, teacher = logits(4, 7), logits(4, 7, seed=1)
+    loss = distillation_loss(student, teacher, temperature)
+    expected = by_hand(student, teacher, temperature)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    # From the teacher to the student, not the other way round.
+    assert loss.item() != pytest.approx(
+        by_hand(teacher, student, temperature), rel=1e-3
+    )
+
+
+def test_dense_logits() -> None:
+    """Classes on axis 1, the mean over images and places."""
+    student, teacher = logits(2, 5, 3, 4), logits(2, 5, 3, 4, seed=1)
+    loss = distillation_loss(student, teacher, 2.0)
+    flat = [x.permute(0, 2, 3, 1).reshape(-1, 5) for x in (student, teacher)]
+    assert loss.item() == pytest.approx(by_hand(*flat, 2.0), rel=1e-12)
+
+
+def test_gradient_reaches_the_student_alone() -> None:
+    student = logits(4, 7).requires_grad_()
+    teacher = logits(4, 7, seed=1).requires_grad_()
+    distillation_loss(student, teacher, 2.0).backward()
+    assert teacher.grad is None
+    p, q = (x.detach().div(2.0).softmax(1) for x in (teacher, student))
+    # d KL / d logits = (q - p) / T, times T^2.
+    torch.testing.assert_close(student.grad, 2.0 * (q - p) / 4)
+    same = logits(4, 7).requires_grad_()
+    loss = distillation_loss(same, same)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-12)
+    assert same.grad.abs().max() < 1e-12
+
+
+def test_large_logits_stay_finite() -> None:
+    loss = distillation_loss(1e4 * logits(2, 3), -1e4 * logits(2, 3))
+    assert loss.isfinite()
+
+
+def test_losses_of_a_student() -> None:
+    student, teacher = logits(4, 7), logits(4, 7, seed=1)
+    distillation = InPlaceDistillation(
+        loss_weight=0.3, task_weight=0.25, temperature=2.0
+    )
+    losses = dict(
+        loss=torch.tensor(2.0),
+        aux_loss=torch.tensor(4.0),
+        accuracy=torch.tensor(50.0),
+    )
+    before = dict(losses)
+    out = distillation(losses, student, teacher)
+    assert losses == before
+    assert {k: v.item() for k, v in out.items()} == pytest.approx(
+        dict(
+            loss=0.5,
+            aux_loss=1.0,
+            accuracy=50.0,
+            distill_loss=0.3 * by_hand(student, teacher, 2.0),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(loss_weight=-1), 'loss_weight=-1; must be at least 0'),
+        (dict(task_weight=-0.5), 'task_weight=-0.5; must be at least 0'),
+        (dict(temperature=0), 'temperature=0; must be positive'),
+    ],
+)
+def test_refused(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        InPlaceDistillation(**options)
+
+
+def test_built_from_a_config() -> None:
+    cfg = dict(type='eavit_mm.InPlaceDistillation', temperature=3.0)
+    model = classifier(distillation=cfg)
+    assert isinstance(model.distillation, InPlaceDistillation)
+    assert model.distillation.temperature == 3.0
+    assert classifier().distillation is None

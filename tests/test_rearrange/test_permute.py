@@ -1,0 +1,195 @@
+"""A rearranged network is the original one: same function, new order."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from eavit_mm.rearrange import (
+    MagnitudeCriterion,
+    Permutation,
+    RandomCriterion,
+    Scores,
+    permute_backbone,
+    rearrange,
+)
+
+from .toys import (
+    CHANNEL_AXIS,
+    CRITERIA,
+    HEADS,
+    SWIGLU,
+    axes,
+    batch_of,
+    batches,
+    build,
+    draw,
+)
+
+EXACT = dict(rtol=0, atol=1e-9)
+
+
+@torch.no_grad()
+def outputs(model: Any) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Features of every output, and logits, of two new images."""
+    x = batch_of(77)['inputs']
+    return model.backbone(x), model(x, mode='tensor')
+
+
+def assert_rearranged(
+    model: Any, before: tuple[tuple[Tensor, ...], Tensor], order: Tensor
+) -> None:
+    axis = CHANNEL_AXIS[model.backbone.out_type]
+    features, logits = outputs(model)
+    for new, old in zip(features, before[0], strict=True):
+        torch.testing.assert_close(new, old.index_select(axis, order), **EXACT)
+    torch.testing.assert_close(logits, before[1], **EXACT)
+
+
+@pytest.mark.parametrize('criterion', CRITERIA)
+@pytest.mark.parametrize('seed', range(16))
+def test_any_network_keeps_its_function(criterion, seed):
+    model, _ = draw(seed)
+    before = outputs(model)
+    found = rearrange(model, CRITERIA[criterion](), batches())
+    assert_rearranged(model, before, found.embed_dims)
+    for name, order in axes(found).items():
+        assert sorted(order.tolist()) == list(range(len(order))), name
+    if criterion == 'none':
+        for order in axes(found).values():
+            assert order.tolist() == list(range(len(order)))
+
+
+# Each part of the network once by itself, so that a failure has a name.
+PARTS = dict(
+    plain={},
+    raw=dict(out_type='raw'),
+    raw_no_cls=dict(out_type='raw', with_cls_token=False),
+    featmap=dict(out_type='featmap'),
+    featmap_no_cls=dict(out_type='featmap', with_cls_token=False),
+    avg_featmap=dict(out_type='avg_featmap'),
+    avg_featmap_no_cls=dict(
+        out_type='avg_featmap', with_cls_token=False, final_norm=False
+    ),
+    pre_norm=dict(pre_norm=True),
+    layer_scale=dict(layer_scale_init_value=0.3),
+    no_qkv_bias=dict(qkv_bias=False),
+    swiglu=dict(layer_cfgs=dict(ffn_type='swiglu_fused')),
+    swiglu_scaled=dict(layer_cfgs=SWIGLU, layer_scale_init_value=0.3),
+    patch_norm=dict(patch_cfg=dict(norm_cfg=dict(type='LN'))),
+    ffn_per_layer=dict(
+        layer_cfgs=[dict(feedforward_channels=f) for f in (7, 20, 28)]
+    ),
+    several_outputs=dict(out_indices=[0, 1, 2], out_type='raw'),
+)
+
+
+@pytest.mark.parametrize('name', PARTS)
+def test_every_part_moves_with_its_units(name):
+    options = PARTS[name]
+    head, neck = None, None
+    if options.get('out_type') == 'raw':
+        head = dict(type='FirstTokenHead')
+    elif options.get('out_type') == 'featmap':
+        neck = dict(type='GlobalAveragePooling')
+    # An index of the last layer alone would hide the others.
+    model = build(head, neck, **options)
+    before = outputs(model)
+    found = rearrange(model, RandomCriterion(seed=3))
+    for unit, order in axes(found).items():
+        assert order.tolist() != list(range(len(order))), unit
+    assert_rearranged(model, before, found.embed_dims)
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_every_head_reads_the_new_order(head):
+    model = build(HEADS[head])
+    before = outputs(model)
+    found = rearrange(model, RandomCriterion(seed=3))
+    assert_rearranged(model, before, found.embed_dims)
+
+
+def test_a_new_head_stays_as_it_is():
+    model = build()
+    weight = model.head.fc.weight.detach().clone()
+    before = outputs(model)
+    found = rearrange(model, RandomCriterion(seed=3), with_head=False)
+    assert torch.equal(model.head.fc.weight, weight)
+    features, logits = outputs(model)
+    torch.testing.assert_close(
+        features[0], before[0][0][:, found.embed_dims], **EXACT
+    )
+    assert (logits - before[1]).abs().max() > 0.01
+
+
+def test_only_one_kind_of_unit_moves():
+    # A permutation of one axis leaves the weights of the others in place.
+    model = build()
+    vit = model.backbone
+    identity = Permutation.from_scores(Scores.zeros(vit))
+    before = {k: v.clone() for k, v in vit.state_dict().items()}
+    identity.feedforward_channels[1] = torch.arange(20).flip(0)
+    permute_backbone(vit, identity)
+    moved = {
+        k for k, v in vit.state_dict().items() if not torch.equal(v, before[k])
+    }
+    ffn = 'layers.1.ffn.layers.'
+    assert moved == {f'{ffn}0.0.weight', f'{ffn}0.0.bias', f'{ffn}1.weight'}
+    identity.feedforward_channels[1] = torch.arange(20)
+    identity.num_heads[2] = torch.tensor([5, 0, 1, 2, 3, 4])
+    vit.load_state_dict(before)
+    permute_backbone(vit, identity)
+    moved = {
+        k for k, v in vit.state_dict().items() if not torch.equal(v, before[k])
+    }
+    attn = 'layers.2.attn.'
+    assert moved == {
+        f'{attn}qkv.weight',
+        f'{attn}qkv.bias',
+        f'{attn}proj.weight',
+    }
+    # The last head, of D = 4 channels, now stands first in q, k and v.
+    new = vit.layers[2].attn.qkv.weight.view(3, 6, 4, 24)
+    old = before[f'{attn}qkv.weight'].view(3, 6, 4, 24)
+    assert torch.equal(new, old[:, [5, 0, 1, 2, 3, 4]])
+
+
+def test_the_first_units_are_those_of_the_largest_scores():
+    model = build()
+    scores = Scores.zeros(model.backbone)
+    scores.embed_dims[7] = 2.0
+    scores.embed_dims[3] = 1.0
+    scores.num_heads[1][4] = 1.0
+    found = Permutation.from_scores(scores)
+    # Equals keep their order.
+    rest = [i for i in range(24) if i not in (7, 3)]
+    assert found.embed_dims.tolist() == [7, 3, *rest]
+    assert found.num_heads[1].tolist() == [4, 0, 1, 2, 3, 5]
+    assert found.num_heads[0].tolist() == list(range(6))
+
+
+def test_the_inverse_restores_every_weight():
+    model, _ = draw(5)
+    vit = model.backbone
+    before = {k: v.clone() for k, v in vit.state_dict().items()}
+    found = Permutation.from_scores(RandomCriterion(1).score(model, ()))
+    permute_backbone(vit, found)
+    back = Permutation(
+        found.embed_dims.argsort(),
+        [order.argsort() for order in found.num_heads],
+        [order.argsort() for order in found.feedforward_channels],
+    )
+    permute_backbone(vit, back)
+    for name, value in vit.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_parameters_stay_the_same_objects():
+    # Optimizers and EMA copies hold on to them.
+    model = build()
+    before = dict(model.named_parameters())
+    rearrange(model, MagnitudeCriterion())
+    after = dict(model.named_parameters())
+    assert all(after[name] is p for name, p in before.items())
+    assert all(p.grad is None and p.requires_grad for p in after.values())

@@ -1,0 +1,286 @@
+from math import isclose
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eavit_mm.space import Curriculum, SearchSpace, Stage
+
+from .strategies import AXES, curricula, level_lists, members, spaces
+
+SPACE = SearchSpace([8, 16], [1, 2], [4, 8, 9], 3, 8, max_off=2)
+# The last level that reaches SPACE.
+REACH = dict(
+    embed_dims=8, num_heads=1, feedforward_channels=4, max_off=2, p_off=0.3
+)
+
+
+def boxes(curriculum):
+    return [stage.box for stage in curriculum.stages]
+
+
+@given(curricula())
+def test_a_curriculum_never_tightens(curriculum):
+    stages = curriculum.stages
+    for before, after in zip(stages, stages[1:], strict=False):
+        for axis in AXES:
+            for layer in range(before.space.num_layers):
+                narrow, wide = (
+                    stage.box.choices(axis, layer) for stage in (before, after)
+                )
+                assert set(narrow) <= set(wide)
+                assert narrow[-1] == wide[-1]
+        assert before.box.max_off <= after.box.max_off
+        assert before.p_off <= after.p_off
+
+
+@settings(max_examples=25)
+@given(curricula())
+def test_members_of_a_level_stay_members(curriculum):
+    everyone = [members(box) for box in boxes(curriculum)]
+    for before, after in zip(everyone, everyone[1:], strict=False):
+        assert before <= after
+    assert everyone[-1] == members(curriculum.stages[-1].space)
+
+
+@given(curricula())
+def test_the_last_level_is_the_space(curriculum):
+    last = curriculum.stages[-1]
+    assert last.box == last.space
+    assert last.p_off or not last.space.max_off
+
+
+@given(spaces(), st.data())
+def test_a_level_keeps_what_it_does_not_name(space, data):
+    levels = data.draw(level_lists(space))
+    spelt_out, before = [], {}
+    for level in levels:
+        before = {**before, **level}
+        spelt_out.append(before)
+    short, long = Curriculum(space, levels), Curriculum(space, spelt_out)
+    assert short.stages == long.stages
+    assert short.begins == long.begins
+
+
+@given(curricula(), st.data())
+def test_level_and_at_change_exactly_where_a_level_begins(curriculum, data):
+    begins = curriculum.begins
+    for number, begin in enumerate(begins):
+        assert curriculum.level(begin) == number
+        if number:
+            assert curriculum.level(begin - 1) == number - 1
+    progress = data.draw(st.integers(0, begins[-1] + 5))
+    level = sum(begin <= progress for begin in begins) - 1
+    assert curriculum.level(progress) == level
+    assert curriculum.at(progress) is curriculum.stages[level]
+
+
+def test_training_starts_with_the_largest_subnet_alone():
+    curriculum = Curriculum(SPACE, [dict(begin=0), dict(begin=3, **REACH)])
+    assert members(curriculum.at(0).box) == {SPACE.largest}
+    assert members(curriculum.at(2).box) == {SPACE.largest}
+    assert curriculum.at(3).box == SPACE
+    assert curriculum.at(10**9).box == SPACE
+
+
+def test_released_levels_reach_the_default_box():
+    box = SearchSpace(
+        list(range(384, 769, 64)),
+        list(range(6, 13)),
+        list(range(384, 3073, 384)),
+        12,
+        64,
+    )
+    heads = [12, 11, 10, 9, 8, 7, 6]
+    ratios = [4, 4, 3, 3, 2, 1, 0.5]
+    curriculum = Curriculum(
+        box,
+        [
+            dict(
+                begin=5 + 5 * number if number else 0,
+                embed_dims=64 * head,
+                num_heads=head,
+                feedforward_channels=int(768 * ratio),
+            )
+            for number, (head, ratio) in enumerate(
+                zip(heads, ratios, strict=True)
+            )
+        ],
+    )
+    assert [curriculum.level(e) for e in (0, 9, 10, 14, 15, 34, 35, 99)] == [
+        *(0, 0, 1, 1, 2, 5, 6, 6),
+    ]
+    for head, ratio, stage in zip(
+        heads, ratios, curriculum.stages, strict=True
+    ):
+        small = stage.box.smallest
+        assert small.embed_dims == 64 * head
+        assert set(small.num_heads) == {head}
+        assert set(small.feedforward_channels) == {768 * ratio}
+
+
+def test_layers_narrower_than_the_bound_keep_their_maximum():
+    space = SearchSpace([8], [[1, 2, 3], [1, 2]], [4], 2, 8)
+    curriculum = Curriculum(space, [dict(begin=0), dict(begin=1, num_heads=1)])
+    assert curriculum.at(0).box.num_heads == ((3,), (2,))
+
+
+# Stage
+
+
+@given(spaces(), st.sampled_from([0.0, 0.1, 1.0]))
+def test_a_stage_draws_from_the_whole_space_by_default(space, p_off):
+    stage = Stage(space, p_off=p_off)
+    assert stage.space == space
+    assert stage.box == (space if p_off else space.restrict(max_off=0))
+
+
+def test_no_branch_is_off_in_a_stage_that_never_closes_one():
+    stage = Stage(SPACE, SPACE.restrict(embed_dims=16), p_off=0.0)
+    assert stage.box.max_off == 0
+    assert stage.box.embed_dims == (16,)
+    assert isclose(Stage(SPACE).p_off, 0.5)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ('levels', 'words'),
+    [
+        ([], r'levels=\[\]; must list at least one level'),
+        ([dict(embed_dims=8)], "level 0 .*'begin' must be there"),
+        (
+            [dict(begin=0, embed=8)],
+            r"level 0 of the curriculum: unknown keys \['embed'\]; valid are",
+        ),
+        ([dict(begin=1)], 'level 0 of the curriculum: begin=1; must be 0'),
+        ([dict(begin=-1)], 'level 0 of the curriculum: begin=-1; must be 0'),
+        ([dict(begin=0.0)], r'level 0 of the curriculum: begin=0\.0; must'),
+        ([dict(begin='0')], "level 0 of the curriculum: begin='0'; must be"),
+        (
+            [dict(begin=0), dict(begin=4), dict(begin=4)],
+            'level 2 of the curriculum: begin=4; must be an integer of at least 5',
+        ),
+        (
+            [dict(begin=0), dict(begin=4), dict(begin=2)],
+            'level 2 of the curriculum: begin=2; must be an integer of at least 5',
+        ),
+        (
+            [dict(begin=0, embed_dims='8')],
+            "level 0 of the curriculum: embed_dims='8'; must be an integer",
+        ),
+        (
+            [dict(begin=0, num_heads=None)],
+            'num_heads=None; must be an integer',
+        ),
+        (
+            [dict(begin=0, num_heads=[1])],
+            r'num_heads=\[1\]; must be an integer',
+        ),
+        ([dict(begin=0, max_off=-1)], 'level 0 .*max_off=-1; must be'),
+        ([dict(begin=0, p_off=-0.1)], r'level 0 .*p_off=-0\.1; must be'),
+        (
+            [dict(begin=0), dict(begin=1, p_off=1.1)],
+            r'level 1 .*p_off=1\.1; must be a number in \[0, 1\]',
+        ),
+        (
+            [dict(begin=0), dict(begin=1, max_off=3)],
+            'level 1 .*max_off=3, but the space has max_off=2',
+        ),
+        (
+            [dict(begin=0), dict(begin=1, max_off=1.5)],
+            r'level 1 of the curriculum: max_off=1\.5; must be an integer',
+        ),
+        (
+            [dict(begin=0, embed_dims=17)],
+            'level 0 of the curriculum: embed_dims: the lower bound 17 '
+            'leaves no choice; the largest is 16',
+        ),
+    ],
+)
+def test_wrong_levels_raise(levels, words):
+    with pytest.raises(ValueError, match=words):
+        Curriculum(SPACE, levels)
+
+
+@pytest.mark.parametrize(
+    ('key', 'loose', 'tight'),
+    [
+        ('embed_dims', 8, 16),
+        ('num_heads', 1, 2),
+        ('feedforward_channels', 4, 5),
+        ('max_off', 2, 1),
+        ('p_off', 0.3, 0.2),
+    ],
+)
+def test_a_tighter_level_raises(key, loose, tight):
+    levels = [{'begin': 0, key: loose}, {'begin': 1}, {'begin': 2, key: tight}]
+    with pytest.raises(
+        ValueError,
+        match='level 2 of the curriculum is tighter than the one before it: '
+        f'{key}={tight}, before {loose}',
+    ):
+        Curriculum(SPACE, levels)
+
+
+def test_a_bound_above_the_start_is_tighter():
+    with pytest.raises(ValueError, match='tighter than the one before it'):
+        Curriculum(SPACE, [dict(begin=0), dict(begin=1, embed_dims=17)])
+
+
+@pytest.mark.parametrize('left_out', sorted(REACH))
+def test_a_curriculum_that_does_not_reach_the_space_raises(left_out):
+    last = {key: value for key, value in REACH.items() if key != left_out}
+    with pytest.raises(
+        ValueError,
+        match='cannot draw every choice of the space.*Lower its bounds or '
+        'narrow the space',
+    ):
+        Curriculum(SPACE, [dict(begin=0), dict(begin=1, **last)])
+    assert Curriculum(SPACE, [dict(begin=0), dict(begin=1, **REACH)])
+
+
+def test_the_error_names_what_is_trained_and_what_the_space_is():
+    with pytest.raises(ValueError, match='it trains') as error:
+        Curriculum(SPACE, [dict(begin=0, **{**REACH, 'num_heads': 2})])
+    trained, space = str(error.value).split('the space is')
+    assert 'num_heads >= 2' in trained
+    assert 'num_heads >= 1' in space
+
+
+@given(spaces())
+def test_a_curriculum_of_one_level_may_be_the_whole_space(space):
+    level = dict(dict.fromkeys(AXES, 1), max_off=space.max_off, p_off=0.5)
+    curriculum = Curriculum(space, [dict(begin=0, **level)])
+    assert curriculum.at(0) == Stage(space, space, 0.5)
+    drawn = space.sample(np.random.default_rng(0), curriculum.at(0).p_off)
+    assert curriculum.at(0).box.contains(drawn)
+
+
+def test_nan_is_no_level():
+    with pytest.raises(ValueError, match=r'p_off=nan'):
+        Curriculum(SPACE, [dict(begin=0, **{**REACH, 'p_off': float('nan')})])
+
+
+def test_nan_cannot_hide_a_tightening():
+    levels = [
+        dict(begin=0, num_heads=1),
+        dict(begin=1, num_heads=float('nan')),
+        dict(begin=2, num_heads=2),
+    ]
+    with pytest.raises(ValueError, match=r'level [12] .*num_heads='):
+        Curriculum(SPACE, levels)
+
+
+def test_a_bool_is_no_beginning():
+    last = dict(begin=True, **REACH)
+    with pytest.raises(ValueError, match='level 1 .*begin=True'):
+        Curriculum(SPACE, [dict(begin=0), last])
+
+
+@pytest.mark.parametrize('p_off', [-0.1, 1.1, float('nan')])
+def test_p_off_of_a_stage_is_a_probability(p_off):
+    with pytest.raises(ValueError, match=f'p_off={p_off}'):
+        Stage(SPACE, p_off=p_off)

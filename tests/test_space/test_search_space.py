@@ -1,0 +1,739 @@
+import copy
+import json
+import pickle
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from eavit_mm.space import SearchSpace, Subnet
+
+from .strategies import (
+    AXES,
+    BRANCHES,
+    WIDEST,
+    is_member,
+    members,
+    product_of_widths,
+    spaces,
+    spaces_and_members,
+)
+
+FIELDS = dict(
+    embed_dims=[8, 16],
+    num_heads=[1, 2],
+    feedforward_channels=[4, 8, 9],
+    num_layers=3,
+    head_dims=8,
+)
+
+
+def build(**changes):
+    return SearchSpace(**{**FIELDS, **changes})
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+# Members
+
+
+def test_size_of_the_full_vit_b_space():
+    assert SearchSpace.full('vit-b').size() == 12 * 13**12 * 9**12
+
+
+@pytest.mark.parametrize(
+    ('arch', 'embed_dims', 'heads', 'layers'),
+    [
+        ('vit-t', 192, 3, 12),
+        ('vit-s', 384, 6, 12),
+        ('vit-b', 768, 12, 12),
+        ('vit-l', 1024, 16, 24),
+    ],
+)
+def test_full_space_spans_from_one_head_to_the_stock_vit(
+    arch, embed_dims, heads, layers
+):
+    space = SearchSpace.full(arch)
+    assert space.largest == Subnet(
+        embed_dims, (heads,) * layers, (4 * embed_dims,) * layers, 64
+    )
+    assert space.smallest == Subnet(64, (0,) * layers, (0,) * layers, 64)
+    assert space.size() == heads * (heads + 1) ** layers * 9**layers
+
+
+@settings(max_examples=60)
+@given(spaces())
+def test_size_and_contains_are_those_of_brute_force(space):
+    everyone = members(space)
+    assert space.size() == len(everyone)
+    for subnet in product_of_widths(space):
+        assert space.contains(subnet) == (subnet in everyone)
+
+
+@settings(max_examples=30)
+@given(spaces(), st.integers(1, 40))
+def test_contains_refuses_widths_that_are_no_choice(space, width):
+    assume(space.num_layers < 3)
+    for subnet in product_of_widths(space, extra=[width]):
+        assert space.contains(subnet) == is_member(space, subnet)
+
+
+@given(spaces_and_members())
+def test_contains_refuses_other_networks(case):
+    space, member = case
+    assert space.contains(member)
+    assert not space.contains(replace(member, side='suffix'))
+    assert not space.contains(replace(member, head_dims=99))
+    assert not space.contains(
+        replace(
+            member,
+            num_heads=(*member.num_heads, 1),
+            feedforward_channels=(*member.feedforward_channels, 1),
+        )
+    )
+
+
+@given(spaces(), st.integers(0, 9), st.sampled_from([0.0, 0.3, 1.0]))
+def test_every_sample_is_a_member(space, seed, p_off):
+    for number in range(5):
+        member = space.sample(rng([seed, number]), p_off)
+        assert is_member(space, member)
+        if space.max_off and p_off == 1:
+            assert 1 <= member.num_off <= space.max_off
+        if p_off == 0:
+            assert member.num_off == 0
+
+
+@given(spaces(), st.integers(0, 2**32))
+def test_a_sample_is_a_function_of_the_seed(space, seed):
+    assert space.sample(rng(seed)) == space.sample(rng(seed))
+
+
+def test_samples_are_uniform_over_choices_and_reach_max_off():
+    space = build(max_off=4)
+    drawn = [space.sample(rng(seed), 0.4) for seed in range(2000)]
+    embeds = [member.embed_dims for member in drawn]
+    assert np.mean(np.array(embeds) == 8) == pytest.approx(0.5, abs=0.05)
+    ffns = [c for m in drawn for c in m.feedforward_channels if c]
+    for choice in FIELDS['feedforward_channels']:
+        assert np.mean(np.array(ffns) == choice) == pytest.approx(
+            1 / 3, abs=0.05
+        )
+    off = np.array([member.num_off for member in drawn])
+    assert np.mean(off == 0) == pytest.approx(0.6, abs=0.05)
+    for number in (1, 2, 3, 4):
+        assert np.mean(off == number) == pytest.approx(0.1, abs=0.03)
+    heads_off = np.array([[h == 0 for h in m.num_heads] for m in drawn])
+    # 40 % of the draws have 2.5 of 6 branches off on average.
+    assert heads_off.mean(0) == pytest.approx([1 / 6] * 3, abs=0.03)
+
+
+@settings(max_examples=40)
+@given(spaces())
+def test_largest_and_smallest_are_the_extremes(space):
+    everyone = members(space)
+    assert {space.largest, space.smallest} <= everyone
+
+    def weights(subnet):
+        heads = 4 * subnet.head_dims * sum(subnet.num_heads)
+        ffn = 2 * sum(subnet.feedforward_channels)
+        return subnet.embed_dims * (heads + ffn)
+
+    assert space.largest.num_off == 0
+    assert weights(space.largest) == max(map(weights, everyone))
+    assert weights(space.smallest) == min(map(weights, everyone))
+    assert space.smallest.num_off == space.max_off
+
+
+@settings(max_examples=40)
+@given(spaces(), st.data())
+def test_cheapest_is_the_minimum_of_an_additive_cost(space, data):
+    prices = {
+        branch: data.draw(st.integers(1, 9)) for branch in space.branches
+    }
+    fixed = data.draw(st.integers(0, 3))
+
+    def cost(subnet):
+        total = fixed
+        for (axis, layer), price in prices.items():
+            total += price * getattr(subnet, axis)[layer]
+        return total * subnet.embed_dims
+
+    cheapest = space.cheapest(cost)
+    assert space.contains(cheapest)
+    assert cost(cheapest) == min(map(cost, members(space)))
+
+
+def test_smallest_closes_the_heaviest_branches_and_the_deepest_first():
+    # An FFN of 4 has 2 * 4, attention with 1 head 4 * 8 weights per channel.
+    assert build(max_off=2).smallest == Subnet(8, (1, 0, 0), (4, 4, 4), 8)
+    # Equally heavy: 2 * 16 per channel.
+    even = build(feedforward_channels=[16, 20, 24], max_off=3).smallest
+    widths = zip(even.num_heads, even.feedforward_channels, strict=True)
+    assert [pair.count(0) for pair in widths] == [0, 1, 2]
+
+
+# uniform(s)
+
+
+def nearest_choice(choices, s):
+    """Slow and exact: the larger of two equally near."""
+    target = s * max(choices)
+    best = None
+    for choice in sorted(choices):
+        if best is None or abs(choice - target) <= abs(best - target):
+            best = choice
+    return best
+
+
+@given(spaces(free=True), st.integers(0, 1024))
+def test_uniform_takes_the_nearest_choice_everywhere(space, step):
+    s = Fraction(step, 1024)  # s * width is exact in a float, too
+    subnet = space.uniform(float(s))
+    assert subnet.embed_dims == nearest_choice(space.embed_dims, s)
+    for axis in BRANCHES:
+        for layer, choices in enumerate(getattr(space, axis)):
+            assert getattr(subnet, axis)[layer] == nearest_choice(choices, s)
+
+
+@given(spaces(), st.integers(0, 1024))
+def test_uniform_of_a_cell_follows_its_first_axis_and_layer(space, step):
+    s = Fraction(step, 1024)
+    subnet = space.uniform(float(s))
+    assert space.contains(subnet)
+    assert subnet.num_off == 0
+    for cell in space.cells:
+        axis, layer = cell.axes[0], cell.layers[0]
+        width = getattr(subnet, axis)
+        width = width if axis == 'embed_dims' else width[layer]
+        assert width == nearest_choice(space.choices(axis, layer), s)
+
+
+def test_uniform_takes_the_larger_of_two_equally_near():
+    space = SearchSpace([8, 16], [1, 3, 4], [4, 8], 2, 8)
+    # 12 of 16, 6 of 8: in the middle of the two choices.
+    assert space.uniform(0.75) == Subnet(16, (3, 3), (8, 8), 8)
+    assert space.uniform(0.749) == Subnet(8, (3, 3), (4, 4), 8)
+    assert space.uniform(0.5).num_heads == (3, 3)
+
+
+@given(spaces())
+def test_uniform_ends_at_the_extremes(space):
+    assert space.uniform(1) == space.uniform(1.0) == space.largest
+    smallest = space.restrict(max_off=0).smallest
+    assert space.uniform(0) == smallest
+
+
+@settings(max_examples=40)
+@given(spaces())
+def test_uniform_ladder_lists_what_a_dense_scan_finds(space):
+    # Switches lie at sums of choices over twice a maximum, so two of them
+    # are at least 1 / (2 * 40 * 20) apart.
+    scan = []
+    for step in range(1025):
+        subnet = space.uniform(step / 1024)
+        if not scan or scan[-1] != subnet:
+            scan.append(subnet)
+    ladder = space.uniform_ladder
+    assert len(set(ladder)) == len(ladder)
+    missed = [s for s in scan if s not in ladder]
+    assert not missed
+    # A rung narrower than a step of the scan; it must be a uniform(s).
+    for rung in set(ladder) - set(scan):
+        assert any(
+            space.uniform(step / 2**16) == rung for step in range(2**16 + 1)
+        )
+    assert ladder[0] == space.uniform(0)
+    assert ladder[-1] == space.largest
+
+
+@settings(max_examples=30)
+@given(spaces(), st.floats(0, 1.2))
+def test_uniform_within_takes_the_largest_s_that_fits(space, share):
+    def cost(subnet):
+        return subnet.embed_dims * (
+            sum(subnet.num_heads) + sum(subnet.feedforward_channels)
+        )
+
+    budget = share * cost(space.largest)
+    fitting = [
+        subnet
+        for subnet in (space.uniform(step / 512) for step in range(513))
+        if cost(subnet) <= budget
+    ]
+    if not fitting:
+        assert cost(space.uniform(0)) > budget
+        with pytest.raises(ValueError, match='no uniform subnet fits'):
+            space.uniform_within(budget, cost)
+        return
+    found = space.uniform_within(budget, cost)
+    assert cost(fitting[-1]) <= cost(found) <= budget
+
+
+def test_an_infeasible_budget_names_the_reachable_range():
+    space = SearchSpace([8, 16], [1], [4000], 1, 8)
+
+    def cost(subnet):
+        return subnet.embed_dims * 1000
+
+    with pytest.raises(
+        ValueError,
+        match='fits the budget 7,999; reachable are 8,000 to 16,000',
+    ):
+        space.uniform_within(7999, cost)
+    assert space.uniform_within(8000, cost).embed_dims == 8
+    assert space.uniform_within(15999, cost).embed_dims == 8
+    assert space.uniform_within(16000, cost) == space.largest
+    with pytest.raises(ValueError, match='fits the budget nan'):
+        space.uniform_within(float('nan'), cost)
+
+
+@pytest.mark.parametrize('s', [-0.01, 1.01, 2, float('nan'), float('inf')])
+def test_s_outside_0_to_1_raises(s):
+    with pytest.raises(ValueError, match=rf's={s}; must lie in \[0, 1\]'):
+        build().uniform(s)
+
+
+def test_an_infeasible_latency_is_readable():
+    with pytest.raises(ValueError, match=r'budget 0\.2.*0\.4'):
+        build().uniform_within(0.2, lambda subnet: subnet.embed_dims / 20)
+
+
+# nearest
+
+
+@given(spaces_and_members())
+def test_a_member_is_nearest_to_itself(case):
+    space, member = case
+    assert space.nearest(member) == member
+
+
+@given(spaces(), st.data())
+def test_nearest_is_a_member(space, data):
+    layers = space.num_layers
+
+    def widths(axis):
+        return data.draw(
+            st.lists(
+                st.integers(0, 2 * WIDEST[axis]),
+                min_size=layers,
+                max_size=layers,
+            )
+        )
+
+    stranger = Subnet(
+        data.draw(st.integers(1, 2 * WIDEST['embed_dims'])),
+        widths('num_heads'),
+        widths('feedforward_channels'),
+        data.draw(st.integers(1, 9)),
+        data.draw(st.sampled_from(['prefix', 'suffix'])),
+    )
+    found = space.nearest(stranger)
+    assert space.contains(found)
+    for axis, layer in space.branches:
+        if not getattr(found, axis)[layer]:
+            assert not getattr(stranger, axis)[layer]
+    assert found.num_off == min(stranger.num_off, space.max_off)
+
+
+@settings(max_examples=30)
+@given(spaces(max_off=0), st.data())
+def test_nearest_is_nearest_of_all(space, data):
+    layers = space.num_layers
+    stranger = Subnet(
+        data.draw(st.integers(1, 80)),
+        [data.draw(st.integers(1, 12)) for _ in range(layers)],
+        [data.draw(st.integers(1, 40)) for _ in range(layers)],
+        8,
+    )
+
+    def distance(member):
+        # An embedding shared by all layers counts in each of them.
+        total = Fraction(0)
+        for layer in range(layers):
+            for axis in AXES:
+                choices = space.choices(axis, layer)
+                ours, theirs = (
+                    getattr(s, axis)
+                    if axis == 'embed_dims'
+                    else getattr(s, axis)[layer]
+                    for s in (member, stranger)
+                )
+                total += Fraction(abs(ours - theirs), max(choices))
+        return float(total)
+
+    best = min(map(distance, members(space)))
+    assert distance(space.nearest(stranger)) == pytest.approx(best)
+
+
+def test_nearest_opens_the_first_layers_again():
+    closed = Subnet(16, (0, 0, 0), (9, 9, 9), 8)
+    found = build(max_off=2).nearest(closed)
+    assert found == Subnet(16, (1, 0, 0), (9, 9, 9), 8)
+
+
+def test_nearest_needs_as_many_layers():
+    with pytest.raises(ValueError, match='has 2 layers, this space 3'):
+        build().nearest(Subnet(8, (1, 1), (4, 4), 8))
+
+
+# restrict
+
+
+def reaches(member, bounds):
+    """Whether the widths that are open reach the lower bounds."""
+    return all(
+        not width or width >= bound
+        for axis, bound in bounds.items()
+        for width in (
+            (member.embed_dims,)
+            if axis == 'embed_dims'
+            else getattr(member, axis)
+        )
+    )
+
+
+def draw_bounds(space, data):
+    return {
+        axis: data.draw(
+            st.integers(
+                0,
+                max(
+                    c
+                    for i in range(space.num_layers)
+                    for c in space.choices(axis, i)
+                ),
+            )
+        )
+        for axis in AXES
+    }
+
+
+@settings(max_examples=60)
+@given(spaces(nested=False), st.data())
+def test_restrict_keeps_the_members_that_reach_the_bounds(space, data):
+    bounds = draw_bounds(space, data)
+    max_off = data.draw(st.integers(0, 2 * space.num_layers))
+    box = space.restrict(**bounds, max_off=max_off)
+    expected = {
+        member
+        for member in members(space)
+        if reaches(member, bounds) and member.num_off <= max_off
+    }
+    kept = members(box)
+    assert kept <= expected
+    if space.ties:
+        # An axis that is off still lifts those tied to it.
+        expected = {m for m in expected if not m.num_off}
+        kept = {m for m in kept if not m.num_off}
+    assert kept == expected
+
+
+@settings(max_examples=60)
+@given(spaces(), st.data())
+def test_restrict_of_unequal_layers_keeps_ties_and_every_maximum(space, data):
+    bounds = draw_bounds(space, data)
+    box = space.restrict(**bounds)
+    assert members(box) <= members(space)
+    assert box.largest == space.largest
+    assert (box.max_off, box.shared, box.ties) == (
+        space.max_off,
+        space.shared,
+        space.ties,
+    )
+    for axis, bound in bounds.items():
+        for layer in range(space.num_layers):
+            least = min(bound, space.choices(axis, layer)[-1])
+            assert box.choices(axis, layer)[0] >= least
+            if not space.ties and not space.shared:
+                assert box.choices(axis, layer) == tuple(
+                    c for c in space.choices(axis, layer) if c >= least
+                )
+
+
+@given(spaces())
+def test_restrict_without_bounds_is_the_space(space):
+    assert space.restrict() == space
+    assert space.restrict(max_off=99) == space
+
+
+def test_restrict_lifts_tied_axes_together():
+    space = SearchSpace(
+        [8, 16, 24],
+        [1, 2, 3],
+        [4, 8, 12],
+        2,
+        8,
+        ties=[AXES],
+    )
+    box = space.restrict(num_heads=2)
+    assert box.embed_dims == (16, 24)
+    assert box.feedforward_channels == ((8, 12), (8, 12))
+
+
+@pytest.mark.parametrize(
+    ('bounds', 'words'),
+    [
+        (dict(embed_dims=17), 'embed_dims: the lower bound 17 .* is 16'),
+        (dict(num_heads=3), 'num_heads: the lower bound 3 leaves no choice'),
+        (dict(feedforward_channels=10), 'channels: the lower bound 10 .* 9'),
+        (dict(max_off=-1), 'max_off=-1; must be an integer from 0 to 6'),
+    ],
+)
+def test_impossible_bounds_raise(bounds, words):
+    with pytest.raises(ValueError, match=words):
+        build().restrict(**bounds)
+
+
+# resolve and check
+
+
+@given(spaces_and_members(), st.floats(0, 1))
+def test_resolve_reads_all_that_a_config_may_say(case, s):
+    space, member = case
+    assert space.resolve('largest') == space.largest
+    assert space.resolve('smallest') == space.smallest
+    assert space.resolve(s) == space.uniform(s)
+    assert space.resolve(1) == space.largest
+    assert space.resolve(member) == member
+    assert space.resolve(member.to_dict()) == member
+
+
+@pytest.mark.parametrize('spec', ['half', '0.5', None, True, [0.5], b'x'])
+def test_resolve_of_anything_else_raises(spec):
+    with pytest.raises(ValueError, match="must be 'largest', 'smallest', a"):
+        build().resolve(spec)
+
+
+@pytest.mark.parametrize(
+    ('spec', 'words'),
+    [
+        (1.5, r's=1\.5; must lie in'),
+        (float('nan'), 's=nan; must lie in'),
+        ({}, 'missing: .*embed_dims'),
+        (
+            Subnet(8, (1, 3, 1), (4, 4, 4), 8),
+            r'layer 1: num_heads=3 is outside this space \(1, 2\)',
+        ),
+    ],
+)
+def test_resolve_says_what_is_wrong(spec, words):
+    with pytest.raises(ValueError, match=words):
+        build().resolve(spec)
+
+
+@pytest.mark.parametrize(
+    ('subnet', 'words'),
+    [
+        (Subnet(8, (1,), (4,), 8), 'the subnet has 1 layers, this space 3'),
+        (
+            Subnet(8, (1, 1, 1), (4, 4, 4), 4),
+            'head_dims=4, this space has 8',
+        ),
+        (
+            Subnet(8, (1, 1, 1), (4, 4, 4), 8, 'suffix'),
+            "side='suffix', this space has prefixes",
+        ),
+        (
+            Subnet(12, (1, 1, 1), (4, 4, 4), 8),
+            r'embed_dims=12 is outside this space \(8, 16\)',
+        ),
+        (
+            Subnet(8, (1, 1, 1), (4, 4, 7), 8),
+            'layer 2: feedforward_channels=7 is outside .*4, 8, 9',
+        ),
+        (Subnet(8, (0, 0, 1), (4, 4, 4), 8), '2 branches are off, max_off=1'),
+    ],
+)
+def test_check_names_what_does_not_fit_and_asks(subnet, words):
+    with pytest.raises(ValueError, match=f'{words}.*another supernet'):
+        build(max_off=1).check(subnet)
+
+
+def test_check_names_the_axes_that_must_go_together():
+    space = build(shared=['num_heads'])
+    with pytest.raises(
+        ValueError, match=r"\['num_heads'\] must share one choice over layers"
+    ):
+        space.check(Subnet(8, (1, 1, 2), (4, 4, 4), 8))
+
+
+# Configs and construction
+
+
+@given(spaces())
+def test_config_round_trip(space):
+    config = space.to_config()
+    assert SearchSpace(**config) == space
+    assert SearchSpace(**json.loads(json.dumps(config))) == space
+    again = SearchSpace.from_config(
+        config, num_layers=space.num_layers, head_dims=space.head_dims
+    )
+    assert again == space
+    assert hash(again) == hash(space)
+
+
+@given(spaces())
+def test_a_space_can_be_copied_and_pickled(space):
+    for caches in (False, True):
+        if caches:
+            assert space.largest
+            assert space.uniform_ladder
+        for other in (
+            copy.deepcopy(space),
+            pickle.loads(pickle.dumps(space)),
+        ):
+            assert other == space
+            assert other.smallest == space.smallest
+
+
+def test_the_order_of_choices_does_not_matter():
+    mixed = build(embed_dims=[16, 8], feedforward_channels=(9, 4, 8))
+    assert mixed == build()
+
+
+def test_a_single_choice_space_has_one_member():
+    space = SearchSpace([8], [1], [4], 2, 8)
+    only = Subnet(8, (1, 1), (4, 4), 8)
+    assert space.size() == 1
+    assert space.largest == space.smallest == space.uniform(0.3) == only
+    assert space.uniform_ladder == (only,)
+    assert space.sample(rng(), 1.0) == only
+    assert replace(space, max_off=4).size() == 2**4
+
+
+def test_from_config_takes_what_the_network_gives():
+    config = {k: FIELDS[k] for k in AXES}
+    network = dict(num_layers=3, head_dims=8)
+    assert SearchSpace.from_config(config, **network) == build()
+    typed = dict(type='SearchSpace', **config)
+    assert SearchSpace.from_config(typed, **network) == build()
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(heads=[1]), r"unknown keys \['heads'\], missing keys \[\]"),
+        (dict(num_layers=4), 'num_layers=4, but the network has num_layers=3'),
+        (dict(head_dims=9), 'head_dims=9, but the network has head_dims=8'),
+    ],
+)
+def test_from_config_refuses(changes, words):
+    with pytest.raises(ValueError, match=f'space: .*{words}'):
+        SearchSpace.from_config(
+            {**FIELDS, **changes}, num_layers=3, head_dims=8
+        )
+
+
+def test_from_config_names_missing_keys():
+    with pytest.raises(ValueError, match=r"missing keys \['num_heads'\]"):
+        SearchSpace.from_config(
+            dict(embed_dims=[8], feedforward_channels=[4]),
+            num_layers=3,
+            head_dims=8,
+        )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(embed_dims=[]), r'embed_dims=\[\]; must list at least one'),
+        (dict(embed_dims=16), 'embed_dims=16; must be a list of widths'),
+        (dict(embed_dims='8'), "embed_dims='8'; must be a list of widths"),
+        (
+            dict(embed_dims=[8, 8]),
+            r'embed_dims=\[8, 8\]: a choice stands twice',
+        ),
+        (dict(embed_dims=[8, -1]), '-1 must be a positive integer'),
+        (dict(embed_dims=[8.0]), r'8\.0 must be a positive integer'),
+        (dict(embed_dims=[[8]]), r'\[8\] must be a positive integer'),
+        (
+            dict(num_heads=[0, 1]),
+            'num_heads=.*: 0 must be a positive integer .*max_off',
+        ),
+        (dict(num_heads=[True, 2]), 'True must be a positive integer'),
+        (dict(num_heads=[1, None]), 'None must be a positive integer'),
+        (
+            dict(num_heads=[[1], [2]]),
+            'num_heads lists choices for 2 layers, the network has 3',
+        ),
+        (
+            dict(num_heads=[[1], 2, [3]]),
+            'layer 1: num_heads=2; must be a list of widths',
+        ),
+        (dict(num_heads=[[1], [2], []]), r'layer 2: num_heads=\[\]; must'),
+        (
+            dict(feedforward_channels=[[4], [4, 4], [4]]),
+            r'layer 1: feedforward_channels=\[4, 4\]: a choice stands twice',
+        ),
+        (dict(num_layers=0), 'num_layers=0; must be'),
+        (dict(num_layers=True), 'num_layers=True; must be'),
+        (
+            dict(max_off=7),
+            'max_off=7; must be an integer from 0 to 6 .*3 layers',
+        ),
+        (dict(max_off=-1), 'max_off=-1; must be an integer from 0'),
+        (dict(max_off=1.0), r'max_off=1\.0; must be an integer'),
+        (dict(max_off=True), 'max_off=True; must be an integer'),
+        (dict(max_off=None), 'max_off=None; must be an integer'),
+        (
+            dict(shared=['embed_dims']),
+            "shared=.*'embed_dims' must be one of .*num_heads",
+        ),
+        (dict(shared=['depth']), "'depth' must be one of"),
+        (dict(ties=[['num_heads', 'depth']]), "ties=.*'depth' must be one"),
+        (
+            dict(ties=[['num_heads']]),
+            'ties=.*every group needs two axes or more',
+        ),
+        (dict(ties=[['num_heads', 'num_heads']]), 'stands in one group only'),
+        (
+            dict(
+                ties=[
+                    ['num_heads', 'embed_dims'],
+                    ['num_heads', 'feedforward_channels'],
+                ]
+            ),
+            'stands in one group only',
+        ),
+        (
+            dict(ties=[['num_heads', 'feedforward_channels']]),
+            r'differ in their number of choices: \[2, 3\]',
+        ),
+        (
+            dict(num_heads=[[1], [1, 2], [1]], shared=['num_heads']),
+            r"\['num_heads'\] share one index over layers \[0, 1, 2\]",
+        ),
+        (
+            dict(
+                num_heads=[[1], [1, 2], [1, 2]],
+                ties=[['embed_dims', 'num_heads']],
+            ),
+            r'differ in their number of choices: \[1, 2\]',
+        ),
+    ],
+)
+def test_construction_refuses(changes, words):
+    with pytest.raises(ValueError, match=words):
+        build(**changes)
+
+
+def test_unknown_architecture_raises():
+    with pytest.raises(ValueError, match="arch='vit-x'; must be one of"):
+        SearchSpace.full('vit-x')
+
+
+@pytest.mark.parametrize('head_dims', [0, -8, 8.0, None, True])
+def test_head_dims_are_checked_at_construction(head_dims):
+    with pytest.raises(ValueError, match='head_dims='):
+        build(head_dims=head_dims)
+
+
+def test_the_order_of_groups_does_not_matter():
+    both = ['num_heads', 'feedforward_channels']
+    assert build(shared=both) == build(shared=both[::-1])
