@@ -69,6 +69,27 @@ def channel_axes(consumer: nn.Module) -> ChannelAxes:
     return _AXES[kind](consumer)
 
 
+def check_consumer(name: str, consumer: nn.Module, embed_dims: int) -> None:
+    """Raises unless a consumer can be cut and reads the right width.
+
+    Args:
+        name: Of the consumer in the model.
+        consumer: A neck or head.
+        embed_dims: Channels of the backbone.
+
+    Raises:
+        ValueError: If its type is not registered, or it reads another number
+            of channels.
+    """
+    for weight, axis in channel_axes(consumer).items():
+        width = consumer.get_parameter(weight).shape[axis]
+        if width != embed_dims:
+            raise ValueError(
+                f'{name}: in_channels={width}; the backbone has '
+                f'embed_dims={embed_dims}'
+            )
+
+
 def permute_consumer(consumer: nn.Module, order: Tensor) -> None:
     """Reorders the channels that a consumer reads, in place.
 

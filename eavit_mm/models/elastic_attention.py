@@ -79,8 +79,9 @@ def attention(
     Returns:
         (B, N, E), to be added to the residual stream.
     """
+    heads = slices.qkv_weight.shape[1] // attn.head_dims
     q, k, v = (
-        part.reshape(*x.shape[:2], -1, attn.head_dims).transpose(1, 2)
+        part.reshape(*x.shape[:2], heads, attn.head_dims).transpose(1, 2)
         for part in _project(slices, x)
     )  # (B, h, N, D) each
     dropout = attn.attn_drop if attn.training else 0.0

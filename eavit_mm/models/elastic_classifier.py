@@ -29,6 +29,7 @@ class ElasticImageClassifier(ElasticModelMixin, ImageClassifier):
         return {k: m for k, m in modules.items() if m is not None}
 
     @property
-    def logits_module(self) -> nn.Module:
+    def logits_module(self) -> nn.Module | None:
         """The head."""
-        return self.head
+        head: nn.Module | None = self.head
+        return head

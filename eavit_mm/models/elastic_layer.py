@@ -50,6 +50,7 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         self.embed_dims = layer.embed_dims
         self.ln1, self.attn = layer.ln1, layer.attn
         self.ln2, self.ffn = layer.ln2, layer.ffn
+        self.training = layer.training  # False in frozen stages
 
     def slice(
         self, embed_dims: int, num_heads: int, channels: int

@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from eavit_mm.models.consumers import (
-    channel_axes,
+    check_consumer,
     consumer_macs,
     consumer_params,
 )
@@ -65,11 +65,13 @@ class ElasticModelMixin(BaseModel):
                 f'backbone {type(self.backbone).__name__} is not elastic; '
                 "use type='eavit_mm.ElasticVisionTransformer'"
             )
-        for consumer in self.consumers.values():
-            channel_axes(consumer)
+        for name, consumer in self.consumers.items():
+            check_consumer(name, consumer, self.backbone.embed_dims)
         default = dict(type='eavit_mm.UniformSampler')
         self.sampler = TASK_UTILS.build(sampler or default)
         self.distillation = distillation and TASK_UTILS.build(distillation)
+        if distillation and self.logits_module is None:
+            raise ValueError('distillation needs a model with a head')
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
         self.stage = Stage(self.backbone.space)
@@ -85,8 +87,8 @@ class ElasticModelMixin(BaseModel):
         raise NotImplementedError
 
     @property
-    def logits_module(self) -> nn.Module:
-        """The module whose output are the logits."""
+    def logits_module(self) -> nn.Module | None:
+        """The module whose output are the logits, if there is one."""
         raise NotImplementedError
 
     # Cost
@@ -220,32 +222,42 @@ def elastic_step(
             weight has been changed by this step then.
     """
     data = model.data_preprocessor(data, True)
-    subnets = model.draw_subnets(optim_wrapper.inner_count)
+    subnets = _ordered(model, model.draw_subnets(optim_wrapper.inner_count))
     teacher = _teacher_logits(model, data, subnets, optim_wrapper)
     logs: list[dict[str, Tensor]] = []
     for number, subnet in enumerate(subnets):
         is_last = number == len(subnets) - 1
-        with (
-            _pass_context(forward, optim_wrapper, is_last),
-            model.backbone.use(subnet),
-            _captured_logits(model) as logits,
-        ):
-            losses = forward._run_forward(data, mode='loss')
-            if teacher is not None:
-                losses = model.distillation(losses, logits[-1], teacher)
-            elif model.distillation and number == 0:
-                teacher = logits[-1].detach()
-        loss, log = model.parse_losses(losses)
-        logs.append(log)
-        optim_wrapper.backward(optim_wrapper.scale_loss(loss))
+        # Backward too: recomputed activations need the same subnet.
+        with model.backbone.use(subnet):
+            with (
+                _pass_context(forward, optim_wrapper, is_last),
+                _captured_logits(model) as logits,
+            ):
+                losses = forward._run_forward(data, mode='loss')
+                if teacher is not None:
+                    losses = model.distillation(losses, logits[-1], teacher)
+                elif model.distillation:
+                    teacher = logits[-1].detach()
+            loss, log = model.parse_losses(losses)
+            # parse_losses lets a head's own 'loss' hide the total.
+            logs.append({**log, 'loss': loss})
+            optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         if not is_last:
             # backward counts itself as a batch; K passes are one batch.
             optim_wrapper._inner_count -= 1
-    _check_finite(logs, subnets)
+    _check_finite(logs, subnets, optim_wrapper)
     if optim_wrapper.should_update():
         optim_wrapper.step()
         optim_wrapper.zero_grad()
     return _merged_logs(model, logs, subnets)
+
+
+def _ordered(model: Any, subnets: list[Subnet]) -> list[Subnet]:
+    """With distillation, the largest first: the others learn from it."""
+    if model.distillation is None:
+        return subnets
+    largest = model.backbone.space.largest
+    return sorted(subnets, key=lambda subnet: subnet != largest)
 
 
 @contextmanager
@@ -295,11 +307,14 @@ def _captured_logits(model: Any) -> Iterator[list[Tensor]]:
 
 
 def _check_finite(
-    logs: list[dict[str, Tensor]], subnets: list[Subnet]
+    logs: list[dict[str, Tensor]],
+    subnets: list[Subnet],
+    optim_wrapper: OptimWrapper,
 ) -> None:
     finite = torch.stack([log['loss'].detach() for log in logs]).isfinite()
     for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
         if not ok:
+            optim_wrapper.zero_grad()
             raise FloatingPointError(
                 f'the loss is {log["loss"].item()} for {subnet}; training '
                 'stops before the weights change. Lower the learning rate, '

@@ -113,14 +113,18 @@ class ElasticVisionTransformer(VisionTransformer):
     def frozen(self, subnet: Subnet | None) -> Iterator[None]:
         """Like :meth:`use`, with the weights sliced and packed once.
 
-        For repeated evaluation. Weights that change inside the block are not
-        seen; nothing of it outlives the block.
+        For repeated evaluation. Weights must not change inside the block;
+        nothing of the slices outlives it, nor goes into a copy of the model.
         """
         with self.use(subnet):
             if subnet is not None:
                 with torch.no_grad():
                     self._slices = self._slice(subnet, pack=True)
             yield
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the slices of a ``frozen`` block: copies would keep them."""
+        return {**self.__dict__, '_slices': None}
 
     # Cost
 
@@ -302,12 +306,21 @@ def _check_sliceable(vit: VisionTransformer) -> None:
                 f'{name}: norm {type(module).__name__} cannot be sliced; '
                 "only norm_cfg type 'LN' can"
             )
+        if isinstance(module, nn.LayerNorm) and module.bias is None:
+            raise ValueError(
+                f'{name}: a LayerNorm without weight and bias cannot be sliced'
+            )
     for i, layer in enumerate(vit.layers):
         ffn = layer.ffn
         if not isinstance(ffn, SwiGLUFFN) and ffn.num_fcs != 2:
             raise ValueError(
                 f'layer {i}: num_fcs={ffn.num_fcs}; only FFNs of 2 linear '
                 'maps can be sliced'
+            )
+        if not isinstance(ffn, SwiGLUFFN) and _has_weights(ffn.layers[0][1]):
+            raise ValueError(
+                f'layer {i}: act_cfg {type(ffn.layers[0][1]).__name__} has '
+                'weights of its own; only activations without can be sliced'
             )
         if layer.attn.head_dims != vit.layers[0].attn.head_dims:
             raise ValueError(

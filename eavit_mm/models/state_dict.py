@@ -45,7 +45,7 @@ def adapt_vit_state(
     """Fits a class-token checkpoint to a mean-pooled ViT, in place.
 
     What the config declares decides: without a class token the checkpoint's
-    is dropped (its position too, by mmpretrain); with ``final_norm=False``
+    and its position are dropped; with ``final_norm=False``
     and a pool, the final norm becomes the norm behind the pool, as timm does
     it. Each change is logged.
 
@@ -57,6 +57,9 @@ def adapt_vit_state(
     token = f'{prefix}cls_token'
     if not vit.with_cls_token and token in state:
         del state[token]
+        position = state.get(f'{prefix}pos_embed')
+        if isinstance(position, Tensor) and position.ndim == 3:
+            state[f'{prefix}pos_embed'] = position[:, 1:]
         print_log(f'{token}: dropped, the network has none', 'current')
     if vit.final_norm or vit.out_type != 'avg_featmap':
         return
@@ -97,7 +100,7 @@ def check_state_dict(
     shapes = [
         f'{key}: {_shape(given[key])} for {tuple(own[key].shape)}'
         for key in own.keys() & given.keys()
-        if not _fits(key, given[key], own[key])
+        if not _fits(module, key, given[key], own[key])
     ]
     missing = own.keys() - given.keys() - set(may_miss)
     unexpected = given.keys() - own.keys()
@@ -112,16 +115,19 @@ def check_state_dict(
     )
 
 
-def _fits(key: str, given: Any, own: Tensor) -> bool:
+def _fits(module: nn.Module, key: str, given: Any, own: Tensor) -> bool:
     if not isinstance(given, Tensor):
         return False
     if given.shape == own.shape:
         return True
-    if key.rsplit('.', 1)[-1] != 'pos_embed' or given.ndim != 3:
+    path, _, name = key.rpartition('.')
+    if name != 'pos_embed' or given.ndim != 3:
         return False
-    tokens = given.shape[1]
-    square = any(isqrt(tokens - k) ** 2 == tokens - k for k in (0, 1))
-    return square and given.shape[2] == own.shape[2]
+    extra = getattr(module.get_submodule(path), 'num_extra_tokens', 0)
+    patches = given.shape[1] - extra
+    is_grid = patches > 0 and isqrt(patches) ** 2 == patches
+    one_of_each = given.shape[0] == 1 and given.shape[2] == own.shape[2]
+    return is_grid and one_of_each
 
 
 def _shape(value: Any) -> Any:

@@ -226,13 +226,14 @@ def _approach(
     cost: Cost,
     rng: np.random.Generator,
 ) -> Subnet:
-    """Steps cells in random order towards a cost while that helps."""
+    """Steps layers in random order towards a cost while that helps."""
     subnet = box.build(indices, off)
     error = cost(subnet) - target
     moved = True
     while moved and error:
         moved = False
-        for number in rng.permutation(len(box.cells)):
+        # The first cell is the embedding's, which is already placed.
+        for number in 1 + rng.permutation(len(box.cells) - 1):
             step = -1 if error > 0 else 1
             index = indices[number] + step
             if not 0 <= index < box.cells[number].num_choices:

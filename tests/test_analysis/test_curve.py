@@ -8,7 +8,7 @@ from eavit_mm.analysis.curve import area_under_curve
 
 POINTS = st.lists(
     st.tuples(
-        st.floats(0.01, 1, width=16), st.floats(0, 1, allow_subnormal=False)
+        st.floats(0.0625, 1, width=16), st.floats(0, 1, allow_subnormal=False)
     ),
     min_size=1,
     max_size=8,

@@ -13,7 +13,6 @@ from toys import (
     HEADS,
     classifier,
     dense_twin,
-    known_bug,
     member,
     options,
     random_case,
@@ -127,7 +126,6 @@ def test_paper_counts_blocks_over_patches() -> None:
         model.macs(count='flops')
 
 
-@known_bug('weights of an activation are not counted')
 def test_activations_with_weights() -> None:
     """Counted as what they are, or refused at construction by name."""
     cfg = dict(layer_cfgs=dict(act_cfg=dict(type='PReLU')))

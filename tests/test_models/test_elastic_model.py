@@ -20,7 +20,6 @@ from toys import (
     classifier,
     dense_twin,
     images,
-    known_bug,
     member,
     options,
     sgd,
@@ -435,7 +434,6 @@ def test_distillation_in_place(
     assert distill > 0.1
 
 
-@known_bug('the head has a loss of the name of the total')
 def test_logged_loss_is_what_was_trained() -> None:
     model = classifier(sampler=SANDWICH, distillation=DISTIL)
     data = batch_of(1)
@@ -445,7 +443,6 @@ def test_logged_loss_is_what_was_trained() -> None:
     assert logs['loss'].item() == pytest.approx(total)
 
 
-@known_bug("only the head's loss is looked at")
 def test_distillation_loss_that_is_not_finite() -> None:
     """The student's own loss is finite; the teacher's logits are not."""
     model = with_subnets(classifier(distillation=DISTIL), member())
@@ -472,7 +469,6 @@ def test_the_largest_alone_has_no_teacher() -> None:
     assert 'distill_loss' not in logs
 
 
-@known_bug('a teacher that is not drawn first learns from itself')
 def test_the_largest_keeps_its_task_loss_wherever_it_is_drawn() -> None:
     """It is the teacher: ``task_weight`` is a student's."""
     distillation = {**DISTIL, 'task_weight': 0.0}
@@ -542,9 +538,7 @@ def test_only_the_last_pass_synchronises(accumulative: int) -> None:
     'modules',
     [
         [f'backbone.layers.{i}' for i in range(3)],
-        pytest.param(
-            ['backbone'], marks=known_bug('backward outside of use(subnet)')
-        ),
+        ['backbone'],
     ],
     ids=['layers', 'backbone'],
 )

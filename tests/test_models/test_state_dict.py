@@ -18,7 +18,6 @@ from toys import (
     assert_same_weights,
     classifier,
     images,
-    known_bug,
     member,
     options,
     randomise,
@@ -61,9 +60,7 @@ WAYS = [
     through_init_cfg,
 ]
 # Patches of 4: a grid of 2 x 3.
-NOT_SQUARE = pytest.param(
-    (8, 12), marks=known_bug('without a square grid, N + 1 positions')
-)
+NOT_SQUARE = (8, 12)
 every_way = pytest.mark.parametrize('load', WAYS)
 
 
@@ -248,7 +245,6 @@ def test_mean_pool_checkpoint_into_a_class_token(
     refused(small_vit(), state, '1 missing: cls_token', load, tmp_path)
 
 
-@known_bug('N + 1 positions of another size are an AssertionError')
 @pytest.mark.parametrize('img_size', [(8, 8), (16, 16)])
 def test_class_token_checkpoint_of_another_size_into_a_pool(
     img_size: tuple[int, int], tmp_path: Path
@@ -556,19 +552,12 @@ BAD_POSITIONS = dict(
     no_token=torch.zeros(1, 16, 24),
     nothing=torch.zeros(1, 0, 24),
 )
-KNOWN = ('two_images', 'two_images_of_our_size', 'no_token', 'nothing')
 
 
 @every_way
 @pytest.mark.parametrize(
     'kind',
-    [
-        pytest.param(
-            kind,
-            marks=[known_bug('not looked at closely')] * (kind in KNOWN),
-        )
-        for kind in BAD_POSITIONS
-    ],
+    BAD_POSITIONS,
 )
 def test_position_embedding_that_cannot_be_resized(
     load: Callable[..., None], kind: str, tmp_path: Path

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import pytest
 import torch
 from dense import DenseViT
 from mmengine.model import BaseDataPreprocessor
@@ -37,11 +36,6 @@ HEADS = dict(
     vit=dict(type='VisionTransformerClsHead'),
     vit_hidden=dict(type='VisionTransformerClsHead', hidden_dim=15),
 )
-
-
-def known_bug(reason: str) -> pytest.MarkDecorator:
-    """Fails as of now; strict, so that a repair is noticed."""
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 def options(**changes: Any) -> dict[str, Any]:

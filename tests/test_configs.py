@@ -1,0 +1,247 @@
+"""Every leaf config builds, and says what its recipe says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, HOOKS, LOOPS, MODELS, TASK_UTILS
+
+import eavit_mm  # noqa: F401
+from eavit_mm.space import Curriculum
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = ROOT / 'configs'
+LEAVES = sorted(
+    path
+    for path in CONFIGS.glob('*/*.py')
+    if not path.parent.name.startswith('_')
+)
+NAMES = [str(path.relative_to(CONFIGS)) for path in LEAVES]
+ELASTIC = [name for name in NAMES if name.startswith('eavit/')]
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# Where a leaf is trained on a half that another one does not see.
+KNOWN_MACS = {
+    'eavit/vitb_flowers.py': 17_355_276_288,
+    # 6 layers: 8 N C F + ..., written out below.
+    'eavit/vitmini_digits.py': 6
+    * (2 * 16 * 96 * 384 + 4 * 16 * 96 * 96 + 2 * 16 * 16 * 96),
+}
+_models: dict[str, Any] = {}
+
+
+def load(name: str) -> Config:
+    cfg = Config.fromfile(CONFIGS / name)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def model_of(name: str) -> Any:
+    """Built once: no test changes it."""
+    if name not in _models:
+        _models[name] = MODELS.build(load(name).model)
+    return _models[name]
+
+
+def hooks_of(cfg: Config) -> dict[str, dict[str, Any]]:
+    return {hook['type']: hook for hook in cfg.get('custom_hooks', [])}
+
+
+def curriculum_of(name: str) -> Curriculum:
+    levels = hooks_of(load(name))['eavit_mm.CurriculumHook']['levels']
+    return Curriculum(model_of(name).backbone.space, levels)
+
+
+def test_leaves_are_found():
+    assert {'eavit/vitb_flowers.py', 'eavit/vitmini_digits.py'} <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_leaf_is_whole(name):
+    cfg = load(name)
+    for key in ('model', 'optim_wrapper', 'train_cfg', *LOADERS):
+        assert cfg.get(key), key
+    assert cfg.default_scope == 'mmpretrain'
+    # Stock tools run it: they must import us.
+    assert 'eavit_mm' in cfg.custom_imports['imports']
+    # No device, user or absolute path.
+    text = (CONFIGS / name).read_text()
+    for word in ('cuda', '/home', '/work', '/root', '/usr'):
+        assert word not in text
+    ends = [s.get('end') for s in cfg.param_scheduler]
+    assert all(e is None or e <= cfg.train_cfg.max_epochs for e in ends)
+    assert cfg.train_cfg.val_interval <= cfg.train_cfg.max_epochs
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_model_reads_its_data(name):
+    cfg = load(name)
+    model = model_of(name)
+    classes = cfg.data_preprocessor['num_classes']
+    assert model.head.num_classes == classes
+    assert model.head.in_channels == model.backbone.embed_dims
+    size = model.backbone.img_size
+    channels = model.backbone.patch_embed.projection.in_channels
+    assert len(cfg.data_preprocessor['mean']) == channels
+    if model.backbone.embed_dims < 400:
+        x = torch.zeros(2, channels, *size)
+        assert model(x, mode='tensor').shape == (2, classes)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_registered_part_is_known(name):
+    cfg = load(name)
+    hooks = [*cfg.get('custom_hooks', []), *cfg.default_hooks.values()]
+    for hook in hooks:
+        assert HOOKS.build(dict(hook)) is not None
+    for key in ('val_cfg', 'test_cfg'):
+        kind = cfg[key].get('type')
+        assert kind is None or LOOPS.get(kind) is not None
+    sampler = cfg.model.get('sampler')
+    assert sampler is None or TASK_UTILS.build(dict(sampler)) is not None
+
+
+@pytest.mark.parametrize('name', ELASTIC)
+def test_the_largest_subnet_is_the_network(name):
+    model = model_of(name)
+    backbone = model.backbone
+    total = sum(p.numel() for p in model.parameters())
+    assert model.params()['total'] == total
+    assert backbone.space.largest.embed_dims == backbone.embed_dims
+    macs = backbone.macs(count='paper')
+    if name in KNOWN_MACS:
+        assert macs == KNOWN_MACS[name]
+    assert macs < backbone.macs() < model.macs()['total'] < 1.1 * macs
+    cheapest = backbone.space.cheapest(backbone.macs)
+    assert backbone.macs(cheapest) < 0.4 * backbone.macs()
+
+
+@pytest.mark.parametrize('name', ELASTIC)
+def test_the_curriculum_fits_the_space_and_the_training(name):
+    cfg = load(name)
+    space = model_of(name).backbone.space
+    if 'eavit_mm.CurriculumHook' not in hooks_of(cfg):
+        # The control: only the whole network is trained.
+        assert cfg.model.sampler.type == 'eavit_mm.LargestSampler'
+        return
+    curriculum = curriculum_of(name)
+    assert curriculum.stages[0].box.size() == 1
+    assert curriculum.stages[-1].box == space
+    assert curriculum.begins[-1] < cfg.train_cfg.max_epochs
+    sizes = [stage.box.size() for stage in curriculum.stages]
+    assert sizes == sorted(sizes)
+
+
+def test_the_curriculum_of_the_release():
+    curriculum = curriculum_of('eavit/vitb_flowers.py')
+    assert curriculum.begins == [0, 10, 15, 20, 25, 30, 35]
+    ratios = [4, 4, 3, 3, 2, 1, 0.5]
+    heads = [12, 11, 10, 9, 8, 7, 6]
+    for stage, ratio, head in zip(
+        curriculum.stages, ratios, heads, strict=True
+    ):
+        low = stage.box.restrict(max_off=0).smallest
+        assert low.embed_dims == 64 * head
+        assert low.num_heads == (head,) * 12
+        assert low.feedforward_channels == (int(768 * ratio),) * 12
+
+
+def test_the_recipe_of_the_release():
+    cfg = load('eavit/vitb_flowers.py')
+    assert cfg.train_cfg.max_epochs == 100
+    assert cfg.train_dataloader.batch_size == 256
+    assert cfg.optim_wrapper.optimizer.type == 'AdamW'
+    assert cfg.optim_wrapper.optimizer.lr == 1e-5
+    warmup, cosine = cfg.param_scheduler
+    assert warmup.end == cosine.begin == 5
+    assert cosine.eta_min == 1e-7
+    assert cfg.model.head.loss.label_smooth_val == 0.1
+    backbone = model_of('eavit/vitb_flowers.py').backbone
+    rates = [
+        getattr(layer.attn.out_drop, 'drop_prob', 0.0)
+        for layer in backbone.layers
+    ]
+    assert rates[-1] == pytest.approx(0.1)
+    assert backbone.space.embed_dims == tuple(range(384, 769, 64))
+    assert backbone.space.size() > 1e22
+
+
+def data_of(loader: dict[str, Any]) -> tuple[dict[str, Any], dict | None]:
+    """The data set of a loader, and how it is split."""
+    dataset = loader['dataset']
+    if dataset['type'] == 'eavit_mm.Split':
+        return dataset['dataset'], dataset
+    return dataset, None
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_test_images_are_out_of_reach(name):
+    cfg = load(name)
+    (train, cut), (val, held), (test, whole) = (
+        data_of(cfg[key]) for key in LOADERS
+    )
+    # The same data, cut the same way, into parts that differ.
+    for key in ('type', 'split', 'data_root'):
+        assert train.get(key) == val.get(key)
+    for key in ('parts', 'seed', 'balanced'):
+        assert cut.get(key) == held.get(key)
+    assert cut['part'] != held['part'] == 'search'
+    assert train['split'] in ('train', 'trainval')
+    assert whole is None
+    assert test['split'] == 'test'
+    assert test['type'] == train['type']
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_images_are_not_augmented_in_evaluation(name):
+    cfg = load(name)
+    for key in LOADERS[1:]:
+        data, _ = data_of(cfg[key])
+        steps = [step['type'] for step in data['pipeline']]
+        assert not [step for step in steps if 'Random' in step]
+        assert cfg[key]['sampler']['shuffle'] is False
+    assert cfg.train_dataloader.sampler.shuffle is True
+
+
+@pytest.mark.parametrize('name', ELASTIC)
+def test_parts_of_digits_are_disjoint(name):
+    if 'digits' not in name:
+        pytest.skip('only the digits need no file')
+    cfg = load(name)
+    ids = []
+    for key in LOADERS:
+        data = DATASETS.build(dict(cfg[key].dataset))
+        found = {data.get_data_info(i)['sample_id'] for i in range(len(data))}
+        assert len(found) == len(data)
+        ids.append(found)
+    assert [len(found) for found in ids] == [1197, 150, 450]
+    assert len(set.union(*ids)) == 1797
+
+
+def test_fashion40_keeps_off_what_was_pretrained_on():
+    before = load('vit/vitmini_fashion_pretrain.py').train_dataloader.dataset
+    after = load('eavit/vitmini_fashion40.py').train_dataloader.dataset
+    assert before.part == 'pretrain'
+    assert after.part == 'train'
+    assert before.parts == after.parts
+    for dataset in (before, after):
+        assert dataset.balanced is False
+        assert 'seed' not in dataset
+        assert dataset.dataset.split == 'train'
+
+
+@pytest.mark.parametrize('name', ELASTIC)
+def test_the_pretrained_file_of_a_small_network_is_here(name):
+    cfg = load(name)
+    checkpoint = Path(cfg.model.backbone.init_cfg.checkpoint)
+    if 'vitmini' in name:
+        state = torch.load(checkpoint, map_location='cpu')['state_dict']
+        own = model_of(name).backbone.state_dict()
+        for key, value in own.items():
+            assert state[f'backbone.{key}'].shape == value.shape
+    else:
+        assert not checkpoint.is_absolute()
