@@ -7,6 +7,7 @@ then the ``locations``, so a config needs no import of ours.
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
 from mmengine.registry import Registry
@@ -16,6 +17,12 @@ SCOPE = 'eavit_mm'
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
+    scope=SCOPE,
+    locations=['eavit_mm.models'],
+)
+MODEL_WRAPPERS = Registry(
+    'model_wrapper',
+    parent=MMENGINE_MODEL_WRAPPERS,
     scope=SCOPE,
     locations=['eavit_mm.models'],
 )

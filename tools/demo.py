@@ -7,10 +7,12 @@ network. Beside it, the same slices of a plainly fine-tuned network.
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eavit_mm.analysis.plots import plot_metric_over_macs
-from eavit_mm.engine.checkpoint import write_json
+from eavit_mm.engine.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = dict(
@@ -29,16 +31,21 @@ BUDGETS = ('1.0', '0.75', '0.5', '0.4', '0.3', '0.2', '0.1', '0.05')
 # What the README promises for the elastic network: budget -> accuracy.
 PROMISED = {'1.0': 98.0, '0.5': 97.0, '0.2': 94.0}
 METRIC = 'accuracy/top1'
+# Lines of the training log that the terminal shows.
+SHOWN = ('Epoch(val)', 'Curriculum level', 'Rearranged by')
 
 
-def run(command: list[str], log: Path) -> None:
+def run(name: str, command: list[str], log: Path) -> None:
     """Runs a command of this repository; shows what matters of its log."""
-    print('$ python ' + ' '.join(command), flush=True)
+    print(f'[{name}] $ python {" ".join(command)}', flush=True)
+    # Both networks train at once: each takes its share of the cores.
+    threads = max(1, (os.cpu_count() or 2) // len(RUNS))
     with (
         log.open('w') as file,
         subprocess.Popen(
             [sys.executable, *command],
             cwd=ROOT,
+            env={**os.environ, 'OMP_NUM_THREADS': str(threads)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -47,11 +54,12 @@ def run(command: list[str], log: Path) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             file.write(line)
-            if any(mark in line for mark in ('Epoch(val)', 'Curriculum')):
-                print('   ', line.split('INFO - ')[-1].strip(), flush=True)
+            if any(mark in line for mark in SHOWN):
+                text = line.split('INFO - ')[-1].strip()
+                print(f'[{name}] {text}', flush=True)
     if process.returncode:
         tail = ''.join(log.read_text().splitlines(keepends=True)[-15:])
-        raise SystemExit(f'{tail}\nfailed, see {log}')
+        raise RuntimeError(f'{tail}\nfailed, see {log}')
 
 
 def adapt(name: str, work_dir: Path, options: list[str]) -> dict[str, Any]:
@@ -62,10 +70,11 @@ def adapt(name: str, work_dir: Path, options: list[str]) -> dict[str, Any]:
     shared = ['--work-dir', str(folder)]
     if options:
         shared += ['--cfg-options', *options]
-    run(['tools/train.py', RUNS[name], *shared], work_dir / f'{name}.log')
+    train = ['tools/train.py', RUNS[name], *shared]
+    run(name, train, work_dir / f'{name}.log')
     checkpoint = (folder / 'last_checkpoint').read_text()
     test = ['tools/test.py', RUNS[name], checkpoint, '--budgets', *BUDGETS]
-    run([*test, *shared], work_dir / f'{name}_test.log')
+    run(name, [*test, *shared], work_dir / f'{name}_test.log')
     return json.loads((folder / 'subnets.json').read_text())
 
 
@@ -125,7 +134,11 @@ def main() -> None:
     options = [f'randomness.seed={args.seed}']
     if args.epochs:
         options += [f'train_cfg.max_epochs={args.epochs}']
-    results = {name: adapt(name, work_dir, options) for name in RUNS}
+    with ThreadPoolExecutor(len(RUNS)) as pool:
+        futures = {
+            name: pool.submit(adapt, name, work_dir, options) for name in RUNS
+        }
+        results = {name: future.result() for name, future in futures.items()}
     write_json(results, work_dir / 'demo.json')
     curves = {
         label: [

@@ -12,13 +12,14 @@ from mmengine.runner import Runner
 import eavit_mm  # noqa: F401
 from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.analysis.subnet_table import format_table
-from eavit_mm.engine.checkpoint import read_checkpoint, write_json
+from eavit_mm.engine.checkpoint import read_checkpoint
 from eavit_mm.engine.cli import (
     add_common_arguments,
     build_runner,
     load_config,
     merge_options,
 )
+from eavit_mm.engine.files import write_json
 from eavit_mm.models.budgets import PARTS
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.cost import COUNTS

@@ -1,7 +1,6 @@
 """Reading and writing supernet checkpoints outside of a training run."""
 
-import json
-import os
+from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from mmengine.runner import CheckpointLoader
 
+from eavit_mm.engine.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
 
 
@@ -95,21 +95,7 @@ def check_space(model: ElasticModelMixin, meta: dict[str, Any]) -> None:
 
 
 def save_atomically(value: Any, path: str | Path) -> None:
-    """``torch.save`` under a temporary name, flushed, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    with partial.open('wb') as file:
-        torch.save(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def write_json(value: Any, path: str | Path) -> None:
-    """Writes JSON under a temporary name, then renames it."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
-    partial.write_text(json.dumps(value, indent=1) + '\n', encoding='utf-8')
-    partial.replace(path)
+    """``torch.save`` to a file that is written whole or not at all."""
+    buffer = BytesIO()
+    torch.save(value, buffer)
+    write_atomically(buffer.getvalue(), path)

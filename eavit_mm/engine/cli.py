@@ -6,6 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -67,7 +68,10 @@ def merge_options(cfg: Config, args: Namespace) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that a config asks for."""
+    """The runner that a config asks for; without a GPU, over gloo."""
+    if cfg.launcher != 'none' and not torch.cuda.is_available():
+        # mmengine's own start of torch.distributed needs a GPU.
+        torch.distributed.init_process_group('gloo')
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)

@@ -4,10 +4,12 @@ from .budgets import cost_of, subnet_within
 from .consumers import cut_consumer, permute_consumer, register_consumer
 from .distillation import InPlaceDistillation, distillation_loss
 from .elastic_classifier import ElasticImageClassifier
+from .elastic_ddp import ElasticDistributedDataParallel
 from .elastic_model import ElasticModelMixin, elastic_step
 from .elastic_vit import ElasticVisionTransformer
 
 __all__ = [
+    'ElasticDistributedDataParallel',
     'ElasticImageClassifier',
     'ElasticModelMixin',
     'ElasticVisionTransformer',

@@ -23,6 +23,7 @@ from eavit_mm.models.state_dict import (
     check_state_dict,
     require_pretrained,
 )
+from eavit_mm.models.weights.pretrained import resolve_pretrained
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Geometry, SearchSpace, Subnet
 
@@ -252,12 +253,14 @@ class ElasticVisionTransformer(VisionTransformer):
     # Loading
 
     def init_weights(self) -> None:
-        """The stock initialisation; a missing pretrained file is named.
+        """The stock initialisation; reads timm's, HF's and JAX files too.
 
         Raises:
             FileNotFoundError: If ``init_cfg`` names a file that is not there.
+            ValueError: If it is broken or cannot be converted.
         """
         require_pretrained(self.init_cfg)
+        self.init_cfg: Any = resolve_pretrained(self.init_cfg)
         super().init_weights()
 
     def _load_from_state_dict(

@@ -158,7 +158,7 @@ def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
     if any(key.startswith('blocks.') for key in given):
         return (
             ". These are timm's names: convert the checkpoint to "
-            "mmpretrain's first"
+            "mmpretrain's first, with tools/convert.py"
         )
     if not given:
         return '. It holds no weights for this network'

@@ -14,10 +14,9 @@ from eavit_mm.engine.checkpoint import (
     check_space,
     load_supernet,
     read_checkpoint,
-    save_atomically,
     supernet_meta,
-    write_json,
 )
+from eavit_mm.engine.files import write_json
 from eavit_mm.space import SearchSpace
 
 from .toys import SPACE, logits, model_cfg, randomise, stock_cfg
@@ -177,53 +176,3 @@ def test_meta_is_read_back(tmp_path):
     path = tmp_path / 'meta.json'
     write_json(meta, path)
     assert json.loads(path.read_text()) == meta
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_saving_makes_folders_and_leaves_no_other_file(tmp_path):
-    path = tmp_path / 'a' / 'b' / 'model.pth'
-    save_atomically(dict(x=torch.ones(2)), path)
-    assert torch.equal(torch.load(path)['x'], torch.ones(2))
-    write_json([1, 2], path.with_suffix('.json'))
-    assert json.loads(path.with_suffix('.json').read_text()) == [1, 2]
-    assert files(path.parent) == ['model.json', 'model.pth']
-
-
-def test_saving_replaces_a_file_in_one_step(tmp_path, monkeypatch):
-    path = tmp_path / 'model.pth'
-    save_atomically(1, path)
-    seen = []
-    replace = Path.replace
-
-    def watched(self, target):
-        # Until the last moment, the old file is whole, and so is the new.
-        seen.append((torch.load(target), torch.load(self)))
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, 'replace', watched)
-    save_atomically(2, path)
-    assert seen == [(1, 2)]
-    assert torch.load(path) == 2
-    assert files(tmp_path) == ['model.pth']
-
-
-@pytest.mark.parametrize(
-    ('save', 'name', 'value'),
-    [
-        (save_atomically, 'model.pth', dict(x=torch.ones(9), y=lambda: 0)),
-        (write_json, 'result.json', dict(x=1, y=object())),
-    ],
-)
-def test_a_failure_keeps_the_old_file_and_leaves_no_other(
-    tmp_path, save, name, value
-):
-    path = tmp_path / name
-    save(1, path)
-    before = path.read_bytes()
-    with pytest.raises((AttributeError, TypeError, pickle.PicklingError)):
-        save(value, path)
-    assert path.read_bytes() == before
-    assert files(tmp_path) == [name]

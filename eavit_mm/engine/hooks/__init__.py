@@ -1,7 +1,15 @@
 """Hooks of a supernet's training."""
 
+from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .curriculum_hook import CurriculumHook
 from .rearrange_hook import RearrangeHook
+from .reproducible_hook import ReproducibleHook
 from .supernet_meta_hook import SupernetMetaHook
 
-__all__ = ['CurriculumHook', 'RearrangeHook', 'SupernetMetaHook']
+__all__ = [
+    'AtomicCheckpointHook',
+    'CurriculumHook',
+    'RearrangeHook',
+    'ReproducibleHook',
+    'SupernetMetaHook',
+]

@@ -1,0 +1,101 @@
+"""Checkpoints of which a complete one is on disk at every moment."""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+
+from eavit_mm.engine.files import write_atomically
+from eavit_mm.registry import HOOKS
+
+BACKEND = 'eavit_mm_atomic'
+
+
+@register_backend(BACKEND)
+class AtomicBackend(LocalBackend):
+    """Local files, written whole or not at all; removal can wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.doomed: list[str] = []
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Writes under a temporary name, flushes, renames."""
+        write_atomically(obj, filepath)
+
+    def remove(self, filepath: str | Path) -> None:
+        """Removes the file when :meth:`remove_doomed` is called."""
+        self.doomed.append(str(filepath))
+
+    def remove_doomed(self) -> None:
+        """Removes what is waiting for it."""
+        for path in self.doomed:
+            Path(path).unlink(missing_ok=True)
+        self.doomed.clear()
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """``CheckpointHook`` that survives a kill at any moment.
+
+    The stock hook removes the oldest checkpoint before it writes the new
+    one, and writes in place: with ``max_keep_ckpts=1`` a kill can lose
+    everything. Here a checkpoint is written under a temporary name, flushed
+    and renamed; then ``last_checkpoint``; then old ones are removed.
+
+    Arguments: those of ``CheckpointHook``, for local folders.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Puts the safe backend in place of the stock one."""
+        self.backend_args = dict(backend=BACKEND)
+        super().before_train(runner)
+        # mmengine shares one backend; what waits for removal is ours alone.
+        self.file_backend = AtomicBackend()
+        if is_main_process():
+            self._remove_leftovers()
+
+    def _remove_leftovers(self) -> None:
+        """Removes what a killed run left: half files, expired ones."""
+        folder = Path(self.out_dir)
+        for path in folder.glob('.*.partial'):
+            path.unlink(missing_ok=True)
+        if self.max_keep_ckpts <= 0 or not self.keep_ckpt_ids:
+            return
+        prefix, suffix = self.filename_tmpl.split('{}')
+        for path in folder.glob(f'{prefix}*{suffix}'):
+            step = path.name.removeprefix(prefix).removesuffix(suffix)
+            if step.isdigit() and int(step) < min(self.keep_ckpt_ids):
+                path.unlink(missing_ok=True)
+
+    def _save_checkpoint_with_step(
+        self, runner: Runner, step: int, meta: dict[str, Any]
+    ) -> None:
+        """Writes the checkpoint, then its name, then removes old ones."""
+        ids = getattr(self, 'keep_ckpt_ids', None)
+        if ids is not None and (not ids or ids[-1] != step):
+            if len(ids) == self.max_keep_ckpts:
+                oldest = self.filename_tmpl.format(ids.popleft())
+                self.file_backend.remove(Path(self.out_dir, oldest))
+            ids.append(step)
+            runner.message_hub.update_info('keep_ckpt_ids', list(ids))
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = str(Path(self.out_dir, name))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            last = Path(runner.work_dir, 'last_checkpoint')
+            write_atomically(self.last_ckpt.encode(), last)
+            self.file_backend.remove_doomed()

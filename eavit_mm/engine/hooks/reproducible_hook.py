@@ -1,0 +1,120 @@
+"""Random numbers that do not depend on what ran before.
+
+A run killed anywhere and resumed makes the draws that the uninterrupted run
+would have made: the main process is seeded anew in every iteration, every
+sample by its index and epoch, in workers too.
+"""
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import BaseDataset, InfiniteSampler
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import get_worker_info
+
+from eavit_mm.registry import HOOKS
+
+# Streams of numbers that must not meet.
+_ITERATION, _SAMPLE, _COUNT = range(3)
+
+
+def seed_everything(*stream: int) -> None:
+    """Seeds Python, numpy and torch from a tuple of integers.
+
+    Args:
+        *stream: Non-negative; different tuples give unrelated numbers.
+    """
+    state = np.random.SeedSequence(stream).generate_state(3)
+    random.seed(int(state[0]))
+    np.random.seed(int(state[1]))  # noqa: NPY002
+    torch.manual_seed(int(state[2]))
+
+
+class _SeededPipeline:
+    """A data set's pipeline, seeded before each sample.
+
+    Where samples come from a sampler without end there are no epochs: then a
+    sample's place in the stream of its worker counts.
+
+    Args:
+        pipeline: The pipeline.
+        seed: Of the run.
+        epoch: A shared integer; workers that live on see it change.
+        endless: Count samples instead of epochs.
+    """
+
+    def __init__(
+        self, pipeline: Any, seed: int, epoch: torch.Tensor, endless: bool
+    ) -> None:
+        self.pipeline = pipeline
+        self.seed = seed
+        self.epoch = epoch
+        self.endless = endless
+        self.count = 0
+
+    def __call__(self, data: dict[str, Any]) -> Any:
+        if self.endless:
+            worker = get_worker_info()
+            place = (0 if worker is None else worker.id, self.count)
+            self.count += 1
+            seed_everything(self.seed, _COUNT, get_rank(), *place)
+        else:
+            index = data['sample_idx']
+            seed_everything(self.seed, _SAMPLE, int(self.epoch), index)
+        return self.pipeline(data)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'pipeline':  # not set yet while unpickling
+            raise AttributeError(name)
+        return getattr(self.pipeline, name)
+
+
+def _leaves(dataset: Any) -> Iterator[BaseDataset]:
+    """The data sets inside wrappers such as ``ConcatDataset``."""
+    if isinstance(dataset, BaseDataset):
+        yield dataset
+    for inner in getattr(dataset, 'datasets', ()):
+        yield from _leaves(inner)
+    if hasattr(dataset, 'dataset'):
+        yield from _leaves(dataset.dataset)
+
+
+@HOOKS.register_module()
+class ReproducibleHook(Hook):
+    """Seeds every iteration and every sample from the run's seed.
+
+    Resumed training is then bit-equal to uninterrupted training (CPU, same
+    number of processes). The training data must come from mmengine's
+    ``BaseDataset``, wrapped or not.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        epoch: Any = torch.zeros((), dtype=torch.int64)
+        self.epoch = epoch.share_memory_()
+
+    def before_train(self, runner: Runner) -> None:
+        """Puts the seeding in front of the data sets' pipelines."""
+        self.seed = runner.message_hub.get_info('seed') or 0
+        loader = runner.train_dataloader
+        endless = isinstance(loader.sampler, InfiniteSampler)
+        for number, dataset in enumerate(_leaves(loader.dataset)):
+            dataset.pipeline = _SeededPipeline(
+                dataset.pipeline, self.seed + number, self.epoch, endless
+            )
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Tells the workers the epoch."""
+        self.epoch.fill_(runner.epoch)
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Seeds what the step draws: dropout, drop path, mixup."""
+        seed_everything(self.seed, _ITERATION, runner.iter, get_rank())

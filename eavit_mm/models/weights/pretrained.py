@@ -1,0 +1,71 @@
+"""Foreign weights straight from a config's ``init_cfg``.
+
+mmengine loads ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by
+``torch.load``, in the names of the file. We register a scheme of paths,
+``eavit_mm://FILE``, whose loader reads every format and converts. A supernet
+puts it in front of a file that needs it, so that configs give plain paths;
+any other network may be given it by hand.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+from eavit_mm.models.weights.convert import convert_weights
+from eavit_mm.models.weights.layouts import MMPRETRAIN, layout_of
+from eavit_mm.models.weights.read import OTHER_FORMATS, read_weights
+
+SCHEME = 'eavit_mm://'
+
+
+@CheckpointLoader.register_scheme(SCHEME, force=True)
+def load_from_foreign_file(
+    filename: str, map_location: Any = None
+) -> dict[str, Tensor]:
+    """A backbone in mmpretrain's names; such a file as it is.
+
+    Args:
+        filename: Path with the scheme in front.
+        map_location: Not used: weights are on the CPU.
+    """
+    path = filename.removeprefix(SCHEME)
+    weights = read_weights(path)
+    if layout_of(weights) == MMPRETRAIN:
+        return weights
+    try:
+        return convert_weights(weights, head='none', prefix='')
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def resolve_pretrained(init_cfg: Any) -> Any:
+    """Sends foreign files of an ``init_cfg`` to our loader.
+
+    Local files in timm's, Hugging Face's or flax's names get the scheme, and
+    lose the ``prefix``: it is of mmpretrain's checkpoints. A file in
+    mmpretrain's names gets it if mmengine cannot read the format.
+
+    Args:
+        init_cfg: A dict, a list of dicts or None.
+
+    Returns:
+        The same, with other entries where needed.
+
+    Raises:
+        ValueError: If a file is broken.
+    """
+    if isinstance(init_cfg, list):
+        return [resolve_pretrained(cfg) for cfg in init_cfg]
+    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
+        return init_cfg
+    path = str(init_cfg.get('checkpoint', ''))
+    if '://' in path:
+        return init_cfg
+    layout = layout_of(read_weights(path))
+    ours = dict(init_cfg, checkpoint=SCHEME + path)
+    if layout not in (MMPRETRAIN, None):
+        return dict(ours, prefix=None)
+    is_other = Path(path).suffix.lower() in OTHER_FORMATS
+    return ours if is_other else init_cfg

@@ -1,0 +1,50 @@
+"""Converts weights of timm, Hugging Face and JAX to mmpretrain's names."""
+
+import argparse
+
+import eavit_mm  # noqa: F401
+from eavit_mm.engine.checkpoint import save_atomically
+from eavit_mm.models.weights import (
+    convert_weights,
+    layout_of,
+    read_weights,
+)
+from eavit_mm.models.weights.heads import HEADS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('source', help='.pth, .bin, .safetensors or .npz')
+    parser.add_argument('out', help='checkpoint to write')
+    parser.add_argument(
+        '--head',
+        choices=HEADS,
+        help='names of the head: LinearClsHead, VisionTransformerClsHead, or '
+        'leave it out (default: linear, if there is a head)',
+    )
+    parser.add_argument(
+        '--prefix',
+        default='backbone.',
+        help="of the backbone's names (default: %(default)s)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    weights = read_weights(args.source)
+    state = convert_weights(weights, args.head, args.prefix)
+    meta = dict(source=args.source, layout=layout_of(weights))
+    save_atomically(dict(meta=meta, state_dict=state), args.out)
+    head = [name for name in state if name.startswith('head.')]
+    print(
+        f"{args.source}: {len(weights)} weights in {meta['layout']}'s names"
+        f' -> {args.out}: {len(state)}, head: {", ".join(head) or "none"}'
+    )
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except (ValueError, FileNotFoundError) as error:
+        raise SystemExit(f'error: {error}') from error
