@@ -130,10 +130,10 @@ def test_the_curriculum_fits_the_space_and_the_training(name):
         assert cfg.model.sampler.type == 'eavit_mm.LargestSampler'
         return
     curriculum = curriculum_of(name)
-    assert curriculum.stages[0].box.size() == 1
-    assert curriculum.stages[-1].box == space
+    assert curriculum.levels[0].box.size() == 1
+    assert curriculum.levels[-1].box == space
     assert curriculum.begins[-1] < cfg.train_cfg.max_epochs
-    sizes = [stage.box.size() for stage in curriculum.stages]
+    sizes = [level.box.size() for level in curriculum.levels]
     assert sizes == sorted(sizes)
 
 
@@ -142,10 +142,10 @@ def test_the_curriculum_of_the_release():
     assert curriculum.begins == [0, 10, 15, 20, 25, 30, 35]
     ratios = [4, 4, 3, 3, 2, 1, 0.5]
     heads = [12, 11, 10, 9, 8, 7, 6]
-    for stage, ratio, head in zip(
-        curriculum.stages, ratios, heads, strict=True
+    for level, ratio, head in zip(
+        curriculum.levels, ratios, heads, strict=True
     ):
-        low = stage.box.restrict(max_off=0).smallest
+        low = level.box.restrict(max_off=0).smallest
         assert low.embed_dims == 64 * head
         assert low.num_heads == (head,) * 12
         assert low.feedforward_channels == (int(768 * ratio),) * 12

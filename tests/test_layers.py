@@ -11,6 +11,7 @@ ROOT = Path(eavit_mm.__file__).parent
 # From the design: what a part of the package may import of the others.
 LAYERS: dict[str, set[str]] = {
     'version': set(),
+    'files': set(),
     'registry': set(),
     'compat': set(),
     '__init__': {'compat', 'version'},
@@ -18,10 +19,11 @@ LAYERS: dict[str, set[str]] = {
     'datasets': {'registry'},
     'models': {'space', 'registry'},
     'rearrange': {'models', 'space', 'registry'},
-    'analysis': {'models', 'space', 'registry'},
+    'analysis': {'files', 'models', 'space', 'registry'},
     'engine': {
         'analysis',
         'datasets',
+        'files',
         'models',
         'rearrange',
         'registry',

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eavit_mm.analysis.plots import plot_metric_over_macs
-from eavit_mm.engine.files import write_json
+from eavit_mm.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = dict(
@@ -120,9 +120,6 @@ def main() -> None:
     parser.add_argument('--work-dir', default='work_dirs/demo')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--epochs', type=int, help='train for fewer epochs than the configs'
-    )
-    parser.add_argument(
         '--check',
         action='store_true',
         help='fail if the accuracy is below what the README promises',
@@ -132,8 +129,6 @@ def main() -> None:
     work_dir = Path(args.work_dir).absolute()
     work_dir.mkdir(parents=True, exist_ok=True)
     options = [f'randomness.seed={args.seed}']
-    if args.epochs:
-        options += [f'train_cfg.max_epochs={args.epochs}']
     with ThreadPoolExecutor(len(RUNS)) as pool:
         futures = {
             name: pool.submit(adapt, name, work_dir, options) for name in RUNS

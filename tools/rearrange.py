@@ -1,9 +1,9 @@
 """Sorts the units of a pretrained network by importance; same function."""
 
 import argparse
-from itertools import islice
 
 import eavit_mm  # noqa: F401
+from eavit_mm.engine.calibration import calibration_batches
 from eavit_mm.engine.checkpoint import (
     load_supernet,
     save_atomically,
@@ -60,11 +60,13 @@ def main() -> None:
     criterion = TASK_UTILS.build(dict(type=f'eavit_mm.{name}'))
     batches = ()
     if criterion.needs_data:
-        batches = islice(
-            runner.build_dataloader(cfg.train_dataloader), args.num_batches
+        loader = runner.build_dataloader(cfg.train_dataloader)
+        batches = calibration_batches(
+            loader, args.num_batches, runner.seed or 0
         )
     rearrange(model, criterion, batches, model.head_was_loaded)
-    meta['eavit_mm'] = supernet_meta(model, name, 0)
+    done = None if args.criterion == 'none' else name
+    meta['eavit_mm'] = supernet_meta(model, done, 0)
     save_atomically(dict(meta=meta, state_dict=model.state_dict()), args.out)
     print(f'Rearranged by {name}: {args.out}')
 

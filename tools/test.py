@@ -19,7 +19,7 @@ from eavit_mm.engine.cli import (
     load_config,
     merge_options,
 )
-from eavit_mm.engine.files import write_json
+from eavit_mm.files import write_json
 from eavit_mm.models.budgets import PARTS
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.cost import COUNTS

@@ -1,12 +1,14 @@
 """Figures; drawn without a display."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from eavit_mm.analysis.subnet_table import macs_unit
+from eavit_mm.files import write_atomically
 
 # Distinguishable without colour vision, and in black and white by marker.
 _STYLES: tuple[dict[str, Any], ...] = (
@@ -48,9 +50,7 @@ def plot_metric_over_macs(
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.stem}.partial{path.suffix}')
-    figure.savefig(partial, dpi=150)
-    partial.replace(path)
-    return path
+    picture = BytesIO()
+    figure.savefig(picture, dpi=150, format=Path(path).suffix[1:])
+    write_atomically(picture.getvalue(), path)
+    return Path(path)

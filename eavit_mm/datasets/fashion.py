@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import FashionMNIST as _FashionMNIST
 from mmpretrain.datasets.mnist import read_sn3_pascalvincent_tensor
 
-from eavit_mm.datasets.files import require_files
+from eavit_mm.datasets.files import missing_files
 from eavit_mm.registry import DATASETS
 
 # Where Debian's package `dataset-fashion-mnist` puts the files.
@@ -78,8 +78,8 @@ class FashionMNIST(_FashionMNIST):
                         logger='current',
                     )
                 return folder
-        require_files('Fashion-MNIST', root, names, SOURCE)
-        raise AssertionError('unreachable: a file is missing above')
+        missing = [n for n in names if not _plain_or_gz(root, n).exists()]
+        raise missing_files('Fashion-MNIST', root, missing, SOURCE)
 
 
 def _plain_or_gz(root: Path, name: str) -> Path:

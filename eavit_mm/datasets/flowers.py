@@ -1,10 +1,11 @@
 """Oxford 102 Flowers with a message that helps when it is not there."""
 
+from pathlib import Path
 from typing import Any
 
 from mmpretrain.datasets import Flowers102 as _Flowers102
 
-from eavit_mm.datasets.files import require_files
+from eavit_mm.datasets.files import missing_files
 from eavit_mm.registry import DATASETS
 
 FILES = ('jpg', 'imagelabels.mat', 'setid.mat')
@@ -16,7 +17,7 @@ SOURCE = (
 
 @DATASETS.register_module()
 class Flowers102(_Flowers102):
-    """mmpretrain's data set, with class names and a check of its files.
+    """mmpretrain's data set, with a check of its files.
 
     Args:
         data_root: Folder with ``jpg/``, ``imagelabels.mat``, ``setid.mat``.
@@ -30,5 +31,7 @@ class Flowers102(_Flowers102):
     def __init__(
         self, data_root: str, split: str = 'trainval', **kwargs: Any
     ) -> None:
-        require_files('Flowers-102', data_root, FILES, SOURCE)
+        missing = [n for n in FILES if not Path(data_root, n).exists()]
+        if missing:
+            raise missing_files('Flowers-102', data_root, missing, SOURCE)
         super().__init__(data_root, split=split, **kwargs)

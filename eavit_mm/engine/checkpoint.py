@@ -1,14 +1,14 @@
 """Reading and writing supernet checkpoints outside of a training run."""
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from mmengine.runner import CheckpointLoader
 
-from eavit_mm.engine.files import write_atomically
+from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
 
 
@@ -47,10 +47,9 @@ def load_supernet(
             trained for another space.
     """
     checkpoint = read_checkpoint(path)
-    meta = checkpoint.get('meta') or {}
-    check_space(model, meta)
+    check_space(model, checkpoint)
     model.load_state_dict(checkpoint.get('state_dict', checkpoint))
-    return meta
+    return checkpoint.get('meta') or {}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -64,7 +63,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = CheckpointLoader.load_checkpoint(
             str(path), map_location='cpu'
         )
-    except (RuntimeError, EOFError, UnpicklingError, ValueError) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a broken pickle can raise anything
         raise ValueError(
             f'{path} is broken or no checkpoint: {error}'
         ) from error
@@ -75,13 +76,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
-def check_space(model: ElasticModelMixin, meta: dict[str, Any]) -> None:
+def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's ``meta['eavit_mm']``; empty if it has none."""
+    meta = checkpoint.get('meta') or {}
+    return meta.get('eavit_mm') or {}
+
+
+def check_space(
+    model: ElasticModelMixin, checkpoint: Mapping[str, Any]
+) -> None:
     """Raises if a checkpoint was trained for another space.
 
     Raises:
         ValueError: Names the keys of the space that differ.
     """
-    trained = meta.get('eavit_mm', {}).get('space')
+    trained = meta_of(checkpoint).get('space')
     own = model.backbone.space.to_config()
     if trained is None or trained == own:
         return

@@ -13,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from eavit_mm.models.consumers import (
+    channel_axes,
     check_consumer,
     consumer_macs,
     consumer_params,
@@ -20,7 +21,7 @@ from eavit_mm.models.consumers import (
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
 from eavit_mm.registry import TASK_UTILS
-from eavit_mm.space import Stage, Subnet
+from eavit_mm.space import Level, Subnet
 
 BACKBONE = 'backbone.'
 HEAD = 'head.'
@@ -74,8 +75,10 @@ class ElasticModelMixin(BaseModel):
             raise ValueError('distillation needs a model with a head')
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
-        self.stage = Stage(self.backbone.space)
-        self.head_was_loaded = False
+        self.level = Level(self.backbone.space)
+        for consumer in self.consumers.values():
+            untyped: Any = consumer
+            untyped.register_load_state_dict_pre_hook(_note_loading)
         # A sampler whose subnets are not in the space fails here already.
         self.draw_subnets(0)
 
@@ -128,7 +131,7 @@ class ElasticModelMixin(BaseModel):
         seed = MessageHub.get_current_instance().get_info('seed') or 0
         stream = [seed, iteration, get_rank() if self.draw_per_rank else 0]
         rng = np.random.default_rng(stream)
-        return self.sampler.draw(self.stage, self.backbone.macs, rng)
+        return self.sampler.draw(self.level, self.backbone.macs, rng)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The stock forward.
@@ -155,6 +158,15 @@ class ElasticModelMixin(BaseModel):
 
     # Loading
 
+    @property
+    def head_was_loaded(self) -> bool:
+        """Whether the consumers' weights came from a checkpoint."""
+        return all(
+            getattr(consumer, 'was_loaded', False)
+            for consumer in self.consumers.values()
+            if channel_axes(consumer)
+        )
+
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any
     ) -> None:
@@ -180,7 +192,6 @@ class ElasticModelMixin(BaseModel):
         # A missing new head is what the config says: check all the rest.
         skip = own if self.new_head and not fits else set()
         check_state_dict(self, state_dict, prefix, skip)
-        self.head_was_loaded = fits and bool(own)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _head_state(self) -> dict[str, Tensor]:
@@ -195,6 +206,14 @@ class ElasticModelMixin(BaseModel):
             if key.startswith(prefix)
         }
         return given == {key: value.shape for key, value in own.items()}
+
+
+def _note_loading(
+    module: nn.Module, state_dict: Mapping[str, Any], prefix: str, *args: Any
+) -> None:
+    """Marks a module whose weights come from a checkpoint."""
+    if any(key.startswith(prefix) for key in state_dict):
+        module.was_loaded = True  # type: ignore[assignment]
 
 
 def elastic_step(

@@ -33,8 +33,9 @@ def require_pretrained(init_cfg: Any) -> None:
         if not Path(path).expanduser().is_file():
             raise FileNotFoundError(
                 f'init_cfg: {path} is not there. Put a checkpoint of the '
-                "pretrained network in mmpretrain's names in this place, or "
-                'give another one with --cfg-options '
+                "pretrained network (mmpretrain's, timm's, Hugging Face's or "
+                "augreg's .npz) in this place, or give another one with "
+                '--cfg-options '
                 'model.backbone.init_cfg.checkpoint=FILE'
             )
 

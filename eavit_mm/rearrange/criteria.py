@@ -140,7 +140,7 @@ class _UnitCriterion(Criterion):
         """See the base class."""
         vit = model.backbone
         scores = Scores.zeros(vit)
-        was_training = model.training
+        modes = {module: module.training for module in model.modules()}
         model.eval()
         seen = 0
         try:
@@ -149,7 +149,8 @@ class _UnitCriterion(Criterion):
                 self._score_batch(model, data, scores)
                 seen += 1
         finally:
-            model.train(was_training)
+            for module, mode in modes.items():
+                module.training = mode
         if not seen:
             raise ValueError(
                 f'{type(self).__name__} needs at least one batch of '

@@ -2,7 +2,7 @@
 
 from .budget import Budget
 from .cost import Geometry
-from .curriculum import Curriculum, Stage
+from .curriculum import Curriculum, Level
 from .samplers import (
     FixedListSampler,
     LargestSampler,
@@ -24,7 +24,7 @@ __all__ = [
     'SandwichSampler',
     'SearchSpace',
     'SharedSampler',
-    'Stage',
+    'Level',
     'StratifiedSampler',
     'Subnet',
     'SubnetSampler',

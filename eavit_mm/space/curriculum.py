@@ -12,7 +12,7 @@ _KEYS = ('begin', *AXES, 'max_off', 'p_off')
 
 
 @dataclass(frozen=True)
-class Stage:
+class Level:
     """What one level of the curriculum lets a sampler draw.
 
     Attributes:
@@ -74,16 +74,16 @@ class Curriculum:
             p_off=0.0,
         )
         self.begins: list[int] = []
-        self.stages: list[Stage] = []
+        self.levels: list[Level] = []
         for number, level in enumerate(levels):
             _check_level(number, level, self.begins, bounds)
             bounds.update({k: v for k, v in level.items() if k != 'begin'})
             self.begins.append(level['begin'])
-            self.stages.append(_stage(number, space, bounds))
+            self.levels.append(_build_level(number, space, bounds))
         self._check_reach(space)
 
     def _check_reach(self, space: SearchSpace) -> None:
-        last = self.stages[-1]
+        last = self.levels[-1]
         if last.box != space:
             raise ValueError(
                 'the last level of the curriculum cannot draw every choice '
@@ -92,13 +92,13 @@ class Curriculum:
                 'its bounds or narrow the space.'
             )
 
-    def level(self, progress: int) -> int:
-        """The level at an epoch or iteration."""
+    def index(self, progress: int) -> int:
+        """Number of the level at an epoch or iteration."""
         return max(bisect_right(self.begins, progress) - 1, 0)
 
-    def at(self, progress: int) -> Stage:
-        """The stage at an epoch or iteration."""
-        return self.stages[self.level(progress)]
+    def at(self, progress: int) -> Level:
+        """Number of the level at an epoch or iteration."""
+        return self.levels[self.index(progress)]
 
 
 def _check_level(
@@ -149,9 +149,9 @@ def check_p_off(p_off: Any, place: str) -> None:
         )
 
 
-def _stage(
+def _build_level(
     number: int, space: SearchSpace, bounds: Mapping[str, Any]
-) -> Stage:
+) -> Level:
     limits = {key: bounds[key] for key in (*AXES, 'max_off')}
     if limits['max_off'] > space.max_off:
         raise ValueError(
@@ -165,7 +165,7 @@ def _stage(
         raise ValueError(
             f'level {number} of the curriculum: {error}'
         ) from error
-    return Stage(space, box, bounds['p_off'])
+    return Level(space, box, bounds['p_off'])
 
 
 def _summary(space: SearchSpace) -> str:

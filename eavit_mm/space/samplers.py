@@ -8,7 +8,7 @@ import numpy as np
 
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space.cells import is_int
-from eavit_mm.space.curriculum import Stage
+from eavit_mm.space.curriculum import Level
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -27,18 +27,18 @@ class SubnetSampler(ABC):
 
     @abstractmethod
     def draw(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> list[Subnet]:
         """The subnets to train in this step, in the order of their passes.
 
         Args:
-            stage: The box of this moment of the curriculum, and how often
+            level: The box of this moment of the curriculum, and how often
                 branches are off.
             cost: MACs of a subnet.
             rng: Seeded for this step.
 
         Returns:
-            At least one member of ``stage.box``.
+            At least one member of ``level.box``.
         """
 
 
@@ -47,10 +47,10 @@ class LargestSampler(SubnetSampler):
     """Only the largest subnet: plain fine-tuning."""
 
     def draw(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> list[Subnet]:
         """See the base class."""
-        return [stage.box.largest]
+        return [level.box.largest]
 
 
 class _RandomSampler(SubnetSampler):
@@ -65,16 +65,16 @@ class _RandomSampler(SubnetSampler):
         self.num = num
 
     def draw(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> list[Subnet]:
         """See the base class."""
-        return [self.draw_one(stage, cost, rng) for _ in range(self.num)]
+        return [self.draw_one(level, cost, rng) for _ in range(self.num)]
 
     @abstractmethod
     def draw_one(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> Subnet:
-        """One member of ``stage.box``."""
+        """One member of ``level.box``."""
 
 
 @TASK_UTILS.register_module()
@@ -92,10 +92,10 @@ class UniformSampler(_RandomSampler):
     """
 
     def draw_one(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> Subnet:
         """See the base class."""
-        return stage.box.sample(rng, stage.p_off)
+        return level.box.sample(rng, level.p_off)
 
 
 @TASK_UTILS.register_module()
@@ -110,17 +110,17 @@ class SharedSampler(_RandomSampler):
     """
 
     def draw_one(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> Subnet:
         """See the base class."""
-        box = stage.box
+        box = level.box
         # One number per axis places all its cells, also where layers differ
         # in how many choices they have.
         drawn = {axes: rng.random() for axes in _axes_of(box)}
         indices = [
             int(drawn[cell.axes] * cell.num_choices) for cell in box.cells
         ]
-        return box.build(indices, box.sample_off(rng, stage.p_off))
+        return box.build(indices, box.sample_off(rng, level.p_off))
 
 
 def _axes_of(box: SearchSpace) -> list[tuple[str, ...]]:
@@ -151,14 +151,14 @@ class StratifiedSampler(_RandomSampler):
         self._profile: _Profile | None = None
 
     def draw_one(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> Subnet:
         """See the base class."""
-        box = stage.box
-        profile = self._profile_of(stage, cost)
+        box = level.box
+        profile = self._profile_of(level, cost)
         target = rng.uniform(profile.low, profile.high)
         nearest = np.abs(profile.costs - target).argmin()
-        off = box.sample_off(rng, stage.p_off)
+        off = box.sample_off(rng, level.p_off)
         widest = [cell.num_choices - 1 for cell in box.cells]
         while off and cost(box.build(widest, off)) < target:
             off.pop()  # so many branches off cannot cost that much
@@ -174,20 +174,20 @@ class StratifiedSampler(_RandomSampler):
         indices[0] = _reaching(box, indices, off, target, cost)
         return _approach(box, indices, off, target, cost, rng)
 
-    def _profile_of(self, stage: Stage, cost: Cost) -> '_Profile':
+    def _profile_of(self, level: Level, cost: Cost) -> '_Profile':
         # Stages live as long as the curriculum: made once per level.
         known = self._profile
-        if known is None or known.stage is not stage or known.cost != cost:
-            known = self._profile = _Profile(stage, cost)
+        if known is None or known.level is not level or known.cost != cost:
+            known = self._profile = _Profile(level, cost)
         return known
 
 
 class _Profile:
-    """Costs of a stage's ``uniform(s)`` and of its extremes."""
+    """Costs of a level's ``uniform(s)`` and of its extremes."""
 
-    def __init__(self, stage: Stage, cost: Cost) -> None:
-        box = stage.box
-        self.stage, self.cost = stage, cost
+    def __init__(self, level: Level, cost: Cost) -> None:
+        box = level.box
+        self.level, self.cost = level, cost
         self.low, self.high = cost(box.cheapest(cost)), cost(box.largest)
         ladder = box.uniform_ladder
         self.ladder = [box.indices(subnet) for subnet in ladder]
@@ -291,15 +291,15 @@ class FixedListSampler(SubnetSampler):
                 'numbers, one per subnet'
             )
         # Stages live as long as the curriculum: made once per level.
-        self._cache: tuple[Stage, dict[Subnet, float]] | None = None
+        self._cache: tuple[Level, dict[Subnet, float]] | None = None
 
     def draw(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> list[Subnet]:
         """See the base class."""
-        allowed = self._allowed(stage)
+        allowed = self._allowed(level)
         if not allowed:
-            return [stage.box.largest]
+            return [level.box.largest]
         members = list(allowed)
         if self.num is None or self.num >= len(members):
             return members
@@ -309,15 +309,15 @@ class FixedListSampler(SubnetSampler):
         )
         return [members[i] for i in drawn]
 
-    def _allowed(self, stage: Stage) -> dict[Subnet, float]:
-        """The members that a stage allows, and their weights."""
-        if self._cache is None or self._cache[0] is not stage:
+    def _allowed(self, level: Level) -> dict[Subnet, float]:
+        """The members that a level allows, and their weights."""
+        if self._cache is None or self._cache[0] is not level:
             allowed: dict[Subnet, float] = {}
             for spec, weight in zip(self.subnets, self.weights, strict=True):
-                subnet = stage.space.resolve(spec)
-                if stage.box.contains(subnet):
+                subnet = level.space.resolve(spec)
+                if level.box.contains(subnet):
                     allowed[subnet] = allowed.get(subnet, 0.0) + weight
-            self._cache = (stage, allowed)
+            self._cache = (level, allowed)
         return self._cache[1]
 
 
@@ -343,11 +343,11 @@ class SandwichSampler(SubnetSampler):
         self.num_others = num_others
 
     def draw(
-        self, stage: Stage, cost: Cost, rng: np.random.Generator
+        self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> list[Subnet]:
         """See the base class."""
         drawn: list[Subnet] = []
         while len(drawn) < self.num_others:
-            drawn += self.others.draw(stage, cost, rng)
-        box = stage.box
+            drawn += self.others.draw(level, cost, rng)
+        box = level.box
         return [box.largest, *drawn[: self.num_others], box.smallest]

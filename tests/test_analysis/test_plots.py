@@ -88,7 +88,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_no_other(
     before = path.read_bytes()
 
     def fail(self, target, **kwargs):
-        Path(target).write_bytes(b'half')
+        target.write(b'half')
         raise OSError('the disk is full')
 
     monkeypatch.setattr(matplotlib.figure.Figure, 'savefig', fail)

@@ -99,9 +99,3 @@ def test_every_missing_file_is_named(tmp_path, there):
     assert missing == [name for name in FILES if name not in there]
     assert '102flowers.tgz' in source
     assert 'www.robots.ox.ac.uk/~vgg/data/flowers/102' in source
-
-
-def test_class_names_are_promised():
-    # The docstring: "mmpretrain's data set, with class names".
-    classes = Flowers102.METAINFO['classes']
-    assert len(set(classes)) == 102

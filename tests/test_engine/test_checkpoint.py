@@ -16,7 +16,7 @@ from eavit_mm.engine.checkpoint import (
     read_checkpoint,
     supernet_meta,
 )
-from eavit_mm.engine.files import write_json
+from eavit_mm.files import write_json
 from eavit_mm.space import SearchSpace
 
 from .toys import SPACE, logits, model_cfg, randomise, stock_cfg
@@ -166,7 +166,7 @@ def test_meta_is_read_back(tmp_path):
     meta = supernet_meta(model, 'RandomCriterion', 0)
     assert meta['rearrangement'] == 'RandomCriterion'
     assert meta['stage'] == 0
-    check_space(model, dict(eavit_mm=meta))
+    check_space(model, dict(meta=dict(eavit_mm=meta)))
     check_space(model, {})
     shape = dict(num_layers=2, head_dims=4)
     again = SearchSpace.from_config(

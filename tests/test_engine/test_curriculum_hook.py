@@ -36,12 +36,12 @@ def test_levels_follow_the_epochs(tmp_path):
     notes = notes_of(runner)
     assert [n['level'] for n in notes] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     space = runner.model.backbone.space
-    stages = Curriculum(space, LEVELS).stages
+    levels = Curriculum(space, LEVELS).levels
     for note in notes:
-        assert note['stage'] == stages[note['epoch']]
-    assert notes[0]['stage'].box.size() == 1
-    assert notes[-1]['stage'].box == space
-    assert notes[-1]['stage'].p_off == 0.5
+        assert note['box_level'] == levels[note['epoch']]
+    assert notes[0]['box_level'].box.size() == 1
+    assert notes[-1]['box_level'].box == space
+    assert notes[-1]['box_level'].p_off == 0.5
 
 
 def test_levels_follow_the_iterations(tmp_path):
@@ -67,10 +67,10 @@ def test_every_draw_lies_in_the_box_of_its_level(tmp_path):
 
     model.draw_subnets = watched
     runner.train()
-    stages = Curriculum(model.backbone.space, LEVELS).stages
+    levels = Curriculum(model.backbone.space, LEVELS).levels
     assert len(drawn) == 9
     for epoch, subnet in drawn:
-        assert stages[epoch].box.contains(subnet)
+        assert levels[epoch].box.contains(subnet)
     first = [subnet for epoch, subnet in drawn if epoch == 0]
     assert set(first) == {model.backbone.space.largest}
 
@@ -78,7 +78,7 @@ def test_every_draw_lies_in_the_box_of_its_level(tmp_path):
 def test_boxes_never_tighten(tmp_path):
     runner = build(tmp_path, custom_hooks=hooks())
     runner.train()
-    boxes = [note['stage'].box for note in notes_of(runner)]
+    boxes = [note['box_level'].box for note in notes_of(runner)]
     for before, after in zip(boxes, boxes[1:], strict=False):
         assert after.size() >= before.size()
         assert after.contains(before.smallest)
@@ -94,7 +94,7 @@ def test_a_resumed_run_takes_the_level_of_its_epoch(tmp_path):
     notes = notes_of(runner)
     assert [n['epoch'] for n in notes] == [2, 2, 2]
     assert [n['level'] for n in notes] == [2, 2, 2]
-    assert notes[0]['stage'].box == runner.model.backbone.space
+    assert notes[0]['box_level'].box == runner.model.backbone.space
 
 
 def test_a_run_resumed_at_an_iteration_takes_its_level(tmp_path):
@@ -183,7 +183,7 @@ def test_without_a_curriculum_the_whole_space_is_trained(tmp_path):
     runner = build(tmp_path)
     runner.train()
     for note in notes_of(runner):
-        assert note['stage'].box == runner.model.backbone.space
+        assert note['box_level'].box == runner.model.backbone.space
 
 
 def test_the_hook_does_not_hinder_validation_between_levels(tmp_path):

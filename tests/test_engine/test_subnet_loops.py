@@ -269,9 +269,9 @@ def test_hooks_are_called_as_by_the_stock_loop(tmp_path):
     calls = []
     runner = tested(tmp_path, subnets=dict(a=1.0, b='smallest'))
     recorder = hook_of(runner, 'Recorder')
-    for stage in ('val', 'val_epoch', 'val_iter'):
+    for level in ('val', 'val_epoch', 'val_iter'):
         for when in ('before', 'after'):
-            name = f'{when}_{stage}'
+            name = f'{when}_{level}'
             setattr(
                 recorder,
                 name,

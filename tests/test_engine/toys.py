@@ -81,7 +81,7 @@ class Recorder(Hook):
             dict(
                 epoch=runner.epoch,
                 iter=runner.iter,
-                stage=getattr(model, 'stage', None),
+                box_level=getattr(model, 'level', None),
                 level=logged_level(runner),
                 data=[s.index for s in data_batch['data_samples']],
                 rng=torch.get_rng_state(),

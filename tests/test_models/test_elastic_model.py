@@ -44,7 +44,7 @@ class ListSampler(SubnetSampler):
     def __init__(self, subnets: list[Subnet]) -> None:
         self.subnets = subnets
 
-    def draw(self, stage: Any, cost: Any, rng: Any) -> list[Subnet]:
+    def draw(self, level: Any, cost: Any, rng: Any) -> list[Subnet]:
         return list(self.subnets)
 
 

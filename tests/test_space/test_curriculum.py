@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eavit_mm.space import Curriculum, SearchSpace, Stage
+from eavit_mm.space import Curriculum, Level, SearchSpace
 
 from .strategies import AXES, curricula, level_lists, members, spaces
 
@@ -17,17 +17,17 @@ REACH = dict(
 
 
 def boxes(curriculum):
-    return [stage.box for stage in curriculum.stages]
+    return [level.box for level in curriculum.levels]
 
 
 @given(curricula())
 def test_a_curriculum_never_tightens(curriculum):
-    stages = curriculum.stages
-    for before, after in zip(stages, stages[1:], strict=False):
+    levels = curriculum.levels
+    for before, after in zip(levels, levels[1:], strict=False):
         for axis in AXES:
             for layer in range(before.space.num_layers):
                 narrow, wide = (
-                    stage.box.choices(axis, layer) for stage in (before, after)
+                    level.box.choices(axis, layer) for level in (before, after)
                 )
                 assert set(narrow) <= set(wide)
                 assert narrow[-1] == wide[-1]
@@ -41,12 +41,12 @@ def test_members_of_a_level_stay_members(curriculum):
     everyone = [members(box) for box in boxes(curriculum)]
     for before, after in zip(everyone, everyone[1:], strict=False):
         assert before <= after
-    assert everyone[-1] == members(curriculum.stages[-1].space)
+    assert everyone[-1] == members(curriculum.levels[-1].space)
 
 
 @given(curricula())
 def test_the_last_level_is_the_space(curriculum):
-    last = curriculum.stages[-1]
+    last = curriculum.levels[-1]
     assert last.box == last.space
     assert last.p_off or not last.space.max_off
 
@@ -59,7 +59,7 @@ def test_a_level_keeps_what_it_does_not_name(space, data):
         before = {**before, **level}
         spelt_out.append(before)
     short, long = Curriculum(space, levels), Curriculum(space, spelt_out)
-    assert short.stages == long.stages
+    assert short.levels == long.levels
     assert short.begins == long.begins
 
 
@@ -67,13 +67,13 @@ def test_a_level_keeps_what_it_does_not_name(space, data):
 def test_level_and_at_change_exactly_where_a_level_begins(curriculum, data):
     begins = curriculum.begins
     for number, begin in enumerate(begins):
-        assert curriculum.level(begin) == number
+        assert curriculum.index(begin) == number
         if number:
-            assert curriculum.level(begin - 1) == number - 1
+            assert curriculum.index(begin - 1) == number - 1
     progress = data.draw(st.integers(0, begins[-1] + 5))
     level = sum(begin <= progress for begin in begins) - 1
-    assert curriculum.level(progress) == level
-    assert curriculum.at(progress) is curriculum.stages[level]
+    assert curriculum.index(progress) == level
+    assert curriculum.at(progress) is curriculum.levels[level]
 
 
 def test_training_starts_with_the_largest_subnet_alone():
@@ -108,13 +108,13 @@ def test_released_levels_reach_the_default_box():
             )
         ],
     )
-    assert [curriculum.level(e) for e in (0, 9, 10, 14, 15, 34, 35, 99)] == [
+    assert [curriculum.index(e) for e in (0, 9, 10, 14, 15, 34, 35, 99)] == [
         *(0, 0, 1, 1, 2, 5, 6, 6),
     ]
-    for head, ratio, stage in zip(
-        heads, ratios, curriculum.stages, strict=True
+    for head, ratio, level in zip(
+        heads, ratios, curriculum.levels, strict=True
     ):
-        small = stage.box.smallest
+        small = level.box.smallest
         assert small.embed_dims == 64 * head
         assert set(small.num_heads) == {head}
         assert set(small.feedforward_channels) == {768 * ratio}
@@ -126,21 +126,21 @@ def test_layers_narrower_than_the_bound_keep_their_maximum():
     assert curriculum.at(0).box.num_heads == ((3,), (2,))
 
 
-# Stage
+# Level
 
 
 @given(spaces(), st.sampled_from([0.0, 0.1, 1.0]))
 def test_a_stage_draws_from_the_whole_space_by_default(space, p_off):
-    stage = Stage(space, p_off=p_off)
-    assert stage.space == space
-    assert stage.box == (space if p_off else space.restrict(max_off=0))
+    level = Level(space, p_off=p_off)
+    assert level.space == space
+    assert level.box == (space if p_off else space.restrict(max_off=0))
 
 
 def test_no_branch_is_off_in_a_stage_that_never_closes_one():
-    stage = Stage(SPACE, SPACE.restrict(embed_dims=16), p_off=0.0)
-    assert stage.box.max_off == 0
-    assert stage.box.embed_dims == (16,)
-    assert isclose(Stage(SPACE).p_off, 0.5)
+    level = Level(SPACE, SPACE.restrict(embed_dims=16), p_off=0.0)
+    assert level.box.max_off == 0
+    assert level.box.embed_dims == (16,)
+    assert isclose(Level(SPACE).p_off, 0.5)
 
 
 # Errors
@@ -161,11 +161,11 @@ def test_no_branch_is_off_in_a_stage_that_never_closes_one():
         ([dict(begin='0')], "level 0 of the curriculum: begin='0'; must be"),
         (
             [dict(begin=0), dict(begin=4), dict(begin=4)],
-            'level 2 of the curriculum: begin=4; must be an integer of at least 5',
+            'level 2 of the curriculum: begin=4; must be an integer',
         ),
         (
             [dict(begin=0), dict(begin=4), dict(begin=2)],
-            'level 2 of the curriculum: begin=2; must be an integer of at least 5',
+            'level 2 of the curriculum: begin=2; must be an integer',
         ),
         (
             [dict(begin=0, embed_dims='8')],
@@ -254,7 +254,7 @@ def test_the_error_names_what_is_trained_and_what_the_space_is():
 def test_a_curriculum_of_one_level_may_be_the_whole_space(space):
     level = dict(dict.fromkeys(AXES, 1), max_off=space.max_off, p_off=0.5)
     curriculum = Curriculum(space, [dict(begin=0, **level)])
-    assert curriculum.at(0) == Stage(space, space, 0.5)
+    assert curriculum.at(0) == Level(space, space, 0.5)
     drawn = space.sample(np.random.default_rng(0), curriculum.at(0).p_off)
     assert curriculum.at(0).box.contains(drawn)
 
@@ -283,4 +283,4 @@ def test_a_bool_is_no_beginning():
 @pytest.mark.parametrize('p_off', [-0.1, 1.1, float('nan')])
 def test_p_off_of_a_stage_is_a_probability(p_off):
     with pytest.raises(ValueError, match=f'p_off={p_off}'):
-        Stage(SPACE, p_off=p_off)
+        Level(SPACE, p_off=p_off)

@@ -8,10 +8,10 @@ from eavit_mm.space import (
     Curriculum,
     FixedListSampler,
     LargestSampler,
+    Level,
     SandwichSampler,
     SearchSpace,
     SharedSampler,
-    Stage,
     StratifiedSampler,
     UniformSampler,
 )
@@ -78,13 +78,13 @@ def cost_of(space):
 @given(curriculum=curricula(), seed=st.integers(0, 2**32))
 def test_every_draw_lies_in_the_box_of_its_level(name, curriculum, seed):
     sampler = make(name)
-    for level, stage in enumerate(curriculum.stages):
-        cost = cost_of(stage.space)
-        drawn = sampler.draw(stage, cost, rng(seed, level))
+    for number, level in enumerate(curriculum.levels):
+        cost = cost_of(level.space)
+        drawn = sampler.draw(level, cost, rng(seed, number))
         assert drawn
         for subnet in drawn:
-            assert stage.box.contains(subnet)
-            assert stage.space.contains(subnet)
+            assert level.box.contains(subnet)
+            assert level.space.contains(subnet)
 
 
 @pytest.mark.parametrize('name', SAMPLERS)
@@ -93,10 +93,10 @@ def test_every_draw_lies_in_the_box_of_its_level(name, curriculum, seed):
 def test_a_draw_is_a_function_of_its_arguments(name, curriculum, seed):
     used = make(name)
     # Every level twice: what a sampler keeps of one must not leak.
-    for level, stage in enumerate(curriculum.stages * 2):
-        cost = cost_of(stage.space)
-        once = used.draw(stage, cost, rng(seed, level))
-        assert make(name).draw(stage, cost, rng(seed, level)) == once
+    for number, level in enumerate(curriculum.levels * 2):
+        cost = cost_of(level.space)
+        once = used.draw(level, cost, rng(seed, number))
+        assert make(name).draw(level, cost, rng(seed, number)) == once
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_draw_is_a_function_of_its_arguments(name, curriculum, seed):
 )
 def test_num_is_the_number_of_subnets_of_a_step(kind):
     cost = VIT_MINI_GEOMETRY.macs
-    drawn = kind(5).draw(Stage(VIT_MINI), cost, rng(0))
+    drawn = kind(5).draw(Level(VIT_MINI), cost, rng(0))
     assert len(drawn) == 5
     assert len(set(drawn)) > 1
     for num in (0, -1):
@@ -120,9 +120,9 @@ def test_num_is_the_number_of_subnets_of_a_step(kind):
 def test_branches_are_off_as_often_as_the_stage_says(kind):
     sampler, cost = kind(), cost_of(VIT_MINI)
     for p_off in (0.0, 0.3, 1.0):
-        stage = Stage(VIT_MINI, p_off=p_off)
+        level = Level(VIT_MINI, p_off=p_off)
         drawn = [
-            sampler.draw(stage, cost, rng(i))[0].num_off for i in range(400)
+            sampler.draw(level, cost, rng(i))[0].num_off for i in range(400)
         ]
         share = np.mean(np.array(drawn) > 0)
         assert max(drawn) <= 2
@@ -136,7 +136,7 @@ def test_branches_are_off_as_often_as_the_stage_says(kind):
 
 @given(spaces())
 def test_largest_sampler(space):
-    drawn = LargestSampler().draw(Stage(space), cost_of(space), rng(0))
+    drawn = LargestSampler().draw(Level(space), cost_of(space), rng(0))
     assert drawn == [space.largest]
 
 
@@ -145,16 +145,16 @@ def test_largest_sampler(space):
 
 @given(spaces(nested=False), st.integers(0, 999))
 def test_shared_is_the_same_in_all_layers_save_those_off(space, seed):
-    drawn = SharedSampler(4).draw(Stage(space), cost_of(space), rng(seed))
+    drawn = SharedSampler(4).draw(Level(space), cost_of(space), rng(seed))
     for subnet in drawn:
         for axis in BRANCHES:
             assert len({width for width in getattr(subnet, axis) if width}) < 2
 
 
 def test_shared_axes_are_uniform_and_independent():
-    stage = Stage(VIT_MINI, p_off=0.0)
+    level = Level(VIT_MINI, p_off=0.0)
     sampler, cost = SharedSampler(), VIT_MINI_GEOMETRY.macs
-    drawn = [sampler.draw(stage, cost, rng(i))[0] for i in range(3000)]
+    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(3000)]
     heads = np.array([s.num_heads[0] for s in drawn])
     ffn = np.array([s.feedforward_channels[0] for s in drawn])
     embed = np.array([s.embed_dims for s in drawn])
@@ -175,13 +175,13 @@ def test_shared_axes_are_uniform_and_independent():
 
 def deciles(space, geometry, p_off, number):
     """Shares of the tenths of the MACs range of the box, and the costs."""
-    stage = Stage(space, p_off=p_off)
+    level = Level(space, p_off=p_off)
     sampler, cost = StratifiedSampler(), geometry.macs
     stream = rng(0)
     costs = np.array(
-        [cost(sampler.draw(stage, cost, stream)[0]) for _ in range(number)]
+        [cost(sampler.draw(level, cost, stream)[0]) for _ in range(number)]
     )
-    low, high = cost(stage.box.cheapest(cost)), cost(stage.box.largest)
+    low, high = cost(level.box.cheapest(cost)), cost(level.box.largest)
     return np.histogram(costs, 10, (low, high))[0] / number
 
 
@@ -260,10 +260,10 @@ def test_stratified_covers_every_level_of_a_curriculum():
     ]
     curriculum = Curriculum(VIT_MINI, levels)
     sampler, cost = StratifiedSampler(), VIT_MINI_GEOMETRY.macs
-    for stage in curriculum.stages[1:]:
-        low, high = cost(stage.box.cheapest(cost)), cost(stage.box.largest)
+    for level in curriculum.levels[1:]:
+        low, high = cost(level.box.cheapest(cost)), cost(level.box.largest)
         costs = [
-            cost(sampler.draw(stage, cost, rng(i))[0]) for i in range(600)
+            cost(sampler.draw(level, cost, rng(i))[0]) for i in range(600)
         ]
         shares = np.histogram(costs, 10, (low, high))[0] / len(costs)
         assert shares.min() >= 0.05, shares
@@ -280,31 +280,31 @@ def test_stratified_follows_a_change_of_cost():
     def costlier(subnet):
         return 1000 * VIT_MINI_GEOMETRY.macs(subnet)
 
-    stage, used = Stage(VIT_MINI), StratifiedSampler(5)
-    used.draw(stage, VIT_MINI_GEOMETRY.macs, rng(0))
-    fresh = StratifiedSampler(5).draw(stage, costlier, rng(1))
-    assert used.draw(stage, costlier, rng(1)) == fresh
+    level, used = Level(VIT_MINI), StratifiedSampler(5)
+    used.draw(level, VIT_MINI_GEOMETRY.macs, rng(0))
+    fresh = StratifiedSampler(5).draw(level, costlier, rng(1))
+    assert used.draw(level, costlier, rng(1)) == fresh
 
 
 def test_uniform_crowds_where_stratified_does_not():
     # Why there is a stratified sampler at all.
     cost, stream = VIT_B_GEOMETRY.macs, rng(0)
-    stage = Stage(VIT_B)
-    drawn = UniformSampler(500).draw(stage, cost, stream)
+    level = Level(VIT_B)
+    drawn = UniformSampler(500).draw(level, cost, stream)
     low, high = cost(VIT_B.cheapest(cost)), cost(VIT_B.largest)
     shares = np.histogram(list(map(cost, drawn)), 10, (low, high))[0] / 500
     assert shares.min() < 0.01
 
 
 def test_jitter_makes_layers_differ():
-    stage, cost = Stage(VIT_MINI, p_off=0.0), VIT_MINI_GEOMETRY.macs
-    drawn = StratifiedSampler(50).draw(stage, cost, rng(0))
+    level, cost = Level(VIT_MINI, p_off=0.0), VIT_MINI_GEOMETRY.macs
+    drawn = StratifiedSampler(50).draw(level, cost, rng(0))
     assert np.mean([len(set(s.num_heads)) > 1 for s in drawn]) > 0.8
 
 
 def test_stratified_of_one_member_draws_it():
     only = SearchSpace([8], [1], [4], 2, 8)
-    drawn = StratifiedSampler(3).draw(Stage(only), cost_of(only), rng(0))
+    drawn = StratifiedSampler(3).draw(Level(only), cost_of(only), rng(0))
     assert drawn == [only.largest] * 3
 
 
@@ -347,10 +347,10 @@ def test_fixed_list_leaves_out_what_the_level_does_not_allow():
     cost = VIT_MINI_GEOMETRY.macs
     subnets = [VIT_MINI.resolve(spec) for spec in specs]
     expected = [subnets[3:4], subnets[2:], subnets]
-    for stage, allowed in zip(
-        curriculum_of_mini().stages, expected, strict=True
+    for level, allowed in zip(
+        curriculum_of_mini().levels, expected, strict=True
     ):
-        assert sampler.draw(stage, cost, rng(0)) == allowed
+        assert sampler.draw(level, cost, rng(0)) == allowed
 
 
 def test_fixed_list_without_an_allowed_member_trains_the_largest():
@@ -363,8 +363,8 @@ def test_fixed_list_without_an_allowed_member_trains_the_largest():
 
 def test_fixed_list_follows_its_weights():
     sampler = FixedListSampler([0.0, 0.5, 1.0], weights=[1, 2, 5])
-    stage, cost = Stage(VIT_MINI), VIT_MINI_GEOMETRY.macs
-    drawn = [sampler.draw(stage, cost, rng(i))[0] for i in range(2000)]
+    level, cost = Level(VIT_MINI), VIT_MINI_GEOMETRY.macs
+    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(2000)]
     for s, share in ((0.0, 1 / 8), (0.5, 2 / 8), (1.0, 5 / 8)):
         found = np.mean([subnet == VIT_MINI.uniform(s) for subnet in drawn])
         assert found == pytest.approx(share, abs=0.04)
@@ -372,25 +372,25 @@ def test_fixed_list_follows_its_weights():
 
 def test_fixed_list_adds_the_weights_of_equals():
     specs = [1.0, 'largest', 0.5]
-    stage, cost = Stage(VIT_MINI), VIT_MINI_GEOMETRY.macs
-    assert len(FixedListSampler(specs, None).draw(stage, cost, rng(0))) == 2
+    level, cost = Level(VIT_MINI), VIT_MINI_GEOMETRY.macs
+    assert len(FixedListSampler(specs, None).draw(level, cost, rng(0))) == 2
     sampler = FixedListSampler(specs)
-    drawn = [sampler.draw(stage, cost, rng(i))[0] for i in range(1000)]
+    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(1000)]
     share = np.mean([subnet == VIT_MINI.largest for subnet in drawn])
     assert share == pytest.approx(2 / 3, abs=0.05)
 
 
 def test_fixed_list_draws_different_members():
     specs = [0.0, 0.25, 0.5, 0.75, 1.0]
-    stage, cost = Stage(VIT_MINI), VIT_MINI_GEOMETRY.macs
+    level, cost = Level(VIT_MINI), VIT_MINI_GEOMETRY.macs
     sampler = FixedListSampler(specs, num=3)
     seen = set()
     for seed in range(50):
-        drawn = sampler.draw(stage, cost, rng(seed))
+        drawn = sampler.draw(level, cost, rng(seed))
         assert len(set(drawn)) == 3
         seen.update(drawn)
     assert seen == {VIT_MINI.uniform(s) for s in specs}
-    many = FixedListSampler(specs, num=9).draw(stage, cost, rng(0))
+    many = FixedListSampler(specs, num=9).draw(level, cost, rng(0))
     assert many == [VIT_MINI.uniform(s) for s in specs]
 
 
@@ -436,7 +436,7 @@ def test_num_is_an_integer(num):
 def test_fixed_list_refuses_strangers(spec, words):
     sampler = FixedListSampler([spec])
     with pytest.raises(ValueError, match=words):
-        sampler.draw(Stage(VIT_MINI), VIT_MINI_GEOMETRY.macs, rng(0))
+        sampler.draw(Level(VIT_MINI), VIT_MINI_GEOMETRY.macs, rng(0))
 
 
 # Sandwich
@@ -445,19 +445,19 @@ def test_fixed_list_refuses_strangers(spec, words):
 @given(curricula(), st.integers(0, 4), st.integers(0, 999))
 def test_sandwich_is_largest_others_smallest(curriculum, number, seed):
     sampler = SandwichSampler(number)
-    for stage in curriculum.stages:
-        cost = cost_of(stage.space)
-        first, *others, last = sampler.draw(stage, cost, rng(seed))
-        assert first == stage.box.largest
-        assert last == stage.box.smallest
-        drawn = UniformSampler(max(number, 1)).draw(stage, cost, rng(seed))
+    for level in curriculum.levels:
+        cost = cost_of(level.space)
+        first, *others, last = sampler.draw(level, cost, rng(seed))
+        assert first == level.box.largest
+        assert last == level.box.smallest
+        drawn = UniformSampler(max(number, 1)).draw(level, cost, rng(seed))
         assert others == drawn[:number]
 
 
 def test_sandwich_cuts_the_others_to_their_number():
     config = dict(type='eavit_mm.FixedListSampler', subnets=[0.3, 0.6], num=2)
-    stage, cost = Stage(VIT_MINI), VIT_MINI_GEOMETRY.macs
-    drawn = SandwichSampler(3, config).draw(stage, cost, rng(0))
+    level, cost = Level(VIT_MINI), VIT_MINI_GEOMETRY.macs
+    drawn = SandwichSampler(3, config).draw(level, cost, rng(0))
     assert len(drawn) == 5
     assert set(drawn[1:4]) == {VIT_MINI.uniform(0.3), VIT_MINI.uniform(0.6)}
 

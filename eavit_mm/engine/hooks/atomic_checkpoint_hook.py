@@ -8,7 +8,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from eavit_mm.engine.files import write_atomically
+from eavit_mm.files import write_atomically
 from eavit_mm.registry import HOOKS
 
 BACKEND = 'eavit_mm_atomic'

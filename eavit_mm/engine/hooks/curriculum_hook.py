@@ -39,13 +39,13 @@ class CurriculumHook(Hook):
         self.by_epoch = by_epoch
         self._level: int | None = None
 
-    def before_run(self, runner: Runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Builds the curriculum for the model's space, or refuses it."""
         model = elastic_model(runner.model, type(self).__name__)
         self.curriculum = Curriculum(model.backbone.space, self.levels)
-        self._warn_if_late(runner)
+        self._check_end(runner)
 
-    def _warn_if_late(self, runner: Runner) -> None:
+    def _check_end(self, runner: Runner) -> None:
         loop = runner.train_loop
         end = loop.max_epochs if self.by_epoch else loop.max_iters
         late = [begin for begin in self.curriculum.begins if begin >= end]
@@ -60,16 +60,16 @@ class CurriculumHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Sets the stage of this moment."""
+        """Sets the level of this moment."""
         progress = runner.epoch if self.by_epoch else runner.iter
-        level = self.curriculum.level(progress)
+        level = self.curriculum.index(progress)
         runner.message_hub.update_scalar('train/level', level)
         if level == self._level:
             return
         self._level = level
         model = elastic_model(runner.model, type(self).__name__)
-        model.stage = self.curriculum.stages[level]
-        box = model.stage.box
+        model.level = self.curriculum.levels[level]
+        box = model.level.box
         low = model.macs(box.cheapest(model.backbone.macs))['total']
         share = low / model.macs()['total']
         runner.logger.info(

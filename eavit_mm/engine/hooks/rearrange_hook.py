@@ -1,19 +1,20 @@
 """Sorts the units of a pretrained network once, before training starts."""
 
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from eavit_mm.engine.calibration import (
+    calibration_batches,
+    preserved_random_state,
+)
+from eavit_mm.engine.checkpoint import meta_of
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.rearrange import Criterion, Permutation
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.rearrange import Criterion, NoCriterion, Permutation
 from eavit_mm.rearrange.permute import apply_permutation
 from eavit_mm.registry import HOOKS, TASK_UTILS
 
@@ -52,41 +53,47 @@ class RearrangeHook(Hook):
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
         """Notes a checkpoint that is rearranged already."""
-        done = checkpoint.get('meta', {}).get('eavit_mm', {})
-        if done.get('rearrangement'):
-            runner.message_hub.update_info(INFO, done['rearrangement'])
+        done = meta_of(checkpoint).get('rearrangement')
+        if done:
+            runner.message_hub.update_info(INFO, done)
 
     def before_train(self, runner: Runner) -> None:
         """Rearranges the model unless that has been done."""
         done = runner.message_hub.get_info(INFO)
-        if done:
-            runner.logger.info(f'Already rearranged by {done}')
+        if done or runner.iter:
+            runner.logger.info(
+                f'Already rearranged by {done}'
+                if done
+                else 'Not rearranged: training goes on, and the state of '
+                'the optimizer is in the stock order'
+            )
+            return
+        if isinstance(self.criterion, NoCriterion):
             return
         model = elastic_model(runner.model, type(self).__name__)
-        name = type(self.criterion).__name__
         found: list[Permutation | None] = [None]
         if is_main_process():
-            batches = islice(runner.train_dataloader, self.num_batches)
-            with preserved_random_state():
-                scores = self.criterion.score(
-                    model, batches if self.criterion.needs_data else ()
-                )
-            found = [Permutation.from_scores(scores)]
+            found = [self._permutation(runner, model)]
         broadcast_object_list(found)
         assert found[0] is not None
         apply_permutation(model, found[0], model.head_was_loaded)
+        name = type(self.criterion).__name__
         runner.message_hub.update_info(INFO, name)
         runner.logger.info(
             f'Rearranged by {name}'
             + ('' if model.head_was_loaded else '; the head is new')
         )
 
-
-@contextmanager
-def preserved_random_state() -> Iterator[None]:
-    """Puts all generators back, so that training draws what it would have."""
-    state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        yield
-    random.setstate(state[0])
-    np.random.set_state(state[1])  # noqa: NPY002
+    def _permutation(
+        self, runner: Runner, model: ElasticModelMixin
+    ) -> Permutation:
+        with preserved_random_state():
+            batches: Iterable[Any] = ()
+            if self.criterion.needs_data:
+                batches = calibration_batches(
+                    runner.train_dataloader,
+                    self.num_batches,
+                    runner.seed or 0,
+                )
+            scores = self.criterion.score(model, batches)
+        return Permutation.from_scores(scores)

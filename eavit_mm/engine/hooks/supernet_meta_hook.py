@@ -33,7 +33,7 @@ class SupernetMetaHook(Hook):
         """Compares the spaces."""
         model = unwrap(runner.model)
         if self.check_space and isinstance(model, ElasticModelMixin):
-            check_space(model, checkpoint.get('meta') or {})
+            check_space(model, checkpoint)
 
     def before_save_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]

@@ -60,7 +60,8 @@ class _SubnetLoopMixin(BaseLoop):
         for text in budgets:
             budget = Budget.parse(text)
             found = subnet_within(model, budget, count, part)
-            self.subnets[budget.text] = found
+            taken = budget.text in self.subnets
+            self.subnets[f'budget {text}' if taken else budget.text] = found
         if not self.subnets:
             raise ValueError('subnets={}; needs at least one subnet')
         self.metric = metric

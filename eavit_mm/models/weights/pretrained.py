@@ -57,7 +57,9 @@ def resolve_pretrained(init_cfg: Any) -> Any:
         ValueError: If a file is broken.
     """
     if isinstance(init_cfg, list):
-        return [resolve_pretrained(cfg) for cfg in init_cfg]
+        several = [resolve_pretrained(cfg) for cfg in init_cfg]
+        # mmpretrain draws new positions unless init_cfg is a Pretrained dict.
+        return several[0] if len(several) == 1 else several
     if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
         return init_cfg
     path = str(init_cfg.get('checkpoint', ''))

@@ -17,7 +17,7 @@ from torch import Tensor
 _WRAPPERS = ('state_dict', 'model', 'teacher')
 # Read by no torch.load.
 OTHER_FORMATS = ('.safetensors', '.npz')
-_FORBIDDEN = re.compile(r'(?:GLOBAL|global:?|class) ([\w.]+)')
+_FORBIDDEN = re.compile(r'nsupported.*GLOBAL ([\w.]+)')
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ def _read_torch(path: Path) -> Any:
     # Damaged pickles raise whatever their bytes happen to ask for.
     except Exception as error:
         forbidden = _FORBIDDEN.search(str(error))
-        if 'nsupported' in str(error) and forbidden:
+        if forbidden:
             raise ValueError(
                 f'{path} is refused: it asks for {forbidden[1]}, and only '
                 'tensors and plain values are read. Nothing in it was run'
@@ -90,8 +90,14 @@ _READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def _broken(path: Path, kind: str, error: Exception) -> ValueError:
-    # torch's next lines explain how to read it unsafely.
-    reason = str(error).strip().split('\n')[0].split('. This')[0]
+    # torch explains at length how to read such a file unsafely.
+    advice = ('weights_only', 'Weights only')
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if line.strip() and not any(words in line for words in advice)
+    ]
+    reason = lines[0] if lines else 'no reason given'
     text = f'{type(error).__name__}: {reason[:200]}'
     return ValueError(f'{path} is broken or no {kind} ({text})')
 

@@ -10,6 +10,9 @@ _REFUSED = {
         'checkpoint without distillation'
     ),
     r'reg_tokens?$|register_tokens': 'register tokens',
+    r'patch_embed\.backbone|conv_root': (
+        'a hybrid, whose patches come from a ResNet'
+    ),
     r'layers\.\d+\.(blocks|downsample)|stages\.': (
         'a hierarchical network (Swin, ConvNeXt, ...)'
     ),
@@ -21,7 +24,7 @@ _REFUSED = {
     r'\.(q|v)_bias|blocks\.\d+\.attn\.[qkv]_proj': (
         'separate biases of queries and values (EVA, BEiT)'
     ),
-    r'mlp\.(fc1_[gx]|w1|w2|gate_proj|up_proj|weights_in)': (
+    r'mlp\.(fc1_[gx]|w1|w2|gate_proj|up_proj|weights_in)\.': (
         'a gated FFN (SwiGLU) in a form that mmpretrain has not'
     ),
     r'attn_pool|MAPHead': 'attention pooling (SigLIP)',
@@ -29,9 +32,6 @@ _REFUSED = {
         'norms inside of attention or FFN'
     ),
     r'blocks\.\d+\.(attns|ffns)\.|blocks\.\d+\.in_proj': ('parallel branches'),
-    r'patch_embed\.backbone|conv_root': (
-        'a hybrid, whose patches come from a ResNet'
-    ),
     r'patch_embed\.conv|patch_embed\.proj\.\d': (
         'patches embedded by several convolutions'
     ),

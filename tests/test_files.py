@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eavit_mm.engine.checkpoint import save_atomically
-from eavit_mm.engine.files import write_atomically, write_json
+from eavit_mm.files import write_atomically, write_json
 
 
 def files(folder: Path) -> list[str]:

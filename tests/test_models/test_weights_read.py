@@ -1,0 +1,213 @@
+"""Files of weights, whole, broken and hostile."""
+
+import io
+import pickle
+import tarfile
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from foreign import Attack, flax_arrays, timm_vit
+from safetensors.torch import save_file
+
+from eavit_mm.models.weights import read_weights
+from eavit_mm.models.weights.renaming import rename
+
+FORMATS = ['pth', 'bin', 'pt', 'safetensors', 'npz', 'legacy.pth']
+
+
+def write(state: dict[str, Any], path: Path) -> None:
+    if path.suffix == '.safetensors':
+        save_file(state, path)
+    elif path.suffix == '.npz':
+        np.savez(path, **{k: w.numpy() for k, w in state.items()})
+    else:
+        zipped = 'legacy' not in path.name
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+
+
+@pytest.mark.parametrize('ending', FORMATS)
+def test_every_format(ending: str, tmp_path: Path) -> None:
+    state = timm_vit().state_dict()
+    path = tmp_path / f'weights.{ending}'
+    write(state, path)
+    for given in (path, str(path)):
+        read = read_weights(given)
+        assert read.keys() == state.keys()
+        assert all(torch.equal(read[k], w) for k, w in state.items())
+
+
+def test_npz_keeps_slashes_and_half_precision(tmp_path: Path) -> None:
+    arrays = flax_arrays(timm_vit().state_dict(), 6)
+    half = {k: v.astype(np.float16) for k, v in arrays.items()}
+    path = tmp_path / 'half.npz'
+    np.savez_compressed(path, **half)
+    read = read_weights(path)
+    assert read.keys() == arrays.keys()
+    assert {w.dtype for w in read.values()} == {torch.float16}
+
+
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda s: dict(state_dict=s, meta={}),
+        lambda s: dict(model=s, epoch=3),
+        lambda s: dict(model=s, args=Namespace(lr=0.1)),
+        lambda s: dict(teacher=s, student={'x': torch.ones(1)}),
+        lambda s: dict(model=dict(state_dict=s)),
+        lambda s: {f'module.{k}': w for k, w in s.items()},
+        lambda s: {f'backbone.{k}': w for k, w in s.items()},
+        lambda s: dict(
+            teacher={f'module.backbone.{k}': w for k, w in s.items()}
+        ),
+        lambda s: {**s, 'epoch': 3},
+    ],
+)
+def test_wrappers(wrap: Any, tmp_path: Path) -> None:
+    state = dict(timm_vit().state_dict())
+    path = tmp_path / 'wrapped.pth'
+    torch.save(wrap(state), path)
+    read = read_weights(path)
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[k], w) for k, w in state.items())
+
+
+def test_two_networks_under_one_name_are_refused(tmp_path: Path) -> None:
+    state = dict(timm_vit().state_dict())
+    both = {**state, **{f'backbone.{k}': w for k, w in state.items()}}
+    path = tmp_path / 'both.pth'
+    torch.save(both, path)
+    with pytest.raises(ValueError, match='beside it'):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    ('value', 'words'),
+    [
+        ({}, r'holds no weights; its keys are none'),
+        (dict(epoch=3, student={}), r'keys are epoch, student; looked for'),
+        (dict(state_dict={}), r'keys are none'),
+        ([1, 2], 'holds no weights but list'),
+        (torch.ones(2), 'holds no weights but Tensor'),
+        (None, 'holds no weights but NoneType'),
+    ],
+)
+def test_files_without_weights(value: Any, words: str, tmp_path: Path) -> None:
+    path = tmp_path / 'empty.pth'
+    torch.save(value, path)
+    with pytest.raises(ValueError, match=words):
+        read_weights(path)
+
+
+def test_a_dict_inside_of_itself_ends(tmp_path: Path) -> None:
+    value: dict[str, Any] = {}
+    value['model'] = value
+    path = tmp_path / 'endless.pth'
+    torch.save(value, path)
+    with pytest.raises(ValueError, match='holds no weights'):
+        read_weights(path)
+
+
+@pytest.mark.parametrize('name', ['a.pth', 'a.npz', 'a.safetensors'])
+def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf'{name} is not there'):
+        read_weights(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match='is a folder'):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize('ending', FORMATS)
+@pytest.mark.parametrize('keep', [0, 1, 4, 9, 100, 0.3, 0.6, 0.95, 0.999])
+def test_truncated_files(ending: str, keep: float, tmp_path: Path) -> None:
+    path = tmp_path / f'cut.{ending}'
+    write(timm_vit().state_dict(), path)
+    whole = path.read_bytes()
+    size = keep if isinstance(keep, int) else int(keep * len(whole))
+    path.write_bytes(whole[:size])
+    with pytest.raises(ValueError, match=rf'cut\.{ending} is broken or no'):
+        read_weights(path)
+
+
+def archive(name: str, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, 'w') as file:
+        file.writestr(name, data)
+    return buffer.getvalue()
+
+
+def lone_array() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ones(3))
+    return buffer.getvalue()
+
+
+def empty_tar() -> bytes:
+    buffer = io.BytesIO()
+    tarfile.open(fileobj=buffer, mode='w').close()
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize('ending', ['pth', 'npz', 'safetensors'])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'not weights',
+        b'{"metadata": {}}',
+        b'<!DOCTYPE html><html>not found</html>',
+        b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n',
+        b'\x80\x02}q\x00(X\x04',
+        b'PK\x03\x04' + b'0' * 99,
+        b'\xff' * 64,
+        archive('archive/data.pkl', b'junk'),
+        archive('a.npy', b'junk'),
+        lone_array(),
+        empty_tar(),
+    ],
+)
+def test_what_is_no_weights(ending: str, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f'junk.{ending}'
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf'junk\.{ending} '):
+        read_weights(path)
+
+
+@pytest.mark.parametrize('kind', ['torch', 'legacy', 'pickle'])
+@pytest.mark.parametrize('ending', ['pth', 'bin', 'npz', 'safetensors'])
+def test_no_code_is_run(kind: str, ending: str, tmp_path: Path) -> None:
+    path, trace = tmp_path / f'evil.{ending}', tmp_path / 'trace'
+    value = dict(state_dict={'x': torch.ones(2)}, meta=Attack(trace))
+    if kind == 'pickle':
+        path.write_bytes(pickle.dumps(value))
+    else:
+        zipped = kind == 'torch'
+        torch.save(value, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=rf'evil\.{ending} is ') as error:
+        read_weights(path)
+    assert not trace.exists()
+    # No advice on how to run it all the same.
+    assert 'eights_only' not in str(error.value)
+    assert 'arbitrary' not in str(error.value)
+    if ending in ('pth', 'bin') and kind != 'pickle':
+        assert 'is refused: it asks for ' in str(error.value)
+
+
+def test_no_objects_of_an_npz_are_read(tmp_path: Path) -> None:
+    path, trace = tmp_path / 'evil.npz', tmp_path / 'trace'
+    np.savez(path, **{'embedding/kernel': np.array([Attack(trace)])})
+    with pytest.raises(ValueError, match=r'evil\.npz is broken or no'):
+        read_weights(path)
+    assert not trace.exists()
+    np.savez(path, text=np.array(['a', 'b']))
+    with pytest.raises(ValueError, match=r'evil\.npz is broken or no'):
+        read_weights(path)
+
+
+def test_renaming_knows_two_weights_of_one_name() -> None:
+    weights = {'a': torch.ones(1), 'b': torch.ones(1)}
+    assert list(rename(weights, {'a': 'c', 'b': None})) == ['c']
+    with pytest.raises(ValueError, match='b: there are two weights for c'):
+        rename(weights, {'[ab]': 'c'})
