@@ -3,8 +3,11 @@ _base_ = ['./default_runtime.py']
 
 default_hooks = dict(
     logger=dict(interval=50),
+    checkpoint=dict(type='eavit_mm.AtomicCheckpointHook'),
+    reproducible=dict(type='eavit_mm.ReproducibleHook'),
     supernet_meta=dict(type='eavit_mm.SupernetMetaHook'),
 )
+model_wrapper_cfg = dict(type='eavit_mm.ElasticDistributedDataParallel')
 val_cfg = dict(
     type='eavit_mm.SubnetValLoop',
     subnets=dict(largest=1.0, half=0.5, smallest='smallest'),

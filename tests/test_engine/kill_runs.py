@@ -1,0 +1,200 @@
+"""Trains, kills and resumes in forked processes; called by test_resume.
+
+    python kill_runs.py FOLDER WORLD_SIZE WORKERS KILL [KILL ...]
+
+For every KILL a run is killed by SIGKILL there, resumed, and compared with
+one that was not; prints one line of JSON per KILL. KILL is NAME:N, the N-th
+call of a function (see ``POINTS``) after the first epoch.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+import eavit_mm  # noqa: F401
+from eavit_mm.engine.cli import build_runner
+
+ROOT = Path(__file__).resolve().parents[2]
+# What a kill can fall upon: an iteration, or each step of a save.
+POINTS = {
+    'fsync': (os, 'fsync'),
+    'replace': (Path, 'replace'),
+    'unlink': (Path, 'unlink'),
+}
+
+
+@HOOKS.register_module()
+class Killer(Hook):
+    """Kills its process, as a machine that loses power would."""
+
+    def __init__(self, point: str) -> None:
+        self.name, number = point.split(':')
+        self.left = int(number)
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before_train_epoch(self, runner: Any) -> None:
+        if runner.epoch == 1 and self.name in POINTS:
+            owner, name = POINTS[self.name]
+            original = getattr(owner, name)
+
+            def killing(*args: Any, **kwargs: Any) -> Any:
+                self._count()
+                return original(*args, **kwargs)
+
+            setattr(owner, name, killing)
+
+    def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        if runner.epoch >= 1 and self.name == 'iter':
+            self._count()
+
+
+def config(folder: Path, world: int, workers: int, kill: str | None) -> Config:
+    cfg = Config.fromfile(ROOT / 'configs/eavit/vitmini_digits.py')
+    cfg.merge_from_dict(
+        {
+            'model.backbone.drop_path_rate': 0.2,
+            'model.sampler': dict(
+                type='eavit_mm.SandwichSampler', num_others=1, _delete_=True
+            ),
+            'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
+            'train_dataloader.batch_size': 16 // world,
+            'train_dataloader.num_workers': workers,
+            'train_dataloader.persistent_workers': workers > 0,
+            'train_dataloader.dataset.parts': dict(train=110, rest=None),
+            'train_cfg.max_epochs': 3,
+            'train_cfg.val_interval': 100,
+            'param_scheduler': [
+                dict(type='CosineAnnealingLR', convert_to_iter_based=True)
+            ],
+            'optim_wrapper.accumulative_counts': 2 if world == 1 else 7,
+            'default_hooks.checkpoint.interval': 1,
+            'custom_hooks.1.levels': [
+                dict(begin=0, embed_dims=64, num_heads=3),
+                dict(
+                    begin=1,
+                    embed_dims=32,
+                    num_heads=1,
+                    feedforward_channels=48,
+                    max_off=2,
+                    p_off=0.5,
+                ),
+            ],
+            'log_level': 'ERROR',
+            'work_dir': str(folder),
+        }
+    )
+    cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
+    if kill is not None:
+        cfg.custom_hooks.append(dict(type='Killer', point=kill))
+    cfg.launcher = 'none' if world == 1 else 'pytorch'
+    cfg.resume = (folder / 'last_checkpoint').exists()
+    return cfg
+
+
+def child(rank: int, port: int, world: int, cfg: Config) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(world),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
+    if rank:
+        cfg.custom_hooks = [
+            hook for hook in cfg.custom_hooks if hook.type != 'Killer'
+        ]
+    with Path(cfg.work_dir, f'rank{rank}.log').open('a') as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        runner = build_runner(cfg)
+        runner.train()
+        last = {k: v for k, v in runner.model.state_dict().items()}
+        torch.save(last, Path(cfg.work_dir, f'rank{rank}.pth'))
+
+
+def run(folder: Path, world: int, workers: int, kill: str | None) -> int:
+    """One run in processes of its own; the exit status of rank 0."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = 20000 + (os.getpid() * 7 + time.monotonic_ns() // 1000) % 20000
+    pids = []
+    for rank in range(world):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                child(rank, port, world, config(folder, world, workers, kill))
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    _, status = os.waitpid(pids[0], 0)
+    for pid in pids[1:]:
+        if status:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return status
+
+
+def difference(a: Any, b: Any, place: str = '') -> str:
+    """The first place where two checkpoints differ; empty if nowhere."""
+    if isinstance(a, torch.Tensor):
+        return '' if torch.equal(a, b) else place
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return f'{place}: {a.keys() ^ b.keys()}'
+        pairs = [(a[k], b[k], f'{place}.{k}') for k in a]
+    elif isinstance(a, list | tuple):
+        pairs = [(*ab, f'{place}.{i}') for i, ab in enumerate(zip(a, b))]
+    else:
+        return '' if a == b else f'{place}: {a} {b}'
+    return next(filter(None, (difference(*pair) for pair in pairs)), '')
+
+
+def result(folder: Path) -> dict[str, Any]:
+    kept = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+    checkpoint = torch.load(folder / 'epoch_3.pth', weights_only=True)
+    found = {key: checkpoint[key] for key in kept}
+    for path in folder.glob('rank*.pth'):
+        found[path.stem] = torch.load(path, weights_only=True)
+    return found
+
+
+def main() -> None:
+    folder, world, workers = Path(sys.argv[1]), *map(int, sys.argv[2:4])
+    whole = folder / 'whole'
+    assert run(whole, world, workers, None) == 0, 'see rank0.log'
+    expected = result(whole)
+    for kill in sys.argv[4:]:
+        name = folder / kill.replace(':', '_')
+        killed = run(name, world, workers, kill)
+        last = name / 'last_checkpoint'
+        resumed = Path(last.read_text()).name if last.exists() else None
+        status = run(name, world, workers, None)
+        line = dict(
+            kill=kill,
+            signal=killed,
+            resumed_from=resumed,
+            status=status,
+            differs=difference(expected, result(name)) if not status else '?',
+            left=sorted(path.name for path in name.glob('*.pth')),
+        )
+        sys.stdout.write(json.dumps(line) + '\n')
+        sys.stdout.flush()
+
+
+if __name__ == '__main__':
+    main()
