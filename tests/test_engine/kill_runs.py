@@ -56,7 +56,9 @@ class Killer(Hook):
 
             setattr(owner, name, killing)
 
-    def before_train_iter(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+    def before_train_iter(
+        self, runner: Any, *args: Any, **kwargs: Any
+    ) -> None:
         if runner.epoch >= 1 and self.name == 'iter':
             self._count()
 
@@ -122,7 +124,7 @@ def child(rank: int, port: int, world: int, cfg: Config) -> None:
         os.dup2(log.fileno(), 2)
         runner = build_runner(cfg)
         runner.train()
-        last = {k: v for k, v in runner.model.state_dict().items()}
+        last = dict(runner.model.state_dict())
         torch.save(last, Path(cfg.work_dir, f'rank{rank}.pth'))
 
 
@@ -158,7 +160,10 @@ def difference(a: Any, b: Any, place: str = '') -> str:
             return f'{place}: {a.keys() ^ b.keys()}'
         pairs = [(a[k], b[k], f'{place}.{k}') for k in a]
     elif isinstance(a, list | tuple):
-        pairs = [(*ab, f'{place}.{i}') for i, ab in enumerate(zip(a, b))]
+        pairs = [
+            (*ab, f'{place}.{i}')
+            for i, ab in enumerate(zip(a, b, strict=True))
+        ]
     else:
         return '' if a == b else f'{place}: {a} {b}'
     return next(filter(None, (difference(*pair) for pair in pairs)), '')

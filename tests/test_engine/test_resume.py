@@ -1,0 +1,44 @@
+"""Killed at any moment and resumed = not killed, to the bit."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name('kill_runs.py')
+# In mid-epoch; while a checkpoint is written, before and after it gets its
+# name; before `last_checkpoint` gets its own; before the old one goes.
+KILLS = ('iter:5', 'fsync:1', 'replace:1', 'fsync:2', 'replace:2', 'unlink:3')
+
+
+@pytest.mark.parametrize(
+    ('processes', 'workers', 'kills'),
+    [(1, 2, KILLS), (1, 0, KILLS[:1]), (2, 0, ('iter:3', 'replace:2'))],
+    ids=['two workers', 'no workers', 'two processes'],
+)
+def test_killed_and_resumed_is_uninterrupted(
+    tmp_path: Path, processes: int, workers: int, kills: tuple[str, ...]
+) -> None:
+    arguments = [str(tmp_path), str(processes), str(workers), *kills]
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', str(SCRIPT), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    logs = '\n'.join(p.read_text() for p in tmp_path.glob('*/rank*.log'))
+    assert done.returncode == 0, done.stderr + logs
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [result['kill'] for result in results] == list(kills)
+    for result in results:
+        assert result['signal'] == signal.SIGKILL, result
+        # A complete checkpoint was there, whatever the moment.
+        assert result['resumed_from'] in ('epoch_1.pth', 'epoch_2.pth')
+        assert result['status'] == 0, (result, logs)
+        assert result['differs'] == '', result
+        # max_keep_ckpts=1, and nothing half or expired is left.
+        checkpoints = [n for n in result['left'] if n.startswith('epoch_')]
+        assert checkpoints == ['epoch_3.pth'], result
