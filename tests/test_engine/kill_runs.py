@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def child(rank: int, port: int, world: int, cfg: Config) -> None:
     )
     if rank:
         cfg.custom_hooks = [
-            hook for hook in cfg.custom_hooks if hook.type != 'Killer'
+            hook for hook in cfg.custom_hooks if hook['type'] != 'Killer'
         ]
     with Path(cfg.work_dir, f'rank{rank}.log').open('a') as log:
         os.dup2(log.fileno(), 1)
@@ -140,6 +141,8 @@ def run(folder: Path, world: int, workers: int, kill: str | None) -> int:
             try:
                 child(rank, port, world, config(folder, world, workers, kill))
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         pids.append(pid)
@@ -178,6 +181,15 @@ def result(folder: Path) -> dict[str, Any]:
     return found
 
 
+def ranks_differ(folder: Path, world: int) -> str:
+    """Where the final weights of the ranks differ; empty if nowhere."""
+    first, *others = (
+        torch.load(folder / f'rank{rank}.pth', weights_only=True)
+        for rank in range(world)
+    )
+    return next(filter(None, (difference(first, o) for o in others)), '')
+
+
 def main() -> None:
     folder, world, workers = Path(sys.argv[1]), *map(int, sys.argv[2:4])
     whole = folder / 'whole'
@@ -196,6 +208,7 @@ def main() -> None:
             status=status,
             differs=difference(expected, result(name)) if not status else '?',
             left=sorted(path.name for path in name.glob('*.pth')),
+            ranks_differ=ranks_differ(name, world),
         )
         sys.stdout.write(json.dumps(line) + '\n')
         sys.stdout.flush()

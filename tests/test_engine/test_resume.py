@@ -39,6 +39,7 @@ def test_killed_and_resumed_is_uninterrupted(
         assert result['resumed_from'] in ('epoch_1.pth', 'epoch_2.pth')
         assert result['status'] == 0, (result, logs)
         assert result['differs'] == '', result
+        assert result['ranks_differ'] == '', result
         # max_keep_ckpts=1, and nothing half or expired is left.
         checkpoints = [n for n in result['left'] if n.startswith('epoch_')]
         assert checkpoints == ['epoch_3.pth'], result
