@@ -8,8 +8,9 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        # ViT-B/16 pretrained on ImageNet-21k, in mmpretrain's names. A class
-        # token is dropped and the final norm moves behind the pool.
+        # ViT-B/16 pretrained on ImageNet-21k, in mmpretrain's names or as
+        # timm, Hugging Face or augreg (.npz) have it. A class token is
+        # dropped and the final norm moves behind the pool.
         init_cfg=dict(
             type='Pretrained',
             checkpoint='checkpoints/vit-base-p16_in21k.pth',
