@@ -467,3 +467,15 @@ def test_every_tool_has_help(call, capsys, tool):
     text = capsys.readouterr().out
     for option in ('--work-dir', '--cfg-options', '--launcher'):
         assert option in text
+
+
+def test_resume_without_a_checkpoint_keeps_what_the_config_loads(tmp_path):
+    namespace = runpy.run_path(str(TOOLS / 'train.py'))
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(meta={}, state_dict={}), weights)
+    cfg = Config(dict(work_dir=str(tmp_path), load_from=str(weights)))
+    namespace['set_resume'](cfg, 'auto')
+    assert cfg.load_from == str(weights)
+    assert not cfg.resume
+    with pytest.raises(ValueError, match='is not of a training run'):
+        namespace['set_resume'](cfg, str(weights))

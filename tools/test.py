@@ -122,7 +122,9 @@ def report(
     figure = plot_metric_over_macs(
         {'subnets': points}, out.with_suffix('.png'), loop.metric
     )
-    print(format_table(loop.rows, f'{loop.metric}: AUC {metrics["auc"]:.4f}'))
+    # One point has no area.
+    area = f': AUC {metrics["auc"]:.4f}' if len(loop.rows) > 1 else ''
+    print(format_table(loop.rows, f'{loop.metric}{area}'))
     print(f'Results: {out}\nFigure: {figure}')
 
 

@@ -82,6 +82,19 @@ def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return meta.get('eavit_mm') or {}
 
 
+def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:
+    """``meta['eavit_mm']`` of the file that ``init_cfg`` loads, if any.
+
+    mmengine hands over only the weights of such a file.
+    """
+    for module in (model, model.backbone):
+        cfg = module.init_cfg
+        path = str(cfg.get('checkpoint', '')) if isinstance(cfg, dict) else ''
+        if path.endswith('.pth') and '://' not in path:
+            return meta_of(read_checkpoint(path))
+    return {}
+
+
 def check_space(
     model: ElasticModelMixin, checkpoint: Mapping[str, Any]
 ) -> None:

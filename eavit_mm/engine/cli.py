@@ -65,6 +65,10 @@ def merge_options(cfg: Config, args: Namespace) -> None:
     """Applies ``--cfg-options``, which win over everything else."""
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    for field in _DATALOADERS:
+        if cfg.get(field) and not cfg[field].get('num_workers'):
+            # torch refuses persistent workers where there are none.
+            cfg[field]['persistent_workers'] = False
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -88,9 +92,6 @@ def _set_dataloader_defaults(
         if cfg.get(field) is None:
             continue
         merged = {**deepcopy(defaults), **cfg[field]}
-        if not merged.get('num_workers'):
-            # torch refuses persistent workers where there are none.
-            merged['persistent_workers'] = False
         if no_pin_memory:
             merged['pin_memory'] = False
         cfg[field] = merged

@@ -1,7 +1,10 @@
 """From a budget to a subnet of an elastic model."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
+
+from mmengine.logging import print_log
 
 from eavit_mm.space import Budget, Subnet
 
@@ -65,6 +68,13 @@ def subnet_within(
             f'budget {budget.text}: {limit:,.0f} {unit} of the {part} cannot '
             f'be reached; this space reaches {lowest:,} to {highest:,} '
             f'({lowest / highest:.1%} to 100 %)'
+        )
+    if limit > highest:
+        print_log(
+            f'budget {budget.text} is above the largest network, which has '
+            f'{highest:,}',
+            'current',
+            logging.WARNING,
         )
     if cost(space.uniform_ladder[0]) > limit:
         return cheapest

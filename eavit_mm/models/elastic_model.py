@@ -76,8 +76,8 @@ class ElasticModelMixin(BaseModel):
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
         self.level = Level(self.backbone.space)
-        for consumer in self.consumers.values():
-            untyped: Any = consumer
+        for part in (self.backbone, *self.consumers.values()):
+            untyped: Any = part
             untyped.register_load_state_dict_pre_hook(_note_loading)
         # A sampler whose subnets are not in the space fails here already.
         self.draw_subnets(0)
@@ -157,6 +157,11 @@ class ElasticModelMixin(BaseModel):
         return elastic_step(self, self, data, optim_wrapper)
 
     # Loading
+
+    @property
+    def backbone_was_loaded(self) -> bool:
+        """Whether the backbone's weights came from a checkpoint."""
+        return bool(getattr(self.backbone, 'was_loaded', False))
 
     @property
     def head_was_loaded(self) -> bool:

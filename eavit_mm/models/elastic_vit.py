@@ -261,7 +261,14 @@ class ElasticVisionTransformer(VisionTransformer):
         """
         require_pretrained(self.init_cfg)
         self.init_cfg: Any = resolve_pretrained(self.init_cfg)
-        super().init_weights()
+        try:
+            super().init_weights()
+        except AssertionError as error:
+            # mmengine asserts that the file has keys with the prefix.
+            raise ValueError(
+                f'init_cfg: {error}. Give the prefix that the keys of the '
+                "backbone have in this file, such as 'backbone.'"
+            ) from error
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any

@@ -122,6 +122,10 @@ class Box:
             ValueError: If a key is unknown, missing or contradicts the
                 network.
         """
+        if not isinstance(cfg, Mapping):
+            raise ValueError(
+                f'space={cfg!r}; must be a dict with choices of {list(AXES)}'
+            )
         fixed = dict(num_layers=num_layers, head_dims=head_dims)
         optional = {'max_off', 'shared', 'ties', 'type', *fixed}
         unknown = sorted(set(cfg) - {*AXES, *optional})

@@ -108,11 +108,12 @@ def _check_level(
     before: Mapping[str, Any],
 ) -> None:
     place = f'level {number} of the curriculum'
+    if not isinstance(level, Mapping) or 'begin' not in level:
+        raise ValueError(f"{place}: {level!r}; must be a dict with 'begin'")
     unknown = sorted(set(level) - set(_KEYS))
-    if unknown or 'begin' not in level:
+    if unknown:
         raise ValueError(
-            f'{place}: unknown keys {unknown}; valid are {list(_KEYS)}, and '
-            "'begin' must be there"
+            f'{place}: unknown keys {unknown}; valid are {list(_KEYS)}'
         )
     least = begins[-1] + 1 if begins else 0
     begin = level['begin']

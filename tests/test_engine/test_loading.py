@@ -141,7 +141,7 @@ def test_init_cfg_loads_the_backbone(tmp_path, stock):
     [
         (None, ValueError, r"give prefix='backbone\.' in init_cfg"),
         ('head.', ValueError, r'2 unexpected: fc\.bias, fc\.weight'),
-        ('encoder.', AssertionError, 'encoder. is not in the pretrained'),
+        ('encoder.', ValueError, r'encoder\. is not in .*Give the prefix'),
     ],
 )
 def test_init_cfg_with_a_wrong_prefix_is_refused(

@@ -264,11 +264,11 @@ def assert_same_draws(tmp_path, **changes):
         assert np.array_equal(one['numpy'], other['numpy'])
 
 
-def test_calibration_takes_nothing_from_training(tmp_path):
-    assert_same_draws(tmp_path)
+def test_calibration_takes_nothing_from_training(tmp_path, pretrained):
+    assert_same_draws(tmp_path, load_from=pretrained[0])
 
 
-def test_calibration_takes_nothing_from_endless_data(tmp_path):
+def test_calibration_takes_nothing_from_endless_data(tmp_path, pretrained):
     # An InfiniteSampler's order is a stream: what calibration reads of it,
     # training would miss, on rank 0 alone.
     assert_same_draws(
@@ -277,6 +277,7 @@ def test_calibration_takes_nothing_from_endless_data(tmp_path):
             sampler=dict(type='InfiniteSampler', shuffle=True)
         ),
         train_cfg=dict(by_epoch=False, max_iters=4, val_interval=1000),
+        load_from=pretrained[0],
     )
 
 
@@ -387,3 +388,20 @@ def test_an_order_of_nothing_is_not_called_rearranged(tmp_path, pretrained):
 
 
 META = dict(type='eavit_mm.SupernetMetaHook')
+
+
+def test_without_pretrained_weights_there_is_nothing_to_sort(tmp_path):
+    runner = build(tmp_path, custom_hooks=hooks(RANDOM))
+    with pytest.raises(ValueError, match='no pretrained weights were loaded'):
+        runner.train()
+
+
+def test_a_rearranged_file_of_init_cfg_is_left_alone(tmp_path, pretrained):
+    meta = dict(eavit_mm=dict(rearrangement='TaylorCriterion'))
+    path = tmp_path / 'sorted.pth'
+    torch.save({**torch.load(pretrained[0]), 'meta': meta}, path)
+    model = model_cfg(init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    runner = build(tmp_path, model=model, custom_hooks=hooks(RANDOM))
+    weights = prepared(runner)
+    assert not moved(weights, runner.model)
+    assert runner.message_hub.get_info(INFO) == 'TaylorCriterion'

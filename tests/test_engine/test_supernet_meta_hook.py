@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmpretrain.registry import MODELS
 
 from .toys import SPACE, build, config, evaluated, model_cfg, stock_cfg
 
@@ -27,7 +28,13 @@ def test_meta_is_the_space_the_order_and_the_stage(tmp_path):
         type='eavit_mm.RearrangeHook',
         criterion=dict(type='eavit_mm.MagnitudeCriterion'),
     )
-    runner = build(tmp_path, custom_hooks=[META, rearrange])
+    weights = MODELS.build(model_cfg()).state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'start.pth')
+    runner = build(
+        tmp_path,
+        custom_hooks=[META, rearrange],
+        load_from=str(tmp_path / 'start.pth'),
+    )
     runner.train()
     # weights_only is torch's default: nothing in it needs code.
     meta = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['meta']

@@ -150,7 +150,7 @@ def test_no_branch_is_off_in_a_stage_that_never_closes_one():
     ('levels', 'words'),
     [
         ([], r'levels=\[\]; must list at least one level'),
-        ([dict(embed_dims=8)], "level 0 .*'begin' must be there"),
+        ([dict(embed_dims=8)], "level 0 .*must be a dict with 'begin'"),
         (
             [dict(begin=0, embed=8)],
             r"level 0 of the curriculum: unknown keys \['embed'\]; valid are",

@@ -1,61 +1,21 @@
 # Fashion-40 on the half of Fashion-MNIST that ViT-mini has not seen: class x
 # rotation. A flip would change the label, so there is none.
-parts = dict(pretrain=30000, search=2000, train=None)
-data_preprocessor = dict(num_classes=40, mean=[72.9], std=[90.0])
+_base_ = ['./fashion.py']
 
-train_pipeline = [
-    dict(type='RandomCrop', crop_size=28, padding=2),
-    dict(type='PackInputs'),
-]
-test_pipeline = [dict(type='PackInputs')]
-
+data_preprocessor = dict(num_classes=40)
 train_dataloader = dict(
-    batch_size=128,
-    num_workers=0,
-    persistent_workers=False,
     dataset=dict(
-        type='eavit_mm.Split',
         part='train',
-        parts=parts,
-        balanced=False,
         dataset=dict(
             type='eavit_mm.Fashion40',
-            data_root='data/fashion-mnist',
-            split='train',
-            pipeline=train_pipeline,
+            pipeline=[
+                dict(type='RandomCrop', crop_size=28, padding=2),
+                dict(type='PackInputs'),
+            ],
         ),
     ),
-    sampler=dict(type='DefaultSampler', shuffle=True),
 )
 val_dataloader = dict(
-    batch_size=500,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type='eavit_mm.Split',
-        part='search',
-        parts=parts,
-        balanced=False,
-        dataset=dict(
-            type='eavit_mm.Fashion40',
-            data_root='data/fashion-mnist',
-            split='train',
-            pipeline=test_pipeline,
-        ),
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(dataset=dict(type='eavit_mm.Fashion40')),
 )
-test_dataloader = dict(
-    batch_size=500,
-    num_workers=0,
-    persistent_workers=False,
-    dataset=dict(
-        type='eavit_mm.Fashion40',
-        data_root='data/fashion-mnist',
-        split='test',
-        pipeline=test_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_evaluator = val_evaluator
+test_dataloader = dict(dataset=dict(type='eavit_mm.Fashion40'))

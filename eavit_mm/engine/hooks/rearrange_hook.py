@@ -11,7 +11,7 @@ from eavit_mm.engine.calibration import (
     calibration_batches,
     preserved_random_state,
 )
-from eavit_mm.engine.checkpoint import meta_of
+from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.rearrange import Criterion, NoCriterion, Permutation
@@ -59,7 +59,11 @@ class RearrangeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Rearranges the model unless that has been done."""
+        model = elastic_model(runner.model, type(self).__name__)
         done = runner.message_hub.get_info(INFO)
+        if not done and not runner.iter:
+            done = init_cfg_meta(model).get('rearrangement')
+            runner.message_hub.update_info(INFO, done)
         if done or runner.iter:
             runner.logger.info(
                 f'Already rearranged by {done}'
@@ -70,7 +74,12 @@ class RearrangeHook(Hook):
             return
         if isinstance(self.criterion, NoCriterion):
             return
-        model = elastic_model(runner.model, type(self).__name__)
+        if not model.backbone_was_loaded:
+            raise ValueError(
+                'RearrangeHook: no pretrained weights were loaded, there is '
+                'nothing to sort. Name them in model.backbone.init_cfg or '
+                'load_from; to train from scratch, leave this hook out.'
+            )
         found: list[Permutation | None] = [None]
         if is_main_process():
             found = [self._permutation(runner, model)]

@@ -5,7 +5,11 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from eavit_mm.engine.checkpoint import check_space, supernet_meta
+from eavit_mm.engine.checkpoint import (
+    check_space,
+    init_cfg_meta,
+    supernet_meta,
+)
 from eavit_mm.engine.hooks.rearrange_hook import INFO
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import ElasticModelMixin
@@ -34,6 +38,19 @@ class SupernetMetaHook(Hook):
         model = unwrap(runner.model)
         if self.check_space and isinstance(model, ElasticModelMixin):
             check_space(model, checkpoint)
+
+    def before_train(self, runner: Runner) -> None:
+        """Says so if training starts from random weights."""
+        model = unwrap(runner.model)
+        if not isinstance(model, ElasticModelMixin) or runner.iter:
+            return
+        if not model.backbone_was_loaded:
+            runner.logger.warning(
+                'No pretrained weights were loaded: this supernet trains '
+                'from scratch'
+            )
+        elif self.check_space:
+            check_space(model, dict(meta=dict(eavit_mm=init_cfg_meta(model))))
 
     def before_save_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]

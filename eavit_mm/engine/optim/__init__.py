@@ -1,0 +1,5 @@
+"""Optimizer wrappers that mmengine lacks."""
+
+from .cpu_amp import CpuAmpOptimWrapper
+
+__all__ = ['CpuAmpOptimWrapper']
