@@ -120,7 +120,7 @@ class ElasticVisionTransformer(VisionTransformer):
         with self.use(subnet):
             if subnet is not None:
                 with torch.no_grad():
-                    self._slices = self._slice(subnet, pack=True)
+                    self._slices = self._packed_slices(subnet)
             yield
 
     def __getstate__(self) -> dict[str, Any]:
@@ -234,10 +234,10 @@ class ElasticVisionTransformer(VisionTransformer):
             (),
         )
 
-    def _slice(self, subnet: Subnet, pack: bool) -> BackboneSlices:
-        """Views of all open weights, or packed copies of them."""
+    def _packed_slices(self, subnet: Subnet) -> BackboneSlices:
+        """All open weights, those of the layers each in one piece."""
         layers = [
-            layer.slice(subnet.embed_dims, heads, channels)
+            layer.slice(subnet.embed_dims, heads, channels).contiguous()
             for layer, heads, channels in zip(
                 self.layers,
                 subnet.num_heads,
@@ -245,8 +245,6 @@ class ElasticVisionTransformer(VisionTransformer):
                 strict=True,
             )
         ]
-        if pack:
-            layers = [slices.contiguous() for slices in layers]
         ends = self._slice_ends(subnet.embed_dims)
         return ends._replace(layers=tuple(layers))
 
