@@ -1,0 +1,1 @@
+"""What the project claims, measured: accuracy of methods, ratios of time."""

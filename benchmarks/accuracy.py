@@ -1,0 +1,174 @@
+"""Trains and evaluates the methods on Fashion-40, for equal training MACs.
+
+Every run is resumed where it was killed, and not repeated while its record
+in docs/benchmark/ has the hash of its config.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+import eavit_mm  # noqa: F401
+from benchmarks.cost import rescale, set_length, training_cost
+from benchmarks.methods import METHODS, REGIMES, ROOT, method_config
+from eavit_mm.files import write_atomically, write_json
+
+PASSES = 300_000
+RECORDS = ROOT / 'docs/benchmark/accuracy.json'
+# One thread each: two runs side by side are faster than one on two threads.
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+_LOCK = threading.Lock()
+
+
+def run_config(method: str, regime: str, seed: int) -> Config:
+    """The whole config of a run."""
+    cfg = method_config(METHODS[method], regime, seed)
+    if METHODS[method].equal_macs:
+        set_length(cfg, PASSES)
+    else:
+        rescale(cfg, round(PASSES / cfg.train_dataloader.batch_size))
+    return cfg
+
+
+def config_hash(cfg: Config) -> str:
+    """Of everything that the config says, wherever the checkout lies."""
+    text = cfg.pretty_text.replace(str(ROOT), '')
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_records(path: Path = RECORDS) -> list[dict[str, Any]]:
+    """What has been measured so far."""
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def add_record(record: dict[str, Any], path: Path = RECORDS) -> None:
+    """Adds a run's results, in place of older ones of the same run."""
+    key = ('method', 'regime', 'seed')
+    with _LOCK:
+        kept = [
+            old
+            for old in read_records(path)
+            if any(old[name] != record[name] for name in key)
+        ]
+        kept.append(record)
+        kept.sort(key=lambda r: [r[name] for name in key])
+        write_json(kept, path)
+
+
+def call(script: str, *args: str, log: Path) -> None:
+    """Runs a script of this repository."""
+    command = [sys.executable, script, *args]
+    with log.open('a') as file:
+        done = subprocess.run(
+            command, cwd=ROOT, env=ENV, stdout=file, stderr=file, check=False
+        )
+    if done.returncode:
+        raise RuntimeError(f'{" ".join(command)} failed, see {log}')
+
+
+def run(method: str, regime: str, seed: int, folder: Path) -> str:
+    """Trains and evaluates one run, unless its record is there."""
+    name = f'{method}, {regime}, seed {seed}'
+    cfg = run_config(method, regime, seed)
+    code = config_hash(cfg)
+    if any(record['hash'] == code for record in read_records()):
+        return f'{name}: known'
+    start = time.monotonic()
+    work_dir = folder / code
+    work_dir.mkdir(parents=True, exist_ok=True)
+    log = work_dir / 'log.txt'
+    config = work_dir / 'config.py'
+    write_atomically(cfg.pretty_text.encode(), config)
+    shared = ('--work-dir', str(work_dir))
+    call(
+        'tools/train.py',
+        str(config),
+        *shared,
+        '--resume',
+        '--no-validate',
+        log=log,
+    )
+    checkpoint = (work_dir / 'last_checkpoint').read_text()
+    results = {}
+    for split in ('test', 'val'):
+        out = work_dir / f'{split}.json'
+        evaluated = evaluation_config(cfg, split)
+        write_atomically(evaluated.pretty_text.encode(), work_dir / 'eval.py')
+        call(
+            'tools/test.py',
+            str(work_dir / 'eval.py'),
+            checkpoint,
+            *shared,
+            '--out',
+            str(out),
+            log=log,
+        )
+        results[split] = {
+            row['name']: (row['macs'], row['metrics']['accuracy/top1'])
+            for row in json.loads(out.read_text())['subnets']
+        }
+    seconds = time.monotonic() - start
+    add_record(
+        dict(
+            method=method,
+            regime=regime,
+            seed=seed,
+            hash=code,
+            commit=commit(),
+            machine=f'{platform.machine()}, one thread, no GPU',
+            iterations=cfg.train_cfg.max_iters,
+            passes=round(training_cost(cfg)),
+            seconds=round(seconds),
+            **results,
+        )
+    )
+    return f'{name}: {seconds:.0f} s'
+
+
+def evaluation_config(cfg: Config, split: str) -> Config:
+    """Evaluates on the test split, or on the images kept for the search."""
+    cfg = Config(cfg.to_dict())
+    if split == 'val':
+        cfg.test_dataloader = cfg.val_dataloader
+    return cfg
+
+
+def commit() -> str:
+    """The commit, marked if files differ from it."""
+    command = ['git', 'describe', '--always', '--dirty', '--abbrev=10']
+    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--methods', nargs='+', default=list(METHODS))
+    parser.add_argument('--regimes', nargs='+', default=list(REGIMES))
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--jobs', type=int, default=os.cpu_count())
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    args = parser.parse_args()
+    folder = Path(args.work_dir).absolute()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        futures = [
+            pool.submit(run, method, regime, seed, folder)
+            for seed in args.seeds
+            for regime in args.regimes
+            for method in args.methods
+        ]
+        for future in futures:
+            print(future.result(), flush=True)
+
+
+if __name__ == '__main__':
+    main()

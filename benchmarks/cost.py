@@ -1,0 +1,93 @@
+"""What training costs: forward-backward MACs, in dense image passes."""
+
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MessageHub
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+from eavit_mm.space import Curriculum, Level
+
+CURRICULUM = 'eavit_mm.CurriculumHook'
+# Of a forward and a backward pass.
+FORWARD = 1 / 3
+# Of a run's cost: the draws of a longer run are other ones.
+_TOLERANCE = 0.002
+_TRIES = 8
+
+
+def set_length(cfg: Config, passes: int) -> None:
+    """Gives a run the iterations that cost as much as dense image passes.
+
+    Schedules keep their proportions.
+
+    Args:
+        cfg: Of a run that counts iterations; changed.
+        passes: Images through forward and backward of the whole network.
+    """
+    for _ in range(_TRIES):
+        cost = training_cost(cfg)
+        if abs(cost / passes - 1) < _TOLERANCE:
+            return
+        rescale(cfg, round(cfg.train_cfg.max_iters * passes / cost))
+
+
+def training_cost(cfg: Config) -> float:
+    """What a run costs, in images through the whole network and back.
+
+    Replays every draw of the run: a function of seed and iteration alone.
+    """
+    model = _build(cfg)
+    hub = MessageHub.get_current_instance()
+    hub.update_info('seed', cfg.randomness.seed)
+    begins, levels = _levels(cfg, model)
+    total = 0.0
+    for iteration in range(cfg.train_cfg.max_iters):
+        while len(begins) > 1 and iteration >= begins[1]:
+            begins, levels = begins[1:], levels[1:]
+        model.level = levels[0]
+        total += _cost_of(model, model.draw_subnets(iteration))
+    return total * cfg.train_dataloader.batch_size
+
+
+def _build(cfg: Config) -> Any:
+    init_default_scope(cfg.default_scope)
+    return MODELS.build(cfg.model)
+
+
+def _levels(cfg: Config, model: Any) -> tuple[list[int], list[Level]]:
+    for hook in cfg.custom_hooks:
+        if hook['type'] == CURRICULUM:
+            curriculum = Curriculum(model.backbone.space, hook['levels'])
+            return curriculum.begins, curriculum.levels
+    return [0], [model.level]
+
+
+def _cost_of(model: Any, subnets: list[Any]) -> float:
+    """Cost of a step, the whole network's forward and backward being 1."""
+    whole = model.macs()['total']
+    cost = sum(model.macs(subnet)['total'] for subnet in subnets) / whole
+    largest = model.backbone.space.largest
+    if model.distillation is not None and largest not in subnets:
+        cost += FORWARD  # the teacher runs for itself
+    return cost
+
+
+def rescale(cfg: Config, max_iters: int) -> None:
+    """Sets the number of iterations; schedules keep their proportions."""
+    before = cfg.train_cfg.max_iters
+
+    def scaled(iteration: int) -> int:
+        return round(iteration * max_iters / before)
+
+    for schedule in cfg.param_scheduler:
+        for key in ('begin', 'end'):
+            if key in schedule:
+                schedule[key] = scaled(schedule[key])
+    for hook in cfg.custom_hooks:
+        if hook['type'] == CURRICULUM:
+            for level in hook['levels']:
+                level['begin'] = scaled(level['begin'])
+    cfg.max_iters = cfg.train_cfg.max_iters = max_iters
+    cfg.train_cfg.val_interval = max_iters

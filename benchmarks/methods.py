@@ -1,0 +1,124 @@
+"""The methods that the accuracy benchmark compares, as configs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+REGIMES = {
+    name: f'configs/_base_/datasets/{name}.py'
+    for name in ('fashion40', 'fashion40_small')
+}
+OURS = 'configs/eavit/vitmini_fashion40.py'
+HYDRAVIT = 'configs/baselines/hydravit_vitmini_fashion40.py'
+
+
+def widths(embed_dims: int, heads: int, channels: int) -> dict[str, Any]:
+    """A subnet of ViT-mini with the same widths in its six layers."""
+    return dict(
+        embed_dims=embed_dims,
+        num_heads=[heads] * 6,
+        feedforward_channels=[channels] * 6,
+        head_dims=16,
+    )
+
+
+# The sizes at which a dense network is trained apart.
+DENSE = {
+    '100%': widths(96, 6, 384),
+    '49%': widths(64, 4, 288),
+    '19%': widths(48, 2, 144),
+    '5%': widths(32, 1, 48),
+}
+# Uniform widths over the whole range, the dense ones among them.
+CURVE = {
+    **DENSE,
+    '72%': widths(80, 5, 336),
+    '43%': widths(64, 4, 240),
+    '30%': widths(48, 3, 240),
+    '26%': widths(48, 3, 192),
+    '10%': widths(32, 2, 96),
+}
+TIED = {f'{k} heads': widths(16 * k, k, 64 * k) for k in range(2, 7)}
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a method is trained and which of its networks are evaluated.
+
+    Attributes:
+        config: Path of the config.
+        options: What it changes in the config.
+        subnets: Name to the fields of a subnet.
+        curriculum: Whether the config's curriculum is kept.
+        equal_macs: Trains for the MACs of the dense passes; else for as many
+            passes, of a smaller network.
+    """
+
+    config: str = OURS
+    options: Mapping[str, Any] = field(default_factory=dict)
+    subnets: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=lambda: CURVE
+    )
+    curriculum: bool = True
+    equal_macs: bool = True
+
+
+def _sampler(kind: str, **kwargs: Any) -> dict[str, Any]:
+    cfg = dict(type=f'eavit_mm.{kind}', **kwargs)
+    return {'model.sampler': dict(cfg, _delete_=True)}
+
+
+def _dense(name: str) -> Method:
+    """A network of fixed widths alone: all that its step trains."""
+    subnet = DENSE[name]
+    choices = {
+        axis: sorted({_first(subnet[axis]), _first(whole)})
+        for axis, whole in DENSE['100%'].items()
+        if axis != 'head_dims'
+    }
+    return Method(
+        options={
+            'model.backbone.space': dict(choices, _delete_=True),
+            **_sampler('FixedListSampler', subnets=[subnet]),
+        },
+        subnets={name: subnet},
+        curriculum=False,
+        equal_macs=False,
+    )
+
+
+def _first(widths: Any) -> int:
+    return widths[0] if isinstance(widths, list) else widths
+
+
+METHODS = {
+    **{f'dense {name}': _dense(name) for name in DENSE},
+    'hydravit': Method(HYDRAVIT, subnets=TIED),
+    'uniform': Method(options=_sampler('UniformSampler')),
+    'shared': Method(options=_sampler('SharedSampler')),
+    'stratified': Method(options=_sampler('StratifiedSampler')),
+}
+
+
+def method_config(method: Method, regime: str, seed: int) -> Config:
+    """The config of a run; its length is not settled yet."""
+    cfg = Config.fromfile(ROOT / method.config)
+    cfg.merge_from_dict(dict(method.options))
+    data = Config.fromfile(ROOT / REGIMES[regime])
+    for loader in ('train_dataloader', 'val_dataloader'):
+        cfg[loader].dataset.parts = data[loader].dataset.parts
+    if not method.curriculum:
+        cfg.custom_hooks = [
+            hook
+            for hook in cfg.custom_hooks
+            if hook['type'] != 'eavit_mm.CurriculumHook'
+        ]
+    cfg.randomness.seed = seed
+    cfg.test_cfg.subnets = {
+        name: dict(subnet) for name, subnet in method.subnets.items()
+    }
+    return cfg
