@@ -20,8 +20,9 @@ from typing import Any
 from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
+from benchmarks.commit import ROOT, commit
 from benchmarks.cost import rescale, set_length, training_cost
-from benchmarks.methods import METHODS, REGIMES, ROOT, method_config
+from benchmarks.methods import METHODS, REGIMES, method_config
 from eavit_mm.files import write_atomically, write_json
 
 PASSES = 300_000
@@ -142,12 +143,6 @@ def evaluation_config(cfg: Config, split: str) -> Config:
     if split == 'val':
         cfg.test_dataloader = cfg.val_dataloader
     return cfg
-
-
-def commit() -> str:
-    """The commit, marked if files differ from it."""
-    command = ['git', 'describe', '--always', '--dirty', '--abbrev=10']
-    return subprocess.check_output(command, cwd=ROOT, text=True).strip()
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.commit import ROOT
+
 REGIMES = {
     name: f'configs/_base_/datasets/{name}.py'
     for name in ('fashion40', 'fashion40_small')

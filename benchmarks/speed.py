@@ -1,0 +1,206 @@
+"""Times subnets of a ViT-S/16 against the stock network, as ratios.
+
+All cases run interleaved, round by round, and a ratio is formed inside a
+round: what slows the machine down slows both sides. The stock network
+appears twice; the ratio of the two is the noise. Memory is measured in
+processes of their own.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.commit import ROOT, commit
+from benchmarks.speed_cases import (
+    AGAIN,
+    STOCK,
+    Case,
+    elastic_cases,
+    stock_cases,
+)
+from eavit_mm.files import write_json
+
+
+def seconds(run: Callable[[], Any], device: str) -> float:
+    """Time of one call, until the device is done."""
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: str) -> None:
+    if device != 'cpu':
+        torch.accelerator.synchronize()
+
+
+def measure(
+    cases: list[Case], rounds: int, device: str
+) -> dict[str, dict[str, list[float]]]:
+    """Seconds of every run of every case, one per round, interleaved."""
+    times: dict[str, dict[str, list[float]]] = {
+        kind: {case.name: [] for case in cases} for kind in cases[0].runs
+    }
+    rng = np.random.default_rng(0)
+    for number in range(-1, rounds):
+        for kind, found in times.items():
+            for i in rng.permutation(len(cases)):
+                spent = seconds(cases[i].runs[kind], device)
+                if number >= 0:  # the first round warms up
+                    found[cases[i].name].append(spent)
+        if sys.stderr.isatty():
+            print(f'\rround {number + 1}/{rounds}', end='', file=sys.stderr)
+    return times
+
+
+def ratios(
+    cases: list[Case], times: dict[str, dict[str, list[float]]]
+) -> list[dict[str, Any]]:
+    """Median and quartiles of every case over its reference."""
+    rows = []
+    for case in cases[1:]:
+        row: dict[str, Any] = dict(
+            case=case.name, over=case.reference, macs_ratio=case.share
+        )
+        for kind, found in times.items():
+            pairs = np.divide(found[case.name], found[case.reference])
+            low, median, high = np.quantile(pairs, [0.25, 0.5, 0.75])
+            row[kind] = [round(float(x), 3) for x in (low, median, high)]
+        rows.append(row)
+    return rows
+
+
+def all_cases(batch_size: int, device: str) -> list[Case]:
+    """Every case of the benchmark."""
+    return stock_cases(batch_size, device) + elastic_cases(batch_size, device)
+
+
+def peak_memory(name: str, kind: str, batch_size: int, device: str) -> float:
+    """MiB that one run needs beyond what its model and optimizer hold."""
+    made = stock_cases if name == STOCK else elastic_cases
+    (case,) = (c for c in made(batch_size, device) if c.name == name)
+    run = case.runs[kind]
+    run()  # the optimizer's state, and what torch makes once
+    if device != 'cpu':
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path('/proc/self/clear_refs').write_text('5')  # resets the peak
+    before = _status('VmRSS')
+    run()
+    return (_status('VmHWM') - before) / 2**10
+
+
+def _status(field: str) -> int:
+    """KiB, as Linux knows them of this process."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return int(next(li.split()[1] for li in lines if li.startswith(field)))
+
+
+def add_memory(
+    rows: list[dict[str, Any]], batch_size: int, device: str
+) -> None:
+    """Adds the peak memory of every case over its reference's."""
+
+    def of(name: str, kind: str) -> float:
+        # A process of its own, which gives freed memory back at once.
+        command = [sys.executable, '-m', 'benchmarks.speed']
+        command += ['--memory-of', name, kind, '--device', device]
+        command += ['--batch-size', str(batch_size)]
+        env = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '65536'}
+        text = subprocess.check_output(command, cwd=ROOT, env=env, text=True)
+        return float(text.splitlines()[-1])
+
+    for kind in ('step', 'forward'):
+        known: dict[str, float] = {}
+        for row in rows:
+            pair = []
+            for name in (row['case'], row['over']):
+                name = STOCK if name == AGAIN else name
+                if name not in known:
+                    known[name] = of(name, kind)
+                pair.append(known[name])
+            row[f'{kind}_memory'] = round(pair[0] / pair[1], 3)
+
+
+def report(result: dict[str, Any]) -> str:
+    """The table of a measurement, in Markdown."""
+    lines = [
+        f'{result["device"]}, torch {result["torch"]}, batch '
+        f'{result["batch_size"]}, {result["rounds"]} rounds, commit '
+        f'{result["commit"]}.',
+        '',
+        '| network | over | MACs | step | forward | memory of a step | of a '
+        'forward |',
+        '| --- | --- | --- | --- | --- | --- | --- |',
+    ]
+    for row in result['rows']:
+        cells = [row['case'], row['over'], f'{row["macs_ratio"]:.3f}']
+        for kind in ('step', 'forward'):
+            low, median, high = row[kind]
+            cells.append(f'{median:.3f} ({low:.3f} to {high:.3f})')
+        for kind in ('step_memory', 'forward_memory'):
+            cells.append(f'{row[kind]:.2f}' if kind in row else '')
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
+
+
+def device_name(device: str) -> str:
+    """Name of the machine part that was measured."""
+    if device == 'cpu':
+        return f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
+    return torch.cuda.get_device_name()
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rounds', type=int, default=20)
+    parser.add_argument('--batch-size', type=int, default=16)
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    parser.add_argument('--no-memory', action='store_true')
+    parser.add_argument(
+        '--out', help='JSON file (default: docs/benchmark/speed_DEVICE.json)'
+    )
+    parser.add_argument('--memory-of', nargs=2, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    size, device = args.batch_size, args.device
+    if args.memory_of:
+        print(peak_memory(*args.memory_of, size, device))
+        return
+    cases = all_cases(size, device)
+    rows = ratios(cases, measure(cases, args.rounds, device))
+    if not args.no_memory:
+        del cases
+        add_memory(rows, size, device)
+    result = dict(
+        device=device_name(device),
+        torch=torch.__version__,
+        batch_size=size,
+        rounds=args.rounds,
+        commit=commit(),
+        rows=rows,
+    )
+    print(report(result))
+    out = args.out or ROOT / f'docs/benchmark/speed_{device}.json'
+    write_json(result, out)
+
+
+if __name__ == '__main__':
+    main()

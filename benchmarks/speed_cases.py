@@ -1,0 +1,159 @@
+"""What the speed benchmark times: a stock ViT-S/16 and subnets of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+
+import eavit_mm  # noqa: F401
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.samplers import FixedListSampler
+
+SIZE, CLASSES, LAYERS = 224, 100, 12
+ARCH = dict(
+    embed_dims=384, num_layers=LAYERS, num_heads=6, feedforward_channels=1536
+)
+SPACE = dict(
+    embed_dims=list(range(64, 385, 64)),
+    num_heads=list(range(1, 7)),
+    feedforward_channels=list(range(192, 1537, 192)),
+    max_off=LAYERS,
+)
+OPTIMIZER = dict(type='AdamW', lr=1e-4, weight_decay=0.05)
+STOCK, AGAIN, LARGEST = 'stock', 'stock again', 'largest'
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something to time.
+
+    Attributes:
+        name: Of the network.
+        share: Of the largest subnet's MACs.
+        reference: Name of the case that it is held against.
+        runs: What is timed, by name.
+    """
+
+    name: str
+    share: float
+    reference: str
+    runs: Mapping[str, Callable[[], Any]]
+
+
+def build(elastic: bool, device: str) -> Any:
+    """A classifier; the stock one or the supernet, with equal weights."""
+    init_default_scope('mmpretrain')
+    backbone: dict[str, Any] = dict(
+        type='VisionTransformer', arch=ARCH, img_size=SIZE, patch_size=16
+    )
+    if elastic:
+        backbone.update(type='eavit_mm.ElasticVisionTransformer', space=SPACE)
+    torch.manual_seed(0)
+    model = MODELS.build(
+        dict(
+            type='eavit_mm.ElasticImageClassifier'
+            if elastic
+            else 'ImageClassifier',
+            backbone=backbone,
+            head=dict(
+                type='VisionTransformerClsHead',
+                num_classes=CLASSES,
+                in_channels=ARCH['embed_dims'],
+            ),
+        )
+    )
+    return model.to(device)
+
+
+def subnets_of(model: Any) -> dict[str, Subnet]:
+    """The largest, uniform ones of about 75, 50, 25 % MACs, half the depth."""
+    space = model.backbone.space
+    whole = model.macs()['total']
+    ladder = space.uniform_ladder
+    shares = np.array([model.macs(s)['total'] / whole for s in ladder])
+    uniform = {
+        f'uniform {target:.0%}': ladder[np.abs(shares - target).argmin()]
+        for target in (0.75, 0.5, 0.25)
+    }
+    return {LARGEST: space.largest, **uniform, 'half off': half_off(space)}
+
+
+def half_off(space: SearchSpace) -> Subnet:
+    """Full width, every second attention and FFN branch off."""
+    whole = space.largest
+
+    def thinned(widths: tuple[int, ...]) -> list[int]:
+        return [width * (i % 2) for i, width in enumerate(widths)]
+
+    fields = dict(
+        whole.to_dict(),
+        num_heads=thinned(whole.num_heads),
+        feedforward_channels=thinned(whole.feedforward_channels),
+    )
+    return space.resolve(fields)
+
+
+def stock_cases(batch_size: int, device: str) -> list[Case]:
+    """The stock network, twice: the ratio of the two is the noise."""
+    model = build(elastic=False, device=device)
+    runs = _runs(model, None, _optimizer(model), _batch(batch_size, device))
+    return [Case(name, 1.0, STOCK, runs) for name in (STOCK, AGAIN)]
+
+
+def elastic_cases(batch_size: int, device: str) -> list[Case]:
+    """The supernet with each of :func:`subnets_of`."""
+    model = build(elastic=True, device=device)
+    optimizer = _optimizer(model)
+    batch = _batch(batch_size, device)
+    whole = model.macs()['total']
+    return [
+        Case(
+            name,
+            model.macs(subnet)['total'] / whole,
+            STOCK if name == LARGEST else LARGEST,
+            _runs(model, subnet, optimizer, batch),
+        )
+        for name, subnet in subnets_of(model).items()
+    ]
+
+
+def _optimizer(model: Any) -> Any:
+    return build_optim_wrapper(model, dict(optimizer=OPTIMIZER))
+
+
+def _batch(size: int, device: str) -> dict[str, Any]:
+    labels = torch.arange(size) % CLASSES
+    return dict(
+        inputs=torch.rand(size, 3, SIZE, SIZE, device=device),
+        data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
+    )
+
+
+def _runs(
+    model: Any, subnet: Subnet | None, optimizer: Any, batch: dict[str, Any]
+) -> dict[str, Callable[[], Any]]:
+    """A training step as users run it, and a forward pass."""
+
+    def step() -> None:
+        model.train()
+        if subnet is not None:
+            fields = subnet.to_dict()
+            model.sampler = FixedListSampler([fields])
+        model.train_step(batch, optimizer)
+
+    @torch.no_grad()
+    def forward() -> None:
+        model.eval()
+        if subnet is None:
+            model(batch['inputs'], mode='tensor')
+            return
+        with model.backbone.use(subnet):
+            model(batch['inputs'], mode='tensor')
+
+    return dict(step=step, forward=forward)
