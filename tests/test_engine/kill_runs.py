@@ -82,7 +82,8 @@ def config(folder: Path, world: int, workers: int, kill: str | None) -> Config:
             'param_scheduler': [
                 dict(type='CosineAnnealingLR', convert_to_iter_based=True)
             ],
-            'optim_wrapper.accumulative_counts': 2 if world == 1 else 7,
+            # Seven batches an epoch: checkpoints fall between two of them.
+            'optim_wrapper.accumulative_counts': 2,
             'default_hooks.checkpoint.interval': 1,
             'custom_hooks.1.levels': [
                 dict(begin=0, embed_dims=64, num_heads=3),

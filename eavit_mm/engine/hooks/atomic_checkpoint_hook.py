@@ -7,7 +7,13 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
+from torch import Tensor
 
+from eavit_mm.engine.pending_gradients import (
+    GRADIENTS,
+    gather_pending,
+    restore_pending,
+)
 from eavit_mm.files import write_atomically
 from eavit_mm.registry import HOOKS
 
@@ -45,14 +51,35 @@ class AtomicCheckpointHook(CheckpointHook):
     one, and writes in place: with ``max_keep_ckpts=1`` a kill can lose
     everything. Here a checkpoint is written under a temporary name, flushed
     and renamed; then ``last_checkpoint``; then old ones are removed.
+    Gradients that wait for the rest of their batches are kept, of every rank.
 
     Arguments: those of ``CheckpointHook``, for local folders.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pending: list[dict[str, Tensor]] = []
+
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes unfinished gradients out of a checkpoint."""
+        self._pending = checkpoint.get(GRADIENTS) or []
+
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds unfinished gradients to a checkpoint."""
+        if self._pending:
+            checkpoint[GRADIENTS] = self._pending
 
     def before_train(self, runner: Runner) -> None:
         """Puts the safe backend in place of the stock one."""
         self.backend_args = dict(backend=BACKEND)
         super().before_train(runner)
+        if self._pending and runner.iter:
+            restore_pending(runner, self._pending)
+        self._pending = []
         # mmengine shares one backend; what waits for removal is ours alone.
         self.file_backend = AtomicBackend()
         if is_main_process():
@@ -85,6 +112,8 @@ class AtomicCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        # Only rank 0 goes on to the saving: what needs all ranks comes before.
+        self._pending = gather_pending(runner)
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -95,6 +124,7 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._pending = []
         if is_main_process():
             last = Path(runner.work_dir, 'last_checkpoint')
             write_atomically(self.last_ckpt.encode(), last)

@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, InfiniteSampler
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.utils.data import get_worker_info
 
 from eavit_mm.registry import HOOKS
 
-# Key of a checkpoint.
-GRADIENTS = 'eavit_mm_gradients'
 # Streams of numbers that must not meet.
 _ITERATION, _SAMPLE, _COUNT = range(3)
 
@@ -97,8 +95,7 @@ class ReproducibleHook(Hook):
 
     Resumed training is then bit-equal to uninterrupted training (CPU, same
     number of processes). The training data must come from mmengine's
-    ``BaseDataset``, wrapped or not. Gradients that accumulate over a
-    checkpoint are kept in it, in training with one process.
+    ``BaseDataset``, wrapped or not.
     """
 
     priority = 'VERY_HIGH'
@@ -106,11 +103,9 @@ class ReproducibleHook(Hook):
     def __init__(self) -> None:
         epoch: Any = torch.zeros((), dtype=torch.int64)
         self.epoch = epoch.share_memory_()
-        self._pending: dict[str, torch.Tensor] = {}
 
     def before_train(self, runner: Runner) -> None:
         """Puts the seeding in front of the data sets' pipelines."""
-        self._restore_gradients(runner)
         self.seed = runner.message_hub.get_info('seed') or 0
         loader = runner.train_dataloader
         endless = isinstance(loader.sampler, InfiniteSampler)
@@ -118,38 +113,6 @@ class ReproducibleHook(Hook):
             dataset.pipeline = _SeededPipeline(
                 dataset.pipeline, self.seed + number, self.epoch, endless
             )
-
-    def after_load_checkpoint(
-        self, runner: Runner, checkpoint: dict[str, Any]
-    ) -> None:
-        """Keeps gradients that wait for the rest of their batches."""
-        self._pending = checkpoint.get(GRADIENTS) or {}
-
-    def before_save_checkpoint(
-        self, runner: Runner, checkpoint: dict[str, Any]
-    ) -> None:
-        """Adds gradients that wait for the rest of their batches."""
-        if runner.optim_wrapper.should_update():
-            return
-        if get_world_size() > 1:
-            runner.logger.warning(
-                'a checkpoint between two accumulated batches: with several '
-                'processes their gradients are not kept; make the number of '
-                'iterations of an epoch a multiple of accumulative_counts'
-            )
-            return
-        checkpoint[GRADIENTS] = {
-            name: p.grad.cpu().clone()
-            for name, p in runner.model.named_parameters()
-            if p.grad is not None
-        }
-
-    def _restore_gradients(self, runner: Runner) -> None:
-        if runner.iter and self._pending:
-            for name, p in runner.model.named_parameters():
-                if name in self._pending:
-                    p.grad = self._pending[name].to(p)
-        self._pending = {}
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tells the workers the epoch."""

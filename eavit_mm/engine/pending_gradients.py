@@ -1,0 +1,50 @@
+"""Gradients that wait for the rest of their batches, in a checkpoint.
+
+Between two accumulated batches every rank holds gradients of its own; without
+them a resumed run would not be the one that was interrupted.
+"""
+
+
+from mmengine.dist import gather_object, get_rank, get_world_size
+from mmengine.runner import Runner
+from torch import Tensor
+
+# Key of a checkpoint.
+GRADIENTS = 'eavit_mm_gradients'
+
+
+def gather_pending(runner: Runner) -> list[dict[str, Tensor]]:
+    """Gradients by parameter, one dict per rank; empty if none wait.
+
+    Called on all ranks; only rank 0 gets the others'.
+    """
+    if runner.optim_wrapper.should_update():
+        return []
+    own = {
+        name: p.grad.cpu().clone()
+        for name, p in runner.model.named_parameters()
+        if p.grad is not None
+    }
+    return gather_object(own) or []
+
+
+def restore_pending(runner: Runner, saved: list[dict[str, Tensor]]) -> None:
+    """Gives a resumed model its gradients back.
+
+    Args:
+        runner: After the checkpoint was loaded.
+        saved: From :func:`gather_pending`.
+
+    Raises:
+        ValueError: If another number of processes wrote them.
+    """
+    if len(saved) != get_world_size():
+        raise ValueError(
+            f'the checkpoint holds unfinished gradients of {len(saved)} '
+            f'processes, this run has {get_world_size()}; resume with as '
+            'many, or from a checkpoint at a multiple of accumulative_counts'
+        )
+    own = saved[get_rank()]
+    for name, p in runner.model.named_parameters():
+        if name in own:
+            p.grad = own[name].to(p)

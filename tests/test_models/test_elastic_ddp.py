@@ -1,0 +1,168 @@
+"""Subnets trained by several processes: gradients are the ranks' mean."""
+
+import copy
+import os
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_rank
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
+from toys import SPACE, batch_of, classifier
+
+from eavit_mm.models import ElasticDistributedDataParallel
+
+WORLD, STEPS = 2, 4
+UNIFORM = dict(type='eavit_mm.UniformSampler')
+SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)
+# Half of all draws have up to six branches off; the ranks' may differ.
+CASES: dict[str, dict[str, Any]] = {
+    'one subnet': dict(sampler=UNIFORM),
+    'several subnets': dict(sampler=dict(UNIFORM, num=3)),
+    'a draw per rank': dict(sampler=UNIFORM, draw_per_rank=True),
+    'several per rank': dict(sampler=dict(UNIFORM, num=3), draw_per_rank=True),
+    'sandwich': dict(
+        sampler=SANDWICH,
+        distillation=dict(type='eavit_mm.InPlaceDistillation'),
+    ),
+    'accumulated': dict(sampler=dict(UNIFORM, num=2), accumulative_counts=2),
+}
+
+
+class Recorder(OptimWrapper):
+    """Takes its steps, and remembers the gradients of each."""
+
+    def __init__(self, model: Any, counts: int) -> None:
+        optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9)
+        super().__init__(optimizer, accumulative_counts=counts)
+        self.model = model
+        self.steps: list[list[torch.Tensor]] = []
+
+    def step(self, **kwargs: Any) -> None:
+        self.steps.append(
+            [
+                torch.zeros_like(p) if p.grad is None else p.grad.clone()
+                for p in self.model.parameters()
+            ]
+        )
+        super().step(**kwargs)
+
+
+def mean_over_ranks(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    for tensor in tensors:
+        dist.all_reduce(tensor)
+    return [tensor / WORLD for tensor in tensors]
+
+
+def differences(cfg: dict[str, Any], seed: int) -> dict[str, float]:
+    """How far this rank is from the mean, step by step, and from rank 0.
+
+    A copy of the model, not distributed, takes each step's batches anew from
+    the same weights; its gradients are averaged here.
+    """
+    cfg = dict(cfg)
+    counts = cfg.pop('accumulative_counts', 1)
+    MessageHub.get_current_instance().update_info('seed', seed)
+    model = classifier(**cfg)
+    wrapper = ElasticDistributedDataParallel(model)
+    recorder = Recorder(wrapper, counts)
+    worst, largest = 0.0, 0.0
+    for step in range(STEPS):
+        twin = copy.deepcopy(model)
+        alone = Recorder(twin, counts)
+        alone._inner_count = recorder.inner_count
+        for part in range(counts):
+            number = (step * counts + part) * WORLD + get_rank()
+            data = batch_of(number + 100 * seed)
+            wrapper.train_step(data, recorder)
+            twin.train_step(data, alone)
+        expected = mean_over_ranks(alone.steps[-1])
+        for ours, mean in zip(recorder.steps[-1], expected, strict=True):
+            worst = max(worst, (ours - mean).abs().max().item())
+            largest = max(largest, mean.abs().max().item())
+    weights = torch.cat([p.detach().flatten() for p in model.parameters()])
+    first = weights.clone()
+    dist.broadcast(first, 0)
+    return dict(
+        steps=len(recorder.steps),
+        error=worst,
+        scale=largest,
+        from_rank_0=(weights - first).abs().max().item(),
+    )
+
+
+def child(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    store = dist.FileStore(str(folder / 'store'), WORLD)
+    dist.init_process_group(
+        'gloo',
+        store=store,
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(minutes=2),  # a hang is an error
+    )
+    found = {
+        name: [differences(cfg, seed) for seed in (1, 2, 3)]
+        for name, cfg in CASES.items()
+    }
+    torch.save(found, folder / f'rank{rank}.pth')
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope='module')
+def results(tmp_path_factory: Any) -> list[dict[str, Any]]:
+    """What each rank found, case by case."""
+    folder = tmp_path_factory.mktemp('ddp')
+    pids = []
+    for rank in range(WORLD):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                child(rank, folder)
+                status = 0
+            except BaseException:
+                (folder / f'error{rank}').write_text(traceback.format_exc())
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    statuses = [os.waitpid(pid, 0)[1] for pid in pids]
+    errors = [path.read_text() for path in folder.glob('error*')]
+    assert statuses == [0] * WORLD, '\n'.join(errors)
+    return [torch.load(folder / f'rank{rank}.pth') for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_gradients_are_the_mean_over_ranks(
+    case: str, results: list[dict[str, Any]]
+) -> None:
+    for rank in range(WORLD):
+        for found in results[rank][case]:
+            assert found['steps'] == STEPS
+            assert found['scale'] > 1e-2
+            assert found['error'] < 1e-12 * max(1, found['scale'])
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_ranks_end_with_equal_weights(
+    case: str, results: list[dict[str, Any]]
+) -> None:
+    for rank in range(WORLD):
+        for found in results[rank][case]:
+            assert found['from_rank_0'] == 0
+
+
+def test_branches_are_off_in_these_runs() -> None:
+    """Else unused parameters would not have been met."""
+    assert SPACE['max_off'] > 0
+    model = classifier(sampler=UNIFORM)
+    MessageHub.get_current_instance().update_info('seed', 1)
+    drawn = [model.draw_subnets(step)[0] for step in range(STEPS)]
+    assert any(
+        0 in subnet.num_heads + subnet.feedforward_channels for subnet in drawn
+    )
