@@ -6,6 +6,7 @@ default_hooks = dict(
     checkpoint=dict(type='eavit_mm.AtomicCheckpointHook'),
     reproducible=dict(type='eavit_mm.ReproducibleHook'),
     supernet_meta=dict(type='eavit_mm.SupernetMetaHook'),
+    teacher=dict(type='eavit_mm.TeacherHook'),
 )
 model_wrapper_cfg = dict(type='eavit_mm.ElasticDistributedDataParallel')
 val_cfg = dict(

@@ -4,7 +4,6 @@ Between two accumulated batches every rank holds gradients of its own; without
 them a resumed run would not be the one that was interrupted.
 """
 
-
 from mmengine.dist import gather_object, get_rank, get_world_size
 from mmengine.runner import Runner
 from torch import Tensor

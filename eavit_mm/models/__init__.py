@@ -2,7 +2,11 @@
 
 from .budgets import cost_of, subnet_within
 from .consumers import cut_consumer, permute_consumer, register_consumer
-from .distillation import InPlaceDistillation, distillation_loss
+from .distillation import (
+    FrozenDistillation,
+    InPlaceDistillation,
+    distillation_loss,
+)
 from .elastic_classifier import ElasticImageClassifier
 from .elastic_ddp import ElasticDistributedDataParallel
 from .elastic_model import ElasticModelMixin, elastic_step
@@ -13,6 +17,7 @@ __all__ = [
     'ElasticImageClassifier',
     'ElasticModelMixin',
     'ElasticVisionTransformer',
+    'FrozenDistillation',
     'InPlaceDistillation',
     'cost_of',
     'cut_consumer',

@@ -1,9 +1,34 @@
-"""What a subnet learns from a larger one."""
+"""What a subnet learns from a larger network: teachers and losses.
+
+Letters: B batch, N tokens, E open channels of the residual stream.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space import Subnet
+
+
+class Outputs(NamedTuple):
+    """What one network shows of itself.
+
+    Attributes:
+        logits: (B, classes, ...).
+        hidden: Residual stream (B, N, E) behind each layer, by its index.
+    """
+
+    logits: Tensor
+    hidden: Mapping[int, Tensor]
+
+    def detach(self) -> 'Outputs':
+        """The same numbers, without their graph."""
+        hidden = {i: state.detach() for i, state in self.hidden.items()}
+        return Outputs(self.logits.detach(), hidden)
 
 
 def distillation_loss(
@@ -18,29 +43,65 @@ def distillation_loss(
 
     Returns:
         Mean over everything but the classes.
+
+    Raises:
+        ValueError: If the shapes differ.
     """
+    _check_shapes('logits', student, teacher)
     target = F.log_softmax(teacher.detach() / temperature, dim=1)
     output = F.log_softmax(student / temperature, dim=1)
     divergence = F.kl_div(output, target, reduction='none', log_target=True)
     return divergence.sum(dim=1).mean() * temperature**2
 
 
-@TASK_UTILS.register_module()
-class InPlaceDistillation:
-    """Subnets learn the logits of the largest subnet of the same step.
+def hidden_loss(
+    student: Mapping[int, Tensor],
+    teacher: Mapping[int, Tensor],
+    subnet: Subnet,
+) -> Tensor:
+    """Squared error of hidden states, as DynaBERT's (Hou et al., 2020).
 
-    If the sampler draws the largest first (the sandwich rule), its logits
-    are reused; else it runs once more, without gradients.
+    The state behind every layer that the subnet has, over its open channels;
+    a layer whose branches are both off has none of its own.
 
     Args:
-        loss_weight: Of the distillation loss.
+        student: States (B, N, E) by layer.
+        teacher: States (B, N, E or more), likewise; no gradient reaches them.
+        subnet: The student.
+
+    Returns:
+        Sum over the layers of the mean over everything else.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    branches = zip(subnet.num_heads, subnet.feedforward_channels, strict=True)
+    total = student[0].new_zeros(())
+    for i, widths in enumerate(branches):
+        if any(widths):
+            target = teacher[i].detach()[..., : subnet.embed_dims]
+            _check_shapes(f'hidden states of layer {i}', student[i], target)
+            total = total + F.mse_loss(student[i], target)
+    return total
+
+
+def _check_shapes(what: str, student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise ValueError(
+            f'distillation: {what}: shape {tuple(student.shape)} of the '
+            f'student, {tuple(teacher.shape)} of the teacher; take a teacher '
+            'of the same task and, for hidden states, of the same layers'
+        )
+
+
+class Distillation:
+    """A teacher's part in a student's loss.
+
+    Args:
+        loss_weight: Of the divergence of the logits.
         task_weight: Of a student's ordinary losses.
         temperature: Of both distributions.
-
-    Example:
-        >>> model = dict(sampler=dict(type='eavit_mm.SandwichSampler'),
-        ...              distillation=dict(
-        ...                  type='eavit_mm.InPlaceDistillation'))
+        hidden_weight: Of the error of the hidden states; 0: not computed.
     """
 
     def __init__(
@@ -48,9 +109,12 @@ class InPlaceDistillation:
         loss_weight: float = 1.0,
         task_weight: float = 1.0,
         temperature: float = 1.0,
+        hidden_weight: float = 0.0,
     ) -> None:
         for name, value in dict(
-            loss_weight=loss_weight, task_weight=task_weight
+            loss_weight=loss_weight,
+            task_weight=task_weight,
+            hidden_weight=hidden_weight,
         ).items():
             if value < 0:
                 raise ValueError(f'{name}={value!r}; must be at least 0')
@@ -59,20 +123,114 @@ class InPlaceDistillation:
         self.loss_weight = loss_weight
         self.task_weight = task_weight
         self.temperature = temperature
+        self.hidden_weight = hidden_weight
 
     def __call__(
-        self, losses: dict[str, Tensor], student: Tensor, teacher: Tensor
+        self,
+        losses: dict[str, Tensor],
+        student: Outputs,
+        teacher: Outputs,
+        subnet: Subnet,
     ) -> dict[str, Tensor]:
         """A student's losses with the distillation added.
 
         Args:
             losses: Of the student, as the model returns them.
-            student: Its logits.
-            teacher: The largest subnet's logits for the same images.
+            student: What it showed.
+            teacher: What the teacher showed of the same images.
+            subnet: The student.
         """
         weighted = {
             name: value * self.task_weight if 'loss' in name else value
             for name, value in losses.items()
         }
-        distilled = distillation_loss(student, teacher, self.temperature)
-        return {**weighted, 'distill_loss': self.loss_weight * distilled}
+        distilled = distillation_loss(
+            student.logits, teacher.logits, self.temperature
+        )
+        weighted['distill_loss'] = self.loss_weight * distilled
+        if self.hidden_weight:
+            error = hidden_loss(student.hidden, teacher.hidden, subnet)
+            weighted['hidden_loss'] = self.hidden_weight * error
+        return weighted
+
+    def network(self) -> nn.Module | None:
+        """The network that teaches; None: the supernet's largest subnet."""
+        return None
+
+    @contextmanager
+    def observed(self, model: Any) -> Iterator[dict[int, Tensor]]:
+        """Collects hidden states of a forward, if they are needed."""
+        hidden: dict[int, Tensor] = {}
+        handles = [
+            layer.register_forward_hook(
+                lambda module, inputs, output, i=i: hidden.update({i: output})
+            )
+            for i, layer in enumerate(model.backbone.layers)
+            if self.hidden_weight
+        ]
+        try:
+            yield hidden
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@TASK_UTILS.register_module()
+class InPlaceDistillation(Distillation):
+    """Subnets learn from the largest subnet of the same step.
+
+    If the sampler draws the largest first (the sandwich rule), what it showed
+    is reused; else it runs once more, without gradients.
+
+    Args:
+        **kwargs: Those of :class:`Distillation`.
+
+    Example:
+        >>> model = dict(sampler=dict(type='eavit_mm.SandwichSampler'),
+        ...              distillation=dict(
+        ...                  type='eavit_mm.InPlaceDistillation'))
+    """
+
+
+@TASK_UTILS.register_module()
+class FrozenDistillation(Distillation):
+    """All subnets, the largest too, learn from a network that stays as it is.
+
+    Needs :class:`eavit_mm.engine.hooks.TeacherHook`, which the supernets'
+    runtime has.
+
+    Args:
+        checkpoint: Of the teacher; None: a copy of this run's network as
+            training begins (DynaBERT: the network that was fine-tuned).
+        model: Config of another classifier than the student's own.
+        **kwargs: Those of :class:`Distillation`.
+
+    Example:
+        >>> distillation = dict(type='eavit_mm.FrozenDistillation',
+        ...                     hidden_weight=0.1, task_weight=0.0)
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | None = None,
+        model: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.checkpoint = checkpoint
+        self.model = model
+        self.teacher: nn.Module | None = None
+
+    def network(self) -> nn.Module:
+        """The teacher.
+
+        Raises:
+            ValueError: If nobody has made it.
+        """
+        if self.teacher is None:
+            raise ValueError(
+                'FrozenDistillation has no teacher: '
+                "default_hooks.teacher=dict(type='eavit_mm.TeacherHook') "
+                'makes it when training starts'
+            )
+        return self.teacher

@@ -1,6 +1,6 @@
 """What makes a stock model elastic: which subnets a training step trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from eavit_mm.models.consumers import (
     consumer_macs,
     consumer_params,
 )
+from eavit_mm.models.distillation import Outputs
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
 from eavit_mm.registry import TASK_UTILS
@@ -35,7 +36,7 @@ class ElasticModelMixin(BaseModel):
     Args:
         *args: Those of the stock model.
         sampler: Config of the sampler of a step's subnets.
-        distillation: Config of what subnets learn from the largest; None:
+        distillation: Config of what subnets learn from a teacher; None:
             nothing.
         new_head: The task is not the checkpoint's: a head in it that does
             not fit is left out, and none need be in it. Otherwise that is an
@@ -247,7 +248,7 @@ def elastic_step(
     """
     data = model.data_preprocessor(data, True)
     subnets = _ordered(model, model.draw_subnets(optim_wrapper.inner_count))
-    teacher = _teacher_logits(model, data, subnets, optim_wrapper)
+    teacher = _teacher_outputs(model, data, subnets, optim_wrapper)
     logs: list[dict[str, Tensor]] = []
     for number, subnet in enumerate(subnets):
         is_last = number == len(subnets) - 1
@@ -255,13 +256,15 @@ def elastic_step(
         with model.backbone.use(subnet):
             with (
                 _pass_context(forward, optim_wrapper, is_last),
-                _captured_logits(model) as logits,
+                _observed(model) as outputs,
             ):
                 losses = forward._run_forward(data, mode='loss')
                 if teacher is not None:
-                    losses = model.distillation(losses, logits[-1], teacher)
+                    losses = model.distillation(
+                        losses, outputs(), teacher, subnet
+                    )
                 elif model.distillation:
-                    teacher = logits[-1].detach()
+                    teacher = outputs().detach()
             loss, log = model.parse_losses(losses)
             # parse_losses lets a head's own 'loss' hide the total.
             logs.append({**log, 'loss': loss})
@@ -277,7 +280,7 @@ def elastic_step(
 
 
 def _ordered(model: Any, subnets: list[Subnet]) -> list[Subnet]:
-    """With distillation, the largest first: the others learn from it."""
+    """With distillation, the largest first: the others may learn from it."""
     if model.distillation is None:
         return subnets
     largest = model.backbone.space.largest
@@ -296,36 +299,42 @@ def _pass_context(
         yield
 
 
-def _teacher_logits(
+def _teacher_outputs(
     model: Any,
     data: Any,
     subnets: list[Subnet],
     optim_wrapper: OptimWrapper,
-) -> Tensor | None:
-    """Logits of the largest subnet, unless the first pass provides them."""
-    largest = model.backbone.space.largest
-    if model.distillation is None or subnets[0] == largest:
+) -> Outputs | None:
+    """What the teacher shows, unless the first pass is the teacher."""
+    distillation = model.distillation
+    if distillation is None:
         return None
+    teacher = distillation.network()
+    if teacher is None and subnets[0] == model.backbone.space.largest:
+        return None
+    teacher = teacher or model
     with (
         torch.no_grad(),
         optim_wrapper.optim_context(model),
         model.backbone.use(None),
+        distillation.observed(teacher) as hidden,
     ):
-        return model._run_forward(data, mode='tensor')
+        return Outputs(teacher._run_forward(data, mode='tensor'), hidden)
 
 
 @contextmanager
-def _captured_logits(model: Any) -> Iterator[list[Tensor]]:
-    """Collects what the head returns while it computes its loss."""
-    captured: list[Tensor] = []
+def _observed(model: Any) -> Iterator[Callable[[], Outputs]]:
+    """Gives what the model showed while it computed its loss."""
+    logits: list[Tensor] = []
     if model.distillation is None:
-        yield captured
+        yield lambda: Outputs(logits[-1], {})
         return
     handle = model.logits_module.register_forward_hook(
-        lambda module, inputs, output: captured.append(output)
+        lambda module, inputs, output: logits.append(output)
     )
     try:
-        yield captured
+        with model.distillation.observed(model) as hidden:
+            yield lambda: Outputs(logits[-1], hidden)
     finally:
         handle.remove()
 

@@ -25,6 +25,11 @@ import eavit_mm  # noqa: F401
 from eavit_mm.engine.cli import build_runner
 
 ROOT = Path(__file__).resolve().parents[2]
+# Without workers, with workers.
+DISTILLATION = (
+    dict(type='eavit_mm.FrozenDistillation', hidden_weight=0.1),
+    dict(type='eavit_mm.InPlaceDistillation'),
+)
 # What a kill can fall upon: an iteration, or each step of a save.
 POINTS = {
     'fsync': (os, 'fsync'),
@@ -72,7 +77,7 @@ def config(folder: Path, world: int, workers: int, kill: str | None) -> Config:
             'model.sampler': dict(
                 type='eavit_mm.SandwichSampler', num_others=1, _delete_=True
             ),
-            'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
+            'model.distillation': DISTILLATION[workers > 0],
             'train_dataloader.batch_size': 16 // world,
             'train_dataloader.num_workers': workers,
             'train_dataloader.persistent_workers': workers > 0,

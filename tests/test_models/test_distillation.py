@@ -1,12 +1,14 @@
 """The loss between two subnets."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from toys import classifier
+from toys import classifier, dense_twin, images, member, options
 
 from eavit_mm.models import InPlaceDistillation, distillation_loss
+from eavit_mm.models.distillation import Outputs, hidden_loss
 
 
 def logits(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -68,6 +70,76 @@ def test_large_logits_stay_finite() -> None:
     assert loss.isfinite()
 
 
+def states_of(dense: Any, x: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Residual stream behind each layer that the dense network has."""
+    states: dict[int, torch.Tensor] = {}
+    for i, branches in enumerate(dense.layers):
+        for branch in branches.values():
+            branch.register_forward_hook(
+                lambda module, inputs, output, i=i: states.update({i: output})
+            )
+    dense(x)
+    return states
+
+
+@pytest.mark.parametrize(
+    'subnet',
+    [
+        member(),
+        member(5, (0, 0, 6), (0, 7, 20)),  # layer 0 has no state of its own
+        member(24, (6, 6, 6), (20, 20, 20)),
+    ],
+)
+def test_hidden_loss_is_that_of_dense_networks(subnet: Any) -> None:
+    """States and gradients, from the dense twins of both networks."""
+    model = classifier()
+    backbone, x = model.backbone, images().double()
+    distillation = InPlaceDistillation(hidden_weight=1.0)
+    found = []
+    for each in (subnet, None):
+        with backbone.use(each), distillation.observed(model) as hidden:
+            backbone(x)
+        found.append(hidden)
+    loss = hidden_loss(*found, subnet)
+    dense, teacher = (
+        dense_twin(backbone, each, options())
+        for each in (subnet, backbone.space.largest)
+    )
+    student, target = states_of(dense, x), states_of(teacher, x)
+    errors = [
+        (state - target[i].detach()[..., : subnet.embed_dims]).square().mean()
+        for i, state in student.items()
+    ]
+    assert len(errors) == sum(
+        bool(h or f)
+        for h, f in zip(
+            subnet.num_heads, subnet.feedforward_channels, strict=True
+        )
+    )
+    expected = sum(errors)
+    torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
+    if subnet == backbone.space.largest:
+        assert loss.item() == 0
+        return
+    loss.backward()
+    expected.backward()
+    width = subnet.embed_dims
+    torch.testing.assert_close(
+        backbone.pos_embed.grad[..., :width], dense.position.grad
+    )
+    assert not backbone.pos_embed.grad[..., width:].any()
+    assert not [m for m in model.modules() if m._forward_hooks]
+
+
+def test_shapes_that_differ() -> None:
+    with pytest.raises(ValueError, match=r'logits: shape \(4, 7\) of the st'):
+        distillation_loss(logits(4, 7), logits(4, 6))
+    states = {i: torch.zeros(2, 5, 14) for i in range(3)}
+    wide = {i: torch.zeros(2, 6, 24) for i in range(3)}
+    with pytest.raises(ValueError, match='hidden states of layer 0: shape'):
+        hidden_loss(states, wide, member())
+
+
 def test_losses_of_a_student() -> None:
     student, teacher = logits(4, 7), logits(4, 7, seed=1)
     distillation = InPlaceDistillation(
@@ -79,7 +151,8 @@ def test_losses_of_a_student() -> None:
         accuracy=torch.tensor(50.0),
     )
     before = dict(losses)
-    out = distillation(losses, student, teacher)
+    outputs = [Outputs(x, {}) for x in (student, teacher)]
+    out = distillation(losses, *outputs, member())
     assert losses == before
     assert {k: v.item() for k, v in out.items()} == pytest.approx(
         dict(
@@ -96,6 +169,7 @@ def test_losses_of_a_student() -> None:
     [
         (dict(loss_weight=-1), 'loss_weight=-1; must be at least 0'),
         (dict(task_weight=-0.5), 'task_weight=-0.5; must be at least 0'),
+        (dict(hidden_weight=-2), 'hidden_weight=-2; must be at least 0'),
         (dict(temperature=0), 'temperature=0; must be positive'),
     ],
 )

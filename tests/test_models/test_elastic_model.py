@@ -22,15 +22,18 @@ from toys import (
     images,
     member,
     options,
+    randomise,
     sgd,
     snapshot,
 )
 
 from eavit_mm.models import (
     ElasticImageClassifier,
+    FrozenDistillation,
     distillation_loss,
     elastic_step,
 )
+from eavit_mm.models.distillation import hidden_loss
 from eavit_mm.space import Subnet, SubnetSampler
 
 SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)
@@ -480,6 +483,65 @@ def test_the_largest_keeps_its_task_loss_wherever_it_is_drawn() -> None:
         model.train_step(batch_of(0), recorder)
         found.append(recorder.steps[0])
     assert_gradients(found[1], found[0])
+
+
+def frozen(model: Any, **weights: float) -> Any:
+    """Gives a model a teacher that stays as it is; returns the teacher."""
+    teacher = copy.deepcopy(model)
+    randomise(teacher, 77).double()
+    model.distillation = FrozenDistillation(**weights)
+    model.distillation.teacher = teacher.requires_grad_(False)
+    return teacher
+
+
+def test_a_frozen_teacher_teaches_the_largest_too() -> None:
+    largest = classifier().backbone.space.largest
+    subnets = [largest, member()]
+    model = with_subnets(classifier(), *subnets)
+    twin = copy.deepcopy(model)
+    teacher = frozen(model, **WEIGHTS)
+    before = snapshot(teacher)
+    data = batch_of(0)
+    with torch.no_grad():
+        target = plain_logits(teacher, data['inputs'], None)
+    for subnet in subnets:
+        logits = plain_logits(twin, data['inputs'], subnet)
+        loss = 0.3 * F.cross_entropy(logits, labels_of(data))
+        loss = loss + 0.7 * distillation_loss(logits, target, 2.0)
+        loss.backward()
+    recorder = Recorder(model)
+    model.train_step(data, recorder)
+    assert_gradients(recorder.steps[0], gradients(twin))
+    assert_same_weights(teacher, before)
+    assert all(p.grad is None for p in teacher.parameters())
+    # It is no part of the network: not of its checkpoint, nor its optimizer.
+    assert model.state_dict().keys() == twin.state_dict().keys()
+    assert len(list(model.parameters())) == len(list(twin.parameters()))
+
+
+@pytest.mark.parametrize('sampler', [SANDWICH, UNIFORM])
+def test_hidden_states_are_distilled(sampler: dict) -> None:
+    weights = dict(hidden_weight=0.2, loss_weight=0.0)
+    model = classifier(sampler=sampler, distillation={**DISTIL, **weights})
+    twin = copy.deepcopy(model)
+    data = batch_of(1)
+    observed = model.distillation.observed
+    with torch.no_grad(), observed(twin) as target:
+        twin.backbone(data['inputs'])
+    error = torch.zeros(()).double()
+    for subnet in model.draw_subnets(0):
+        with twin.backbone.use(subnet), observed(twin) as hidden:
+            logits = twin.head(twin.backbone(data['inputs']))
+        loss = F.cross_entropy(logits, labels_of(data))
+        if subnet != model.backbone.space.largest:
+            part = 0.2 * hidden_loss(hidden, target, subnet)
+            loss, error = loss + part, error + part.detach()
+        loss.backward()
+    recorder = Recorder(model)
+    logs = model.train_step(data, recorder)
+    assert_gradients(recorder.steps[0], gradients(twin))
+    torch.testing.assert_close(logs['hidden_loss'], error)
+    assert error > 0.1
 
 
 def test_distillation_loss_is_the_one_that_is_tested() -> None:

@@ -5,6 +5,7 @@ from .curriculum_hook import CurriculumHook
 from .rearrange_hook import RearrangeHook
 from .reproducible_hook import ReproducibleHook
 from .supernet_meta_hook import SupernetMetaHook
+from .teacher_hook import TeacherHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -12,4 +13,5 @@ __all__ = [
     'RearrangeHook',
     'ReproducibleHook',
     'SupernetMetaHook',
+    'TeacherHook',
 ]

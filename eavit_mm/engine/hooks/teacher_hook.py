@@ -1,0 +1,129 @@
+"""Makes the teacher of a run, the same one after every resume."""
+
+from copy import deepcopy
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from eavit_mm.engine.checkpoint import meta_of, read_checkpoint
+from eavit_mm.engine.hooks.rearrange_hook import INFO
+from eavit_mm.engine.unwrap import unwrap
+from eavit_mm.models import ElasticModelMixin, FrozenDistillation
+from eavit_mm.registry import HOOKS, MODELS
+
+# Key of a checkpoint: weights of a teacher that is in no file.
+TEACHER = 'eavit_mm_teacher'
+
+
+@HOOKS.register_module()
+class TeacherHook(Hook):
+    """Gives a :class:`eavit_mm.models.FrozenDistillation` its teacher.
+
+    A copy of this run's own network is taken as training begins, after
+    weights are loaded and units are sorted, and kept in the checkpoints. Does
+    nothing for other models.
+
+    Raises:
+        ValueError: When training starts, if the teacher cannot be made, or
+            hidden states are asked of one whose units are in another order.
+    """
+
+    priority = 'LOW'  # behind what loads and sorts
+
+    def __init__(self) -> None:
+        self._saved: dict[str, Any] | None = None
+
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Takes the copy out of a checkpoint."""
+        self._saved = checkpoint.get(TEACHER)
+
+    def before_train(self, runner: Runner) -> None:
+        """Makes the teacher, unless the model has none."""
+        distillation = _frozen(runner)
+        if distillation is None:
+            return
+        student = unwrap(runner.model)
+        distillation.teacher = None
+        if distillation.model is None:
+            teacher = deepcopy(student)
+            teacher.distillation = None
+        else:
+            teacher = MODELS.build(distillation.model)
+            teacher.init_weights()
+        if distillation.checkpoint is not None:
+            order = runner.message_hub.get_info(INFO)
+            _load(teacher, distillation, order)
+        elif distillation.model is None and runner.iter:
+            if self._saved is None:
+                raise ValueError(
+                    'the checkpoint to resume from holds no teacher: it was '
+                    'not trained with FrozenDistillation. Start from its '
+                    'weights with load_from, or name the teacher in '
+                    'model.distillation.checkpoint'
+                )
+            teacher.load_state_dict(self._saved)
+        self._saved = None
+        device = next(student.parameters()).device
+        teacher.to(device).requires_grad_(False)
+        _eval(teacher)
+        distillation.teacher = teacher
+
+    def before_save_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Adds the copy: no file has it."""
+        distillation = _frozen(runner)
+        if (
+            distillation is not None
+            and distillation.teacher is not None
+            and distillation.checkpoint is None
+            and distillation.model is None
+        ):
+            checkpoint[TEACHER] = {
+                name: value.cpu()
+                for name, value in distillation.teacher.state_dict().items()
+            }
+
+
+def _frozen(runner: Runner) -> FrozenDistillation | None:
+    model = unwrap(runner.model)
+    if not isinstance(model, ElasticModelMixin):
+        return None
+    found = model.distillation
+    return found if isinstance(found, FrozenDistillation) else None
+
+
+def _eval(teacher: nn.Module) -> None:
+    teacher.eval()  # mmpretrain's returns None: it cannot be chained
+
+
+def _load(
+    teacher: nn.Module, distillation: FrozenDistillation, order: str | None
+) -> None:
+    """Loads the teacher's file, strictly.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it does not fit.
+    """
+    path = distillation.checkpoint
+    assert path is not None
+    checkpoint = read_checkpoint(path)
+    theirs = meta_of(checkpoint).get('rearrangement')
+    if distillation.hidden_weight and bool(theirs) != bool(order):
+        raise ValueError(
+            f'distillation.hidden_weight={distillation.hidden_weight}: units '
+            f'of this network are sorted by {order}, those of {path} by '
+            f'{theirs}: their hidden states do not correspond. Let both '
+            'start from one rearranged checkpoint (tools/rearrange.py)'
+        )
+    try:
+        teacher.load_state_dict(checkpoint.get('state_dict', checkpoint))
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f'distillation.checkpoint={path} does not fit the teacher: {error}'
+        ) from error

@@ -1,0 +1,193 @@
+"""The teacher of a run: a copy, another checkpoint, another network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS, MODELS
+
+from eavit_mm.engine.hooks.teacher_hook import TEACHER
+
+from .toys import (
+    build,
+    logits,
+    model_cfg,
+    randomise,
+    snapshot,
+    stock_cfg,
+)
+
+FROZEN = dict(type='eavit_mm.FrozenDistillation')
+RUNTIME = dict(
+    logger=None,
+    checkpoint=dict(type='eavit_mm.AtomicCheckpointHook', interval=1),
+    supernet_meta=dict(type='eavit_mm.SupernetMetaHook'),
+    teacher=dict(type='eavit_mm.TeacherHook'),
+)
+
+
+def runner_of(folder: Path, **changes: Any) -> Any:
+    distillation = {**FROZEN, **changes.pop('distillation', {})}
+    changes.setdefault('model', model_cfg(distillation=distillation))
+    changes.setdefault('default_hooks', RUNTIME)
+    return build(folder, **changes)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@HOOKS.register_module()
+class FirstWeights(Hook):
+    """Keeps the weights with which training begins."""
+
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Any) -> None:
+        self.weights = snapshot(runner.model)
+
+
+def first_weights(runner: Any) -> dict[str, torch.Tensor]:
+    (hook,) = (h for h in runner.hooks if isinstance(h, FirstWeights))
+    return hook.weights
+
+
+def test_a_copy_of_the_network_as_training_begins(tmp_path: Path) -> None:
+    hooks = [dict(type='FirstWeights')]
+    runner = runner_of(tmp_path, custom_hooks=hooks)
+    runner.train()
+    teacher = runner.model.distillation.teacher
+    begun = first_weights(runner)
+    assert same(teacher.state_dict(), begun)
+    assert not same(runner.model.state_dict(), begun)
+    assert not teacher.training
+    assert not any(p.requires_grad for p in teacher.parameters())
+    # One teacher, not a chain of them.
+    assert teacher.distillation is None
+
+
+def test_it_is_the_same_after_a_resume(tmp_path: Path) -> None:
+    first = runner_of(tmp_path)
+    first.train()
+    copied = snapshot(first.model.distillation.teacher)
+    checkpoint = tmp_path / 'epoch_2.pth'
+    saved = torch.load(checkpoint, weights_only=True)
+    assert same(saved[TEACHER], copied)
+    resumed = runner_of(tmp_path, resume=True, load_from=str(checkpoint))
+    resumed.train()
+    assert same(resumed.model.distillation.teacher.state_dict(), copied)
+    assert same(resumed.model.state_dict(), first.model.state_dict())
+    # Started anew from those weights, it is a copy of them.
+    anew = runner_of(tmp_path / 'anew', load_from=str(checkpoint))
+    anew.train()
+    found = anew.model.distillation.teacher.state_dict()
+    assert same(found, saved['state_dict'])
+
+
+def test_resumed_from_a_run_without_a_teacher(tmp_path: Path) -> None:
+    runner_of(tmp_path, model=model_cfg()).train()
+    resumed = runner_of(
+        tmp_path, resume=True, load_from=str(tmp_path / 'epoch_1.pth')
+    )
+    with pytest.raises(ValueError, match='holds no teacher'):
+        resumed.train()
+
+
+def teacher_file(folder: Path, cfg: dict[str, Any], **meta: Any) -> str:
+    folder.mkdir(exist_ok=True)
+    model = randomise(MODELS.build(cfg), 5)
+    path = folder / 'teacher.pth'
+    torch.save(
+        dict(state_dict=model.state_dict(), meta=dict(eavit_mm=meta)), path
+    )
+    return str(path)
+
+
+def test_another_checkpoint(tmp_path: Path) -> None:
+    path = teacher_file(tmp_path, stock_cfg())
+    runner = runner_of(tmp_path, distillation=dict(checkpoint=path))
+    runner.train()
+    teacher = runner.model.distillation.teacher
+    expected = torch.load(path, weights_only=True)['state_dict']
+    assert same(teacher.state_dict(), expected)
+    # It is in its own file, not in this run's.
+    saved = torch.load(tmp_path / 'epoch_3.pth', weights_only=True)
+    assert TEACHER not in saved
+
+
+def test_another_network(tmp_path: Path) -> None:
+    """A wider, stock one: its logits teach."""
+    cfg = stock_cfg()
+    cfg['backbone']['arch'] = dict(
+        embed_dims=20, num_layers=3, num_heads=2, feedforward_channels=30
+    )
+    cfg['head']['in_channels'] = 20
+    path = teacher_file(tmp_path, cfg)
+    runner = runner_of(tmp_path, distillation=dict(checkpoint=path, model=cfg))
+    runner.train()
+    twin = randomise(MODELS.build(cfg), 5)
+    teacher = runner.model.distillation.teacher
+    assert type(teacher).__name__ == 'ImageClassifier'
+    torch.testing.assert_close(logits(teacher), logits(twin))
+
+
+def test_a_teacher_changes_what_is_learnt(tmp_path: Path) -> None:
+    path = teacher_file(tmp_path, stock_cfg())
+    found = []
+    for number, options in enumerate((None, dict(checkpoint=path))):
+        distillation = None if options is None else {**FROZEN, **options}
+        runner = runner_of(
+            tmp_path / str(number), model=model_cfg(distillation=distillation)
+        )
+        runner.train()
+        found.append(snapshot(runner.model))
+    assert not same(*found)
+
+
+@pytest.mark.parametrize(
+    ('theirs', 'weight', 'fits'),
+    [
+        (None, 0.5, True),
+        ('ActivationCriterion', 0.5, False),
+        ('ActivationCriterion', 0.0, True),
+    ],
+)
+def test_hidden_states_in_another_order(
+    theirs: str | None, weight: float, fits: bool, tmp_path: Path
+) -> None:
+    path = teacher_file(tmp_path, stock_cfg(), rearrangement=theirs)
+    runner = runner_of(
+        tmp_path, distillation=dict(checkpoint=path, hidden_weight=weight)
+    )
+    if fits:
+        runner.train()
+        return
+    with pytest.raises(ValueError, match='their hidden states do not corr'):
+        runner.train()
+
+
+def test_a_teacher_that_does_not_fit(tmp_path: Path) -> None:
+    cfg = stock_cfg()
+    cfg['head'] = dict(cfg['head'], num_classes=7)
+    path = teacher_file(tmp_path, cfg)
+    runner = runner_of(tmp_path, distillation=dict(checkpoint=path))
+    with pytest.raises(ValueError, match=r'distillation.checkpoint=.*head'):
+        runner.train()
+    missing = runner_of(
+        tmp_path, distillation=dict(checkpoint=str(tmp_path / 'none.pth'))
+    )
+    with pytest.raises(FileNotFoundError, match='none.pth'):
+        missing.train()
+
+
+def test_without_the_hook(tmp_path: Path) -> None:
+    bare = {k: v for k, v in RUNTIME.items() if k != 'teacher'}
+    runner = runner_of(tmp_path, default_hooks=bare)
+    with pytest.raises(ValueError, match='TeacherHook'):
+        runner.train()
+
+
+def test_other_models_are_left_alone(tmp_path: Path) -> None:
+    runner_of(tmp_path, model=stock_cfg()).train()
