@@ -53,7 +53,8 @@ class Method:
         config: Path of the config.
         options: What it changes in the config.
         subnets: Name to the fields of a subnet.
-        curriculum: Whether the config's curriculum is kept.
+        curriculum: Which of the config's levels are kept: 'all', the 'last'
+            one from the beginning on, or 'none'.
         equal_macs: Trains for the MACs of the dense passes; else for as many
             passes, of a smaller network.
     """
@@ -63,7 +64,7 @@ class Method:
     subnets: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: CURVE
     )
-    curriculum: bool = True
+    curriculum: str = 'all'
     equal_macs: bool = True
 
 
@@ -86,7 +87,7 @@ def _dense(name: str) -> Method:
             **_sampler('FixedListSampler', subnets=[subnet]),
         },
         subnets={name: subnet},
-        curriculum=False,
+        curriculum='none',
         equal_macs=False,
     )
 
@@ -101,6 +102,25 @@ METHODS = {
     'uniform': Method(options=_sampler('UniformSampler')),
     'shared': Method(options=_sampler('SharedSampler')),
     'stratified': Method(options=_sampler('StratifiedSampler')),
+    'no curriculum': Method(
+        options=_sampler('StratifiedSampler'), curriculum='last'
+    ),
+    'sandwich': Method(
+        options={
+            **_sampler(
+                'SandwichSampler',
+                num_others=2,
+                others=dict(type='eavit_mm.StratifiedSampler'),
+            ),
+            'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
+        }
+    ),
+    'distilled': Method(
+        options={
+            **_sampler('StratifiedSampler', num=2),
+            'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
+        }
+    ),
 }
 
 
@@ -111,14 +131,21 @@ def method_config(method: Method, regime: str, seed: int) -> Config:
     data = Config.fromfile(ROOT / REGIMES[regime])
     for loader in ('train_dataloader', 'val_dataloader'):
         cfg[loader].dataset.parts = data[loader].dataset.parts
-    if not method.curriculum:
-        cfg.custom_hooks = [
-            hook
-            for hook in cfg.custom_hooks
-            if hook['type'] != 'eavit_mm.CurriculumHook'
-        ]
+    _set_curriculum(cfg, method.curriculum)
     cfg.randomness.seed = seed
     cfg.test_cfg.subnets = {
         name: dict(subnet) for name, subnet in method.subnets.items()
     }
     return cfg
+
+
+def _set_curriculum(cfg: Config, kept: str) -> None:
+    hooks = []
+    for hook in cfg.custom_hooks:
+        if hook['type'] == 'eavit_mm.CurriculumHook':
+            if kept == 'none':
+                continue
+            if kept == 'last':
+                hook['levels'] = [dict(hook['levels'][-1], begin=0)]
+        hooks.append(hook)
+    cfg.custom_hooks = hooks
