@@ -3,9 +3,10 @@
 #   PYTHON=python3.12   makes .venv with it (a new .venv: python3; else kept)
 #   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
 #                       else kept); MMCV_WHEEL=FILE is taken instead of a build
-#   ARGS='-k cost'      arguments for pytest (test) or tools/demo.py (demo)
+#   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo) or a
+#                       benchmark (speed, benchmark)
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint clean
+.PHONY: help env demo test lint speed benchmark clean
 VENV_PYTHON := .venv/bin/python
 
 PYTHON ?=
@@ -31,6 +32,12 @@ lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
+
+speed: env  ## Time subnets against the stock network, ten minutes
+	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
+
+benchmark: env  ## Measure the accuracy of all methods, hours; goes on if killed
+	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs
 	rm -rf build dist *.egg-info

@@ -13,7 +13,9 @@ REGIMES = {
     for name in ('fashion40', 'fashion40_small')
 }
 OURS = 'configs/eavit/vitmini_fashion40.py'
-HYDRAVIT = 'configs/baselines/hydravit_vitmini_fashion40.py'
+TIED_HEADS = 'configs/baselines/hydravit_vitmini_fashion40.py'
+# Names in METHODS that the report holds against each other.
+DEFAULT, HYDRAVIT = 'stratified', 'hydravit'
 
 
 def widths(embed_dims: int, heads: int, channels: int) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def _first(widths: Any) -> int:
 
 METHODS = {
     **{f'dense {name}': _dense(name) for name in DENSE},
-    'hydravit': Method(HYDRAVIT, subnets=TIED),
+    HYDRAVIT: Method(TIED_HEADS, subnets=TIED),
     'uniform': Method(options=_sampler('UniformSampler')),
     'shared': Method(options=_sampler('SharedSampler')),
     'stratified': Method(options=_sampler('StratifiedSampler')),

@@ -16,6 +16,10 @@ _STYLES: tuple[dict[str, Any], ...] = (
     dict(color='#d55e00', marker='s', linestyle='--'),
     dict(color='#009e73', marker='^', linestyle='-.'),
     dict(color='#cc79a7', marker='D', linestyle=':'),
+    dict(color='#e69f00', marker='v'),
+    dict(color='#56b4e9', marker='P', linestyle='--'),
+    dict(color='#000000', marker='X', linestyle='-.'),
+    dict(color='#999999', marker='*', linestyle=':'),
 )
 
 

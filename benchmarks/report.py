@@ -1,0 +1,153 @@
+"""The page and the figures made from the records of the accuracy benchmark."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.methods import DEFAULT, HYDRAVIT, METHODS, REGIMES
+from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.files import write_atomically
+
+# MACs -> accuracies, one per seed.
+Curve = dict[int, list[float]]
+
+
+def curves_of(
+    records: Sequence[Mapping[str, Any]], regime: str
+) -> dict[str, Curve]:
+    """Test accuracies of each method, dense networks joined to one curve."""
+    curves: dict[str, Curve] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        if record['regime'] == regime and record['method'] in METHODS:
+            name = record['method'].partition(' ')[0]
+            name = name if name == 'dense' else record['method']
+            for macs, accuracy in record['test'].values():
+                curves[name][macs].append(accuracy)
+    return {
+        name: dict(sorted(curve.items())) for name, curve in curves.items()
+    }
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation over seeds; 0 for one seed."""
+    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return float(np.mean(values)), float(spread)
+
+
+def at(curve: Curve, macs: int) -> tuple[float, float] | None:
+    """Mean and spread at a cost, between two networks on a straight line."""
+    costs = list(curve)
+    if not costs or not costs[0] <= macs <= costs[-1]:
+        return None
+    pairs = [mean_and_spread(values) for values in curve.values()]
+    mean, spread = (
+        float(np.interp(macs, costs, column))
+        for column in zip(*pairs, strict=True)
+    )
+    return mean, spread
+
+
+def difference_rows(ours: Curve, theirs: Curve, whole: int) -> list[list[str]]:
+    """Ours less theirs at each of their networks, and the spread of that."""
+    rows = []
+    for macs, values in theirs.items():
+        mine, other = at(ours, macs), mean_and_spread(values)
+        if mine is None:
+            continue
+        rows.append(
+            [
+                f'{macs / whole:.1%}',
+                f'{mine[0]:.2f}',
+                f'{other[0]:.2f}',
+                f'{mine[0] - other[0]:+.2f}',
+                f'{np.hypot(mine[1], other[1]):.2f}',
+            ]
+        )
+    return rows
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, numbers to the right."""
+    lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def curve_table(curves: Mapping[str, Curve], whole: int) -> str:
+    """Accuracy of every method at every size that any of them has."""
+    sizes = sorted({macs for curve in curves.values() for macs in curve})
+    rows = []
+    for name, curve in curves.items():
+        cells = []
+        for macs in sizes:
+            if macs in curve:
+                mean, spread = mean_and_spread(curve[macs])
+                known = len(curve[macs]) > 1
+                cells.append(f'{mean:.1f}' + known * f' ± {spread:.1f}')
+            else:
+                cells.append('')
+        seeds = max(map(len, curve.values()))
+        rows.append([f'{name} ({seeds})', *cells])
+    header = ['method (seeds)', *(f'{m / whole:.1%}' for m in sizes)]
+    return table(header, rows)
+
+
+def cost_table(records: Sequence[Mapping[str, Any]], regime: str) -> str:
+    """Iterations and cost of training, in dense image passes."""
+    rows = {
+        record['method']: [
+            record['method'],
+            str(record['iterations']),
+            f'{record["passes"] / 1000:.1f}',
+        ]
+        for record in records
+        if record['regime'] == regime and record['method'] in METHODS
+    }
+    header = ['method', 'iterations', 'cost (1,000 dense image passes)']
+    return table(header, list(rows.values()))
+
+
+def section(records: Sequence[Mapping[str, Any]], regime: str) -> str:
+    """What was measured in one regime."""
+    curves = curves_of(records, regime)
+    if not curves:
+        return f'## {regime}\n\nNot measured yet.'
+    whole = max(macs for curve in curves.values() for macs in curve)
+    parts = [
+        f'## {regime}',
+        f'![accuracy over MACs](accuracy_{regime}.png)',
+        curve_table(curves, whole),
+    ]
+    header = ['MACs', 'ours', 'theirs', 'difference', 'its spread']
+    for other in ('dense', HYDRAVIT):
+        if DEFAULT in curves and other in curves:
+            rows = difference_rows(curves[DEFAULT], curves[other], whole)
+            parts += [f'{DEFAULT} against {other}:', table(header, rows)]
+    return '\n\n'.join([*parts, cost_table(records, regime)])
+
+
+def write_report(
+    records: Sequence[Mapping[str, Any]], folder: Path, intro: str
+) -> Path:
+    """Writes accuracy.md and a figure per regime into a folder."""
+    for regime in REGIMES:
+        curves = {
+            name: [
+                (macs, mean_and_spread(values)[0])
+                for macs, values in curve.items()
+            ]
+            for name, curve in curves_of(records, regime).items()
+        }
+        if curves:
+            plot_metric_over_macs(
+                curves,
+                folder / f'accuracy_{regime}.png',
+                'accuracy (%)',
+                f'{regime}, test split',
+            )
+    parts = [intro, *(section(records, regime) for regime in REGIMES)]
+    page = folder / 'accuracy.md'
+    write_atomically(('\n\n'.join(parts) + '\n').encode(), page)
+    return page
