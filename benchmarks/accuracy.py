@@ -21,7 +21,7 @@ from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
 from benchmarks.commit import ROOT, commit
-from benchmarks.cost import rescale, set_length, training_cost
+from benchmarks.cost import training_cost, with_cost, with_length
 from benchmarks.methods import METHODS, REGIMES, method_config
 from benchmarks.report import write_report
 from eavit_mm.files import write_atomically, write_json
@@ -61,10 +61,8 @@ def run_config(method: str, regime: str, seed: int) -> Config:
     """The whole config of a run."""
     cfg = method_config(METHODS[method], regime, seed)
     if METHODS[method].equal_macs:
-        set_length(cfg, PASSES)
-    else:
-        rescale(cfg, round(PASSES / cfg.train_dataloader.batch_size))
-    return cfg
+        return with_cost(cfg, PASSES)
+    return with_length(cfg, round(PASSES / cfg.train_dataloader.batch_size))
 
 
 def config_hash(cfg: Config) -> str:

@@ -17,20 +17,21 @@ _TOLERANCE = 0.002
 _TRIES = 8
 
 
-def set_length(cfg: Config, passes: int) -> None:
-    """Gives a run the iterations that cost as much as dense image passes.
-
-    Schedules keep their proportions.
+def with_cost(cfg: Config, passes: int) -> Config:
+    """The run of so many iterations that it costs as much as dense passes.
 
     Args:
-        cfg: Of a run that counts iterations; changed.
+        cfg: Of a run that counts iterations.
         passes: Images through forward and backward of the whole network.
     """
+    found = cfg
     for _ in range(_TRIES):
-        cost = training_cost(cfg)
+        cost = training_cost(found)
         if abs(cost / passes - 1) < _TOLERANCE:
-            return
-        rescale(cfg, round(cfg.train_cfg.max_iters * passes / cost))
+            break
+        length = found.train_cfg.max_iters * passes / cost
+        found = with_length(cfg, round(length))
+    return found
 
 
 def training_cost(cfg: Config) -> float:
@@ -74,9 +75,10 @@ def _cost_of(model: Any, subnets: list[Any]) -> float:
     return cost
 
 
-def rescale(cfg: Config, max_iters: int) -> None:
-    """Sets the number of iterations; schedules keep their proportions."""
+def with_length(cfg: Config, max_iters: int) -> Config:
+    """The run of so many iterations; schedules keep their proportions."""
     before = cfg.train_cfg.max_iters
+    cfg = Config(cfg.to_dict())
 
     def scaled(iteration: int) -> int:
         return round(iteration * max_iters / before)
@@ -91,3 +93,4 @@ def rescale(cfg: Config, max_iters: int) -> None:
                 level['begin'] = scaled(level['begin'])
     cfg.max_iters = cfg.train_cfg.max_iters = max_iters
     cfg.train_cfg.val_interval = max_iters
+    return cfg

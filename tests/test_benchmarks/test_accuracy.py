@@ -1,0 +1,222 @@
+"""The accuracy benchmark: configs, costs, records and the report."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
+
+from benchmarks import accuracy
+from benchmarks.cost import FORWARD, training_cost, with_cost, with_length
+from benchmarks.methods import DENSE, METHODS, REGIMES, method_config
+from benchmarks.report import at, curves_of, section, write_report
+
+PASSES = 8_000
+
+
+def model_of(cfg: Any) -> Any:
+    init_default_scope(cfg.default_scope)
+    return MODELS.build(cfg.model)
+
+
+def share(model: Any, subnet: Any) -> float:
+    return model.macs(subnet)['total'] / model.macs()['total']
+
+
+@pytest.mark.parametrize('regime', REGIMES)
+@pytest.mark.parametrize('name', METHODS)
+def test_every_method_builds(name: str, regime: str) -> None:
+    method = METHODS[name]
+    cfg = method_config(method, regime, seed=3)
+    model = model_of(cfg)
+    space = model.backbone.space
+    assert cfg.randomness.seed == 3
+    # What is evaluated is in the space, and starts from the same weights.
+    for fields in cfg.test_cfg.subnets.values():
+        assert space.contains(space.resolve(fields))
+    assert cfg.model.backbone.init_cfg.checkpoint.endswith('fashion.pth')
+    assert cfg.train_dataloader.dataset.part == 'train'
+    parts = cfg.train_dataloader.dataset.parts
+    assert (parts['train'] == 2000) == (regime == 'fashion40_small')
+
+
+@pytest.mark.parametrize('name', DENSE)
+def test_a_dense_network_trains_alone(name: str) -> None:
+    cfg = accuracy.run_config(f'dense {name}', 'fashion40', 0)
+    model = model_of(cfg)
+    subnet = model.backbone.space.resolve(DENSE[name])
+    assert {tuple(model.draw_subnets(i)) for i in range(20)} == {(subnet,)}
+    # As many passes as the others' budget, each of a smaller network.
+    passes = cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
+    assert passes == pytest.approx(accuracy.PASSES, rel=1e-3)
+    cost = training_cost(cfg)
+    assert cost == pytest.approx(passes * share(model, subnet))
+
+
+@pytest.mark.parametrize(
+    'name', [name for name in METHODS if not name.startswith('dense')]
+)
+def test_methods_cost_the_same(name: str) -> None:
+    cfg = with_cost(method_config(METHODS[name], 'fashion40', 1), PASSES)
+    assert training_cost(cfg) == pytest.approx(PASSES, rel=0.01)
+    # Schedules end with the training; every level is reached.
+    ends = [schedule['end'] for schedule in cfg.param_scheduler]
+    assert max(ends) == cfg.train_cfg.max_iters
+    for hook in cfg.custom_hooks:
+        for level in hook.get('levels', []):
+            assert level['begin'] < cfg.train_cfg.max_iters
+
+
+def test_the_cost_of_a_run_by_hand() -> None:
+    """Every level, every draw, the teacher's forward where it runs."""
+    cfg = method_config(METHODS['distilled'], 'fashion40', 0)
+    cfg = with_length(cfg, 50)
+    levels = cfg.custom_hooks[1]['levels']
+    levels[1]['begin'], levels[2]['begin'] = 10, 20
+    model = model_of(cfg)
+    total = 0.0
+    for iteration in range(50):
+        drawn = _draw(cfg, model, iteration)
+        total += sum(share(model, subnet) for subnet in drawn)
+        total += FORWARD * (model.backbone.space.largest not in drawn)
+        if iteration < 10:
+            assert set(drawn) == {model.backbone.space.largest}
+    assert training_cost(cfg) == pytest.approx(128 * total)
+
+
+def _draw(cfg: Any, model: Any, iteration: int) -> list[Any]:
+    from mmengine.logging import MessageHub
+
+    from eavit_mm.space import Curriculum
+
+    hub = MessageHub.get_current_instance()
+    hub.update_info('seed', cfg.randomness.seed)
+    levels = cfg.custom_hooks[1]['levels']
+    curriculum = Curriculum(model.backbone.space, levels)
+    model.level = curriculum.at(iteration)
+    return model.draw_subnets(iteration)
+
+
+def test_regimes_are_nested_and_keep_off_the_search() -> None:
+    ids = {}
+    for regime in REGIMES:
+        cfg = method_config(METHODS['hydravit'], regime, 0)
+        init_default_scope(cfg.default_scope)
+        for loader in ('train_dataloader', 'val_dataloader'):
+            data = DATASETS.build(cfg[loader].dataset)
+            found = [
+                data.get_data_info(i)['sample_id'] for i in range(len(data))
+            ]
+            assert len(set(found)) == len(found)
+            ids[regime, loader] = set(found)
+    small, large = (
+        ids[regime, 'train_dataloader']
+        for regime in ('fashion40_small', 'fashion40')
+    )
+    searches = [v for (_, loader), v in ids.items() if 'val' in loader]
+    assert small < large
+    assert (len(small), len(large)) == (2000, 28000)
+    assert searches[0] == searches[1]
+    assert not searches[0] & large
+
+
+def test_the_hash_tells_runs_apart() -> None:
+    codes = {
+        (name, regime, seed): accuracy.config_hash(
+            method_config(METHODS[name], regime, seed)
+        )
+        for name, regime, seed in (
+            *((name, 'fashion40', 0) for name in METHODS),
+            ('hydravit', 'fashion40_small', 0),
+            ('hydravit', 'fashion40', 1),
+        )
+    }
+    assert len(set(codes.values())) == len(codes)
+    cfg = method_config(METHODS['hydravit'], 'fashion40', 0)
+    assert accuracy.config_hash(cfg) == codes['hydravit', 'fashion40', 0]
+    cfg.default_hooks.logger.interval = 7
+    assert accuracy.config_hash(cfg) == codes['hydravit', 'fashion40', 0]
+    cfg.optim_wrapper.optimizer.lr *= 2
+    assert accuracy.config_hash(cfg) not in codes.values()
+
+
+def record(method: str, seed: int, **test: float) -> dict[str, Any]:
+    return dict(
+        method=method,
+        regime='fashion40',
+        seed=seed,
+        hash=f'{method}{seed}',
+        iterations=10,
+        passes=300_000,
+        test={name: (int(name[1:]), value) for name, value in test.items()},
+    )
+
+
+RECORDS = [
+    record('dense 100%', 0, n100=80.0),
+    record('dense 100%', 1, n100=82.0),
+    record('dense 5%', 0, n10=60.0),
+    record('stratified', 0, n10=50.0, n100=80.0),
+    record('stratified', 1, n10=54.0, n100=81.0),
+    record('hydravit', 0, n40=62.0),
+]
+
+
+def test_records_replace_each_other(tmp_path: Path) -> None:
+    path = tmp_path / 'records.json'
+    for one in reversed(RECORDS):
+        accuracy.add_record(one, path)
+    accuracy.add_record(dict(RECORDS[0], hash='new'), path)
+    found = accuracy.read_records(path)
+    assert len(found) == len(RECORDS)
+    (changed,) = (r for r in found if r['hash'] == 'new')
+    assert changed['method'] == 'dense 100%'
+    assert [r['method'] for r in found] == sorted(r['method'] for r in found)
+
+
+def test_curves() -> None:
+    curves = curves_of(RECORDS, 'fashion40')
+    assert curves['dense'] == {10: [60.0], 100: [80.0, 82.0]}
+    assert curves['stratified'] == {10: [50.0, 54.0], 100: [80.0, 81.0]}
+    assert not curves_of(RECORDS, 'fashion40_small')
+    # A third of the way from 52 to 80.5.
+    mean, spread = at(curves['stratified'], 40)
+    assert mean == pytest.approx(52 + 28.5 / 3)
+    low, high = np.std([50, 54], ddof=1), np.std([80, 81], ddof=1)
+    assert spread == pytest.approx(low + (high - low) / 3)
+    assert at(curves['stratified'], 101) is None
+    assert at(curves['stratified'], 9) is None
+
+
+def test_the_report(tmp_path: Path) -> None:
+    text = section(RECORDS, 'fashion40')
+    assert '| dense (2) | 60.0 |  | 81.0 ± 1.4 |' in text
+    assert '| 100.0% | 80.50 | 81.00 | -0.50 | 1.58 |' in text
+    assert '| 40.0% | 61.50 | 62.00 | -0.50 |' in text
+    assert 'Not measured yet' in section(RECORDS, 'fashion40_small')
+    page = write_report(RECORDS, tmp_path, '# Title')
+    assert page.read_text().startswith('# Title\n\n## fashion40')
+    assert (tmp_path / 'accuracy_fashion40.png').stat().st_size > 10_000
+    assert not (tmp_path / 'accuracy_fashion40_small.png').exists()
+
+
+def test_committed_records_are_of_todays_configs() -> None:
+    """A number whose config has changed since is no evidence."""
+    for found in accuracy.read_records():
+        method = METHODS[found['method']]
+        cfg = method_config(method, found['regime'], found['seed'])
+        cfg = with_length(cfg, found['iterations'])
+        assert accuracy.config_hash(cfg) == found['hash'], found['method']
+        if method.equal_macs:
+            assert found['passes'] == pytest.approx(accuracy.PASSES, rel=0.01)
+
+
+def test_the_committed_page_is_of_the_committed_records(
+    tmp_path: Path,
+) -> None:
+    records = accuracy.read_records()
+    page = write_report(records, tmp_path, accuracy.INTRO)
+    committed = accuracy.RECORDS.with_name('accuracy.md')
+    assert page.read_text() == committed.read_text()
