@@ -353,6 +353,59 @@ def test_tensorboard_shows_loss_and_macs(tmp_path):
     assert len(set(shares)) == 6
 
 
+# Checkpoints
+
+
+class Scores(Hook):
+    """Puts scores of its own in place of those of the validation."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = iter(scores)
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        metrics[TOP1] = next(self.scores)
+
+
+def test_the_old_best_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
+    def best() -> list[str]:
+        return sorted(p.name[-11:-4] for p in tmp_path.glob('best_half_acc*'))
+
+    runner = build(
+        tmp_path,
+        train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=1),
+        default_hooks=dict(
+            logger=None,
+            checkpoint=dict(
+                type='eavit_mm.AtomicCheckpointHook',
+                # No other checkpoint is due while the best one changes.
+                interval=100,
+                save_best=TOP1,
+            ),
+        ),
+        **evaluated(),
+    )
+    runner.register_hook(Scores(10, 30, 20, 40))
+    before: dict[str, list[str]] = {}
+    after: list[list[str]] = []
+    replace = Path.replace
+
+    def replacing(source: Path, target: Path) -> Path:
+        if Path(target).name.startswith('best_'):
+            # Complete before it gets its name.
+            state = torch.load(source, weights_only=True)['state_dict']
+            assert_equal(state, runner.model.state_dict())
+            before[Path(target).name[-11:-4]] = best()
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, 'replace', replacing)
+    runner.register_hook(Watch(before=lambda *args: after.append(best())))
+    runner.train()
+    assert before == dict(epoch_1=[], epoch_2=['epoch_1'], epoch_4=['epoch_2'])
+    assert after[3::3] == [['epoch_1'], ['epoch_2'], ['epoch_2']]
+    assert best() == ['epoch_4']
+    assert not list(tmp_path.glob('.*'))
+
+
 # Less memory, fewer bits
 
 

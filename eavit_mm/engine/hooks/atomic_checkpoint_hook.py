@@ -129,3 +129,11 @@ class AtomicCheckpointHook(CheckpointHook):
             last = Path(runner.work_dir, 'last_checkpoint')
             write_atomically(self.last_ckpt.encode(), last)
             self.file_backend.remove_doomed()
+
+    def _save_best_checkpoint(
+        self, runner: Runner, metrics: dict[str, float]
+    ) -> None:
+        """Writes the best checkpoint, then removes the one before."""
+        super()._save_best_checkpoint(runner, metrics)
+        if is_main_process():
+            self.file_backend.remove_doomed()
