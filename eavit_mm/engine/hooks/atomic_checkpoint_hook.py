@@ -7,7 +7,6 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
-from torch import Tensor
 
 from eavit_mm.engine.pending_gradients import (
     GRADIENTS,
@@ -58,7 +57,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._pending: list[dict[str, Tensor]] = []
+        self._pending: list[dict[str, Any]] = []
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
