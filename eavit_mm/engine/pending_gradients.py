@@ -1,33 +1,42 @@
 """Gradients that wait for the rest of their batches, in a checkpoint.
 
 Between two accumulated batches every rank holds gradients of its own; without
-them a resumed run would not be the one that was interrupted.
+them, and the subnets that they are of, a resumed run would not be the one
+that was interrupted.
 """
+
+from typing import Any
 
 from mmengine.dist import gather_object, get_rank, get_world_size
 from mmengine.runner import Runner
-from torch import Tensor
+
+from eavit_mm.engine.unwrap import unwrap
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.space import Subnet
 
 # Key of a checkpoint.
 GRADIENTS = 'eavit_mm_gradients'
 
 
-def gather_pending(runner: Runner) -> list[dict[str, Tensor]]:
-    """Gradients by parameter, one dict per rank; empty if none wait.
+def gather_pending(runner: Runner) -> list[dict[str, Any]]:
+    """What waits, one dict of plain values per rank; empty if nothing does.
 
     Called on all ranks; only rank 0 gets the others'.
     """
     if runner.optim_wrapper.should_update():
         return []
-    own = {
+    gradients = {
         name: p.grad.cpu().clone()
         for name, p in runner.model.named_parameters()
         if p.grad is not None
     }
+    model = unwrap(runner.model)
+    subnets: list[Subnet] = getattr(model, 'pending_subnets', [])
+    own = dict(gradients=gradients, subnets=[s.to_dict() for s in subnets])
     return gather_object(own) or []
 
 
-def restore_pending(runner: Runner, saved: list[dict[str, Tensor]]) -> None:
+def restore_pending(runner: Runner, saved: list[dict[str, Any]]) -> None:
     """Gives a resumed model its gradients back.
 
     Args:
@@ -45,5 +54,8 @@ def restore_pending(runner: Runner, saved: list[dict[str, Tensor]]) -> None:
         )
     own = saved[get_rank()]
     for name, p in runner.model.named_parameters():
-        if name in own:
-            p.grad = own[name].to(p)
+        if name in own['gradients']:
+            p.grad = own['gradients'][name].to(p)
+    model = unwrap(runner.model)
+    if isinstance(model, ElasticModelMixin):
+        model.pending_subnets = [Subnet.from_dict(s) for s in own['subnets']]

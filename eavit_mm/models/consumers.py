@@ -90,6 +90,20 @@ def check_consumer(name: str, consumer: nn.Module, embed_dims: int) -> None:
             )
 
 
+def slice_consumer(consumer: nn.Module, width: int) -> dict[str, Tensor]:
+    """What a consumer uses of each parameter at a width: views.
+
+    Args:
+        consumer: Of a registered type.
+        width: Open channels of the backbone.
+    """
+    axes = channel_axes(consumer)
+    return {
+        name: p.narrow(axes[name], 0, width) if name in axes else p
+        for name, p in consumer.named_parameters()
+    }
+
+
 def permute_consumer(consumer: nn.Module, order: Tensor) -> None:
     """Reorders the channels that a consumer reads, in place.
 
@@ -115,11 +129,12 @@ def cut_consumer(consumer: nn.Module, width: int) -> nn.Module:
         gives what the consumer gives for the padded features.
     """
     cut = deepcopy(consumer)
-    for name, axis in channel_axes(consumer).items():
+    slices = slice_consumer(consumer, width)
+    for name in channel_axes(consumer):
         path, _, leaf = name.rpartition('.')
         owner = cut.get_submodule(path)
         weight = getattr(owner, leaf)
-        narrow = weight.detach().narrow(axis, 0, width).clone()
+        narrow = slices[name].detach().clone()
         setattr(owner, leaf, nn.Parameter(narrow, weight.requires_grad))
         if isinstance(owner, nn.Linear):
             owner.in_features = width
@@ -130,11 +145,7 @@ def cut_consumer(consumer: nn.Module, width: int) -> nn.Module:
 
 def consumer_params(consumer: nn.Module, width: int) -> int:
     """Parameters of the consumer, cut to a width."""
-    axes = channel_axes(consumer)
-    return sum(
-        p.numel() // p.shape[axes[name]] * width if name in axes else p.numel()
-        for name, p in consumer.named_parameters()
-    )
+    return sum(p.numel() for p in slice_consumer(consumer, width).values())
 
 
 def consumer_macs(consumer: nn.Module, width: int) -> int:

@@ -1,22 +1,32 @@
 """What makes a stock model elastic: which subnets a training step trains."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from eavit_mm.models.active_decay import (
+    check_decoupled,
+    decay_of_open_weights,
+)
 from eavit_mm.models.consumers import (
     channel_axes,
     check_consumer,
     consumer_macs,
     consumer_params,
+    slice_consumer,
 )
 from eavit_mm.models.distillation import Outputs
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
@@ -43,6 +53,10 @@ class ElasticModelMixin(BaseModel):
             error.
         draw_per_rank: Each rank draws subnets of its own; all the same by
             default.
+        decay_active_only: Weights that no subnet of a step opened are not
+            decayed by it; needs AdamW or another optimizer with decoupled
+            weight decay. By default those of a layer that was off rest, but
+            rows and columns of the others decay with their parameter.
         **kwargs: Those of the stock model.
 
     Raises:
@@ -59,6 +73,7 @@ class ElasticModelMixin(BaseModel):
         distillation: Mapping[str, Any] | None = None,
         new_head: bool = False,
         draw_per_rank: bool = False,
+        decay_active_only: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -76,6 +91,9 @@ class ElasticModelMixin(BaseModel):
             raise ValueError('distillation needs a model with a head')
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
+        self.decay_active_only = decay_active_only
+        # Those whose gradients wait for the optimizer, with that option.
+        self.pending_subnets: list[Subnet] = []
         self.level = Level(self.backbone.space)
         for part in (self.backbone, *self.consumers.values()):
             untyped: Any = part
@@ -121,16 +139,26 @@ class ElasticModelMixin(BaseModel):
             parts[name] = consumer_params(consumer, subnet.embed_dims)
         return {**parts, 'total': sum(parts.values())}
 
+    def open_weights(self, subnet: Subnet) -> Iterator[Tensor]:
+        """Views of the weights that a subnet uses, each weight once."""
+        yield from self.backbone.open_weights(subnet)
+        for consumer in self.consumers.values():
+            yield from slice_consumer(consumer, subnet.embed_dims).values()
+
     # Training
 
-    def draw_subnets(self, iteration: int) -> list[Subnet]:
+    def draw_subnets(
+        self, iteration: int, rank: int | None = None
+    ) -> list[Subnet]:
         """The subnets of a step: a function of seed and iteration alone.
 
         Args:
             iteration: Data batches trained on before.
+            rank: Whose, where each rank draws its own; None for this one's.
         """
         seed = MessageHub.get_current_instance().get_info('seed') or 0
-        stream = [seed, iteration, get_rank() if self.draw_per_rank else 0]
+        rank = get_rank() if rank is None else rank
+        stream = [seed, iteration, rank if self.draw_per_rank else 0]
         rng = np.random.default_rng(stream)
         return self.sampler.draw(self.level, self.backbone.macs, rng)
 
@@ -245,9 +273,14 @@ def elastic_step(
     Raises:
         FloatingPointError: If a loss is not finite; names the subnet. No
             weight has been changed by this step then.
+        ValueError: If ``decay_active_only`` cannot be had of the optimizer.
     """
+    iteration = optim_wrapper.inner_count
     data = model.data_preprocessor(data, True)
-    subnets = _ordered(model, model.draw_subnets(optim_wrapper.inner_count))
+    subnets = _ordered(model, model.draw_subnets(iteration))
+    if model.decay_active_only:
+        check_decoupled(optim_wrapper.optimizer)
+        model.pending_subnets += _of_all_ranks(model, subnets, iteration)
     teacher = _teacher_outputs(model, data, subnets, optim_wrapper)
     logs: list[dict[str, Tensor]] = []
     for number, subnet in enumerate(subnets):
@@ -272,10 +305,12 @@ def elastic_step(
         if not is_last:
             # backward counts itself as a batch; K passes are one batch.
             optim_wrapper._inner_count -= 1
-    _check_finite(logs, subnets, optim_wrapper)
+    _check_finite(model, logs, subnets, optim_wrapper)
     if optim_wrapper.should_update():
-        optim_wrapper.step()
+        with _decay_context(model, optim_wrapper):
+            optim_wrapper.step()
         optim_wrapper.zero_grad()
+        model.pending_subnets.clear()
     return _merged_logs(model, logs, subnets)
 
 
@@ -285,6 +320,27 @@ def _ordered(model: Any, subnets: list[Subnet]) -> list[Subnet]:
         return subnets
     largest = model.backbone.space.largest
     return sorted(subnets, key=lambda subnet: subnet != largest)
+
+
+def _of_all_ranks(
+    model: Any, subnets: list[Subnet], iteration: int
+) -> list[Subnet]:
+    """The subnets that a step trains; gradients are averaged over ranks."""
+    if not model.draw_per_rank:
+        return subnets
+    draws = (model.draw_subnets(iteration, r) for r in range(get_world_size()))
+    return [subnet for drawn in draws for subnet in drawn]
+
+
+def _decay_context(
+    model: Any, optim_wrapper: OptimWrapper
+) -> AbstractContextManager[None]:
+    """In which the optimizer takes its step."""
+    if not model.decay_active_only:
+        return nullcontext()
+    return decay_of_open_weights(
+        model, optim_wrapper.optimizer, model.pending_subnets
+    )
 
 
 @contextmanager
@@ -340,6 +396,7 @@ def _observed(model: Any) -> Iterator[Callable[[], Outputs]]:
 
 
 def _check_finite(
+    model: Any,
     logs: list[dict[str, Tensor]],
     subnets: list[Subnet],
     optim_wrapper: OptimWrapper,
@@ -348,6 +405,7 @@ def _check_finite(
     for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
         if not ok:
             optim_wrapper.zero_grad()
+            model.pending_subnets.clear()
             raise FloatingPointError(
                 f'the loss is {log["loss"].item()} for {subnet}; training '
                 'stops before the weights change. Lower the learning rate, '

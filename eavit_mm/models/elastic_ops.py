@@ -7,7 +7,8 @@ times can slice once.
 Letters: B batch, N tokens, E open channels of the residual stream.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,6 +24,16 @@ class Affine(NamedTuple):
         """The same numbers, each tensor in one piece."""
         bias = None if self.bias is None else self.bias.contiguous()
         return Affine(self.weight.contiguous(), bias)
+
+
+def tensors_in(slices: Any) -> Iterator[Tensor]:
+    """The tensors of slices, however they are nested; None has none."""
+    if isinstance(slices, Tensor):
+        yield slices
+    elif slices is not None:
+        parts = slices.values() if isinstance(slices, dict) else slices
+        for part in parts:
+            yield from tensors_in(part)
 
 
 def slice_linear(

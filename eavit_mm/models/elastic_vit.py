@@ -17,7 +17,12 @@ from torch import Tensor, nn
 
 from eavit_mm.models.elastic_ffn import hidden_channels
 from eavit_mm.models.elastic_layer import ElasticEncoderLayer, LayerSlices
-from eavit_mm.models.elastic_ops import Affine, layer_norm, slice_norm
+from eavit_mm.models.elastic_ops import (
+    Affine,
+    layer_norm,
+    slice_norm,
+    tensors_in,
+)
 from eavit_mm.models.state_dict import (
     adapt_vit_state,
     check_state_dict,
@@ -234,10 +239,10 @@ class ElasticVisionTransformer(VisionTransformer):
             (),
         )
 
-    def _packed_slices(self, subnet: Subnet) -> BackboneSlices:
-        """All open weights, those of the layers each in one piece."""
+    def _all_slices(self, subnet: Subnet) -> BackboneSlices:
+        """Views of all open weights."""
         layers = [
-            layer.slice(subnet.embed_dims, heads, channels).contiguous()
+            layer.slice(subnet.embed_dims, heads, channels)
             for layer, heads, channels in zip(
                 self.layers,
                 subnet.num_heads,
@@ -247,6 +252,16 @@ class ElasticVisionTransformer(VisionTransformer):
         ]
         ends = self._slice_ends(subnet.embed_dims)
         return ends._replace(layers=tuple(layers))
+
+    def _packed_slices(self, subnet: Subnet) -> BackboneSlices:
+        """All open weights, those of the layers each in one piece."""
+        slices = self._all_slices(subnet)
+        packed = [layer.contiguous() for layer in slices.layers]
+        return slices._replace(layers=tuple(packed))
+
+    def open_weights(self, subnet: Subnet) -> Iterator[Tensor]:
+        """Views of the weights that a subnet uses, each weight once."""
+        yield from tensors_in(self._all_slices(subnet))
 
     # Loading
 

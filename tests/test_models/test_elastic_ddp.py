@@ -31,6 +31,10 @@ CASES: dict[str, dict[str, Any]] = {
         distillation=dict(type='eavit_mm.InPlaceDistillation'),
     ),
     'accumulated': dict(sampler=dict(UNIFORM, num=2), accumulative_counts=2),
+    # A weight that another rank opened is open on this one.
+    'decay per rank': dict(
+        sampler=UNIFORM, draw_per_rank=True, decay_active_only=True
+    ),
 }
 
 
@@ -38,7 +42,10 @@ class Recorder(OptimWrapper):
     """Takes its steps, and remembers the gradients of each."""
 
     def __init__(self, model: Any, counts: int) -> None:
-        optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9)
+        # Momentum remembers every mistake, so does decay.
+        optimizer = torch.optim.AdamW(
+            model.parameters(), 0.02, eps=1e-4, weight_decay=3.0
+        )
         super().__init__(optimizer, accumulative_counts=counts)
         self.model = model
         self.steps: list[list[torch.Tensor]] = []

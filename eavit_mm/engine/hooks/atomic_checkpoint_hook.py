@@ -7,7 +7,6 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
-from torch import Tensor
 
 from eavit_mm.engine.pending_gradients import (
     GRADIENTS,
@@ -58,7 +57,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._pending: list[dict[str, Tensor]] = []
+        self._pending: list[dict[str, Any]] = []
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
@@ -128,4 +127,12 @@ class AtomicCheckpointHook(CheckpointHook):
         if is_main_process():
             last = Path(runner.work_dir, 'last_checkpoint')
             write_atomically(self.last_ckpt.encode(), last)
+            self.file_backend.remove_doomed()
+
+    def _save_best_checkpoint(
+        self, runner: Runner, metrics: dict[str, float]
+    ) -> None:
+        """Writes the best checkpoint, then removes the one before."""
+        super()._save_best_checkpoint(runner, metrics)
+        if is_main_process():
             self.file_backend.remove_doomed()

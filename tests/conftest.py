@@ -1,0 +1,12 @@
+"""Tests marked ``gpu`` are skipped, and said to be, without an accelerator."""
+
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker('gpu'):
+            item.add_marker(pytest.mark.skip(reason='needs an accelerator'))

@@ -1,0 +1,498 @@
+"""The stock trainer's features, on a supernet in a real toy run.
+
+Elsewhere: accumulation in test_elastic_model.py, test-time augmentation and
+what ``save_best`` keeps in test_subnet_loops.py, AMP on the CPU in
+test_cpu_amp.py.
+"""
+
+import json
+import runpy
+import sys
+from collections import Counter
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
+from torch import Tensor
+
+from .toys import (
+    build,
+    config,
+    evaluated,
+    hook_of,
+    model_cfg,
+    snapshot,
+    stock_cfg,
+)
+
+TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
+UNIFORM = dict(type='eavit_mm.UniformSampler', num=3)
+TOP1 = 'half/accuracy/top1'
+
+
+class Watch(Hook):
+    """Calls functions of the runner around each training step."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, before: Any = None, after: Any = None) -> None:
+        self.before, self.after = before, after
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        if self.before:
+            self.before(runner, data_batch)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        if self.after:
+            self.after(runner, outputs)
+
+
+def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]):
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(actual[name], value), name
+
+
+def summed_gradients(model: Any, batch: Any, iteration: int) -> list[Tensor]:
+    """Of the subnets of a step, subnet by subnet, without our step."""
+    parameters = list(model.parameters())
+    data = model.data_preprocessor(batch, True)
+    total = [torch.zeros_like(p) for p in parameters]
+    for subnet in model.draw_subnets(iteration):
+        with model.backbone.use(subnet):
+            losses = model(**data, mode='loss')
+        found = torch.autograd.grad(
+            losses['loss'], parameters, allow_unused=True
+        )
+        for place, gradient in zip(total, found, strict=True):
+            if gradient is not None:
+                place += gradient
+    return total
+
+
+# Clipping
+
+
+def test_the_summed_gradient_is_clipped(tmp_path):
+    limit = 0.3
+    runner = build(
+        tmp_path,
+        model=model_cfg(sampler=UNIFORM),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.05),
+            clip_grad=dict(max_norm=limit),
+        ),
+    )
+    norms: list[float] = []
+    expected: list[list[Tensor]] = []
+    stepped: list[list[Tensor]] = []
+
+    def before(runner: Runner, batch: Any) -> None:
+        if not expected:
+            runner.optim_wrapper.optimizer.register_step_pre_hook(
+                lambda *args: stepped.append(
+                    [
+                        torch.zeros_like(p) if p.grad is None else p.grad + 0
+                        for p in runner.model.parameters()
+                    ]
+                )
+            )
+        total = summed_gradients(runner.model, batch, runner.iter)
+        norm = sum(float((g**2).sum()) for g in total) ** 0.5
+        norms.append(norm)
+        expected.append([g * min(1, limit / norm) for g in total])
+
+    logged: list[float] = []
+    scalars = runner.message_hub.log_scalars
+    runner.register_hook(
+        Watch(
+            before,
+            lambda *args: logged.append(scalars['train/grad_norm'].current()),
+        )
+    )
+    runner.train()
+    assert min(norms) > 2 * limit
+    assert len(stepped) == len(expected) == 9
+    # What is logged is the norm before clipping.
+    assert logged == pytest.approx(norms, rel=1e-4)
+    for found, wanted in zip(stepped, expected, strict=True):
+        norm = sum(float((g**2).sum()) for g in found) ** 0.5
+        assert norm == pytest.approx(limit, rel=1e-4)
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
+
+
+# Average of the weights
+
+
+def test_the_average_is_validated_and_the_raw_weights_train_on(tmp_path):
+    momentum = 0.3
+    changes: dict[str, Any] = dict(
+        model=model_cfg(sampler=UNIFORM),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.3)),
+    )
+    validated = evaluated(subnets=dict(half=0.5, smallest='smallest'))
+    runner = build(
+        tmp_path / 'averaged',
+        train_cfg=dict(by_epoch=True, max_epochs=3, val_interval=1),
+        custom_hooks=[
+            dict(type='EMAHook', momentum=momentum),
+            dict(type='Recorder'),
+        ],
+        **changes,
+        **validated,
+    )
+    average: dict[str, Tensor] = {}
+    seen: list[dict[str, Tensor]] = []
+
+    def after(runner: Runner, outputs: Any) -> None:
+        raw = dict(runner.model.named_parameters())
+        for name, p in raw.items():
+            p = p.detach().double()
+            old = average.get(name, p)
+            average[name] = (1 - momentum) * old + momentum * p
+
+    def after_val_iter(
+        runner: Runner, batch_idx: int, data_batch: Any, outputs: Any
+    ) -> None:
+        # A copy knows no slices that were cut before.
+        twin = deepcopy(runner.model)
+        for name, p in twin.named_parameters():
+            torch.testing.assert_close(p.double(), average[name])
+            p.data.copy_(average[name])
+        expected = twin.val_step(data_batch)
+        for sample, wanted in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(sample.pred_score, wanted.pred_score)
+        seen.append(snapshot(runner.model))
+
+    runner.register_hook(Watch(after=after))
+    hook_of(runner, 'Recorder').after_val_iter = after_val_iter
+    runner.train()
+    assert len(seen) == 3 * 2 * 5
+    ema = hook_of(runner, 'EMAHook').ema_model.module
+    for name, p in ema.named_parameters():
+        torch.testing.assert_close(p.double(), average[name])
+
+    plain = build(tmp_path / 'plain', **changes)
+    plain.train()
+    raw = snapshot(plain.model)
+    assert_equal(snapshot(runner.model), raw)
+    assert not torch.equal(raw['head.fc.weight'], seen[-1]['head.fc.weight'])
+
+
+# Learning rates
+
+
+def trained_groups(runner: Runner) -> list[dict[str, Any]]:
+    """The optimizer's groups after a training; parameters by their names."""
+    runner.train()
+    names = {id(p): name for name, p in runner.model.named_parameters()}
+    return [
+        {**group, 'params': [names[id(p)] for p in group['params']]}
+        for group in runner.optim_wrapper.optimizer.param_groups
+    ]
+
+
+def test_layer_wise_decay_is_the_stock_networks(tmp_path):
+    optim_wrapper = dict(
+        optimizer=dict(type='AdamW', lr=0.01, weight_decay=0.05),
+        constructor='LearningRateDecayOptimWrapperConstructor',
+        paramwise_cfg=dict(
+            layer_decay_rate=0.5,
+            norm_decay_mult=0.0,
+            flat_decay_mult=0.1,
+            custom_keys={'.cls_token': dict(decay_mult=0.2)},
+        ),
+    )
+    ours, stock = (
+        trained_groups(
+            build(tmp_path / name, model=model, optim_wrapper=optim_wrapper)
+        )
+        for name, model in dict(a=model_cfg(), b=stock_cfg()).items()
+    )
+    # In the same order too: an optimizer's state is loaded by place.
+    assert ours == stock
+    rates = {name: g['lr'] for g in ours for name in g['params']}
+    assert rates['head.fc.weight'] == 0.01
+    assert rates['backbone.layers.1.attn.qkv.weight'] == 0.005
+    assert rates['backbone.layers.0.attn.qkv.weight'] == 0.0025
+    assert rates['backbone.pos_embed'] == 0.00125
+
+
+@pytest.fixture
+def train_tool(monkeypatch):
+    """Functions of tools/train.py, called as with a command line."""
+
+    def called(*args: Any) -> Config:
+        argv = [str(TRAIN), *map(str, args)]
+        monkeypatch.setattr(sys, 'argv', argv)
+        tool = runpy.run_path(argv[0])
+        return tool['merge_args'](tool['parse_args']())
+
+    return called
+
+
+@pytest.mark.parametrize('asked', [True, False])
+def test_auto_scale_lr(tmp_path, train_tool, asked):
+    path = tmp_path / 'toy.py'
+    base = dict(base_batch_size=16)
+    config(tmp_path, auto_scale_lr=base).dump(path)
+    cfg = train_tool(path, *(['--auto-scale-lr'] if asked else []))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    # Batches of 4: a quarter of 0.05.
+    (group,) = runner.optim_wrapper.param_groups
+    assert group['lr'] == pytest.approx(0.0125 if asked else 0.05)
+
+
+def test_auto_scale_lr_without_a_batch_size_to_scale_from(
+    tmp_path, train_tool
+):
+    path = tmp_path / 'toy.py'
+    config(tmp_path).dump(path)
+    with pytest.raises(ValueError, match='has no auto_scale_lr=dict'):
+        train_tool(path, '--auto-scale-lr')
+
+
+# Records of a run
+
+
+def test_the_profiler_sees_the_slices(tmp_path):
+    trace = tmp_path / 'trace.json'
+    smallest = dict(
+        embed_dims=4,
+        num_heads=[1, 2],
+        feedforward_channels=[5, 0],
+        head_dims=4,
+    )
+    profiler = dict(
+        type='ProfilerHook',
+        by_epoch=False,
+        profile_times=2,
+        record_shapes=True,
+        json_trace_path=str(trace),
+    )
+    runner = build(
+        tmp_path,
+        model=model_cfg(
+            sampler=dict(type='eavit_mm.FixedListSampler', subnets=[smallest])
+        ),
+        custom_hooks=[profiler],
+    )
+    runner.train()
+    shapes = Counter(
+        tuple(event['args']['Input Dims'][1])
+        for event in json.loads(trace.read_text())['traceEvents']
+        if event.get('name') == 'aten::linear'
+    )
+    steps = 2
+    # Queries, keys and values of 1 and 2 heads apart, D = 4; then FFN, head.
+    assert shapes == {
+        (4, 4): steps * (3 + 1),
+        (8, 4): steps * 3,
+        (4, 8): steps,
+        (5, 4): steps,
+        (4, 5): steps,
+        (3, 12): steps,
+    }
+
+
+def test_tensorboard_shows_loss_and_macs(tmp_path):
+    runner = build(
+        tmp_path,
+        model=model_cfg(sampler=UNIFORM),
+        default_hooks=dict(logger=dict(type='LoggerHook', interval=1)),
+        log_processor=dict(window_size=1),
+        visualizer=dict(
+            type='Visualizer',
+            vis_backends=[dict(type='TensorboardVisBackend')],
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+        **evaluated(subnets=dict(half=0.5, largest=1.0)),
+    )
+    losses: list[float] = []
+    runner.register_hook(
+        Watch(after=lambda runner, outs: losses.append(float(outs['loss'])))
+    )
+    best: list[float] = []
+    hook_of(runner, 'Recorder').after_val_epoch = lambda runner, metrics: (
+        best.append(metrics[TOP1])
+    )
+    runner.train()
+    (folder,) = {p.parent for p in tmp_path.rglob('events.out.tfevents.*')}
+    events = EventAccumulator(str(folder)).Reload()
+    model = runner.model
+    macs = model.backbone.macs
+
+    def scalars(tag: str) -> list[tuple[int, float]]:
+        return [(e.step, pytest.approx(e.value)) for e in events.Scalars(tag)]
+
+    shares = [
+        sum(map(macs, subnets)) / len(subnets) / macs()
+        for subnets in map(model.draw_subnets, range(6))
+    ]
+    steps = range(1, 7)
+    assert scalars('macs_ratio') == list(zip(steps, shares, strict=True))
+    assert scalars('loss') == list(zip(steps, losses, strict=True))
+    assert [value for _, value in scalars(TOP1)] == best
+    assert len(set(shares)) == 6
+
+
+# Checkpoints
+
+
+class Scores(Hook):
+    """Puts scores of its own in place of those of the validation."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = iter(scores)
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        metrics[TOP1] = next(self.scores)
+
+
+def test_the_old_best_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
+    def best() -> list[str]:
+        return sorted(p.name[-11:-4] for p in tmp_path.glob('best_half_acc*'))
+
+    runner = build(
+        tmp_path,
+        train_cfg=dict(by_epoch=True, max_epochs=4, val_interval=1),
+        default_hooks=dict(
+            logger=None,
+            checkpoint=dict(
+                type='eavit_mm.AtomicCheckpointHook',
+                # No other checkpoint is due while the best one changes.
+                interval=100,
+                save_best=TOP1,
+            ),
+        ),
+        **evaluated(),
+    )
+    runner.register_hook(Scores(10, 30, 20, 40))
+    before: dict[str, list[str]] = {}
+    after: list[list[str]] = []
+    replace = Path.replace
+
+    def replacing(source: Path, target: Path) -> Path:
+        if Path(target).name.startswith('best_'):
+            # Complete before it gets its name.
+            state = torch.load(source, weights_only=True)['state_dict']
+            assert_equal(state, runner.model.state_dict())
+            before[Path(target).name[-11:-4]] = best()
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, 'replace', replacing)
+    runner.register_hook(Watch(before=lambda *args: after.append(best())))
+    runner.train()
+    assert before == dict(epoch_1=[], epoch_2=['epoch_1'], epoch_4=['epoch_2'])
+    assert after[3::3] == [['epoch_1'], ['epoch_2'], ['epoch_2']]
+    assert best() == ['epoch_4']
+    assert not list(tmp_path.glob('.*'))
+
+
+# Less memory, fewer bits
+
+
+def test_recomputed_activations_train_the_same(tmp_path):
+    """mmpretrain's ViT has no ``with_cp``; mmengine's runner has this."""
+    states, calls = [], []
+    for names in (None, ['backbone.layers.0', 'backbone.layers.1']):
+        runner = build(
+            tmp_path / str(names),
+            model=model_cfg(sampler=UNIFORM),
+            activation_checkpointing=names,
+        )
+        count: list[int] = []
+        layer = runner.model.backbone.layers[1]
+        layer.run = lambda *args, run=layer.run, count=count: (
+            count.append(1),
+            run(*args),
+        )[1]
+        runner.train()
+        states.append(snapshot(runner.model))
+        calls.append(len(count))
+    assert calls == [27, 54]  # 9 steps of 3 subnets
+    assert_equal(states[1], states[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('kind', ['float16', 'bfloat16'])
+def test_amp_on_the_gpu(tmp_path, kind):
+    """The scaled and summed gradients are those of float32, nearly."""
+    states, kinds = [], set()
+    # A scale that no gradient overflows: no step is left out.
+    scale = dict(init_scale=128.0)
+    amp = dict(type='AmpOptimWrapper', dtype=kind, loss_scale=scale)
+    for number, wrapper in enumerate((dict(), amp)):
+        runner = build(
+            tmp_path / str(number),
+            model=model_cfg(sampler=UNIFORM),
+            optim_wrapper=dict(
+                optimizer=dict(type='SGD', lr=0.05),
+                clip_grad=dict(max_norm=1.0),
+                **wrapper,
+            ),
+        )
+        if wrapper:
+            runner.model.head.fc.register_forward_hook(
+                lambda module, inputs, output: kinds.add(output.dtype)
+            )
+        start = snapshot(runner.model)
+        runner.train()
+        states.append(snapshot(runner.model))
+    assert kinds == {getattr(torch, kind)}
+    exact, mixed = states
+    for name, value in exact.items():
+        assert mixed[name].is_cuda
+        assert mixed[name].dtype == torch.float32
+        torch.testing.assert_close(mixed[name], value, rtol=0, atol=1e-2)
+    moved = (exact['head.fc.weight'] - start['head.fc.weight']).abs().max()
+    assert moved > 3e-2
+
+
+# Weight decay
+
+
+def test_decay_of_open_weights_is_resumed_between_two_batches(tmp_path):
+    """The subnets of the first batch were drawn before the checkpoint."""
+
+    def train(folder: Path, **changes: Any) -> dict[str, Tensor]:
+        runner = build(
+            folder,
+            model=model_cfg(sampler=UNIFORM, decay_active_only=True),
+            optim_wrapper=dict(
+                optimizer=dict(type='AdamW', lr=0.05, weight_decay=4.0),
+                accumulative_counts=2,
+            ),
+            default_hooks=dict(
+                logger=None,
+                checkpoint=dict(
+                    type='eavit_mm.AtomicCheckpointHook', interval=1
+                ),
+            ),
+            **changes,
+        )
+        runner.train()
+        assert torch.load(folder / 'epoch_3.pth')['meta']['iter'] == 9
+        return snapshot(runner.model)
+
+    whole = train(tmp_path / 'whole')
+    saved = tmp_path / 'whole' / 'epoch_1.pth'  # after three batches
+    resumed = train(tmp_path / 'resumed', load_from=str(saved), resume=True)
+    assert_equal(resumed, whole)
