@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from eavit_mm.options import check_number
 from eavit_mm.registry import TASK_UTILS
 
 
@@ -49,13 +50,9 @@ class InPlaceDistillation:
         task_weight: float = 1.0,
         temperature: float = 1.0,
     ) -> None:
-        for name, value in dict(
-            loss_weight=loss_weight, task_weight=task_weight
-        ).items():
-            if value < 0:
-                raise ValueError(f'{name}={value!r}; must be at least 0')
-        if temperature <= 0:
-            raise ValueError(f'temperature={temperature!r}; must be positive')
+        check_number('loss_weight', loss_weight)
+        check_number('task_weight', task_weight)
+        check_number('temperature', temperature, positive=True)
         self.loss_weight = loss_weight
         self.task_weight = task_weight
         self.temperature = temperature

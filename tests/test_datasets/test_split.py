@@ -118,7 +118,7 @@ def test_which_classes_get_one_more_is_drawn():
 @pytest.mark.parametrize(
     ('parts', 'message'),
     [
-        (dict(a=None, b=None), 'sizes must be positive, at most one None'),
+        (dict(a=None, b=None), 'positive integers, at most one None'),
         (dict(a=0, b=None), 'sizes must be positive'),
         (dict(a=-2, b=None), 'sizes must be positive'),
         (dict(a=11), 'ask for more than the 10 samples there are'),
