@@ -113,4 +113,7 @@ def split_dataset(
         labels = built.get_gt_labels()
         labels = labels if np.ndim(labels) == 1 else None
     indices = partition(len(built), parts, seed, labels)[part]
-    return built.get_subset(indices)
+    # Not get_subset: its copies share one memo of ids, and in a process that
+    # builds many data sets an id comes back with another object behind it.
+    built.get_subset_(indices)
+    return built

@@ -220,3 +220,18 @@ def test_an_unknown_part_is_refused():
 def test_too_large_parts_of_a_data_set_are_refused():
     with pytest.raises(ValueError, match='more than the 30 samples'):
         split_dataset(dict(type='SplitToy'), 'a', dict(a=31))
+
+
+def test_the_data_set_is_cut_not_copied(monkeypatch):
+    # mmengine's copies share one memo of ids: in a long process the pipeline
+    # of a copy can become another object.
+    monkeypatch.delattr(
+        'mmengine.dataset.BaseDataset._copy_without_annotation'
+    )
+    cfg = dict(
+        type='eavit_mm.Split',
+        part='a',
+        parts=dict(a=5, b=None),
+        dataset=dict(type='eavit_mm.Digits'),
+    )
+    assert len(DATASETS.build(cfg)) == 5
