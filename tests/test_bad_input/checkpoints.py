@@ -420,12 +420,13 @@ def _conversions() -> list[Mutation]:
 
 def mutations() -> list[Mutation]:
     """Every flaw by some of the ways, every way with some of the flaws."""
-    ways = cycle(WAYS)
+    ways = list(WAYS)
     found = []
-    for name, (spoil, words) in FLAWS.items():
-        for way in (next(ways), next(ways)):
+    for number, (name, (spoil, words)) in enumerate(FLAWS.items()):
+        # Every pair of ways in turn.
+        for place in (number, number + 1 + number // len(ways)):
+            way = ways[place % len(ways)]
             found.append(_read_by(way, name, spoil, words))
-        next(ways)
     for number, way in enumerate(WAYS):
         keep = Random(f'{SEED} {way}').random()
         found += [
