@@ -4,6 +4,9 @@ mmengine imports ``<scope>.registry`` when it meets ``type='eavit_mm.X'`` and
 then the ``locations``, so a config needs no import of ours.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
@@ -62,3 +65,37 @@ TASK_UTILS = Registry(
         'eavit_mm.models',
     ],
 )
+
+
+def build_part(name: str, cfg: Any, kind: type) -> Any:
+    """Builds what an option of a config asks for.
+
+    Args:
+        name: Of the option.
+        cfg: A dict with a ``type`` of :data:`TASK_UTILS`.
+        kind: Class of what comes out.
+
+    Raises:
+        ValueError: If it is no such dict, or makes something else.
+    """
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise ValueError(
+            f"{name}={cfg!r}; must be a dict with a 'type', one of "
+            f'{_names_of(kind)}'
+        )
+    part = TASK_UTILS.build(dict(cfg))
+    if not isinstance(part, kind):
+        raise ValueError(
+            f'{name}={cfg!r}; must be a {kind.__name__}, one of '
+            f'{_names_of(kind)}'
+        )
+    return part
+
+
+def _names_of(kind: type) -> list[str]:
+    TASK_UTILS.import_from_location()
+    return sorted(
+        f'{SCOPE}.{name}'
+        for name, found in TASK_UTILS.module_dict.items()
+        if isinstance(found, type) and issubclass(found, kind)
+    )

@@ -3,7 +3,8 @@
 import argparse
 
 import eavit_mm  # noqa: F401
-from eavit_mm.engine.checkpoint import save_atomically
+from eavit_mm.engine.checkpoint import require_other_file, save_atomically
+from eavit_mm.engine.cli import run_tool
 from eavit_mm.models.weights import (
     convert_weights,
     layout_of,
@@ -32,6 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    require_other_file(args.source, args.out)
     weights = read_weights(args.source)
     state = convert_weights(weights, args.head, args.prefix)
     meta = dict(source=args.source, layout=layout_of(weights))
@@ -44,7 +46,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
+    run_tool(main)

@@ -6,6 +6,7 @@ import eavit_mm  # noqa: F401
 from eavit_mm.engine.calibration import calibration_batches
 from eavit_mm.engine.checkpoint import (
     load_supernet,
+    require_other_file,
     save_atomically,
     supernet_meta,
 )
@@ -14,8 +15,10 @@ from eavit_mm.engine.cli import (
     build_runner,
     load_config,
     merge_options,
+    run_tool,
 )
 from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.options import check_count
 from eavit_mm.rearrange import rearrange
 from eavit_mm.registry import TASK_UTILS
 
@@ -51,6 +54,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    require_other_file(args.checkpoint, args.out)
+    check_count('--num-batches', args.num_batches, least=1)
     cfg = load_config(args)
     merge_options(cfg, args)
     runner = build_runner(cfg)
@@ -72,7 +77,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
+    run_tool(main)

@@ -12,13 +12,15 @@ from mmengine.runner import Runner
 import eavit_mm  # noqa: F401
 from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.analysis.subnet_table import format_table
-from eavit_mm.engine.checkpoint import read_checkpoint
+from eavit_mm.engine.checkpoint import naming, read_checkpoint
 from eavit_mm.engine.cli import (
     add_common_arguments,
     build_runner,
     load_config,
     merge_options,
+    run_tool,
 )
+from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
 from eavit_mm.models.budgets import PARTS
 from eavit_mm.space import Budget, Subnet
@@ -104,6 +106,15 @@ def merge_args(args: argparse.Namespace) -> Config:
     return cfg
 
 
+def check_subnet(runner: Runner, path: str) -> None:
+    """Raises if a file's subnet is not in the space; names the file."""
+    space = elastic_model(runner.model, '--subnet').backbone.space
+    try:
+        space.check(Subnet.from_file(path))
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
 def report(
     runner: Runner, metrics: dict[str, Any], args: argparse.Namespace
 ) -> None:
@@ -133,13 +144,13 @@ def main() -> None:
     cfg = merge_args(args)
     read_checkpoint(args.checkpoint)
     runner = build_runner(cfg)
-    metrics = runner.test()
+    if args.subnet:
+        check_subnet(runner, args.subnet)
+    with naming(args.checkpoint):
+        metrics = runner.test()
     if is_main_process() and hasattr(runner.test_loop, 'rows'):
         report(runner, metrics, args)
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
+    run_tool(main)

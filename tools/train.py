@@ -7,13 +7,15 @@ from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
 import eavit_mm  # noqa: F401
-from eavit_mm.engine.checkpoint import read_checkpoint
+from eavit_mm.engine.checkpoint import naming, read_checkpoint
 from eavit_mm.engine.cli import (
     add_common_arguments,
     build_runner,
     load_config,
     merge_options,
+    run_tool,
 )
+from eavit_mm.engine.training_state import check_training_state
 
 
 def parse_args() -> argparse.Namespace:
@@ -72,28 +74,30 @@ def merge_args(args: argparse.Namespace) -> Config:
 def set_resume(cfg: Config, resume: str | None) -> None:
     """Resumes, or starts from what the config loads if nothing is there."""
     if resume == 'auto':
-        cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+        found = find_latest_checkpoint(cfg.work_dir)
+        cfg.resume = found is not None
         if cfg.resume:
-            cfg.load_from = None
+            cfg.load_from = found
         else:
             print(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
-    if cfg.get('load_from') and '://' not in cfg.load_from:
-        meta = read_checkpoint(cfg.load_from).get('meta') or {}
-        if cfg.resume and 'iter' not in meta:
-            raise ValueError(
-                f'--resume: {cfg.load_from} is not of a training run; to '
-                'start from its weights: --cfg-options load_from=FILE'
-            )
+    path = cfg.get('load_from')
+    if not isinstance(path, str | None):
+        raise ValueError(f'load_from={path!r}; must be a path or None')
+    if path and '://' not in path:
+        checkpoint = read_checkpoint(path)
+        if cfg.get('resume'):
+            with naming(path):
+                check_training_state(checkpoint)
 
 
 def main() -> None:
-    build_runner(merge_args(parse_args())).train()
+    cfg = merge_args(parse_args())
+    runner = build_runner(cfg)
+    with naming(cfg.get('load_from')):
+        runner.train()
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (ValueError, FileNotFoundError) as error:
-        raise SystemExit(f'error: {error}') from error
+    run_tool(main)

@@ -7,6 +7,12 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
+from eavit_mm.options import (
+    check_count,
+    check_flag,
+    check_mapping,
+    is_int,
+)
 from eavit_mm.registry import DATASETS
 
 
@@ -30,12 +36,16 @@ def partition(
     Raises:
         ValueError: If the sizes do not fit, or more than one is None.
     """
+    check_mapping('parts', parts, 'names and sizes')
+    check_count('seed', seed)
     sizes = {name: size for name, size in parts.items() if size is not None}
-    rest = num_samples - sum(sizes.values())
-    if len(parts) - len(sizes) > 1 or any(n <= 0 for n in sizes.values()):
+    valid = all(is_int(size) and size > 0 for size in sizes.values())
+    if len(parts) - len(sizes) > 1 or not valid:
         raise ValueError(
-            f'parts={dict(parts)}: sizes must be positive, at most one None'
+            f'parts={dict(parts)}: sizes must be positive integers, at most '
+            'one None'
         )
+    rest = num_samples - sum(sizes.values())
     if rest < (len(sizes) < len(parts)):
         raise ValueError(
             f'parts={dict(parts)} ask for more than the {num_samples} '
@@ -91,8 +101,11 @@ def split_dataset(
         ...      parts=dict(search=204, train=None),
         ...      dataset=dict(type='Flowers102', split='trainval', ...))
     """
-    if part not in parts:
+    check_mapping('parts', parts, 'names and sizes')
+    if not isinstance(part, str) or part not in parts:
         raise ValueError(f'part={part!r}; must be one of {list(parts)}')
+    check_flag('balanced', balanced)
+    check_mapping('dataset', dataset, "a data set's config")
     built = MMENGINE_DATASETS.build(dataset)
     built.full_init()
     labels = None
@@ -100,4 +113,7 @@ def split_dataset(
         labels = built.get_gt_labels()
         labels = labels if np.ndim(labels) == 1 else None
     indices = partition(len(built), parts, seed, labels)[part]
-    return built.get_subset(indices)
+    # Not get_subset: its copies share one memo of ids, and in a process that
+    # builds many data sets an id comes back with another object behind it.
+    built.get_subset_(indices)
+    return built

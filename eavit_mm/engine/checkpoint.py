@@ -1,15 +1,17 @@
 """Reading and writing supernet checkpoints outside of a training run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner import CheckpointLoader
 
 from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
+from eavit_mm.models.state_dict import CheckpointError
+from eavit_mm.models.weights.read import read_torch_file
 
 
 def supernet_meta(
@@ -47,9 +49,23 @@ def load_supernet(
             trained for another space.
     """
     checkpoint = read_checkpoint(path)
-    check_space(model, checkpoint)
-    model.load_state_dict(checkpoint.get('state_dict', checkpoint))
+    with naming(path):
+        check_space(model, checkpoint)
+        model.load_state_dict(checkpoint.get('state_dict', checkpoint))
     return checkpoint.get('meta') or {}
+
+
+@contextmanager
+def naming(path: str | Path | None) -> Iterator[None]:
+    """Puts a file's name in front of what is wrong with its content.
+
+    Raises:
+        ValueError: In place of a :class:`CheckpointError`.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise ValueError(f'{path}: {error}') from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -59,27 +75,55 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is broken or no checkpoint.
     """
-    try:
-        checkpoint = CheckpointLoader.load_checkpoint(
-            str(path), map_location='cpu'
-        )
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a broken pickle can raise anything
-        raise ValueError(
-            f'{path} is broken or no checkpoint: {error}'
-        ) from error
+    checkpoint = read_torch_file(path)
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f'{path} is no checkpoint: it holds {type(checkpoint).__name__}'
         )
+    with naming(path):
+        meta_of(checkpoint)
+        _check_names(checkpoint.get('state_dict', checkpoint))
     return checkpoint
 
 
+def _check_names(state: Any) -> None:
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f'state_dict is {type(state).__name__}; must be a dict of weights'
+        )
+    odd = [name for name in state if not isinstance(name, str)]
+    if odd:
+        raise CheckpointError(
+            f'state_dict: {odd[0]!r} is no name of a weight; must be a text'
+        )
+
+
 def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's ``meta['eavit_mm']``; empty if it has none."""
-    meta = checkpoint.get('meta') or {}
-    return meta.get('eavit_mm') or {}
+    """A checkpoint's ``meta['eavit_mm']``; empty if it has none.
+
+    Raises:
+        CheckpointError: If what stands there is of another type.
+    """
+    meta = _dict_in(checkpoint, 'meta', 'meta')
+    ours = _dict_in(meta, 'eavit_mm', "meta['eavit_mm']")
+    _dict_in(ours, 'space', "meta['eavit_mm']['space']")
+    done = ours.get('rearrangement')
+    if not isinstance(done, str | None):
+        raise CheckpointError(
+            f"meta['eavit_mm']['rearrangement']={done!r}; must be the name "
+            'of a criterion or None'
+        )
+    return ours
+
+
+def _dict_in(values: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
+    """The dict under a key; empty if there is none, or None."""
+    value = values.get(key)
+    if not isinstance(value, dict | None):
+        raise CheckpointError(
+            f'{name} is {type(value).__name__}; must be a dict'
+        )
+    return value or {}
 
 
 def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:
@@ -101,14 +145,14 @@ def check_space(
     """Raises if a checkpoint was trained for another space.
 
     Raises:
-        ValueError: Names the keys of the space that differ.
+        CheckpointError: Names the keys of the space that differ.
     """
     trained = meta_of(checkpoint).get('space')
     own = model.backbone.space.to_config()
     if trained is None or trained == own:
         return
     differ = sorted(k for k in own if trained.get(k) != own[k])
-    raise ValueError(
+    raise CheckpointError(
         f'this checkpoint was trained for another space; different are '
         f'{differ}: {[trained.get(k) for k in differ]} there, '
         f'{[own[k] for k in differ]} in this config. To train on all the '
@@ -121,3 +165,16 @@ def save_atomically(value: Any, path: str | Path) -> None:
     buffer = BytesIO()
     torch.save(value, buffer)
     write_atomically(buffer.getvalue(), path)
+
+
+def require_other_file(source: str | Path, out: str | Path) -> None:
+    """Raises if a command would write over the file that it reads.
+
+    Raises:
+        ValueError: Names the file.
+    """
+    if Path(source).resolve() == Path(out).resolve():
+        raise ValueError(
+            f'{out} is the file to read and to write; give the result '
+            'another name'
+        )

@@ -2,6 +2,7 @@
 
 import os
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,26 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from eavit_mm.engine.config_error import explain
+
+# What a user can put right; all else is shown with its traceback.
+_USER_ERRORS = (ValueError, OSError, FloatingPointError)
 _DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def run_tool(main: Callable[[], None]) -> None:
+    """Runs a tool; what the user can put right becomes one line.
+
+    Raises:
+        SystemExit: With status 1 and 'error: ...' as the last line.
+    """
+    try:
+        main()
+    except Exception as error:
+        text = explain(error)
+        if text is None and not isinstance(error, _USER_ERRORS):
+            raise
+        raise SystemExit(f'error: {text or error}') from error
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -49,9 +69,10 @@ def load_config(args: Namespace, **dataloader: Any) -> Config:
 
     Raises:
         FileNotFoundError: If there is no such config file.
+        ValueError: If it cannot be read.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = _read_config(args.config)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -72,13 +93,33 @@ def merge_options(cfg: Config, args: Namespace) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """The runner that a config asks for; without a GPU, over gloo."""
+    """The runner that a config asks for; without a GPU, over gloo.
+
+    Raises:
+        ValueError: If it has no model.
+    """
+    model = cfg.get('model')
+    if not isinstance(model, dict):
+        raise ValueError(f'{cfg.filename}: model={model!r}; must be a dict')
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # mmengine's own start of torch.distributed needs a GPU.
         torch.distributed.init_process_group('gloo')
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+def _read_config(path: str) -> Config:
+    try:
+        return Config.fromfile(path)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a config is code: it can raise anything
+        reason = str(error).splitlines()[:1] or ['no reason given']
+        raise ValueError(
+            f'{path} is no config that can be read '
+            f'({type(error).__name__}: {reason[0]})'
+        ) from error
 
 
 def _set_dataloader_defaults(

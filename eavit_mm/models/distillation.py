@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eavit_mm.options import check_number
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space import Subnet
 
@@ -111,15 +112,10 @@ class Distillation:
         temperature: float = 1.0,
         hidden_weight: float = 0.0,
     ) -> None:
-        for name, value in dict(
-            loss_weight=loss_weight,
-            task_weight=task_weight,
-            hidden_weight=hidden_weight,
-        ).items():
-            if value < 0:
-                raise ValueError(f'{name}={value!r}; must be at least 0')
-        if temperature <= 0:
-            raise ValueError(f'temperature={temperature!r}; must be positive')
+        check_number('loss_weight', loss_weight)
+        check_number('task_weight', task_weight)
+        check_number('hidden_weight', hidden_weight)
+        check_number('temperature', temperature, positive=True)
         self.loss_weight = loss_weight
         self.task_weight = task_weight
         self.temperature = temperature

@@ -28,11 +28,12 @@ from eavit_mm.models.consumers import (
     consumer_params,
     slice_consumer,
 )
-from eavit_mm.models.distillation import Outputs
+from eavit_mm.models.distillation import Distillation, Outputs
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
-from eavit_mm.registry import TASK_UTILS
-from eavit_mm.space import Level, Subnet
+from eavit_mm.options import check_flag
+from eavit_mm.registry import build_part
+from eavit_mm.space import Level, Subnet, SubnetSampler
 
 BACKBONE = 'backbone.'
 HEAD = 'head.'
@@ -84,11 +85,19 @@ class ElasticModelMixin(BaseModel):
             )
         for name, consumer in self.consumers.items():
             check_consumer(name, consumer, self.backbone.embed_dims)
-        default = dict(type='eavit_mm.UniformSampler')
-        self.sampler = TASK_UTILS.build(sampler or default)
-        self.distillation = distillation and TASK_UTILS.build(distillation)
+        if sampler is None:
+            sampler = dict(type='eavit_mm.UniformSampler')
+        self.sampler = build_part('sampler', sampler, SubnetSampler)
+        self.distillation: Any = None
+        if distillation is not None:
+            self.distillation = build_part(
+                'distillation', distillation, Distillation
+            )
         if distillation and self.logits_module is None:
             raise ValueError('distillation needs a model with a head')
+        check_flag('new_head', new_head)
+        check_flag('draw_per_rank', draw_per_rank)
+        check_flag('decay_active_only', decay_active_only)
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
         self.decay_active_only = decay_active_only

@@ -24,11 +24,12 @@ from eavit_mm.models.elastic_ops import (
     tensors_in,
 )
 from eavit_mm.models.state_dict import (
+    CheckpointError,
     adapt_vit_state,
     check_state_dict,
     require_pretrained,
 )
-from eavit_mm.models.weights.pretrained import resolve_pretrained
+from eavit_mm.models.weights.pretrained import SCHEME, resolve_pretrained
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Geometry, SearchSpace, Subnet
 
@@ -276,6 +277,9 @@ class ElasticVisionTransformer(VisionTransformer):
         self.init_cfg: Any = resolve_pretrained(self.init_cfg)
         try:
             super().init_weights()
+        except CheckpointError as error:
+            path = self.init_cfg['checkpoint'].removeprefix(SCHEME)
+            raise ValueError(f'init_cfg: {path}: {error}') from error
         except AssertionError as error:
             # mmengine asserts that the file has keys with the prefix.
             raise ValueError(

@@ -5,11 +5,12 @@ from scratch without a word. Here keys and shapes must fit before a weight is
 touched, whoever loads.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from math import isqrt
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
@@ -27,17 +28,52 @@ def require_pretrained(init_cfg: Any) -> None:
         FileNotFoundError: Names the file and what it should hold.
     """
     for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []:
-        path = str(cfg.get('checkpoint', ''))
+        path = str(cfg.get('checkpoint') or '')
         if cfg.get('type') != 'Pretrained' or '://' in path:
             continue
         if not Path(path).expanduser().is_file():
+            is_folder = path and Path(path).expanduser().is_dir()
+            found = 'is a folder' if is_folder else 'is not there'
             raise FileNotFoundError(
-                f'init_cfg: {path} is not there. Put a checkpoint of the '
-                "pretrained network (mmpretrain's, timm's, Hugging Face's or "
-                "augreg's .npz) in this place, or give another one with "
-                '--cfg-options '
+                f'init_cfg: {path or repr(path)} {found}. Put a checkpoint '
+                "of the pretrained network (mmpretrain's, timm's, Hugging "
+                "Face's or augreg's .npz) in this place, or give another one "
+                'with --cfg-options '
                 'model.backbone.init_cfg.checkpoint=FILE'
             )
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is not one of this network; its file is to be named."""
+
+
+def require_sound(weights: Mapping[str, Any]) -> None:
+    """Raises unless every weight is a tensor of finite numbers.
+
+    Args:
+        weights: Names to tensors; counters and flags may be integers.
+
+    Raises:
+        CheckpointError: Names the first few that are not.
+    """
+    broken = []
+    for name, value in weights.items():
+        if not isinstance(value, Tensor) or not is_plain(value):
+            broken.append(f'{name}: {_kind(value)}')
+        elif not bool(value.isfinite().all()):
+            number = int((~value.isfinite()).sum())
+            broken.append(f'{name}: {number} NaN or infinite')
+    if broken:
+        raise CheckpointError(
+            'its weights are broken'
+            + _list('that are not finite numbers', broken)
+        )
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor is dense, in memory, and not of complex numbers."""
+    is_dense = value.layout == torch.strided and not value.is_quantized
+    return is_dense and not value.is_meta and not value.is_complex()
 
 
 def adapt_vit_state(
@@ -89,8 +125,9 @@ def check_state_dict(
         may_miss: Keys of the module that need not be there.
 
     Raises:
-        ValueError: Names the first few missing, unexpected or misshapen
-            keys, and what to do.
+        CheckpointError: Names the first few missing, unexpected or
+            misshapen keys and what to do, or the weights that are NaN or of
+            another kind of numbers.
     """
     own = module.state_dict()
     given = {
@@ -99,19 +136,27 @@ def check_state_dict(
         if key.startswith(prefix)
     }
     shapes = [
-        f'{key}: {_shape(given[key])} for {tuple(own[key].shape)}'
+        f'{key}: {_kind(given[key])} for {_kind(own[key])}'
         for key in own.keys() & given.keys()
         if not _fits(module, key, given[key], own[key])
     ]
+    kinds = [
+        f'{key}: {_kind(given[key])}'
+        for key in own.keys() & given.keys()
+        if isinstance(given[key], Tensor)
+        and given[key].is_floating_point() != own[key].is_floating_point()
+    ]
     missing = own.keys() - given.keys() - set(may_miss)
     unexpected = given.keys() - own.keys()
-    if not (shapes or missing or unexpected):
+    if not (shapes or kinds or missing or unexpected):
+        require_sound(given)
         return
-    raise ValueError(
+    raise CheckpointError(
         f'this checkpoint does not fit {type(module).__name__}'
         + _list('missing', missing)
         + _list('unexpected', unexpected)
         + _list('of another shape', shapes)
+        + _list('of another kind of numbers', kinds)
         + _advice(own, given)
     )
 
@@ -131,10 +176,14 @@ def _fits(module: nn.Module, key: str, given: Any, own: Tensor) -> bool:
     return is_grid and one_of_each
 
 
-def _shape(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return tuple(value.shape)
-    return type(value).__name__
+def _kind(value: Any) -> str:
+    """Shape and, unless it is usual, type of the numbers."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    shape = str(tuple(value.shape))
+    if value.is_floating_point() and is_plain(value):
+        return shape
+    return f'{shape} {value.dtype} {value.device} {value.layout}'
 
 
 def _list(what: str, keys: Iterable[str]) -> str:

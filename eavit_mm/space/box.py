@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, Self
 
+from eavit_mm.options import is_int
 from eavit_mm.space import genome
 from eavit_mm.space.cells import (
     AXES,
@@ -18,7 +19,6 @@ from eavit_mm.space.cells import (
     as_names,
     check_choices,
     choices_per_layer,
-    is_int,
 )
 from eavit_mm.space.subnet import Subnet
 
@@ -52,6 +52,8 @@ class Box:
                 'least 1'
             )
         shared = as_names('shared', self.shared)
+        if not isinstance(self.ties, list | tuple | None):
+            raise ValueError(f'ties={self.ties!r}; must be a list of lists')
         ties = [as_names('ties', tie) for tie in self.ties or ()]
         self._check_groups(shared, ties)
         # One order, so that equal spaces compare equal.
@@ -99,9 +101,9 @@ class Box:
             }
             if len(set(sizes.values())) > 1:
                 raise ValueError(
-                    f'{list(cell.axes)} share one index over layers '
-                    f'{list(cell.layers)}, but differ in their number of '
-                    f'choices: {sorted(set(sizes.values()))}'
+                    f'ties or shared: {list(cell.axes)} share one index over '
+                    f'layers {list(cell.layers)}, but differ in their number '
+                    f'of choices: {sorted(set(sizes.values()))}'
                 )
 
     # Building

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any
 
+from eavit_mm.options import is_int
+
 EMBED = 'embed_dims'
 HEADS = 'num_heads'
 FFN = 'feedforward_channels'
@@ -43,15 +45,10 @@ def as_int(value: Any) -> Any:
     """An integer of any library as Python's; all else as it is.
 
     True and False are no widths: they come back unchanged and fail
-    :func:`is_int`.
+    :func:`eavit_mm.options.is_int`.
     """
     is_foreign = hasattr(value, '__index__') and not isinstance(value, bool)
     return index(value) if is_foreign else value
-
-
-def is_int(value: Any) -> bool:
-    """Whether a value is an integer; True and False are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def as_names(name: str, value: Any) -> tuple[str, ...]:
@@ -105,7 +102,8 @@ def choices_per_layer(
             f'num_layers={num_layers!r}; must be an integer of at least 1'
         )
     nested = isinstance(values, list | tuple) and any(
-        hasattr(value, '__iter__') for value in values
+        hasattr(value, '__iter__') and not isinstance(value, str)
+        for value in values
     )
     if not nested:
         return (check_choices(name, values),) * num_layers

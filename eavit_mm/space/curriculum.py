@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.space.cells import AXES, is_int
+from eavit_mm.options import is_int
+from eavit_mm.space.cells import AXES
 from eavit_mm.space.search_space import SearchSpace
 
 _KEYS = ('begin', *AXES, 'max_off', 'p_off')

@@ -6,20 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from eavit_mm.registry import TASK_UTILS
-from eavit_mm.space.cells import is_int
+from eavit_mm.options import check_count, is_positive
+from eavit_mm.registry import TASK_UTILS, build_part
 from eavit_mm.space.curriculum import Level
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
 Cost = Callable[[Subnet], float]
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not is_int(value) or value < least:
-        raise ValueError(
-            f'{name}={value!r}; must be an integer of at least {least}'
-        )
 
 
 class SubnetSampler(ABC):
@@ -61,7 +54,7 @@ class _RandomSampler(SubnetSampler):
     """
 
     def __init__(self, num: int = 1) -> None:
-        _check_count('num', num, least=1)
+        check_count('num', num, least=1)
         self.num = num
 
     def draw(
@@ -146,7 +139,7 @@ class StratifiedSampler(_RandomSampler):
 
     def __init__(self, num: int = 1, jitter: int = 1) -> None:
         super().__init__(num)
-        _check_count('jitter', jitter, least=0)
+        check_count('jitter', jitter, least=0)
         self.jitter = jitter
         self._profile: _Profile | None = None
 
@@ -277,19 +270,22 @@ class FixedListSampler(SubnetSampler):
                 f'subnets={subnets!r}; must list at least one subnet'
             )
         if num is not None:
-            _check_count('num', num, least=1)
+            check_count('num', num, least=1)
         self.subnets = list(subnets)
         self.num = num
-        self.weights = [1.0] * len(subnets)
-        if weights is not None:
-            self.weights = [float(weight) for weight in weights]
-        if len(self.weights) != len(subnets) or not all(
-            0 < weight < float('inf') for weight in self.weights
+        if weights is None:
+            weights = [1.0] * len(subnets)
+        is_list = isinstance(weights, list | tuple)
+        if (
+            not is_list
+            or len(weights) != len(subnets)
+            or not all(is_positive(weight) for weight in weights)
         ):
             raise ValueError(
                 f'weights={weights!r}; must be {len(subnets)} positive '
                 'numbers, one per subnet'
             )
+        self.weights = [float(weight) for weight in weights]
         # Stages live as long as the curriculum: made once per level.
         self._cache: tuple[Level, dict[Subnet, float]] | None = None
 
@@ -337,9 +333,10 @@ class SandwichSampler(SubnetSampler):
         num_others: int = 2,
         others: dict[str, Any] | None = None,
     ) -> None:
-        _check_count('num_others', num_others, least=0)
-        cfg = others or dict(type='eavit_mm.UniformSampler')
-        self.others: SubnetSampler = TASK_UTILS.build(cfg)
+        check_count('num_others', num_others, least=0)
+        if others is None:
+            others = dict(type='eavit_mm.UniformSampler')
+        self.others = build_part('others', others, SubnetSampler)
         self.num_others = num_others
 
     def draw(

@@ -1,12 +1,13 @@
 """One subnet: the active widths of an elastic Vision Transformer."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.space.cells import as_int, is_int
+from eavit_mm.options import is_int
+from eavit_mm.space.cells import as_int
 
 SIDES = ('prefix', 'suffix')
 
@@ -109,8 +110,8 @@ class Subnet:
             ValueError: If the text is no JSON or no subnet.
         """
         try:
-            values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = json.loads(text, object_pairs_hook=_once)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'not a subnet in JSON: {error}') from error
         return cls.from_dict(values)
 
@@ -123,9 +124,24 @@ class Subnet:
             ValueError: If it holds no subnet; the message names the file.
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding='utf-8'))
+            text = Path(path).read_text(encoding='utf-8')
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'{path}: not a subnet in JSON: {error}'
+            ) from error
+        try:
+            return cls.from_json(text)
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a name that stands twice, JSON keeps the last."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'{name} stands twice')
+    return dict(pairs)
 
 
 def _check_width(name: str, width: Any, least: int) -> int:

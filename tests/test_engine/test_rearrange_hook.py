@@ -365,7 +365,7 @@ def test_a_stock_model_is_refused(tmp_path):
 @pytest.mark.parametrize('number', [0, -1])
 def test_a_wrong_number_of_batches_is_refused(tmp_path, number):
     with pytest.raises(
-        ValueError, match=f'num_batches={number}; must be positive'
+        ValueError, match=f'num_batches={number}; must be an integer'
     ):
         build(tmp_path, custom_hooks=hooks(num_batches=number))
 

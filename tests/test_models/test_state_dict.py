@@ -26,6 +26,8 @@ from toys import (
     snapshot,
 )
 
+from eavit_mm.models.state_dict import CheckpointError, require_sound
+
 State = dict[str, Any]
 
 
@@ -609,3 +611,51 @@ def test_active_subnet_does_not_matter() -> None:
     fresh.load_state_dict(state)
     with fresh.backbone.use(member()):
         assert torch.equal(fresh(images().double()), out)
+
+
+@every_way
+@pytest.mark.parametrize('number', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite(
+    load: Callable[..., None], number: float, tmp_path: Path
+) -> None:
+    state = full_state()
+    key = 'backbone.layers.1.ln2.bias'
+    state[key] = state[key].clone()
+    state[key][5] = number
+    refused(
+        classifier(),
+        state,
+        rf'1 that are not finite numbers: {key}: 1 NaN or infinite',
+        load,
+        tmp_path,
+    )
+
+
+@every_way
+@pytest.mark.parametrize('kind', [torch.int64, torch.bool, torch.complex64])
+def test_another_kind_of_numbers(
+    load: Callable[..., None], kind: torch.dtype, tmp_path: Path
+) -> None:
+    state = full_state()
+    key = 'backbone.layers.1.ln2.bias'
+    state[key] = state[key].to(kind)
+    refused(
+        classifier(),
+        state,
+        f'of another kind.*{key}: .*{kind}',
+        load,
+        tmp_path,
+    )
+
+
+def test_what_is_sound() -> None:
+    counters = dict(a=torch.tensor(3), b=torch.ones(2, dtype=torch.bool))
+    require_sound({**counters, 'c': torch.ones(2).half(), 'd': torch.ones(0)})
+    for wrong in (
+        torch.ones(2, device='meta'),
+        torch.ones(2, 2).to_sparse(),
+        torch.ones(2) * 1j,
+        'text',
+    ):
+        with pytest.raises(CheckpointError, match='1 that are not finite .*x'):
+            require_sound({**counters, 'x': wrong})

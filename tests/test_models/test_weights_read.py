@@ -211,3 +211,28 @@ def test_renaming_knows_two_weights_of_one_name() -> None:
     assert list(rename(weights, {'a': 'c', 'b': None})) == ['c']
     with pytest.raises(ValueError, match='b: there are two weights for c'):
         rename(weights, {'[ab]': 'c'})
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / 'flipped.pth'
+    value = torch.arange(500.0)
+    torch.save({'a.weight': value}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(value.numpy().tobytes()) + 777] ^= 0x10
+    path.write_bytes(data)
+    # torch does not see it.
+    assert not torch.equal(torch.load(path)['a.weight'], value)
+    with pytest.raises(
+        ValueError, match=r'flipped\.pth is broken .*has changed since'
+    ):
+        read_weights(path)
+
+
+def test_a_file_without_sums_is_read(tmp_path: Path) -> None:
+    path = tmp_path / 'no_sums.pth'
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({'a.weight': torch.ones(3)}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_weights(path)['a.weight'], torch.ones(3))

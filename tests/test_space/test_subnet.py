@@ -154,6 +154,19 @@ def test_a_truncated_subnet_is_no_subnet():
             Subnet.from_json(text[:end])
 
 
+def test_a_field_stands_once():
+    text = Subnet(8, (2,), (5,), 4).to_json()
+    with pytest.raises(ValueError, match='in JSON: embed_dims stands twice'):
+        Subnet.from_json(text.replace('}', ', "embed_dims": 4}'))
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path):
+    path = tmp_path / 'wide.json'
+    path.write_text(Subnet(8, (2,), (5,), 4).to_json(), encoding='utf-16')
+    with pytest.raises(ValueError, match=r'wide\.json: not a subnet in JSON'):
+        Subnet.from_file(path)
+
+
 def test_file_round_trip(tmp_path):
     path = tmp_path / 'subnet.json'
     path.write_text(subnet().to_json(), encoding='utf-8')

@@ -13,7 +13,9 @@ from eavit_mm.engine.pending_gradients import (
     gather_pending,
     restore_pending,
 )
+from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import write_atomically
+from eavit_mm.models.state_dict import CheckpointError, require_sound
 from eavit_mm.registry import HOOKS
 
 BACKEND = 'eavit_mm_atomic'
@@ -97,10 +99,27 @@ class AtomicCheckpointHook(CheckpointHook):
             if step.isdigit() and int(step) < min(self.keep_ckpt_ids):
                 path.unlink(missing_ok=True)
 
+    def _require_finite(self, runner: Runner) -> None:
+        try:
+            require_sound(unwrap(runner.model).state_dict())
+        except CheckpointError as error:
+            last = runner.message_hub.get_info('last_ckpt')
+            raise FloatingPointError(
+                f'iteration {runner.iter}: no checkpoint is written: {error}. '
+                'Lower the learning rate, clip gradients, or resume from '
+                f'{last or "an earlier checkpoint"}'
+            ) from error
+
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict[str, Any]
     ) -> None:
-        """Writes the checkpoint, then its name, then removes old ones."""
+        """Writes the checkpoint, then its name, then removes old ones.
+
+        Raises:
+            FloatingPointError: If a weight is NaN or infinite; the last
+                good checkpoint stays.
+        """
+        self._require_finite(runner)
         ids = getattr(self, 'keep_ckpt_ids', None)
         if ids is not None and (not ids or ids[-1] != step):
             if len(ids) == self.max_keep_ckpts:

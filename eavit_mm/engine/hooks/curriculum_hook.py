@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.options import check_flag
 from eavit_mm.registry import HOOKS
 from eavit_mm.space import Curriculum
 
@@ -35,6 +36,7 @@ class CurriculumHook(Hook):
     def __init__(
         self, levels: Sequence[Mapping[str, Any]], by_epoch: bool = True
     ) -> None:
+        check_flag('by_epoch', by_epoch)
         self.levels = levels
         self.by_epoch = by_epoch
         self._level: int | None = None

@@ -14,9 +14,10 @@ from eavit_mm.engine.calibration import (
 from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
+from eavit_mm.options import check_count
 from eavit_mm.rearrange import Criterion, NoCriterion, Permutation
 from eavit_mm.rearrange.permute import apply_permutation
-from eavit_mm.registry import HOOKS, TASK_UTILS
+from eavit_mm.registry import HOOKS, build_part
 
 # Where the message hub, and so every checkpoint, keeps the criterion's name.
 INFO = 'eavit_mm_rearrangement'
@@ -44,9 +45,8 @@ class RearrangeHook(Hook):
     def __init__(
         self, criterion: Mapping[str, Any], num_batches: int = 8
     ) -> None:
-        if num_batches < 1:
-            raise ValueError(f'num_batches={num_batches!r}; must be positive')
-        self.criterion: Criterion = TASK_UTILS.build(dict(criterion))
+        check_count('num_batches', num_batches, least=1)
+        self.criterion = build_part('criterion', criterion, Criterion)
         self.num_batches = num_batches
 
     def after_load_checkpoint(

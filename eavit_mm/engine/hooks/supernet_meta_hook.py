@@ -3,6 +3,7 @@
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from eavit_mm.engine.checkpoint import (
@@ -11,8 +12,13 @@ from eavit_mm.engine.checkpoint import (
     supernet_meta,
 )
 from eavit_mm.engine.hooks.rearrange_hook import INFO
+from eavit_mm.engine.training_state import (
+    check_optimizer,
+    check_training_state,
+)
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import ElasticModelMixin
+from eavit_mm.options import check_flag
 from eavit_mm.registry import HOOKS
 
 
@@ -25,17 +31,23 @@ class SupernetMetaHook(Hook):
             Switch it off to go on training in a wider one.
 
     Raises:
-        ValueError: While loading, if the space differs.
+        ValueError: While loading, if the space differs, or if a training
+            cannot go on from the checkpoint.
     """
 
     def __init__(self, check_space: bool = True) -> None:
+        check_flag('check_space', check_space)
         self.check_space = check_space
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
-        """Compares the spaces."""
+        """Compares the spaces; looks at what training goes on from."""
         model = unwrap(runner.model)
+        if runner._resume:
+            check_training_state(checkpoint)
+            if isinstance(runner.optim_wrapper, OptimWrapper):
+                check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
         if self.check_space and isinstance(model, ElasticModelMixin):
             check_space(model, checkpoint)
 

@@ -1,6 +1,7 @@
 """Validation and test of several subnets, one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
@@ -12,6 +13,7 @@ from eavit_mm.analysis.subnet_table import (
 )
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import subnet_within
+from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
 
@@ -54,12 +56,21 @@ class _SubnetLoopMixin(BaseLoop):
         space = model.backbone.space
         if subnets is None:
             subnets = {} if budgets else DEFAULT_SUBNETS
-        self.subnets: dict[str, Subnet] = {
-            name: space.resolve(spec) for name, spec in subnets.items()
-        }
+        check_mapping('subnets', subnets, 'names and subnets')
+        if not isinstance(budgets, list | tuple):
+            raise ValueError(
+                f'budgets={budgets!r}; must be a list of limits, such as '
+                "[0.5, '8GMACs']"
+            )
+        check_number('metric_scale', metric_scale, positive=True)
+        self.subnets: dict[str, Subnet] = {}
+        for name, spec in subnets.items():
+            with _named(f'subnets: {name}={spec!r}'):
+                self.subnets[name] = space.resolve(spec)
         for text in budgets:
-            budget = Budget.parse(text)
-            found = subnet_within(model, budget, count, part)
+            with _named('budgets'):
+                budget = Budget.parse(text)
+                found = subnet_within(model, budget, count, part)
             taken = budget.text in self.subnets
             self.subnets[f'budget {text}' if taken else budget.text] = found
         if not self.subnets:
@@ -85,9 +96,10 @@ class _SubnetLoopMixin(BaseLoop):
                 for idx, data_batch in enumerate(self.dataloader):
                     self.run_iter(idx, data_batch)
                 found = self.evaluator.evaluate(len(self.dataloader.dataset))
+            self.metric = metric = self._metric_of(found)
             self.rows.append(subnet_row(name, model, subnet, found))
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
-        metrics['auc'] = self._area()
+        metrics['auc'] = curve_area(self.rows, metric, self.metric_scale)
         runner.logger.info(
             f'AUC {metrics["auc"]:.4f}\n{format_table(self.rows)}'
         )
@@ -95,15 +107,22 @@ class _SubnetLoopMixin(BaseLoop):
         runner.call_hook(f'after_{phase}')
         return metrics
 
-    def _area(self) -> float:
-        known = self.rows[0]['metrics']
-        name = self.metric or next(iter(known), None)
-        if name is None or name not in known:
+    def _metric_of(self, found: Mapping[str, Any]) -> str:
+        name = self.metric or next(iter(found), None)
+        if name is None or name not in found:
             raise ValueError(
-                f'metric={name!r}; the evaluator reports {list(known)}'
+                f'metric={name!r}; the evaluator reports {list(found)}'
             )
-        self.metric = name
-        return curve_area(self.rows, name, self.metric_scale)
+        return name
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Puts the option in front of what is wrong with its value."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f'{option}: {error}') from error
 
 
 @LOOPS.register_module()

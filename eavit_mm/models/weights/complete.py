@@ -1,4 +1,4 @@
-"""A converted network is whole: no layer and no norm is missing."""
+"""A converted network is whole: nothing is missing, no weight is NaN."""
 
 import re
 from collections import defaultdict
@@ -6,16 +6,19 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from eavit_mm.models.state_dict import require_sound
+
 
 def check_complete(weights: Mapping[str, Tensor]) -> None:
-    """Raises if a backbone lacks a weight that its other weights imply.
+    """Raises if a backbone lacks a weight that its others imply, or has NaN.
 
     Args:
         weights: In mmpretrain's names, with ``backbone.``.
 
     Raises:
-        ValueError: Names what is missing.
+        ValueError: Names what is missing or not finite.
     """
+    require_sound(weights)
     patch = weights.get('backbone.patch_embed.projection.weight')
     if patch is None or patch.ndim != 4:
         shape = None if patch is None else tuple(patch.shape)

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
@@ -40,14 +41,19 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ValueError: If it is truncated, not of this format, holds no weights,
             or holds objects that could run code.
     """
+    path = _existing(path)
+    read = _READERS.get(path.suffix.lower(), read_torch_file)
+    content = read(path)
+    return _strip(_unwrap(content, path))
+
+
+def _existing(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         raise FileNotFoundError(f'{path} is a folder; name the file in it')
     if not path.is_file():
         raise FileNotFoundError(f'{path} is not there')
-    read = _READERS.get(path.suffix.lower(), _read_torch)
-    content = read(path)
-    return _strip(_unwrap(content, path))
+    return path
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -67,8 +73,19 @@ def _read_npz(path: Path) -> dict[str, Any]:
         raise _broken(path, '.npz file of arrays', error) from error
 
 
-def _read_torch(path: Path) -> Any:
+def read_torch_file(path: str | Path) -> Any:
+    """What ``torch.save`` wrote: tensors and plain values, no code is run.
+
+    Args:
+        path: A local file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or holds objects that could run code.
+    """
+    path = _existing(path)
     try:
+        _compare_sums(path)
         # Training scripts keep their options; a Namespace is only values.
         with torch.serialization.safe_globals([Namespace]):
             return torch.load(path, map_location='cpu', weights_only=True)
@@ -81,6 +98,22 @@ def _read_torch(path: Path) -> Any:
                 'tensors and plain values are read. Nothing in it was run'
             ) from error
         raise _broken(path, 'checkpoint of torch', error) from error
+
+
+def _compare_sums(path: Path) -> None:
+    """Raises if a byte of a zip archive has changed; torch does not look.
+
+    Raises:
+        BadZipFile: Names the part that is damaged.
+    """
+    if not is_zipfile(path):  # torch's old format has no sums
+        return
+    with ZipFile(path) as file:
+        # torch can be told to write no sums: then all of them are 0.
+        has_sums = any(entry.CRC for entry in file.infolist())
+        damaged = file.testzip() if has_sums else None
+    if damaged:
+        raise BadZipFile(f'{damaged} in it has changed since it was written')
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

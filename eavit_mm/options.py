@@ -1,0 +1,66 @@
+"""What the options of a config may be; each check names the option."""
+
+from collections.abc import Mapping
+from math import inf
+from typing import Any
+
+
+def is_int(value: Any) -> bool:
+    """Whether a value is an integer; True and False are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_positive(value: Any) -> bool:
+    """Whether a value is a finite number above 0."""
+    is_number = is_int(value) or isinstance(value, float)
+    return is_number and 0 < value < inf
+
+
+def check_count(name: str, value: Any, least: int = 0) -> None:
+    """Raises unless an option is an integer that is large enough.
+
+    Raises:
+        ValueError: If it is none, or smaller than ``least``.
+    """
+    if not is_int(value) or value < least:
+        raise ValueError(
+            f'{name}={value!r}; must be an integer of at least {least}'
+        )
+
+
+def check_number(name: str, value: Any, *, positive: bool = False) -> None:
+    """Raises unless an option is a finite number, at least 0.
+
+    Args:
+        name: Of the option.
+        value: What the config says.
+        positive: 0 is not valid either.
+
+    Raises:
+        ValueError: If it is none, negative, not finite, or a bool.
+    """
+    is_zero = is_int(value) or isinstance(value, float)
+    is_zero = is_zero and not positive and value == 0
+    if not is_positive(value) and not is_zero:
+        valid = 'positive' if positive else 'at least 0'
+        raise ValueError(f'{name}={value!r}; must be {valid} and finite')
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raises unless an option is a bool; a text such as 'no' is true.
+
+    Raises:
+        ValueError: If it is neither True nor False.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{name}={value!r}; must be True or False')
+
+
+def check_mapping(name: str, value: Any, of_what: str) -> None:
+    """Raises unless an option is a dict.
+
+    Raises:
+        ValueError: If it is none; says what the dict holds.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{name}={value!r}; must be a dict of {of_what}')

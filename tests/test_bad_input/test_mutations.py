@@ -1,0 +1,188 @@
+"""Wrong inputs by the hundred: a clear error each, and no file is lost."""
+
+import gc
+import hashlib
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from . import checkpoints, configs, subnets
+from .mutation import SEED, Mutation
+from .workspace import ROOT, make, run
+
+KINDS = dict(config=configs, checkpoint=checkpoints, subnet=subnets)
+MUTATIONS = {
+    f'{kind}-{mutation.name}': mutation
+    for kind, module in KINDS.items()
+    for mutation in module.mutations()
+}
+# Logs of a run, and the config that it ran with.
+LOGS = re.compile(r'work/(config\.py|\d{8}_\d{6}(/.*)?)')
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory: Any) -> Iterator[Path]:
+    """A folder in which every command works."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp('bad_input') / 'whole'
+    folder.mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        make(folder)
+        # mmengine collects garbage all the time; leave the imports out.
+        gc.collect()
+        gc.freeze()
+        yield folder
+        gc.unfreeze()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name to hash of every file; folders have none."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(
+            path.read_bytes() if path.is_file() else b'folder'
+        ).hexdigest()
+        for path in folder.rglob('*')
+    }
+
+
+def copy(whole: Path, folder: Path, mutation: Mutation) -> Path:
+    """A fresh folder, made ready for a mutation's command."""
+    shutil.copytree(whole, folder)
+    mutation.prepare(folder)
+    return folder
+
+
+@pytest.mark.parametrize('name', MUTATIONS)
+def test_a_clear_error_and_nothing_lost(
+    whole: Path, tmp_path: Path, name: str
+) -> None:
+    print(f'seed {SEED}')  # noqa: T201
+    mutation = MUTATIONS[name]
+    folder = copy(whole, tmp_path / 'spoiled', mutation)
+    mutation.spoil(folder)
+    before = digests(folder)
+    with pytest.raises(SystemExit) as error:
+        run(folder, *mutation.command)
+    text = str(error.value.code)
+    assert text.startswith('error: ')
+    assert [word for word in mutation.words if word not in text] == [], text
+    after = digests(folder)
+    assert {k: after.get(k) for k in before} == before
+    new = [k for k in after.keys() - before.keys() if not LOGS.fullmatch(k)]
+    assert new == []
+
+
+def test_they_are_many_and_differ(whole: Path, tmp_path: Path) -> None:
+    seen = {}
+    for name, mutation in MUTATIONS.items():
+        folder = copy(whole, tmp_path / 'copy', mutation)
+        right = digests(folder)
+        mutation.spoil(folder)
+        wrong = digests(folder)
+        assert wrong != right, name
+        content = frozenset(wrong.items()), mutation.command
+        assert content not in seen, (name, seen[content])
+        seen[content] = name
+        shutil.rmtree(folder)
+    counts = {
+        kind: sum(name.startswith(f'{kind}-') for name in MUTATIONS)
+        for kind in KINDS
+    }
+    assert len(seen) == sum(counts.values()) >= 200
+    assert counts['config'] >= 80
+    assert counts['checkpoint'] >= 80
+    assert counts['subnet'] >= 40
+
+
+def test_without_the_mutation_every_command_works(
+    whole: Path, tmp_path: Path
+) -> None:
+    done = set()
+    for mutation in MUTATIONS.values():
+        folder = copy(whole, tmp_path / 'right', mutation)
+        # The name of the prepared folder's content and of the command.
+        content = frozenset(digests(folder).items()), mutation.command
+        if content not in done:
+            run(folder, *mutation.command)
+            done.add(content)
+        shutil.rmtree(folder)
+    assert len(done) >= 12
+
+
+@pytest.mark.parametrize('kind', ['pickle', 'zip', 'legacy'])
+def test_the_attacks_are_real(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'evil.pth'
+    checkpoints.attack(kind, path)
+    if kind == 'pickle':
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert Path(checkpoints.TRACE).exists()
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['checkpoint-test-nan', "config-model.sampler.type='eavit_mm.Uniform'"],
+)
+def test_the_command_line_says_one_line(
+    whole: Path, tmp_path: Path, name: str
+) -> None:
+    mutation = MUTATIONS[name]
+    folder = copy(whole, tmp_path / 'spoiled', mutation)
+    mutation.spoil(folder)
+    tool, *args = mutation.command
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / tool), *args],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert 'Traceback' not in done.stdout + done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('error: ')
+    assert all(word in last for word in mutation.words)
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        ('convert.py', 'timm.pth', './timm.pth'),
+        ('rearrange.py', 'config.py', 'trained.pth', 'trained.pth'),
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_tool_writes_over_what_it_reads(
+    whole: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    folder = tmp_path / 'copy'
+    shutil.copytree(whole, folder)
+    before = digests(folder)
+    with pytest.raises(SystemExit, match='error: .* is the file to read'):
+        run(folder, *command)
+    assert digests(folder) == before
+
+
+def test_a_folder_is_no_place_for_a_result(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / 'copy'
+    shutil.copytree(whole, folder)
+    before = digests(folder)
+    with pytest.raises(SystemExit, match='error: .*data'):
+        run(folder, 'convert.py', 'timm.pth', 'data')
+    assert digests(folder) == before

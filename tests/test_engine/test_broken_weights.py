@@ -1,0 +1,86 @@
+"""A checkpoint of broken weights is never written; the last one stays."""
+
+import hashlib
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+from .toys import build
+
+ATOMIC = dict(
+    logger=None,
+    checkpoint=dict(
+        type='eavit_mm.AtomicCheckpointHook', interval=1, max_keep_ckpts=1
+    ),
+)
+
+
+@HOOKS.register_module()
+class Breaker(Hook):
+    """Puts NaN into a weight behind the last step of an epoch.
+
+    So a gradient does that is not finite, of a loss that is.
+    """
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def after_train_iter(self, runner, batch_idx, **kwargs):
+        is_last = batch_idx == len(runner.train_dataloader) - 1
+        if is_last and runner.epoch == self.epoch:
+            with torch.no_grad():
+                runner.model.backbone.ln1.weight[2] = float('nan')
+
+
+def contents(folder):
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.suffix == '.pth' or path.name == 'last_checkpoint'
+    }
+
+
+def test_the_last_good_checkpoint_stays(tmp_path):
+    build(
+        tmp_path,
+        default_hooks=ATOMIC,
+        train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1000),
+    ).train()
+    good = contents(tmp_path)
+    runner = build(
+        tmp_path,
+        default_hooks=ATOMIC,
+        custom_hooks=[dict(type='Breaker', epoch=1)],
+        resume=True,
+    )
+    with pytest.raises(
+        FloatingPointError,
+        match=r'no checkpoint is written: .*ln1\.weight: 1 NaN or infinite'
+        r'.*Lower the learning rate.*epoch_1\.pth',
+    ):
+        runner.train()
+    assert contents(tmp_path) == good
+
+
+def test_a_nan_loss_names_the_subnet_and_keeps_the_checkpoint(tmp_path):
+    runner = build(
+        tmp_path,
+        default_hooks=ATOMIC,
+        custom_hooks=[dict(type='Breaker', epoch=1)],
+    )
+    # Broken by the first step of the second epoch.
+    hook = next(h for h in runner.hooks if isinstance(h, Breaker))
+    hook.after_train_iter = lambda runner, batch_idx, **kwargs: (
+        runner.epoch == 1
+        and runner.model.backbone.ln1.weight.data.fill_(float('nan'))
+    )
+    with pytest.raises(
+        FloatingPointError, match=r'the loss is nan for Subnet\(embed_dims='
+    ):
+        runner.train()
+    last = (tmp_path / 'last_checkpoint').read_text()
+    assert last.endswith('epoch_1.pth')
+    state = torch.load(last)['state_dict']
+    assert all(weight.isfinite().all() for weight in state.values())

@@ -1,0 +1,70 @@
+"""What the options of a config may be."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eavit_mm.options import (
+    check_count,
+    check_flag,
+    check_mapping,
+    check_number,
+    is_int,
+    is_positive,
+)
+from eavit_mm.rearrange import Criterion, RandomCriterion
+from eavit_mm.registry import build_part
+
+nan, inf = float('nan'), float('inf')
+
+
+def test_integers() -> None:
+    assert is_int(3)
+    assert not any(map(is_int, (True, 3.0, '3', None)))
+
+
+def test_counts() -> None:
+    check_count('n', 2, least=2)
+    for wrong in (1, 2.0, True, None, '2', nan):
+        with pytest.raises(ValueError, match=rf'n={wrong!r}; .* at least 2'):
+            check_count('n', wrong, least=2)
+
+
+def test_numbers() -> None:
+    assert is_positive(1e-9)
+    for right in (0, 0.0, 3, 0.5, np.float64(2)):
+        check_number('x', right)
+    for wrong in (-1, nan, inf, -inf, True, None, '1', [1]):
+        assert not is_positive(wrong)
+        with pytest.raises(ValueError, match='must be at least 0 and finite'):
+            check_number('x', wrong)
+    with pytest.raises(ValueError, match='x=0; must be positive and finite'):
+        check_number('x', 0, positive=True)
+
+
+def test_flags_and_dicts() -> None:
+    check_flag('on', False)
+    check_mapping('parts', {}, 'sizes')
+    for wrong in ('no', 0, 1, None):
+        with pytest.raises(ValueError, match=f'on={wrong!r}; must be True or'):
+            check_flag('on', wrong)
+        with pytest.raises(ValueError, match='parts=.* must be a dict of siz'):
+            check_mapping('parts', wrong, 'sizes')
+
+
+def test_a_part_is_built() -> None:
+    cfg = dict(type='eavit_mm.RandomCriterion', seed=3)
+    part = build_part('criterion', cfg, Criterion)
+    assert isinstance(part, RandomCriterion)
+    assert part.seed == 3
+
+
+@pytest.mark.parametrize(
+    'cfg', [None, 'random', {}, dict(type='eavit_mm.UniformSampler')]
+)
+def test_another_part_is_refused(cfg: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r'criterion=.*must be .*one of .*RandomCriterion'
+    ):
+        build_part('criterion', cfg, Criterion)
