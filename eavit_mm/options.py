@@ -46,6 +46,17 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
         raise ValueError(f'{name}={value!r}; must be {valid} and finite')
 
 
+def check_probability(name: str, value: Any) -> None:
+    """Raises unless an option is a number in [0, 1].
+
+    Raises:
+        ValueError: If it is none.
+    """
+    is_number = is_int(value) or isinstance(value, float)
+    if not is_number or not 0 <= value <= 1:
+        raise ValueError(f'{name}={value!r}; must be a number in [0, 1]')
+
+
 def check_flag(name: str, value: Any) -> None:
     """Raises unless an option is a bool; a text such as 'no' is true.
 

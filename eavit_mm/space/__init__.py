@@ -5,6 +5,7 @@ from .cost import Geometry
 from .curriculum import Curriculum, Level
 from .samplers import (
     FixedListSampler,
+    LadderSampler,
     LargestSampler,
     SandwichSampler,
     SharedSampler,
@@ -19,6 +20,7 @@ __all__ = [
     'Budget',
     'Curriculum',
     'FixedListSampler',
+    'LadderSampler',
     'Geometry',
     'LargestSampler',
     'SandwichSampler',

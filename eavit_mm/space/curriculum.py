@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.options import is_int
+from eavit_mm.options import check_probability, is_int
 from eavit_mm.space.cells import AXES
 from eavit_mm.space.search_space import SearchSpace
 
@@ -28,7 +28,7 @@ class Level:
     p_off: float = 0.5
 
     def __post_init__(self) -> None:
-        check_p_off(self.p_off, 'curriculum')
+        check_probability('curriculum: p_off', self.p_off)
         box = self.space if self.box is None else self.box
         if not self.p_off:
             box = box.restrict(max_off=0)
@@ -127,7 +127,7 @@ def _check_level(
                 f'{place}: {key}={level[key]!r}; must be an integer of at '
                 'least 0'
             )
-    check_p_off(level.get('p_off', 0.0), place)
+    check_probability(f'{place}: p_off', level.get('p_off', 0.0))
     for key in _KEYS[1:] if number else ():
         value = level.get(key, before[key])
         rises = key in ('max_off', 'p_off')
@@ -136,19 +136,6 @@ def _check_level(
                 f'{place} is tighter than the one before it: {key}={value}, '
                 f'before {before[key]}'
             )
-
-
-def check_p_off(p_off: Any, place: str) -> None:
-    """Raises unless a probability is one.
-
-    Raises:
-        ValueError: If it is no number in [0, 1].
-    """
-    is_number = isinstance(p_off, int | float) and not isinstance(p_off, bool)
-    if not is_number or not 0 <= p_off <= 1:
-        raise ValueError(
-            f'{place}: p_off={p_off!r}; must be a number in [0, 1]'
-        )
 
 
 def _build_level(

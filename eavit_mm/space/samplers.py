@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from eavit_mm.options import check_count, is_positive
+from eavit_mm.options import check_count, check_probability, is_positive
 from eavit_mm.registry import TASK_UTILS, build_part
 from eavit_mm.space.curriculum import Level
 from eavit_mm.space.search_space import SearchSpace
@@ -121,6 +121,59 @@ def _axes_of(box: SearchSpace) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(cell.axes for cell in box.cells))
 
 
+def _moved(
+    box: SearchSpace,
+    indices: Sequence[int],
+    jitter: int,
+    rng: np.random.Generator,
+) -> list[int]:
+    """Every cell's choice, moved at random by up to ``jitter`` places."""
+    moves = rng.integers(-jitter, jitter + 1, size=len(box.cells))
+    return [
+        min(max(index + int(move), 0), cell.num_choices - 1)
+        for cell, index, move in zip(box.cells, indices, moves, strict=True)
+    ]
+
+
+@TASK_UTILS.register_module()
+class LadderSampler(_RandomSampler):
+    """Networks of uniform width, each equally often, and their neighbours.
+
+    Takes one of the box's ``uniform(s)``; in a part of the draws every cell
+    then moves by up to ``jitter`` choices. So each uniform network is trained
+    as such, as HydraViT trains its tied ones, small ones as often as large
+    ones, and the layers are free around them.
+
+    Args:
+        num: Subnets of one step.
+        p_jitter: How often cells move.
+        jitter: Largest random move of a cell, in choices.
+
+    Example:
+        >>> sampler = dict(type='eavit_mm.LadderSampler', p_jitter=0.5)
+    """
+
+    def __init__(
+        self, num: int = 1, p_jitter: float = 0.5, jitter: int = 1
+    ) -> None:
+        super().__init__(num)
+        check_probability('p_jitter', p_jitter)
+        check_count('jitter', jitter)
+        self.p_jitter = p_jitter
+        self.jitter = jitter
+
+    def draw_one(
+        self, level: Level, cost: Cost, rng: np.random.Generator
+    ) -> Subnet:
+        """See the base class."""
+        box = level.box
+        ladder = box.uniform_ladder
+        indices = box.indices(ladder[rng.integers(len(ladder))])
+        if rng.random() < self.p_jitter:
+            indices = _moved(box, indices, self.jitter, rng)
+        return box.build(indices, box.sample_off(rng, level.p_off))
+
+
 @TASK_UTILS.register_module()
 class StratifiedSampler(_RandomSampler):
     """Even over the MACs range: small and large subnets get their share.
@@ -155,15 +208,7 @@ class StratifiedSampler(_RandomSampler):
         widest = [cell.num_choices - 1 for cell in box.cells]
         while off and cost(box.build(widest, off)) < target:
             off.pop()  # so many branches off cannot cost that much
-        moves = rng.integers(
-            -self.jitter, self.jitter + 1, size=len(box.cells)
-        )
-        indices = [
-            min(max(index + int(move), 0), cell.num_choices - 1)
-            for cell, index, move in zip(
-                box.cells, profile.ladder[nearest], moves, strict=True
-            )
-        ]
+        indices = _moved(box, profile.ladder[nearest], self.jitter, rng)
         indices[0] = _reaching(box, indices, off, target, cost)
         return _approach(box, indices, off, target, cost, rng)
 
