@@ -7,6 +7,7 @@ from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space import (
     Curriculum,
     FixedListSampler,
+    LadderSampler,
     LargestSampler,
     Level,
     SandwichSampler,
@@ -36,6 +37,9 @@ SAMPLERS = {
     'largest': dict(type='LargestSampler'),
     'uniform': dict(type='UniformSampler', num=2),
     'shared': dict(type='SharedSampler', num=2),
+    'ladder': dict(type='LadderSampler', num=2),
+    'ladder_0': dict(type='LadderSampler', p_jitter=0.0),
+    'ladder_3': dict(type='LadderSampler', p_jitter=1.0, jitter=3),
     'stratified': dict(type='StratifiedSampler', num=2),
     'stratified_0': dict(type='StratifiedSampler', jitter=0),
     'stratified_3': dict(type='StratifiedSampler', jitter=3),
@@ -100,7 +104,7 @@ def test_a_draw_is_a_function_of_its_arguments(name, curriculum, seed):
 
 
 @pytest.mark.parametrize(
-    'kind', [UniformSampler, SharedSampler, StratifiedSampler]
+    'kind', [UniformSampler, SharedSampler, LadderSampler, StratifiedSampler]
 )
 def test_num_is_the_number_of_subnets_of_a_step(kind):
     cost = VIT_MINI_GEOMETRY.macs
@@ -115,7 +119,7 @@ def test_num_is_the_number_of_subnets_of_a_step(kind):
 
 
 @pytest.mark.parametrize(
-    'kind', [UniformSampler, SharedSampler, StratifiedSampler]
+    'kind', [UniformSampler, SharedSampler, LadderSampler, StratifiedSampler]
 )
 def test_branches_are_off_as_often_as_the_stage_says(kind):
     sampler, cost = kind(), cost_of(VIT_MINI)
@@ -168,6 +172,45 @@ def test_shared_axes_are_uniform_and_independent():
             assert share == pytest.approx(1 / len(choices), abs=0.04)
     table = np.corrcoef([heads, ffn, embed])
     assert np.abs(table - np.eye(3)).max() < 0.08
+
+
+# Ladder
+
+
+def ladder_draws(p_jitter, number, jitter=1):
+    level = Level(VIT_MINI, p_off=0.0)
+    sampler = LadderSampler(p_jitter=p_jitter, jitter=jitter)
+    cost = VIT_MINI_GEOMETRY.macs
+    return [sampler.draw(level, cost, rng(i))[0] for i in range(number)]
+
+
+@pytest.mark.parametrize('p_jitter', [0.0, 0.4])
+def test_ladder_takes_every_uniform_network_equally_often(p_jitter):
+    drawn = ladder_draws(p_jitter, 4000)
+    rungs = VIT_MINI.uniform_ladder
+    shares = [np.mean([s == rung for s in drawn]) for rung in rungs]
+    # A moved draw is almost never uniform: 13 cells stay with 1/3 each.
+    expected = (1 - p_jitter) / len(rungs)
+    assert shares == pytest.approx([expected] * len(rungs), abs=0.015)
+    assert sum(shares) == pytest.approx(1 - p_jitter, abs=0.03)
+
+
+@pytest.mark.parametrize('jitter', [0, 1, 2])
+def test_ladder_moves_cells_by_no_more_than_the_jitter(jitter):
+    rungs = np.array([VIT_MINI.indices(s) for s in VIT_MINI.uniform_ladder])
+    moved = set()
+    for subnet in ladder_draws(1.0, 300, jitter):
+        moves = np.array(VIT_MINI.indices(subnet)) - rungs
+        nearest = moves[np.abs(moves).max(axis=1).argmin()]
+        assert np.abs(nearest).max() <= jitter
+        moved |= set(nearest.tolist())
+    assert moved == set(range(-jitter, jitter + 1))
+
+
+@pytest.mark.parametrize('value', [-0.1, 1.1, float('nan'), '1', True, None])
+def test_ladder_refuses_what_is_no_probability(value):
+    with pytest.raises(ValueError, match=r'p_jitter=.*number in \[0, 1\]'):
+        LadderSampler(p_jitter=value)
 
 
 # Stratified
