@@ -9,7 +9,8 @@ from .distillation import (
 )
 from .elastic_classifier import ElasticImageClassifier
 from .elastic_ddp import ElasticDistributedDataParallel
-from .elastic_model import ElasticModelMixin, elastic_step
+from .elastic_model import ElasticModelMixin
+from .elastic_step import elastic_step
 from .elastic_vit import ElasticVisionTransformer
 
 __all__ = [

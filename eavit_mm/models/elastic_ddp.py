@@ -6,7 +6,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from eavit_mm.models.elastic_model import elastic_step
+from eavit_mm.models.elastic_step import elastic_step
 from eavit_mm.registry import MODEL_WRAPPERS
 
 

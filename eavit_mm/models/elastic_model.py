@@ -1,26 +1,15 @@
 """What makes a stock model elastic: which subnets a training step trains."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-)
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.logging import MessageHub, print_log
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from eavit_mm.models.active_decay import (
-    check_decoupled,
-    decay_of_open_weights,
-)
 from eavit_mm.models.consumers import (
     channel_axes,
     check_consumer,
@@ -28,7 +17,8 @@ from eavit_mm.models.consumers import (
     consumer_params,
     slice_consumer,
 )
-from eavit_mm.models.distillation import Distillation, Outputs
+from eavit_mm.models.distillation import Distillation
+from eavit_mm.models.elastic_step import elastic_step
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
 from eavit_mm.options import check_flag
@@ -257,181 +247,3 @@ def _note_loading(
     """Marks a module whose weights come from a checkpoint."""
     if any(key.startswith(prefix) for key in state_dict):
         module.was_loaded = True  # type: ignore[assignment]
-
-
-def elastic_step(
-    model: Any, forward: Any, data: Any, optim_wrapper: OptimWrapper
-) -> dict[str, Tensor]:
-    """One training step of a supernet: K subnets, one optimizer step.
-
-    Gradients of the K passes add up. They count as one data batch for
-    gradient accumulation, and under a distributed wrapper only the last one
-    synchronises.
-
-    Args:
-        model: The elastic model.
-        forward: The module that runs its forward: the model itself or the
-            distributed wrapper around it.
-        data: A batch of the data loader.
-        optim_wrapper: Of the model's parameters.
-
-    Returns:
-        Values to log: the losses summed over the passes, and the mean share
-        of the MACs that was trained.
-
-    Raises:
-        FloatingPointError: If a loss is not finite; names the subnet. No
-            weight has been changed by this step then.
-        ValueError: If ``decay_active_only`` cannot be had of the optimizer.
-    """
-    iteration = optim_wrapper.inner_count
-    data = model.data_preprocessor(data, True)
-    subnets = _ordered(model, model.draw_subnets(iteration))
-    if model.decay_active_only:
-        check_decoupled(optim_wrapper.optimizer)
-        model.pending_subnets += _of_all_ranks(model, subnets, iteration)
-    teacher = _teacher_outputs(model, data, subnets, optim_wrapper)
-    logs: list[dict[str, Tensor]] = []
-    for number, subnet in enumerate(subnets):
-        is_last = number == len(subnets) - 1
-        # Backward too: recomputed activations need the same subnet.
-        with model.backbone.use(subnet):
-            with (
-                _pass_context(forward, optim_wrapper, is_last),
-                _observed(model) as outputs,
-            ):
-                losses = forward._run_forward(data, mode='loss')
-                if teacher is not None:
-                    losses = model.distillation(
-                        losses, outputs(), teacher, subnet
-                    )
-                elif model.distillation:
-                    teacher = outputs().detach()
-            loss, log = model.parse_losses(losses)
-            # parse_losses lets a head's own 'loss' hide the total.
-            logs.append({**log, 'loss': loss})
-            optim_wrapper.backward(optim_wrapper.scale_loss(loss))
-        if not is_last:
-            # backward counts itself as a batch; K passes are one batch.
-            optim_wrapper._inner_count -= 1
-    _check_finite(model, logs, subnets, optim_wrapper)
-    if optim_wrapper.should_update():
-        with _decay_context(model, optim_wrapper):
-            optim_wrapper.step()
-        optim_wrapper.zero_grad()
-        model.pending_subnets.clear()
-    return _merged_logs(model, logs, subnets)
-
-
-def _ordered(model: Any, subnets: list[Subnet]) -> list[Subnet]:
-    """With distillation, the largest first: the others may learn from it."""
-    if model.distillation is None:
-        return subnets
-    largest = model.backbone.space.largest
-    return sorted(subnets, key=lambda subnet: subnet != largest)
-
-
-def _of_all_ranks(
-    model: Any, subnets: list[Subnet], iteration: int
-) -> list[Subnet]:
-    """The subnets that a step trains; gradients are averaged over ranks."""
-    if not model.draw_per_rank:
-        return subnets
-    draws = (model.draw_subnets(iteration, r) for r in range(get_world_size()))
-    return [subnet for drawn in draws for subnet in drawn]
-
-
-def _decay_context(
-    model: Any, optim_wrapper: OptimWrapper
-) -> AbstractContextManager[None]:
-    """In which the optimizer takes its step."""
-    if not model.decay_active_only:
-        return nullcontext()
-    return decay_of_open_weights(
-        model, optim_wrapper.optimizer, model.pending_subnets
-    )
-
-
-@contextmanager
-def _pass_context(
-    forward: Any, optim_wrapper: OptimWrapper, is_last: bool
-) -> Iterator[None]:
-    """AMP, and gradient synchronisation at most in the last pass."""
-    with ExitStack() as stack:
-        if not is_last and hasattr(forward, 'no_sync'):
-            stack.enter_context(forward.no_sync())
-        stack.enter_context(optim_wrapper.optim_context(forward))
-        yield
-
-
-def _teacher_outputs(
-    model: Any,
-    data: Any,
-    subnets: list[Subnet],
-    optim_wrapper: OptimWrapper,
-) -> Outputs | None:
-    """What the teacher shows, unless the first pass is the teacher."""
-    distillation = model.distillation
-    if distillation is None:
-        return None
-    teacher = distillation.network()
-    if teacher is None and subnets[0] == model.backbone.space.largest:
-        return None
-    teacher = teacher or model
-    with (
-        torch.no_grad(),
-        optim_wrapper.optim_context(model),
-        model.backbone.use(None),
-        distillation.observed(teacher) as hidden,
-    ):
-        return Outputs(teacher._run_forward(data, mode='tensor'), hidden)
-
-
-@contextmanager
-def _observed(model: Any) -> Iterator[Callable[[], Outputs]]:
-    """Gives what the model showed while it computed its loss."""
-    logits: list[Tensor] = []
-    if model.distillation is None:
-        yield lambda: Outputs(logits[-1], {})
-        return
-    handle = model.logits_module.register_forward_hook(
-        lambda module, inputs, output: logits.append(output)
-    )
-    try:
-        with model.distillation.observed(model) as hidden:
-            yield lambda: Outputs(logits[-1], hidden)
-    finally:
-        handle.remove()
-
-
-def _check_finite(
-    model: Any,
-    logs: list[dict[str, Tensor]],
-    subnets: list[Subnet],
-    optim_wrapper: OptimWrapper,
-) -> None:
-    finite = torch.stack([log['loss'].detach() for log in logs]).isfinite()
-    for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
-        if not ok:
-            optim_wrapper.zero_grad()
-            model.pending_subnets.clear()
-            raise FloatingPointError(
-                f'the loss is {log["loss"].item()} for {subnet}; training '
-                'stops before the weights change. Lower the learning rate, '
-                'clip gradients, or resume from the last checkpoint.'
-            )
-
-
-def _merged_logs(
-    model: Any, logs: list[dict[str, Tensor]], subnets: list[Subnet]
-) -> dict[str, Tensor]:
-    """Sums losses over the passes, averages what else is logged."""
-    merged: dict[str, Tensor] = {}
-    for name in dict.fromkeys(key for log in logs for key in log):
-        values = [log[name].detach() for log in logs if name in log]
-        total = torch.stack(values).sum()
-        merged[name] = total if 'loss' in name else total / len(values)
-    macs = model.backbone.macs
-    share = sum(map(macs, subnets)) / len(subnets) / macs()
-    merged['macs_ratio'] = torch.tensor(share)
-    return merged

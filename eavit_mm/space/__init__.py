@@ -9,24 +9,24 @@ from .samplers import (
     LargestSampler,
     SandwichSampler,
     SharedSampler,
-    StratifiedSampler,
     SubnetSampler,
     UniformSampler,
 )
 from .search_space import SearchSpace
+from .stratified import StratifiedSampler
 from .subnet import Subnet
 
 __all__ = [
     'Budget',
     'Curriculum',
     'FixedListSampler',
-    'LadderSampler',
     'Geometry',
+    'LadderSampler',
     'LargestSampler',
+    'Level',
     'SandwichSampler',
     'SearchSpace',
     'SharedSampler',
-    'Level',
     'StratifiedSampler',
     'Subnet',
     'SubnetSampler',
