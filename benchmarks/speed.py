@@ -7,6 +7,7 @@ processes of their own.
 """
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -27,7 +28,16 @@ from benchmarks.speed_cases import (
     elastic_cases,
     stock_cases,
 )
-from eavit_mm.files import write_json
+from eavit_mm.files import write_atomically, write_json
+
+INTRO = """# Speed of subnets
+
+Made by `make speed`: ViT-S/16 at 224 px, cases interleaved in one process,
+ratios formed inside a round; median and quartiles. A step is forward, backward
+and AdamW through `train_step`, weights sliced anew; a forward is without
+gradients. "stock again" over "stock" is the noise. Memory is the peak that a
+run adds to its model and optimizer, in a process of its own. Ratios of time
+say nothing about other machines: run it on yours."""
 
 
 def seconds(run: Callable[[], Any], device: str) -> float:
@@ -156,6 +166,14 @@ def report(result: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+def write_page(folder: Path) -> None:
+    """Writes speed.md from the measurements in a folder."""
+    found = sorted(folder.glob('speed_*.json'))
+    tables = [report(json.loads(path.read_text())) for path in found]
+    text = '\n\n'.join([INTRO, *tables])
+    write_atomically(f'{text}\n'.encode(), folder / 'speed.md')
+
+
 def device_name(device: str) -> str:
     """Name of the machine part that was measured."""
     if device == 'cpu':
@@ -198,8 +216,9 @@ def main() -> None:
         rows=rows,
     )
     print(report(result))
-    out = args.out or ROOT / f'docs/benchmark/speed_{device}.json'
+    out = Path(args.out or ROOT / f'docs/benchmark/speed_{device}.json')
     write_json(result, out)
+    write_page(out.parent)
 
 
 if __name__ == '__main__':

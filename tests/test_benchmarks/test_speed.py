@@ -1,0 +1,135 @@
+"""The speed benchmark: what it times, and its arithmetic."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import speed, speed_cases
+from benchmarks.speed_cases import AGAIN, LARGEST, STOCK, Case
+
+
+@pytest.fixture(scope='module')
+def models() -> tuple[Any, Any]:
+    return tuple(speed_cases.build(flag, 'cpu') for flag in (False, True))
+
+
+def test_both_networks_are_the_same(models: tuple[Any, Any]) -> None:
+    stock, elastic = models
+    assert type(stock.backbone).__name__ == 'VisionTransformer'
+    ours = elastic.state_dict()
+    for name, value in stock.state_dict().items():
+        assert torch.equal(ours[name], value), name
+    assert len(ours) == len(stock.state_dict())
+
+
+def test_the_subnets_are_those_that_the_page_says(
+    models: tuple[Any, Any],
+) -> None:
+    _, elastic = models
+    whole = elastic.macs()['total']
+    shares = {
+        name: elastic.macs(subnet)['total'] / whole
+        for name, subnet in speed_cases.subnets_of(elastic).items()
+    }
+    assert shares.pop(LARGEST) == 1
+    for target in (0.75, 0.5, 0.25):
+        assert shares.pop(f'uniform {target:.0%}') == pytest.approx(
+            target, abs=0.05
+        )
+    assert shares == {'half off': pytest.approx(0.5, abs=0.02)}
+    half = speed_cases.half_off(elastic.backbone.space)
+    assert half.num_off == 12
+    assert half.embed_dims == 384
+
+
+def test_a_case_trains_its_subnet() -> None:
+    cases = {case.name: case for case in speed_cases.elastic_cases(1, 'cpu')}
+    case = cases['uniform 25%']
+    assert case.reference == LARGEST
+    assert cases[LARGEST].reference == STOCK
+    seen = []
+    model = case.runs['step'].__closure__
+    assert model is not None
+    (elastic,) = (
+        cell.cell_contents
+        for cell in model
+        if hasattr(cell.cell_contents, 'backbone')
+    )
+    elastic.backbone.register_forward_hook(
+        lambda module, *_: seen.append(module.subnet)
+    )
+    before = elastic.backbone.pos_embed.detach().clone()
+    case.runs['step']()
+    case.runs['forward']()
+    subnet = speed_cases.subnets_of(elastic)['uniform 25%']
+    assert seen == [subnet, subnet]
+    moved = (elastic.backbone.pos_embed - before).abs().amax((0, 1)) > 1e-5
+    assert moved[: subnet.embed_dims].any()
+
+
+def test_ratios_are_formed_inside_a_round() -> None:
+    cases = [
+        Case(name, share, reference, {})
+        for name, share, reference in (
+            (STOCK, 1.0, STOCK),
+            (AGAIN, 1.0, STOCK),
+            (LARGEST, 1.0, STOCK),
+            ('half', 0.5, LARGEST),
+        )
+    ]
+    # The machine is ten times slower in the second round.
+    times = {
+        'step': {
+            STOCK: [1.0, 10.0, 1.0],
+            AGAIN: [1.0, 10.0, 2.0],
+            LARGEST: [1.1, 11.0, 1.1],
+            'half': [0.55, 5.5, 0.55],
+        }
+    }
+    again, largest, half = speed.ratios(cases, times)
+    assert again['step'] == [1.0, 1.0, 1.5]
+    assert largest['step'] == [1.1, 1.1, 1.1]
+    assert (half['over'], half['step']) == (LARGEST, [0.5, 0.5, 0.5])
+
+
+def test_every_round_times_every_run_once() -> None:
+    calls: list[str] = []
+    cases = [
+        Case(name, 1.0, STOCK, {'step': lambda name=name: calls.append(name)})
+        for name in 'abc'
+    ]
+    times = speed.measure(cases, 4, 'cpu')
+    assert {name: len(found) for name, found in times['step'].items()} == {
+        'a': 4,
+        'b': 4,
+        'c': 4,
+    }
+    rounds = [calls[i : i + 3] for i in range(0, len(calls), 3)]
+    assert len(rounds) == 5  # the first warms up
+    assert all(sorted(one) == ['a', 'b', 'c'] for one in rounds)
+    assert len(set(map(tuple, rounds))) > 1
+
+
+def test_the_page(tmp_path: Path) -> None:
+    row = dict(
+        case='half', over='largest', macs_ratio=0.5, step=[0.5, 0.6, 0.7]
+    )
+    row.update(forward=[0.4, 0.5, 0.6], step_memory=0.7, forward_memory=0.8)
+    result = dict(
+        device='a CPU',
+        torch='2',
+        batch_size=16,
+        rounds=20,
+        commit='abc',
+        rows=[row],
+    )
+    speed.write_json(result, tmp_path / 'speed_cpu.json')
+    speed.write_page(tmp_path)
+    page = (tmp_path / 'speed.md').read_text()
+    assert 'a CPU, torch 2, batch 16, 20 rounds, commit abc.' in page
+    assert (
+        '| half | largest | 0.500 | 0.600 (0.500 to 0.700) | '
+        '0.500 (0.400 to 0.600) | 0.70 | 0.80 |' in page
+    )
