@@ -15,7 +15,7 @@ REGIMES = {
 OURS = 'configs/eavit/vitmini_fashion40.py'
 TIED_HEADS = 'configs/baselines/hydravit_vitmini_fashion40.py'
 # Names in METHODS that the report holds against each other.
-DEFAULT, HYDRAVIT = 'stratified', 'hydravit'
+DEFAULT, HYDRAVIT = 'ladder', 'hydravit'
 
 
 def widths(embed_dims: int, heads: int, channels: int) -> dict[str, Any]:
@@ -104,25 +104,8 @@ METHODS = {
     'uniform': Method(options=_sampler('UniformSampler')),
     'shared': Method(options=_sampler('SharedSampler')),
     'stratified': Method(options=_sampler('StratifiedSampler')),
-    'no curriculum': Method(
-        options=_sampler('StratifiedSampler'), curriculum='last'
-    ),
-    'sandwich': Method(
-        options={
-            **_sampler(
-                'SandwichSampler',
-                num_others=2,
-                others=dict(type='eavit_mm.StratifiedSampler'),
-            ),
-            'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
-        }
-    ),
-    'distilled': Method(
-        options={
-            **_sampler('StratifiedSampler', num=2),
-            'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
-        }
-    ),
+    DEFAULT: Method(),
+    'no curriculum': Method(curriculum='last'),
 }
 
 

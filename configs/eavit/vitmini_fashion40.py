@@ -16,10 +16,11 @@ model = dict(
         )
     ),
     head=dict(num_classes=40),
+    sampler=dict(_delete_=True, type='eavit_mm.LadderSampler'),
 )
-train_dataloader = dict(sampler=dict(type='InfiniteSampler'))
+train_dataloader = dict(batch_size=64, sampler=dict(type='InfiniteSampler'))
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1)
+    checkpoint=dict(by_epoch=False, interval=1000, max_keep_ckpts=1)
 )
 custom_hooks = [
     dict(
@@ -32,15 +33,18 @@ custom_hooks = [
         levels=[
             dict(begin=0),
             dict(
-                begin=400, embed_dims=64, num_heads=4, feedforward_channels=192
+                begin=1000,
+                embed_dims=64,
+                num_heads=4,
+                feedforward_channels=192,
             ),
             dict(
-                begin=800,
+                begin=2000,
                 embed_dims=32,
                 num_heads=1,
                 feedforward_channels=48,
                 max_off=2,
-                p_off=0.3,
+                p_off=0.15,
             ),
         ],
     ),

@@ -148,25 +148,35 @@ class LadderSampler(RandomSampler):
         num: Subnets of one step.
         p_jitter: How often cells move.
         jitter: Largest random move of a cell, in choices.
+        p_largest: How often the largest subnet is taken instead, beyond its
+            place on the ladder.
 
     Example:
         >>> sampler = dict(type='eavit_mm.LadderSampler', p_jitter=0.5)
     """
 
     def __init__(
-        self, num: int = 1, p_jitter: float = 0.5, jitter: int = 1
+        self,
+        num: int = 1,
+        p_jitter: float = 0.5,
+        jitter: int = 1,
+        p_largest: float = 0.0,
     ) -> None:
         super().__init__(num)
         check_probability('p_jitter', p_jitter)
         check_count('jitter', jitter)
+        check_probability('p_largest', p_largest)
         self.p_jitter = p_jitter
         self.jitter = jitter
+        self.p_largest = p_largest
 
     def draw_one(
         self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> Subnet:
         """See the base class."""
         box = level.box
+        if rng.random() < self.p_largest:
+            return box.largest
         ladder = box.uniform_ladder
         indices = box.indices(ladder[rng.integers(len(ladder))])
         if rng.random() < self.p_jitter:

@@ -207,10 +207,22 @@ def test_ladder_moves_cells_by_no_more_than_the_jitter(jitter):
     assert moved == set(range(-jitter, jitter + 1))
 
 
+def test_ladder_takes_the_largest_more_often():
+    level, cost = Level(VIT_MINI, p_off=0.5), VIT_MINI_GEOMETRY.macs
+    sampler = LadderSampler(p_jitter=0.0, p_largest=0.3)
+    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(3000)]
+    share = np.mean([subnet == VIT_MINI.largest for subnet in drawn])
+    # Half of the draws from its rung have branches off.
+    on_the_ladder = 0.7 * 0.5 / len(VIT_MINI.uniform_ladder)
+    assert share == pytest.approx(0.3 + on_the_ladder, abs=0.03)
+
+
 @pytest.mark.parametrize('value', [-0.1, 1.1, float('nan'), '1', True, None])
 def test_ladder_refuses_what_is_no_probability(value):
     with pytest.raises(ValueError, match=r'p_jitter=.*number in \[0, 1\]'):
         LadderSampler(p_jitter=value)
+    with pytest.raises(ValueError, match=r'p_largest=.*number in \[0, 1\]'):
+        LadderSampler(p_largest=value)
 
 
 # Stratified

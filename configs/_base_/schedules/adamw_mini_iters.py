@@ -1,16 +1,16 @@
 # AdamW with warm-up and cosine decay, counted in iterations: schedules of the
 # same length on data sets of any size.
-max_iters = 4000
+max_iters = 10000
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=200),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=500),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
-        begin=200,
+        begin=500,
         end=max_iters,
         by_epoch=False,
     ),
