@@ -10,7 +10,14 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from benchmarks import accuracy
 from benchmarks.cost import FORWARD, training_cost, with_cost, with_length
-from benchmarks.methods import DENSE, METHODS, REGIMES, method_config
+from benchmarks.methods import (
+    DEFAULT,
+    DENSE,
+    METHODS,
+    REGIMES,
+    Method,
+    method_config,
+)
 from benchmarks.report import at, curves_of, section, write_report
 
 PASSES = 8_000
@@ -71,7 +78,11 @@ def test_methods_cost_the_same(name: str) -> None:
 
 def test_the_cost_of_a_run_by_hand() -> None:
     """Every level, every draw, the teacher's forward where it runs."""
-    cfg = method_config(METHODS['distilled'], 'fashion40', 0)
+    taught = {
+        'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
+        'model.sampler.num': 2,
+    }
+    cfg = method_config(Method(options=taught), 'fashion40', 0)
     cfg = with_length(cfg, 50)
     levels = cfg.custom_hooks[1]['levels']
     levels[1]['begin'], levels[2]['begin'] = 10, 20
@@ -83,7 +94,8 @@ def test_the_cost_of_a_run_by_hand() -> None:
         total += FORWARD * (model.backbone.space.largest not in drawn)
         if iteration < 10:
             assert set(drawn) == {model.backbone.space.largest}
-    assert training_cost(cfg) == pytest.approx(128 * total)
+    batch = cfg.train_dataloader.batch_size
+    assert training_cost(cfg) == pytest.approx(batch * total)
 
 
 def _draw(cfg: Any, model: Any, iteration: int) -> list[Any]:
@@ -158,8 +170,8 @@ RECORDS = [
     record('dense 100%', 0, n100=80.0),
     record('dense 100%', 1, n100=82.0),
     record('dense 5%', 0, n10=60.0),
-    record('stratified', 0, n10=50.0, n100=80.0),
-    record('stratified', 1, n10=54.0, n100=81.0),
+    record(DEFAULT, 0, n10=50.0, n100=80.0),
+    record(DEFAULT, 1, n10=54.0, n100=81.0),
     record('hydravit', 0, n40=62.0),
 ]
 
@@ -179,15 +191,15 @@ def test_records_replace_each_other(tmp_path: Path) -> None:
 def test_curves() -> None:
     curves = curves_of(RECORDS, 'fashion40')
     assert curves['dense'] == {10: [60.0], 100: [80.0, 82.0]}
-    assert curves['stratified'] == {10: [50.0, 54.0], 100: [80.0, 81.0]}
+    assert curves[DEFAULT] == {10: [50.0, 54.0], 100: [80.0, 81.0]}
     assert not curves_of(RECORDS, 'fashion40_small')
     # A third of the way from 52 to 80.5.
-    mean, spread = at(curves['stratified'], 40)
+    mean, spread = at(curves[DEFAULT], 40)
     assert mean == pytest.approx(52 + 28.5 / 3)
     low, high = np.std([50, 54], ddof=1), np.std([80, 81], ddof=1)
     assert spread == pytest.approx(low + (high - low) / 3)
-    assert at(curves['stratified'], 101) is None
-    assert at(curves['stratified'], 9) is None
+    assert at(curves[DEFAULT], 101) is None
+    assert at(curves[DEFAULT], 9) is None
 
 
 def test_the_report(tmp_path: Path) -> None:
