@@ -147,7 +147,11 @@ def write_report(
                 'accuracy (%)',
                 f'{regime}, test split',
             )
-    parts = [intro, *(section(records, regime) for regime in REGIMES)]
+    parts = [intro]
+    if records:
+        parts += [section(records, regime) for regime in REGIMES]
+    else:
+        parts = [intro.splitlines()[0], 'Not measured yet: `make benchmark`.']
     page = folder / 'accuracy.md'
     write_atomically(('\n\n'.join(parts) + '\n').encode(), page)
     return page
