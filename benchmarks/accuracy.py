@@ -42,6 +42,7 @@ pretrained one, trained alone for {PASSES:,} passes; all four together cost
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 _LOCK = threading.Lock()
+LOG = 'log.txt'
 # Of a config: what changes its results.
 HASHED = (
     'model',
@@ -112,37 +113,15 @@ def run(method: str, regime: str, seed: int, folder: Path) -> str:
     start = time.monotonic()
     work_dir = folder / code
     work_dir.mkdir(parents=True, exist_ok=True)
-    log = work_dir / 'log.txt'
     config = work_dir / 'config.py'
     write_atomically(cfg.pretty_text.encode(), config)
-    shared = ('--work-dir', str(work_dir))
-    call(
-        'tools/train.py',
-        str(config),
-        *shared,
-        '--resume',
-        '--no-validate',
-        log=log,
-    )
+    shared = ('--work-dir', str(work_dir), '--resume', '--no-validate')
+    call('tools/train.py', str(config), *shared, log=work_dir / LOG)
     checkpoint = (work_dir / 'last_checkpoint').read_text()
-    results = {}
-    for split in ('test', 'val'):
-        out = work_dir / f'{split}.json'
-        evaluated = evaluation_config(cfg, split)
-        write_atomically(evaluated.pretty_text.encode(), work_dir / 'eval.py')
-        call(
-            'tools/test.py',
-            str(work_dir / 'eval.py'),
-            checkpoint,
-            *shared,
-            '--out',
-            str(out),
-            log=log,
-        )
-        results[split] = {
-            row['name']: (row['macs'], row['metrics']['accuracy/top1'])
-            for row in json.loads(out.read_text())['subnets']
-        }
+    results = {
+        split: evaluate(cfg, split, checkpoint, work_dir)
+        for split in ('test', 'val')
+    }
     seconds = time.monotonic() - start
     add_record(
         dict(
@@ -159,6 +138,21 @@ def run(method: str, regime: str, seed: int, folder: Path) -> str:
         )
     )
     return f'{name}: {seconds:.0f} s'
+
+
+def evaluate(
+    cfg: Config, split: str, checkpoint: str, work_dir: Path
+) -> dict[str, tuple[int, float]]:
+    """MACs and accuracy of a run's networks on one split."""
+    config, out = work_dir / 'eval.py', work_dir / f'{split}.json'
+    text = evaluation_config(cfg, split).pretty_text
+    write_atomically(text.encode(), config)
+    shared = ('--work-dir', str(work_dir), '--out', str(out))
+    call('tools/test.py', str(config), checkpoint, *shared, log=work_dir / LOG)
+    return {
+        row['name']: (row['macs'], row['metrics']['accuracy/top1'])
+        for row in json.loads(out.read_text())['subnets']
+    }
 
 
 def evaluation_config(cfg: Config, split: str) -> Config:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 from toys import (
@@ -29,22 +28,13 @@ from eavit_mm.models.active_decay import open_masks
 from eavit_mm.models.elastic_model import ElasticModelMixin
 from eavit_mm.space import SearchSpace, Subnet
 
+pytestmark = pytest.mark.usefixtures('run_seed')
 LR, DECAY = 0.02, 4.0
 # A key's bias has no gradient but rounding errors; they must not count.
 EPS = 1e-4
 UNIFORM = dict(type='eavit_mm.UniformSampler', num=2)
 # Half the channels; the second layer has no attention, the third no FFN.
 NARROW = member(embed_dims=8)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    """mmengine's Runner leaves its seed in the message hub."""
-    hub = MessageHub.get_current_instance()
-    before = hub.get_info('seed')
-    hub.update_info('seed', 5)
-    yield
-    hub.update_info('seed', before)
 
 
 def model_of(*subnets: Subnet, active_only: bool = True, **changes: Any):

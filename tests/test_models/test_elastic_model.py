@@ -36,6 +36,7 @@ from eavit_mm.models import (
 from eavit_mm.models.distillation import hidden_loss
 from eavit_mm.space import Subnet, SubnetSampler
 
+pytestmark = pytest.mark.usefixtures('run_seed')
 SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)
 UNIFORM = dict(type='eavit_mm.UniformSampler', num=3)
 DISTIL = dict(type='eavit_mm.InPlaceDistillation')
@@ -49,16 +50,6 @@ class ListSampler(SubnetSampler):
 
     def draw(self, level: Any, cost: Any, rng: Any) -> list[Subnet]:
         return list(self.subnets)
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    """mmengine's Runner leaves its seed in the message hub."""
-    hub = MessageHub.get_current_instance()
-    before = hub.get_info('seed')
-    hub.update_info('seed', 5)
-    yield
-    hub.update_info('seed', before)
 
 
 def with_subnets(model: Any, *subnets: Subnet) -> Any:

@@ -69,7 +69,7 @@ class TeacherHook(Hook):
         self._saved = None
         device = next(student.parameters()).device
         teacher.to(device).requires_grad_(False)
-        _eval(teacher)
+        teacher.eval()  # mmpretrain's returns None: it cannot be chained
         distillation.teacher = teacher
 
     def before_save_checkpoint(
@@ -95,10 +95,6 @@ def _frozen(runner: Runner) -> FrozenDistillation | None:
         return None
     found = model.distillation
     return found if isinstance(found, FrozenDistillation) else None
-
-
-def _eval(teacher: nn.Module) -> None:
-    teacher.eval()  # mmpretrain's returns None: it cannot be chained
 
 
 def _load(
