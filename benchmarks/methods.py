@@ -35,6 +35,8 @@ DENSE = {
     '19%': widths(48, 2, 144),
     '5%': widths(32, 1, 48),
 }
+# Half of the others': the whole network gains nothing from more.
+DENSE_LR = 2e-3
 # Uniform widths over the whole range, the dense ones among them.
 CURVE = {
     **DENSE,
@@ -42,6 +44,7 @@ CURVE = {
     '43%': widths(64, 4, 240),
     '30%': widths(48, 3, 240),
     '26%': widths(48, 3, 192),
+    '13%': widths(32, 2, 144),
     '10%': widths(32, 2, 96),
 }
 TIED = {f'{k} heads': widths(16 * k, k, 64 * k) for k in range(2, 7)}
@@ -86,6 +89,7 @@ def _dense(name: str) -> Method:
     return Method(
         options={
             'model.backbone.space': dict(choices, _delete_=True),
+            'optim_wrapper.optimizer.lr': DENSE_LR,
             **_sampler('FixedListSampler', subnets=[subnet]),
         },
         subnets={name: subnet},

@@ -16,7 +16,12 @@ model = dict(
         )
     ),
     head=dict(num_classes=40),
-    sampler=dict(_delete_=True, type='eavit_mm.LadderSampler'),
+    sampler=dict(
+        _delete_=True,
+        type='eavit_mm.LadderSampler',
+        p_jitter=0.25,
+        p_largest=0.1,
+    ),
 )
 train_dataloader = dict(batch_size=64, sampler=dict(type='InfiniteSampler'))
 default_hooks = dict(
@@ -33,18 +38,18 @@ custom_hooks = [
         levels=[
             dict(begin=0),
             dict(
-                begin=1000,
+                begin=300,
                 embed_dims=64,
                 num_heads=4,
                 feedforward_channels=192,
             ),
             dict(
-                begin=2000,
+                begin=900,
                 embed_dims=32,
                 num_heads=1,
                 feedforward_channels=48,
                 max_off=2,
-                p_off=0.15,
+                p_off=0.05,
             ),
         ],
     ),

@@ -2,7 +2,7 @@
 # same length on data sets of any size.
 max_iters = 10000
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [
