@@ -16,6 +16,11 @@ def is_positive(value: Any) -> bool:
     return is_number and 0 < value < inf
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return (is_int(value) or isinstance(value, float)) and abs(value) < inf
+
+
 def check_count(name: str, value: Any, least: int = 0) -> None:
     """Raises unless an option is an integer that is large enough.
 

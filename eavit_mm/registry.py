@@ -61,6 +61,8 @@ TASK_UTILS = Registry(
     scope=SCOPE,
     locations=[
         'eavit_mm.space.samplers',
+        'eavit_mm.search.algorithms',
+        'eavit_mm.search.survival',
         'eavit_mm.rearrange',
         'eavit_mm.models',
     ],

@@ -19,8 +19,9 @@ LAYERS: dict[str, set[str]] = {
     'space': {'options', 'registry'},
     'datasets': {'options', 'registry'},
     'models': {'options', 'space', 'registry'},
+    'search': {'options', 'space', 'registry'},
     'rearrange': {'models', 'space', 'registry'},
-    'analysis': {'files', 'models', 'space', 'registry'},
+    'analysis': {'files', 'models', 'search', 'space', 'registry'},
     'engine': {
         'analysis',
         'datasets',
@@ -29,6 +30,7 @@ LAYERS: dict[str, set[str]] = {
         'options',
         'rearrange',
         'registry',
+        'search',
         'space',
     },
 }

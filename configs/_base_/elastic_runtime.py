@@ -13,6 +13,7 @@ val_cfg = dict(
     type='eavit_mm.SubnetValLoop',
     subnets=dict(largest=1.0, half=0.5, smallest='smallest'),
 )
+search_cfg = dict(type='eavit_mm.ParetoSearchLoop', metric='accuracy/top1')
 test_cfg = dict(
     type='eavit_mm.SubnetTestLoop',
     subnets=dict(largest=1.0, half=0.5, smallest='smallest'),

@@ -88,8 +88,12 @@ def encode(space: Box, subnet: Subnet) -> np.ndarray:
     return np.array(genes, dtype=np.int64)
 
 
-def decode(space: Box, values: Sequence[int] | np.ndarray) -> Subnet:
-    """The subnet of a genome; ``max_off`` is not enforced here.
+def decisions(
+    space: Box, values: Sequence[int] | np.ndarray
+) -> tuple[list[int], list[tuple[str, int]]]:
+    """Indices of the cells, and the branches that are off, of a genome.
+
+    ``max_off`` is not enforced here.
 
     Raises:
         ValueError: If the length or a gene does not fit the space.
@@ -118,4 +122,9 @@ def decode(space: Box, values: Sequence[int] | np.ndarray) -> Subnet:
         _off_genes(space), switches.tolist(), strict=True
     ):
         off += [] if is_on else [branch]
-    return space.build(indices, off)
+    return indices, off
+
+
+def decode(space: Box, values: Sequence[int] | np.ndarray) -> Subnet:
+    """The subnet of a genome; errors as :func:`decisions`."""
+    return space.build(*decisions(space, values))

@@ -1,0 +1,146 @@
+"""Metrics of subnets on data that stays in memory."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from mmengine.evaluator import Evaluator
+from mmpretrain.evaluation import Accuracy
+from mmpretrain.models import ImageClassifier
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.space import Subnet
+
+AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
+# Of the free memory of a GPU, for data that stays there.
+_MEMORY_SHARE = 0.5
+
+Metrics = dict[str, float]
+
+
+class Fitness:
+    """Evaluates subnets on data that went through its pipeline once.
+
+    Args:
+        model: The supernet, in eval mode.
+        dataloader: Its batches are kept, on the model's device if they fit.
+        evaluator: Of the metrics.
+        dtype: 'float32', or 'float16' and 'bfloat16' for autocast.
+    """
+
+    def __init__(
+        self,
+        model: ElasticModelMixin,
+        dataloader: DataLoader,
+        evaluator: Evaluator,
+        dtype: str = 'float32',
+    ) -> None:
+        self.model: Any = model
+        self.evaluator = evaluator
+        self.dtype = dtype
+        self.size = len(dataloader.dataset)  # type: ignore[arg-type]
+        self.batches = _keep(model, dataloader)
+        self._measure = self._any_metric
+        if _is_plain_accuracy(model, evaluator):
+            self._measure = self._plain_accuracy
+            self.labels = torch.cat(
+                [s.gt_label for _, b in self.batches for s in b['data_samples']]
+            ).cpu()
+
+    @torch.no_grad()
+    def __call__(self, subnet: Subnet) -> Metrics:
+        """What the evaluator reports of a subnet."""
+        with self.model.backbone.frozen(subnet), self._autocast():
+            metrics = self._measure()
+        return {name: float(value) for name, value in metrics.items()}
+
+    def _autocast(self) -> Any:
+        if self.dtype == 'float32':
+            return nullcontext()
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, AMP_DTYPES[self.dtype])
+
+    def _any_metric(self) -> Mapping[str, Any]:
+        """Through the stock prediction and the metrics' own processing."""
+        for raw, batch in self.batches:
+            outputs = self.model(**self._moved(batch), mode='predict')
+            self.evaluator.process(data_samples=outputs, data_batch=raw)
+        return evaluate_here(self.evaluator, self.size)
+
+    def _plain_accuracy(self) -> Mapping[str, Any]:
+        """The same number without an object for every image."""
+        scores = torch.cat(
+            [
+                self.model(self._moved(batch)['inputs'], mode='tensor')
+                for _, batch in self.batches
+            ]
+        )
+        (metric,) = self.evaluator.metrics
+        found = metric.calculate(
+            scores.softmax(dim=1).cpu(), self.labels, metric.topk, metric.thrs
+        )
+        return {
+            f'{metric.prefix}/top{k}': values[0].item()
+            for k, values in zip(metric.topk, found, strict=True)
+        }
+
+    def _moved(self, batch: Any) -> Any:
+        """A batch that had to stay outside of the device."""
+        return self.model.data_preprocessor.cast_data(batch)
+
+
+def _keep(model: Any, dataloader: DataLoader) -> list[tuple[Any, Any]]:
+    """Every batch before and after the data preprocessor."""
+    batches: list[tuple[Any, Any]] = []
+    on_device = True
+    for raw in dataloader:
+        batch = model.data_preprocessor(raw, False)
+        on_device = on_device and _fits(batch['inputs'], len(dataloader))
+        if not on_device:
+            batch['inputs'] = batch['inputs'].cpu()
+        batches.append((raw, batch))
+    return batches
+
+
+def _fits(inputs: Tensor, number: int) -> bool:
+    """Whether so many batches leave the device room to compute."""
+    if inputs.device.type != 'cuda':
+        return True
+    free, _ = torch.cuda.mem_get_info(inputs.device)
+    return inputs.nbytes * number < _MEMORY_SHARE * free
+
+
+def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
+    """Whether the metric is known from scores and labels alone."""
+    metrics = evaluator.metrics
+    return (
+        isinstance(model, ImageClassifier)
+        and len(metrics) == 1
+        and type(metrics[0]) is Accuracy
+        and len(metrics[0].thrs) == 1
+    )
+
+
+def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
+    """``Evaluator.evaluate`` of this process alone.
+
+    mmengine's gathers the results of all ranks; in a search each rank has
+    another subnet.
+    """
+    found: dict[str, Any] = {}
+    for metric in evaluator.metrics:
+        values = metric.compute_metrics(metric.results[:size])
+        metric.results.clear()
+        prefix = f'{metric.prefix}/' if metric.prefix else ''
+        found.update({f'{prefix}{k}': v for k, v in values.items()})
+    return found
+
+
+def measured_in_turn(
+    fitness: Callable[[Subnet], Metrics], subnets: Sequence[Subnet]
+) -> list[Metrics]:
+    """Metrics of several subnets, one after the other."""
+    return [fitness(subnet) for subnet in subnets]

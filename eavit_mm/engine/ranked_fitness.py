@@ -1,0 +1,75 @@
+"""Different subnets on different ranks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmengine.dist import (
+    all_gather_object,
+    broadcast_object_list,
+    get_dist_info,
+)
+
+from eavit_mm.engine.fitness import Metrics
+from eavit_mm.space import Subnet
+
+
+class RankedFitness:
+    """Rank 0 asks, every rank evaluates its share, rank 0 gets all.
+
+    Args:
+        fitness: Metrics of a subnet.
+        cost: Of a subnet; shares are made equal in it.
+    """
+
+    def __init__(
+        self,
+        fitness: Callable[[Subnet], Metrics],
+        cost: Callable[[Subnet], float],
+    ) -> None:
+        self.fitness = fitness
+        self.cost = cost
+        self.rank, self.world_size = get_dist_info()
+
+    def __call__(self, subnets: Sequence[Subnet]) -> list[Metrics]:
+        """Metrics of subnets, in their order; on rank 0 only."""
+        return self._share(_from_rank_0(list(subnets)))
+
+    def serve(self) -> None:
+        """Evaluates what rank 0 asks for, until it closes."""
+        while (subnets := _from_rank_0(None)) is not None:
+            self._share(subnets)
+
+    def close(self) -> None:
+        """Lets the other ranks return from :meth:`serve`."""
+        _from_rank_0(None)
+
+    def _share(self, subnets: Sequence[Subnet]) -> list[Metrics]:
+        order = sorted(
+            range(len(subnets)), key=lambda i: -self.cost(subnets[i])
+        )
+        mine = {
+            i: self._result(subnets[i])
+            for i in order[self.rank :: self.world_size]
+        }
+        found: dict[int, Any] = {}
+        for part in all_gather_object(mine):
+            found.update(part)
+        for result in found.values():
+            if isinstance(result, Exception):
+                raise result
+        return [found[i] for i in range(len(subnets))]
+
+    def _result(self, subnet: Subnet) -> Any:
+        # An error must reach every rank, or the others would wait for ever.
+        try:
+            return self.fitness(subnet)
+        except Exception as error:
+            if self.world_size == 1:
+                raise
+            return error
+
+
+def _from_rank_0(value: Any) -> Any:
+    box = [value]
+    broadcast_object_list(box)
+    return box[0]

@@ -1,0 +1,1 @@
+"""The search for the Pareto front of a supernet."""

@@ -1,0 +1,281 @@
+"""What a search minimises, within which limits, and how far it has come."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eavit_mm.options import check_mapping, check_number, is_finite
+from eavit_mm.space import Budget, SearchSpace, Subnet
+from eavit_mm.space.pareto import (
+    COSTS,
+    METRIC,
+    RULES,
+    Member,
+    hypervolume,
+    non_dominated,
+)
+
+Range = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Objectives and limits of a search; less is better in all.
+
+    A cost counts as its share of the largest subnet's, the metric times
+    ``scale``, negative where more of it is better.
+
+    Attributes:
+        names: Two or more of 'metric', 'macs', 'params', 'latency'.
+        metric: Name of the metric in an evaluator's report.
+        rule: 'greater' or 'less': which of two values is better.
+        scale: Brings the metric to 0..1.
+        worst: Value of the metric at the hypervolume's reference point.
+        costs: Name to cost of a subnet, for every cost that is known.
+        largest: Costs of the largest subnet.
+        limits: Name to the range that the value must lie in.
+    """
+
+    names: tuple[str, ...]
+    metric: str
+    rule: str
+    scale: float
+    worst: float
+    costs: Mapping[str, Callable[[Subnet], float]]
+    largest: Mapping[str, float]
+    limits: Mapping[str, Range]
+
+    @property
+    def reference(self) -> list[float]:
+        """Where the hypervolume is measured from."""
+        return [
+            self._scaled(self.worst) if name == METRIC else 1.0
+            for name in self.names
+        ]
+
+    @property
+    def cost(self) -> str:
+        """The cost that bins divide: MACs, else the first objective's."""
+        costs = [name for name in self.names if name != METRIC]
+        return 'macs' if 'macs' in costs else costs[0]
+
+    def _scaled(self, value: float) -> float:
+        return self.scale * (-value if self.rule == 'greater' else value)
+
+    def quality(self, member: Member) -> float:
+        """The metric of an evaluated subnet; more is better."""
+        return -self._scaled(member.metrics[self.metric])
+
+    def values(self, member: Member) -> list[float]:
+        """The objectives of an evaluated subnet."""
+        return [
+            self._scaled(member.metrics[self.metric])
+            if name == METRIC
+            else member.cost(name) / self.largest[name]
+            for name in self.names
+        ]
+
+    def violations(self, member: Member) -> list[float]:
+        """By how much each limit is broken, as a share; at most 0: kept."""
+        found = []
+        for name, (low, high) in self.limits.items():
+            if name == METRIC:
+                value, unit = member.metrics[self.metric], 1 / self.scale
+            else:
+                value, unit = member.cost(name), self.largest[name]
+            if low is not None:
+                found.append((low - value) / unit)
+            if high is not None:
+                found.append((value - high) / unit)
+        return found
+
+    def allows_costs(self, subnet: Subnet) -> bool:
+        """Whether a subnet keeps the limits on its costs."""
+        for name, (low, high) in self.limits.items():
+            if name == METRIC:
+                continue
+            value = self.costs[name](subnet)
+            if (low is not None and value < low) or (
+                high is not None and value > high
+            ):
+                return False
+        return True
+
+    @property
+    def num_limits(self) -> int:
+        """How many values :meth:`violations` gives."""
+        return sum(
+            bound is not None
+            for limits in self.limits.values()
+            for bound in limits
+        )
+
+    def front(self, members: Sequence[Member]) -> list[Member]:
+        """Those within the limits that no other one dominates, by MACs."""
+        allowed = [m for m in members if max(self.violations(m), default=0) <= 0]
+        keep = non_dominated([self.values(member) for member in allowed])
+        return sorted((allowed[i] for i in keep), key=lambda m: m.macs)
+
+    def volume(self, members: Sequence[Member]) -> float:
+        """Hypervolume of evaluated subnets."""
+        return hypervolume([self.values(m) for m in members], self.reference)
+
+
+def check_objectives(names: Any, known: Sequence[str]) -> tuple[str, ...]:
+    """The names of objectives, checked.
+
+    Args:
+        names: What the config says.
+        known: Costs that can be told.
+
+    Raises:
+        ValueError: If there are fewer than two, one is unknown or stands
+            twice, or there is no cost or no metric.
+    """
+    is_list = isinstance(names, list | tuple)
+    valid = (METRIC, *COSTS)
+    if not is_list or any(name not in valid for name in names):
+        raise ValueError(f'objectives={names!r}; must be of {list(valid)}')
+    if METRIC not in names or len(set(names)) != len(names) or len(names) < 2:
+        raise ValueError(
+            f"objectives={list(names)}; must be 'metric' and one cost or "
+            'more, each once'
+        )
+    if 'latency' in names and 'latency' not in known:
+        raise ValueError(
+            f'objectives={list(names)}: latency needs a table of this device '
+            '(latency_table=FILE, made by tools/latency.py build)'
+        )
+    return tuple(names)
+
+
+def check_rule(rule: Any) -> str:
+    """Raises unless a rule says which of two values is better.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if rule not in RULES:
+        raise ValueError(f'rule={rule!r}; must be one of {RULES}')
+    return str(rule)
+
+
+def read_limits(
+    limits: Any, largest: Mapping[str, float]
+) -> dict[str, Range]:
+    """Ranges from what a config says.
+
+    Args:
+        limits: Name to (lowest, highest): None, a number for the metric, a
+            share of the largest or '3GMACs', '20Mparams', '5ms' for a cost.
+        largest: Costs of the largest subnet.
+
+    Raises:
+        ValueError: If a name, a unit or a range is not valid.
+    """
+    check_mapping('constraints', limits, 'names and ranges')
+    found: dict[str, Range] = {}
+    for name, bounds in limits.items():
+        valid = (METRIC, *largest)
+        if name not in valid:
+            raise ValueError(
+                f'constraints: {name!r} is unknown; must be of {list(valid)}'
+            )
+        if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+            raise ValueError(
+                f'constraints: {name}={bounds!r}; must be (lowest, highest), '
+                'None for no limit'
+            )
+        low, high = (_bound(name, bound, largest) for bound in bounds)
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f'constraints: {name}={bounds!r}; the lowest is above the '
+                'highest'
+            )
+        found[name] = (low, high)
+    return found
+
+
+def _bound(
+    name: str, bound: Any, largest: Mapping[str, float]
+) -> float | None:
+    if bound is None:
+        return None
+    if name == METRIC:
+        if not is_finite(bound):
+            raise ValueError(
+                f'constraints: metric: {bound!r}; must be a number'
+            )
+        return float(bound)
+    budget = Budget.parse(bound)
+    if budget.kind == 'share':
+        return budget.value * largest[name]
+    if budget.kind != name:
+        raise ValueError(
+            f'constraints: {name}: {bound!r} limits {budget.kind}'
+        )
+    return budget.value
+
+
+def check_reachable(objectives: Objectives, space: SearchSpace) -> None:
+    """Raises if a limit on a cost lies outside of what the space reaches.
+
+    Raises:
+        ValueError: Gives the reachable range.
+    """
+    for name, (low, high) in objectives.limits.items():
+        if name == METRIC:
+            continue
+        cost = objectives.costs[name]
+        least, most = cost(space.cheapest(cost)), objectives.largest[name]
+        if (low is not None and low > most) or (
+            high is not None and high < least
+        ):
+            raise ValueError(
+                f'constraints: {name} of {_number(low)} to {_number(high)} '
+                f'cannot be reached; this space reaches {_number(least)} to '
+                f'{_number(most)}'
+            )
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return 'any'
+    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
+
+
+def build_objectives(
+    names: Any,
+    metric: Any,
+    rule: Any,
+    scale: Any,
+    worst: Any,
+    constraints: Any,
+    costs: Mapping[str, Callable[[Subnet], float]],
+    space: SearchSpace,
+) -> Objectives:
+    """Objectives from what a config says, all checked.
+
+    Raises:
+        ValueError: Names the option, what it was, and what is valid.
+    """
+    if not isinstance(metric, str):
+        raise ValueError(
+            f"metric={metric!r}; must be a name such as 'accuracy/top1'"
+        )
+    check_number('metric_scale', scale, positive=True)
+    if not is_finite(worst):
+        raise ValueError(f'metric_worst={worst!r}; must be a number')
+    largest = {name: cost(space.largest) for name, cost in costs.items()}
+    objectives = Objectives(
+        check_objectives(names, list(costs)),
+        metric,
+        check_rule(rule),
+        scale,
+        worst,
+        costs,
+        largest,
+        read_limits(constraints, largest),
+    )
+    check_reachable(objectives, space)
+    return objectives

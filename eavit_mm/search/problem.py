@@ -1,0 +1,63 @@
+"""The search as pymoo sees it: integer genomes, objectives, limits."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from pymoo.core.problem import Problem
+
+from eavit_mm.search.objectives import Objectives
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.pareto import Member
+
+Evaluate = Callable[[Sequence[Subnet]], Sequence[Member]]
+
+
+class SubnetProblem(Problem):
+    """Subnets of a space as integer genomes (1 + 2L genes when free).
+
+    Args:
+        space: What is searched.
+        objectives: What is minimised, within which limits.
+        evaluate: Measures subnets; the same subnet may be asked for again.
+    """
+
+    def __init__(
+        self, space: SearchSpace, objectives: Objectives, evaluate: Evaluate
+    ) -> None:
+        low, high = space.genome_bounds
+        super().__init__(
+            n_var=len(low),
+            n_obj=len(objectives.names),
+            n_ieq_constr=objectives.num_limits,
+            xl=low,
+            xu=high,
+            vtype=int,
+        )
+        self.space = space
+        self.objectives = objectives
+        self.evaluate_subnets = evaluate
+
+    @property
+    def cost_range(self) -> tuple[float, float]:
+        """Lowest and highest cost within the limits, as shares."""
+        name = self.objectives.cost
+        cost, largest = (
+            self.objectives.costs[name],
+            self.objectives.largest[name],
+        )
+        low, high = self.objectives.limits.get(name, (None, None))
+        least = cost(self.space.cheapest(cost))
+        return (
+            max(least, least if low is None else low) / largest,
+            min(largest, largest if high is None else high) / largest,
+        )
+
+    def _evaluate(
+        self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        subnets = [self.space.decode(genes) for genes in x.astype(int)]
+        members = self.evaluate_subnets(subnets)
+        out['F'] = [self.objectives.values(member) for member in members]
+        if self.n_ieq_constr:
+            out['G'] = [self.objectives.violations(m) for m in members]

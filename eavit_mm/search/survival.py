@@ -1,0 +1,199 @@
+"""Who survives a generation: a quota for every part of the cost range."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pymoo.core.population import Population
+from pymoo.core.survival import Survival
+from pymoo.operators.survival.rank_and_crowding.metrics import (
+    calc_crowding_distance,
+)
+from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
+
+from eavit_mm.options import check_count, check_number, is_int
+from eavit_mm.registry import TASK_UTILS
+
+# Of the release: shares of the population in 20 bins of equal width, from
+# the cheapest to the most expensive networks.
+EAVIT_QUOTAS = (2, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 5, 5, 4, 4)
+
+
+def shares(quotas: Sequence[float], total: int) -> list[int]:
+    """Divides a number in proportion to quotas (largest remainders).
+
+    Args:
+        quotas: At least 0, not all 0.
+        total: What the shares add up to.
+    """
+    exact = np.asarray(quotas, dtype=float) * total / sum(quotas)
+    whole = np.floor(exact).astype(int)
+    order = np.argsort(whole - exact, kind='stable')
+    whole[order[: total - whole.sum()]] += 1
+    return whole.tolist()
+
+
+def filled(quotas: Sequence[int], available: Sequence[int]) -> list[int]:
+    """How many each bin gives when some have too few for their quota.
+
+    What a bin lacks goes one by one to the nearest bin that has more, the
+    cheaper one first.
+
+    Args:
+        quotas: One per bin.
+        available: Candidates per bin; fewer in all than the quotas ask for
+            means that all are taken.
+    """
+    taken = np.minimum(quotas, available)
+    for place, quota in enumerate(quotas):
+        for _ in range(quota - min(quota, available[place])):
+            rest = [i for i, n in enumerate(available) if taken[i] < n]
+            if not rest:
+                break
+            taken[min(rest, key=lambda i: (abs(i - place), i))] += 1
+    return taken.tolist()
+
+
+def iterative_crowding(objectives: np.ndarray, keep: int) -> list[int]:
+    """Drops the most crowded point, computes anew, and so on.
+
+    Args:
+        objectives: Of one front, (points, objectives).
+        keep: How many stay.
+
+    Returns:
+        Their indices, rising.
+    """
+    left = list(range(len(objectives)))
+    while len(left) > keep:
+        distances = calc_crowding_distance(objectives[left])
+        left.pop(int(np.argmin(distances)))
+    return left
+
+
+@TASK_UTILS.register_module()
+class PartitionSurvival(Survival):
+    """EA-ViT's partition-based selection with iterative crowding distance.
+
+    The range of one objective, the cost, is cut into bins of equal width;
+    each bin keeps its quota, by rank, so that the front covers the whole
+    range. A bin that lacks candidates gives its quota to its neighbours. The
+    front that must be cut loses one individual after the other, always the
+    most crowded. Neighbours in cost nearer than ``min_gap`` count as one:
+    the worse ones are taken only where nothing else is left.
+
+    Differs from the release: ranks are those of the whole population, bins
+    span the range that the problem reaches.
+
+    Args:
+        quotas: One number per bin, from the cheapest on; scaled to the
+            population. Default: the release's 20.
+        axis: Which objective is the cost.
+        min_gap: In units of the cost objective, which is MACs / MACs of the
+            largest in a search.
+
+    Example:
+        >>> survival = dict(type='eavit_mm.PartitionSurvival')
+    """
+
+    def __init__(
+        self,
+        quotas: Sequence[float] = EAVIT_QUOTAS,
+        axis: int = 1,
+        min_gap: float = 0.002,
+    ) -> None:
+        super().__init__(filter_infeasible=True)
+        is_list = isinstance(quotas, list | tuple) and quotas
+        valid = is_list and all(
+            (is_int(q) or isinstance(q, float)) and 0 <= q < np.inf
+            for q in quotas
+        )
+        if not valid or not sum(quotas):
+            raise ValueError(
+                f'quotas={quotas!r}; must list numbers of at least 0, not '
+                'all 0'
+            )
+        check_count('axis', axis)
+        check_number('min_gap', min_gap)
+        self.quotas = list(quotas)
+        self.axis = axis
+        self.min_gap = min_gap
+
+    def _do(  # type: ignore[override]
+        self,
+        problem: Any,
+        pop: Population,
+        *args: Any,
+        n_survive: int,
+        **kwargs: Any,
+    ) -> Population:
+        objectives = pop.get('F').astype(float, copy=False)
+        ranks = self._rank(objectives)
+        _annotate(pop, objectives, ranks)
+        bins = self._bins(problem, objectives[:, self.axis])
+        members = [
+            np.flatnonzero(bins == place) for place in range(len(self.quotas))
+        ]
+        counts = filled(
+            shares(self.quotas, n_survive), [len(m) for m in members]
+        )
+        survivors = [
+            index
+            for inside, count in zip(members, counts, strict=True)
+            for index in _best_of(inside, objectives, ranks, count)
+        ]
+        return pop[survivors]
+
+    def _rank(self, objectives: np.ndarray) -> np.ndarray:
+        """Pareto ranks; of too near neighbours the worse come last."""
+        _, ranks = NonDominatedSorting().do(objectives, return_rank=True)
+        cost = objectives[:, self.axis]
+        others = np.delete(objectives, self.axis, axis=1)
+        # From best to worst, so that the better of two neighbours stays.
+        order = np.lexsort((*others.T[::-1], ranks))
+        behind = ranks.max() + 1
+        kept: list[float] = []
+        for index in order:
+            near = [abs(cost[index] - c) for c in kept]
+            if near and min(near) < self.min_gap:
+                ranks[index] += behind
+            else:
+                kept.append(cost[index])
+        return ranks
+
+    def _bins(self, problem: Any, cost: np.ndarray) -> np.ndarray:
+        """The bin of every individual."""
+        low, high = getattr(problem, 'cost_range', None) or (
+            cost.min(),
+            cost.max(),
+        )
+        number = len(self.quotas)
+        place = (cost - low) / max(high - low, 1e-12) * number
+        return np.clip(place.astype(int), 0, number - 1)
+
+
+def _annotate(
+    pop: Population, objectives: np.ndarray, ranks: np.ndarray
+) -> None:
+    """Notes what pymoo's tournament and optimum look at."""
+    pop.set('rank', ranks)
+    for rank in np.unique(ranks):
+        front = np.flatnonzero(ranks == rank)
+        distances = calc_crowding_distance(objectives[front])
+        pop[front].set('crowding', distances)
+
+
+def _best_of(
+    inside: np.ndarray, objectives: np.ndarray, ranks: np.ndarray, count: int
+) -> list[int]:
+    """The best of a bin: whole fronts, of the last one the least crowded."""
+    taken: list[int] = []
+    for rank in np.unique(ranks[inside]):
+        front = inside[ranks[inside] == rank]
+        keep = iterative_crowding(
+            objectives[front], min(count - len(taken), len(front))
+        )
+        taken += front[keep].tolist()
+        if len(taken) >= count:
+            break
+    return taken

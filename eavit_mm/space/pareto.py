@@ -1,0 +1,307 @@
+"""The Pareto front of a search, in memory and on disk."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import moocore
+import numpy as np
+
+from eavit_mm.options import is_finite, is_int
+from eavit_mm.space.search_space import SearchSpace
+from eavit_mm.space.subnet import Subnet
+
+VERSION = 1
+# The objective that every evaluation has besides its costs.
+METRIC = 'metric'
+COSTS = ('macs', 'params', 'latency')
+RULES = ('greater', 'less')
+_KEYS = (
+    'version',
+    'space',
+    'metric',
+    'rule',
+    'objectives',
+    'members',
+    'references',
+    'hypervolume',
+    'evaluations',
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """An evaluated subnet.
+
+    Attributes:
+        subnet: Its widths.
+        metrics: What the evaluator reported.
+        macs: Multiply-adds of the whole model for one image.
+        params: Parameters of the whole model.
+        latency: Milliseconds by the latency table, if there was one.
+    """
+
+    subnet: Subnet
+    metrics: Mapping[str, float]
+    macs: int
+    params: int
+    latency: float | None = None
+
+    def cost(self, name: str) -> float:
+        """One of its costs: 'macs', 'params' or 'latency'."""
+        value: float = getattr(self, name)
+        return value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in JSON files."""
+        values = dict(
+            subnet=self.subnet.to_dict(),
+            metrics=dict(self.metrics),
+            macs=self.macs,
+            params=self.params,
+        )
+        if self.latency is not None:
+            values['latency'] = self.latency
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Any) -> 'Member':
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If a field is missing or has a wrong value.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f'a member must be a dict, got {values!r:.80}')
+        metrics = values.get('metrics')
+        if not isinstance(metrics, Mapping) or not all(
+            is_finite(value) for value in metrics.values()
+        ):
+            raise ValueError(
+                f'metrics={metrics!r:.80}; must be names and finite numbers'
+            )
+        for key in ('macs', 'params'):
+            if not is_int(values.get(key)) or values[key] < 0:
+                raise ValueError(
+                    f'{key}={values.get(key)!r}; must be an integer of at '
+                    'least 0'
+                )
+        latency = values.get('latency')
+        if latency is not None and not is_finite(latency):
+            raise ValueError(f'latency={latency!r}; must be milliseconds')
+        return cls(
+            Subnet.from_dict(values.get('subnet', {})),
+            dict(metrics),
+            values['macs'],
+            values['params'],
+            latency,
+        )
+
+
+@dataclass(frozen=True)
+class ParetoFront:
+    """What a search found, as it stands in ``pareto.json``.
+
+    Attributes:
+        space: The space that was searched.
+        metric: Name of the metric in the evaluator's report.
+        rule: 'greater' if more of it is better, else 'less'.
+        objectives: 'metric' and costs, those that domination is about.
+        members: Mutually non-dominated, sorted by MACs.
+        references: The best subnet of every MACs bin, dominated or not.
+        hypervolume: Of the members (metric 0, costs 1 as reference point).
+        evaluations: How many subnets were evaluated.
+    """
+
+    space: SearchSpace
+    metric: str
+    rule: str
+    objectives: tuple[str, ...]
+    members: tuple[Member, ...]
+    references: tuple[Member, ...]
+    hypervolume: float
+    evaluations: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in JSON files."""
+        return dict(
+            version=VERSION,
+            space=self.space.to_config(),
+            metric=self.metric,
+            rule=self.rule,
+            objectives=list(self.objectives),
+            members=[member.to_dict() for member in self.members],
+            references=[member.to_dict() for member in self.references],
+            hypervolume=self.hypervolume,
+            evaluations=self.evaluations,
+        )
+
+    @classmethod
+    def read(cls, path: str | Path, space: SearchSpace) -> 'ParetoFront':
+        """Reads a ``pareto.json``.
+
+        Args:
+            path: The file.
+            space: The space that it must be of.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is broken or of another space; names the file.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding='utf-8'))
+            return cls._from_dict(values, space)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f'{path}: {error}') from error
+
+    @classmethod
+    def _from_dict(cls, values: Any, space: SearchSpace) -> 'ParetoFront':
+        _check_keys(values)
+        if values['space'] != space.to_config():
+            raise ValueError(
+                'this front is of another space: '
+                f'{values["space"]}; the network has {space.to_config()}'
+            )
+        front = cls(
+            space,
+            values['metric'],
+            values['rule'],
+            tuple(values['objectives']),
+            *(_members(values, key, space) for key in _KEYS[5:7]),
+            values['hypervolume'],
+            values['evaluations'],
+        )
+        front._check()
+        return front
+
+    def _check(self) -> None:
+        points = [
+            objective_values(m, self.objectives, self.metric, self.rule)
+            for m in self.members
+        ]
+        macs = [member.macs for member in self.members]
+        if macs != sorted(macs) or len(non_dominated(points)) != len(points):
+            raise ValueError(
+                'members must be sorted by MACs and none may dominate another'
+            )
+
+
+def _check_keys(values: Any) -> None:
+    if not isinstance(values, Mapping):
+        raise ValueError('not a Pareto front: must be a JSON object')
+    if values.get('version') != VERSION:
+        raise ValueError(
+            f'version={values.get("version")!r}; this code reads {VERSION}'
+        )
+    missing = sorted(set(_KEYS) - set(values))
+    if missing:
+        raise ValueError(f'not a Pareto front: {missing} missing')
+    names = values['objectives']
+    valid = (METRIC, *COSTS)
+    if not isinstance(names, list) or not set(map(str, names)) <= set(valid):
+        raise ValueError(f'objectives={names!r}; must be of {valid}')
+    if values['rule'] not in RULES:
+        raise ValueError(f'rule={values["rule"]!r}; must be one of {RULES}')
+    if not is_finite(values['hypervolume']):
+        raise ValueError(
+            f'hypervolume={values["hypervolume"]!r}; must be a number'
+        )
+
+
+def _members(
+    values: Mapping[str, Any], key: str, space: SearchSpace
+) -> tuple[Member, ...]:
+    """The members under a key, each one in the space."""
+    found = []
+    if not isinstance(values[key], list) or not values[key]:
+        raise ValueError(f'{key}: must list at least one subnet')
+    for number, value in enumerate(values[key]):
+        try:
+            member = Member.from_dict(value)
+            space.check(member.subnet)
+            if values['metric'] not in member.metrics:
+                raise ValueError(f'no metric {values["metric"]!r}')
+        except ValueError as error:
+            raise ValueError(f'{key}[{number}]: {error}') from error
+        found.append(member)
+    return tuple(found)
+
+
+def objective_values(
+    member: Member, objectives: Sequence[str], metric: str, rule: str
+) -> list[float]:
+    """The objectives of an evaluated subnet, less being better."""
+    sign = -1 if rule == 'greater' else 1
+    return [
+        sign * member.metrics[metric] if name == METRIC else member.cost(name)
+        for name in objectives
+    ]
+
+
+def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the points that no other one dominates; of equals one.
+
+    Args:
+        points: Objectives, less being better.
+    """
+    if not len(points):
+        return []
+    keep = moocore.is_nondominated(np.asarray(points, dtype=float))
+    return np.flatnonzero(keep).tolist()
+
+
+def hypervolume(
+    points: Sequence[Sequence[float]], reference: Sequence[float]
+) -> float:
+    """Volume that points dominate up to a reference point.
+
+    Args:
+        points: Objectives, less being better.
+        reference: The corner beyond which nothing counts.
+    """
+    if not len(points):
+        return 0.0
+    values = np.asarray(points, dtype=float)
+    return float(moocore.hypervolume(values, ref=np.asarray(reference, float)))
+
+
+def best_per_bin(
+    members: Sequence[Member],
+    quality: Callable[[Member], float],
+    low: float,
+    high: float,
+    bins: int,
+) -> list[Member]:
+    """The best member of every non-empty MACs bin of equal width.
+
+    Args:
+        members: Evaluated subnets.
+        quality: Larger is better.
+        low: MACs where the first bin begins.
+        high: MACs where the last one ends.
+        bins: Their number.
+
+    Returns:
+        At most one per bin, sorted by MACs.
+    """
+    best: dict[int, Member] = {}
+    for member in members:
+        place = bin_of(member.macs, low, high, bins)
+        known = best.get(place)
+        if known is None or quality(member) > quality(known):
+            best[place] = member
+    return [best[place] for place in sorted(best)]
+
+
+def bin_of(macs: float, low: float, high: float, bins: int) -> int:
+    """Which of ``bins`` parts of [low, high] a cost lies in."""
+    share = (macs - low) / max(high - low, 1e-12)
+    return min(max(int(share * bins), 0), bins - 1)
+
+
+def largest_gap(macs: Sequence[float], low: float, high: float) -> float:
+    """Widest stretch of [low, high] without a member, as a share of it."""
+    points = np.sort([low, *macs, high])
+    return float(np.diff(points).max() / (high - low))

@@ -1,0 +1,122 @@
+"""Searches the Pareto front of a trained supernet."""
+
+import argparse
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.registry import init_default_scope
+
+import eavit_mm  # noqa: F401
+from eavit_mm.engine.checkpoint import naming, read_checkpoint
+from eavit_mm.engine.cli import (
+    add_common_arguments,
+    build_runner,
+    load_config,
+    merge_options,
+    run_tool,
+)
+from eavit_mm.engine.data_overlap import check_disjoint
+from eavit_mm.engine.loops.pareto_search_loop import FRONT
+from eavit_mm.space.pareto import COSTS, METRIC
+
+_OF_TRAINING = (
+    'train_dataloader',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+    'val_dataloader',
+    'val_cfg',
+    'val_evaluator',
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint of a supernet')
+    parser.add_argument(
+        '--objectives',
+        nargs='+',
+        choices=[METRIC, *COSTS],
+        help='what to search for, e.g. metric macs',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with the search of the work directory',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def search_config(cfg: Config) -> Config:
+    """The config as a test run: mmengine knows no search.
+
+    Raises:
+        ValueError: If the config says nothing of a search.
+    """
+    if not isinstance(cfg.get('search_cfg'), dict):
+        raise ValueError(
+            f'{cfg.filename}: search_cfg={cfg.get("search_cfg")!r}; must be '
+            "a dict such as dict(type='eavit_mm.ParetoSearchLoop', "
+            "metric='accuracy/top1')"
+        )
+    # Validation data are what training keeps for the choice of subnets.
+    loader = cfg.get('search_dataloader', cfg.get('val_dataloader'))
+    evaluator = cfg.get('search_evaluator', cfg.get('val_evaluator'))
+    if loader is None or evaluator is None:
+        raise ValueError(
+            f'{cfg.filename}: search_dataloader and search_evaluator, or '
+            'val_dataloader and val_evaluator, must be there'
+        )
+    cfg.test_dataloader = deepcopy(loader)
+    cfg.test_evaluator = deepcopy(evaluator)
+    cfg.test_cfg = cfg.search_cfg
+    for key in _OF_TRAINING:
+        cfg[key] = None
+    return cfg
+
+
+def datasets_of(cfg: Config) -> dict[str, Any]:
+    """Configs of the data sets that must not share a sample."""
+    loaders = dict(
+        train=cfg.get('train_dataloader'),
+        test=cfg.get('test_dataloader'),
+        search=cfg.get('search_dataloader', cfg.get('val_dataloader')),
+    )
+    return {
+        name: deepcopy(loader['dataset'])
+        for name, loader in loaders.items()
+        if loader is not None
+    }
+
+
+def merge_args(args: argparse.Namespace) -> Config:
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    merge_options(cfg, args)
+    if args.objectives:
+        cfg.search_cfg.objectives = args.objectives
+    if args.resume:
+        cfg.search_cfg.resume = True
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = merge_args(args)
+    read_checkpoint(args.checkpoint)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    check_disjoint(datasets_of(cfg))
+    runner = build_runner(search_config(cfg))
+    with naming(args.checkpoint):
+        metrics = runner.test()
+    if is_main_process():
+        print(f'{metrics["members"]} subnets: {Path(runner.work_dir, FRONT)}')
+
+
+if __name__ == '__main__':
+    run_tool(main)
