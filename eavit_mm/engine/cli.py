@@ -27,11 +27,22 @@ def run_tool(main: Callable[[], None]) -> None:
     """
     try:
         main()
+        leave_ranks()
     except Exception as error:
         text = explain(error)
         if text is None and not isinstance(error, _USER_ERRORS):
             raise
         raise SystemExit(f'error: {text or error}') from error
+
+
+def leave_ranks() -> None:
+    """Ends the group of processes, if there is one.
+
+    A process that exits with its group's threads running may abort.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:

@@ -96,9 +96,16 @@ def _keep(model: Any, dataloader: DataLoader) -> list[tuple[Any, Any]]:
     """Every batch before and after the data preprocessor."""
     batches: list[tuple[Any, Any]] = []
     on_device = True
-    for raw in dataloader:
+    # The loader's own sampler gives each rank another part of the data.
+    whole = DataLoader(
+        dataloader.dataset,
+        batch_size=dataloader.batch_size,
+        num_workers=dataloader.num_workers,
+        collate_fn=dataloader.collate_fn,
+    )
+    for raw in whole:
         batch = model.data_preprocessor(raw, False)
-        on_device = on_device and _fits(batch['inputs'], len(dataloader))
+        on_device = on_device and _fits(batch['inputs'], len(whole))
         if not on_device:
             batch['inputs'] = batch['inputs'].cpu()
         batches.append((raw, batch))

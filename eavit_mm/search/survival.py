@@ -16,6 +16,8 @@ from eavit_mm.registry import TASK_UTILS
 
 # Of the release: shares of the population in 20 bins of equal width, from
 # the cheapest to the most expensive networks.
+import os
+POOL=float(os.environ.get('POOL','1'))
 EAVIT_QUOTAS = (2, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 5, 5, 4, 4)
 
 
@@ -131,8 +133,11 @@ class PartitionSurvival(Survival):
         ranks = self._rank(objectives)
         _annotate(pop, objectives, ranks)
         bins = self._bins(problem, objectives[:, self.axis])
+        last = np.sort(ranks)[min(int(POOL * n_survive), len(ranks)) - 1]
+        allowed = ranks <= last
         members = [
-            np.flatnonzero(bins == place) for place in range(len(self.quotas))
+            np.flatnonzero((bins == place) & allowed)
+            for place in range(len(self.quotas))
         ]
         counts = filled(
             shares(self.quotas, n_survive), [len(m) for m in members]
