@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2 as PymooNSGA2
 from pymoo.algorithms.moo.nsga2 import binary_tournament
 from pymoo.core.algorithm import Algorithm
@@ -23,7 +24,9 @@ from eavit_mm.search.operators import (
     StartSampling,
     StepMutation,
 )
+from eavit_mm.search.predictor import MetricPredictor
 from eavit_mm.space import SubnetSampler
+from eavit_mm.space.pareto import METRIC
 
 TASK_UTILS.register_module(module=RankAndCrowding)
 STRATIFIED = dict(type='eavit_mm.StratifiedSampler')
@@ -71,6 +74,8 @@ class SubnetNSGA2(SubnetSearch, PymooNSGA2):
         p_reset: How often a mutated gene is drawn anew.
         sampler: Config of the sampler that draws members.
         p_off: How often they have branches off.
+        predictor: Config of what chooses among more offspring than are
+            evaluated; None: nothing.
 
     Example:
         >>> algorithm = dict(
@@ -87,6 +92,7 @@ class SubnetNSGA2(SubnetSearch, PymooNSGA2):
         p_reset: float = 0.25,
         sampler: Mapping[str, Any] | None = None,
         p_off: float = 0.5,
+        predictor: Mapping[str, Any] | None = None,
     ) -> None:
         check_count('pop_size', pop_size, least=4)
         check_probability('crossover_prob', crossover_prob)
@@ -94,6 +100,11 @@ class SubnetNSGA2(SubnetSearch, PymooNSGA2):
             check_probability('mutation_prob', mutation_prob)
         if survival is None:
             survival = dict(type='eavit_mm.PartitionSurvival')
+        self.predictor: MetricPredictor | None = None
+        if predictor is not None:
+            self.predictor = build_part(
+                'predictor', predictor, MetricPredictor
+            )
         drawn = _sampler(sampler)
         self.proposed = NewSubnets()
         self.generation_size = pop_size
@@ -111,10 +122,20 @@ class SubnetNSGA2(SubnetSearch, PymooNSGA2):
                 repair=repair,
                 eliminate_duplicates=self.proposed,
                 immigrants=SamplerSampling(drawn, p_off),
+                predictor=self.predictor,
             ),
             output=None,
             termination=NoTermination(),
         )
+
+    def advance(self, infills: Population | None = None, **kw: Any) -> Any:
+        """See pymoo's ``Algorithm``; the predictor learns from it."""
+        if self.predictor is not None and infills is not None:
+            place = self.problem.objectives.names.index(METRIC)
+            self.predictor.learn(
+                infills.get('X').astype(np.int64), infills.get('F')[:, place]
+            )
+        return super().advance(infills, **kw)
 
     def _initialize_infill(self) -> Population:
         return self.initialization.do(

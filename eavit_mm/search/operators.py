@@ -13,6 +13,7 @@ from pymoo.core.sampling import Sampling
 
 from eavit_mm.options import check_probability
 from eavit_mm.registry import TASK_UTILS
+from eavit_mm.search.predictor import MetricPredictor
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.space import Level, SearchSpace, Subnet, SubnetSampler
 from eavit_mm.space.genome import decisions
@@ -199,14 +200,20 @@ class ImmigrantMating(Mating):
     Args:
         *args: Selection, crossover, mutation.
         immigrants: Draws members.
+        predictor: Chooses among more offspring than asked for.
         **kwargs: Those of pymoo's ``Mating``.
     """
 
     def __init__(
-        self, *args: Any, immigrants: Sampling, **kwargs: Any
+        self,
+        *args: Any,
+        immigrants: Sampling,
+        predictor: MetricPredictor | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, n_max_iterations=3, **kwargs)
         self.immigrants = immigrants
+        self.predictor = predictor
 
     def do(
         self,
@@ -217,6 +224,27 @@ class ImmigrantMating(Mating):
         **kwargs: Any,
     ) -> Population:
         """See pymoo's ``InfillCriterion``."""
+        predictor = self.predictor
+        factor = predictor.factor if predictor and predictor.is_ready else 1
+        off = self._offspring(
+            problem, pop, factor * n_offsprings, random_state, **kwargs
+        )
+        if predictor is None or len(off) <= n_offsprings:
+            return off
+        genes = off.get('X').astype(np.int64)
+        foretold = predictor.foretell(genes)
+        keep = problem.most_promising(genes, foretold, n_offsprings)
+        return off[keep]
+
+    def _offspring(
+        self,
+        problem: Any,
+        pop: Population,
+        n_offsprings: int,
+        random_state: Any,
+        **kwargs: Any,
+    ) -> Population:
+        """So many new genomes, if there are as many."""
         off = super().do(
             problem, pop, n_offsprings, random_state=random_state, **kwargs
         )

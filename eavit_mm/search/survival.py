@@ -16,8 +16,6 @@ from eavit_mm.registry import TASK_UTILS
 
 # Of the release: shares of the population in 20 bins of equal width, from
 # the cheapest to the most expensive networks.
-import os
-POOL=float(os.environ.get('POOL','1'))
 EAVIT_QUOTAS = (2, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 5, 5, 4, 4)
 
 
@@ -131,13 +129,10 @@ class PartitionSurvival(Survival):
     ) -> Population:
         objectives = pop.get('F').astype(float, copy=False)
         ranks = self._rank(objectives)
-        _annotate(pop, objectives, ranks)
         bins = self._bins(problem, objectives[:, self.axis])
-        last = np.sort(ranks)[min(int(POOL * n_survive), len(ranks)) - 1]
-        allowed = ranks <= last
+        _annotate(pop, objectives, ranks)
         members = [
-            np.flatnonzero((bins == place) & allowed)
-            for place in range(len(self.quotas))
+            np.flatnonzero(bins == place) for place in range(len(self.quotas))
         ]
         counts = filled(
             shares(self.quotas, n_survive), [len(m) for m in members]
@@ -145,7 +140,7 @@ class PartitionSurvival(Survival):
         survivors = [
             index
             for inside, count in zip(members, counts, strict=True)
-            for index in _best_of(inside, objectives, ranks, count)
+            for index in best_of(inside, objectives, ranks, count)
         ]
         return pop[survivors]
 
@@ -188,10 +183,17 @@ def _annotate(
         pop[front].set('crowding', distances)
 
 
-def _best_of(
+def best_of(
     inside: np.ndarray, objectives: np.ndarray, ranks: np.ndarray, count: int
 ) -> list[int]:
-    """The best of a bin: whole fronts, of the last one the least crowded."""
+    """Some of the best: whole fronts, of the last one the least crowded.
+
+    Args:
+        inside: Indices of the candidates.
+        objectives: Of all points.
+        ranks: Likewise.
+        count: How many.
+    """
     taken: list[int] = []
     for rank in np.unique(ranks[inside]):
         front = inside[ranks[inside] == rank]

@@ -1,0 +1,211 @@
+"""Measuring a latency table, and how well it foretells whole subnets."""
+
+import platform
+import time
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.stats import kendalltau
+from torch import Tensor
+
+from eavit_mm.options import check_count
+from eavit_mm.space import Level, SearchSpace, StratifiedSampler, Subnet
+from eavit_mm.space.cells import BRANCHES, FFN, HEADS
+from eavit_mm.space.latency import LatencyTable
+
+DTYPES = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'float16': torch.float16,
+}
+# Calls of one subnet in a round; the fastest counts.
+_CALLS = 3
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A table against measured subnets.
+
+    Attributes:
+        error: Mean of |foretold / measured - 1|.
+        kendall_tau: Rank correlation.
+        subnets: What was measured.
+        foretold: Milliseconds by the table.
+        measured: Milliseconds.
+    """
+
+    error: float
+    kendall_tau: float
+    subnets: Sequence[Subnet]
+    foretold: Sequence[float]
+    measured: Sequence[float]
+
+
+def build_table(
+    model: Any,
+    image_size: Sequence[int],
+    batch_size: int = 1,
+    rounds: int = 20,
+    dtype: str = 'float32',
+) -> LatencyTable:
+    """Measures every block of a supernet's space on the model's device.
+
+    Each is timed inside a network that has nothing else in it, in all its
+    layers at once: the time over the same network without any branch, divided
+    by the number of layers. All networks take turns.
+
+    Args:
+        model: An elastic classifier, on the device to measure.
+        image_size: (channels, height, width).
+        batch_size: Images of one forward.
+        rounds: How often each is measured; the median counts.
+        dtype: Of weights and images.
+    """
+    space = model.backbone.space
+    alone = dict(_alone(space))
+    found = measure(
+        model, list(alone.values()), image_size, batch_size, rounds, dtype
+    )
+    times = dict(zip(alone, found, strict=True))
+    stem = {width: times[width, None, 0] for width in space.embed_dims}
+    branches: dict[str, dict[int, dict[int, float]]] = {
+        axis: {width: {} for width in space.embed_dims} for axis in BRANCHES
+    }
+    for (width, axis, channels), value in times.items():
+        if axis is not None:
+            own = max(value - stem[width], 0.0) / space.num_layers
+            branches[axis][width][channels] = own
+    return LatencyTable(
+        device_name(next(model.parameters()).device),
+        dtype,
+        batch_size,
+        torch.get_num_threads(),
+        stem,
+        branches[HEADS],
+        branches[FFN],
+    )
+
+
+def _alone(
+    space: SearchSpace,
+) -> list[tuple[tuple[int, str | None, int], Subnet]]:
+    """The networks of :func:`build_table`: (E, axis, width) to subnet."""
+    off = (0,) * space.num_layers
+    found: list[tuple[tuple[int, str | None, int], Subnet]] = []
+    for width in space.embed_dims:
+        empty = Subnet(width, off, off, space.head_dims)
+        found.append(((width, None, 0), empty))
+        for axis in BRANCHES:
+            choices = {
+                choice
+                for layer in range(space.num_layers)
+                for choice in space.choices(axis, layer)
+            }
+            for choice in sorted(choices):
+                widths = {axis: (choice,) * space.num_layers}
+                found.append(((width, axis, choice), replace(empty, **widths)))
+    return found
+
+
+def validate(
+    model: Any,
+    table: LatencyTable,
+    image_size: Sequence[int],
+    num: int = 50,
+    rounds: int = 20,
+    seed: int = 0,
+) -> Validation:
+    """Compares a table with whole subnets, even over the MACs range.
+
+    Args:
+        model: As for :func:`build_table`.
+        table: Of this device.
+        image_size: (channels, height, width).
+        num: How many subnets.
+        rounds: How often each is measured.
+        seed: Of their draw.
+    """
+    check_count('num', num, least=2)
+    level = Level(model.backbone.space)
+    rng = np.random.default_rng(seed)
+    sampler = StratifiedSampler(num=num)
+    subnets = sampler.draw(level, model.backbone.macs, rng)
+    measured = measure(
+        model, subnets, image_size, table.batch_size, rounds, table.dtype
+    )
+    foretold = [table(subnet) for subnet in subnets]
+    error = np.abs(np.divide(foretold, measured) - 1).mean()
+    tau = kendalltau(foretold, measured).statistic
+    return Validation(float(error), float(tau), subnets, foretold, measured)
+
+
+def measure(
+    model: Any,
+    subnets: Sequence[Subnet],
+    image_size: Sequence[int],
+    batch_size: int,
+    rounds: int,
+    dtype: str,
+) -> list[float]:
+    """Milliseconds of a forward of subnets, measured in turn.
+
+    Args:
+        model: An elastic model; it is not changed.
+        subnets: Branches may be off beyond what its space allows.
+        image_size: (channels, height, width).
+        batch_size: Images of one forward.
+        rounds: How often each is measured; the median counts.
+        dtype: Of weights and images.
+    """
+    check_count('batch_size', batch_size, least=1)
+    check_count('rounds', rounds, least=1)
+    device = next(model.parameters()).device
+    model = deepcopy(model).to(DTYPES[dtype])
+    model.eval()
+    backbone = model.backbone
+    branches = 2 * backbone.space.num_layers
+    backbone.space = replace(_free(backbone.space), max_off=branches)
+    images = torch.zeros(
+        batch_size, *image_size, device=device, dtype=DTYPES[dtype]
+    )
+    times = np.empty((rounds, len(subnets)))
+    for row in times:
+        for i, subnet in enumerate(subnets):
+            with torch.no_grad(), backbone.frozen(subnet):
+                row[i] = _fastest(model, images)
+    found: list[float] = np.median(times, axis=0).tolist()
+    return found
+
+
+def _free(space: SearchSpace) -> SearchSpace:
+    """The space without ties: parts are measured in any combination."""
+    return replace(space, ties=(), shared=())
+
+
+def _fastest(model: Any, images: Tensor) -> float:
+    """Milliseconds of the fastest of some calls."""
+    best = float('inf')
+    for _ in range(_CALLS):
+        _wait(images.device)
+        start = time.perf_counter()
+        model(images, mode='tensor')
+        _wait(images.device)
+        best = min(best, time.perf_counter() - start)
+    return best * 1e3
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != 'cpu':
+        torch.accelerator.synchronize()
+
+
+def device_name(device: torch.device) -> str:
+    """What a table says about where it was measured."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
+

@@ -1,0 +1,132 @@
+"""Latency of a subnet from a table measured on a device."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from eavit_mm.options import is_finite
+from eavit_mm.space.cells import EMBED, FFN, HEADS
+from eavit_mm.space.search_space import SearchSpace
+from eavit_mm.space.subnet import Subnet
+
+# Width to milliseconds of one branch, per embedding width.
+Branch = Mapping[int, Mapping[int, float]]
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Milliseconds of the parts of a network; they add up to a subnet's.
+
+    Attributes:
+        device: Name of what was measured.
+        dtype: 'float32', 'bfloat16' or 'float16'.
+        batch_size: Images of one forward.
+        threads: Of a CPU.
+        stem: Embedding width to everything but the branches.
+        num_heads: Embedding width to heads to one attention branch.
+        feedforward_channels: Likewise, one FFN branch.
+        error: Mean relative error over whole subnets; None if not validated.
+        kendall_tau: Rank correlation over them.
+    """
+
+    device: str
+    dtype: str
+    batch_size: int
+    threads: int
+    stem: Mapping[int, float]
+    num_heads: Branch
+    feedforward_channels: Branch
+    error: float | None = None
+    kendall_tau: float | None = None
+
+    def __call__(self, subnet: Subnet) -> float:
+        """Milliseconds of one forward of a subnet.
+
+        Raises:
+            ValueError: If a width was not measured.
+        """
+        width = subnet.embed_dims
+        try:
+            total = self.stem[width]
+            for axis in (HEADS, FFN):
+                times = getattr(self, axis)[width]
+                total += sum(times[w] for w in getattr(subnet, axis) if w)
+        except KeyError as error:
+            raise ValueError(
+                f'the latency table has no width {error} (at embed_dims='
+                f'{width}); was it measured for another space?'
+            ) from error
+        return total
+
+    def check(self, space: SearchSpace) -> None:
+        """Raises unless every subnet of a space is covered.
+
+        Raises:
+            ValueError: Names the first width that is missing.
+        """
+        for width in space.embed_dims:
+            for layer in range(space.num_layers):
+                heads = space.choices(HEADS, layer)
+                channels = space.choices(FFN, layer)
+                for i in range(max(len(heads), len(channels))):
+                    self(
+                        Subnet(
+                            width,
+                            (heads[min(i, len(heads) - 1)],),
+                            (channels[min(i, len(channels) - 1)],),
+                            space.head_dims,
+                        )
+                    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in JSON files."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, path: str | Path) -> 'LatencyTable':
+        """Reads a file of :meth:`to_dict`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no latency table; names the file.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding='utf-8'))
+            return cls(**_checked(values))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f'{path}: {error}') from error
+
+
+def _checked(values: Any) -> dict[str, Any]:
+    """Fields of a table from JSON, whose keys are texts."""
+    names = [field.name for field in fields(LatencyTable)]
+    if not isinstance(values, Mapping) or set(values) != set(names):
+        raise ValueError(f'no latency table: must be a dict of {names}')
+    found = dict(values)
+    found['stem'] = _times('stem', values['stem'])
+    for axis in (HEADS, FFN):
+        table = values[axis]
+        if not isinstance(table, Mapping):
+            raise ValueError(f'{axis}={table!r:.80}; must be a dict')
+        found[axis] = {
+            _width(axis, width): _times(axis, times)
+            for width, times in table.items()
+        }
+    return found
+
+
+def _times(name: str, values: Any) -> dict[int, float]:
+    if not isinstance(values, Mapping) or not values:
+        raise ValueError(f'{name}={values!r:.80}; must be widths and ms')
+    for time in values.values():
+        if not is_finite(time) or time < 0:
+            raise ValueError(f'{name}: {time!r}; must be milliseconds')
+    return {_width(name, width): time for width, time in values.items()}
+
+
+def _width(name: str, text: Any) -> int:
+    if not str(text).isdecimal():
+        raise ValueError(f'{name}: {text!r} is no {EMBED} or width')
+    return int(text)

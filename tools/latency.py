@@ -1,0 +1,110 @@
+"""Measures a latency table on this device, or compares one with networks."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from rich.console import Console
+from rich.table import Table
+
+import eavit_mm  # noqa: F401
+from eavit_mm.analysis.latency import (
+    DTYPES,
+    Validation,
+    build_table,
+    validate,
+)
+from eavit_mm.engine.cli import run_tool
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.files import write_json
+from eavit_mm.space.latency import LatencyTable
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    build = commands.add_parser('build', help='measure the blocks')
+    build.add_argument('config', help='config file of a supernet')
+    build.add_argument('out', help='JSON file for the table')
+    build.add_argument('--batch-size', type=int, default=1)
+    build.add_argument('--dtype', choices=list(DTYPES), default='float32')
+    check = commands.add_parser('validate', help='compare with whole subnets')
+    check.add_argument('config', help='config file of the supernet')
+    check.add_argument('table', help='JSON file of a table; gets the result')
+    check.add_argument('--num', type=int, default=50, help='subnets')
+    check.add_argument('--seed', type=int, default=0)
+    for command in (build, check):
+        command.add_argument(
+            '--rounds', type=int, default=20, help='measurements of each'
+        )
+        command.add_argument(
+            '--device',
+            default='cuda' if torch.cuda.is_available() else 'cpu',
+        )
+        command.add_argument(
+            '--threads', type=int, help="of a CPU (default: torch's number)"
+        )
+    return parser.parse_args()
+
+
+def build_model(path: str, device: str) -> tuple[Any, Sequence[int]]:
+    """The supernet of a config, and the size of its images."""
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    cfg.model.backbone.init_cfg = None  # its weights do not matter
+    model = elastic_model(MODELS.build(cfg.model), 'latency')
+    embed: Any = model.backbone.patch_embed
+    size = embed.init_input_size
+    return model.to(device), (embed.projection.in_channels, *size)
+
+
+def report(result: Validation) -> None:
+    """Prints every subnet, and the summary."""
+    table = Table(title='foretold and measured')
+    for header in ('subnet', 'table (ms)', 'measured (ms)', 'error'):
+        table.add_column(header, justify='right')
+    rows = zip(result.foretold, result.measured, strict=True)
+    for number, (ours, real) in enumerate(sorted(rows, key=lambda r: r[1])):
+        table.add_row(
+            str(number), f'{ours:.3f}', f'{real:.3f}', f'{ours / real - 1:+.1%}'
+        )
+    Console().print(table)
+    print(
+        f'mean error {result.error:.1%}, '
+        f'Kendall tau {result.kendall_tau:.3f} over {len(result.measured)} '
+        'subnets'
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    model, size = build_model(args.config, args.device)
+    if args.command == 'build':
+        table = build_table(
+            model, size, args.batch_size, args.rounds, args.dtype
+        )
+        write_json(table.to_dict(), args.out)
+        print(f'{args.out}: {table.device}, {table.threads} threads')
+        return
+    table = LatencyTable.read(args.table)
+    table.check(model.backbone.space)
+    torch.set_num_threads(args.threads or table.threads)
+    result = validate(
+        model, table, size, args.num, args.rounds, args.seed
+    )
+    report(result)
+    table = replace(
+        table, error=result.error, kendall_tau=result.kendall_tau
+    )
+    write_json(table.to_dict(), args.table)
+
+
+if __name__ == '__main__':
+    run_tool(main)
