@@ -71,7 +71,10 @@ def report(result: Validation) -> None:
     rows = zip(result.foretold, result.measured, strict=True)
     for number, (ours, real) in enumerate(sorted(rows, key=lambda r: r[1])):
         table.add_row(
-            str(number), f'{ours:.3f}', f'{real:.3f}', f'{ours / real - 1:+.1%}'
+            str(number),
+            f'{ours:.3f}',
+            f'{real:.3f}',
+            f'{ours / real - 1:+.1%}',
         )
     Console().print(table)
     print(
@@ -96,13 +99,9 @@ def main() -> None:
     table = LatencyTable.read(args.table)
     table.check(model.backbone.space)
     torch.set_num_threads(args.threads or table.threads)
-    result = validate(
-        model, table, size, args.num, args.rounds, args.seed
-    )
+    result = validate(model, table, size, args.num, args.rounds, args.seed)
     report(result)
-    table = replace(
-        table, error=result.error, kendall_tau=result.kendall_tau
-    )
+    table = replace(table, error=result.error, kendall_tau=result.kendall_tau)
     write_json(table.to_dict(), args.table)
 
 

@@ -106,7 +106,7 @@ def _alone(
                 for choice in space.choices(axis, layer)
             }
             for choice in sorted(choices):
-                widths = {axis: (choice,) * space.num_layers}
+                widths: Any = {axis: (choice,) * space.num_layers}
                 found.append(((width, axis, choice), replace(empty, **widths)))
     return found
 
@@ -208,4 +208,3 @@ def device_name(device: torch.device) -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     return platform.processor() or platform.machine()
-

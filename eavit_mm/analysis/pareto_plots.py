@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,15 +30,18 @@ def plot_front(
     figure = Figure(figsize=(6.4, 4.0), layout='constrained')
     axes = figure.subplots()
     unit, name = macs_unit(max(member.macs for member in evaluated))
-    layers = (
+    layers: Any = (
         (evaluated, 'evaluated', dict(color='#bbbbbb', marker='.', ls='')),
         (uniform, 'uniform width', dict(color='#d55e00', marker='s', ls='--')),
         (front.members, 'front', dict(color='#0072b2', marker='o', ls='-')),
     )
     for members, label, style in layers:
-        points = sorted((m.macs / unit, m.metrics[front.metric]) for m in members)
+        points = sorted(
+            (m.macs / unit, m.metrics[front.metric]) for m in members
+        )
         if points:
-            axes.plot(*zip(*points, strict=True), label=label, ms=4, **style)
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, label=label, ms=4, **style)
     axes.set(xlabel=f'{name} per image', ylabel=front.metric)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
@@ -55,12 +59,8 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
     largest = front.space.largest
     subnets = [member.subnet for member in front.members]
     figure = Figure(figsize=(6.4, 6.4), layout='constrained')
-    top, *others = figure.subplots(
-        3, 1, sharex=True, height_ratios=[1, 2, 2]
-    )
-    top.step(
-        range(len(subnets)), [s.embed_dims for s in subnets], where='mid'
-    )
+    top, *others = figure.subplots(3, 1, sharex=True, height_ratios=[1, 2, 2])
+    top.step(range(len(subnets)), [s.embed_dims for s in subnets], where='mid')
     top.set(ylabel='embed_dims', ylim=(0, largest.embed_dims * 1.05))
     top.grid(alpha=0.3)
     for axes, axis in zip(

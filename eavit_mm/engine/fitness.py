@@ -1,6 +1,6 @@
 """Metrics of subnets on data that stays in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -34,7 +34,7 @@ class Fitness:
     def __init__(
         self,
         model: ElasticModelMixin,
-        dataloader: DataLoader,
+        dataloader: DataLoader[Any],
         evaluator: Evaluator,
         dtype: str = 'float32',
     ) -> None:
@@ -47,7 +47,11 @@ class Fitness:
         if _is_plain_accuracy(model, evaluator):
             self._measure = self._plain_accuracy
             self.labels = torch.cat(
-                [s.gt_label for _, b in self.batches for s in b['data_samples']]
+                [
+                    s.gt_label
+                    for _, b in self.batches
+                    for s in b['data_samples']
+                ]
             ).cpu()
 
     @torch.no_grad()
@@ -92,7 +96,7 @@ class Fitness:
         return self.model.data_preprocessor.cast_data(batch)
 
 
-def _keep(model: Any, dataloader: DataLoader) -> list[tuple[Any, Any]]:
+def _keep(model: Any, dataloader: DataLoader[Any]) -> list[tuple[Any, Any]]:
     """Every batch before and after the data preprocessor."""
     batches: list[tuple[Any, Any]] = []
     on_device = True
@@ -144,10 +148,3 @@ def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
         prefix = f'{metric.prefix}/' if metric.prefix else ''
         found.update({f'{prefix}{k}': v for k, v in values.items()})
     return found
-
-
-def measured_in_turn(
-    fitness: Callable[[Subnet], Metrics], subnets: Sequence[Subnet]
-) -> list[Metrics]:
-    """Metrics of several subnets, one after the other."""
-    return [fitness(subnet) for subnet in subnets]

@@ -1,11 +1,10 @@
-"""The algorithms of a search: pymoo's NSGA-II with our operators, and chance."""
+"""The algorithms of a search: pymoo's NSGA-II, and chance."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from pymoo.algorithms.moo.nsga2 import NSGA2 as PymooNSGA2
-from pymoo.algorithms.moo.nsga2 import binary_tournament
+from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.core.algorithm import Algorithm
 from pymoo.core.population import Population
 from pymoo.core.survival import Survival
@@ -57,7 +56,7 @@ class SubnetSearch(Algorithm):
 
 
 @TASK_UTILS.register_module(name='NSGA2')
-class SubnetNSGA2(SubnetSearch, PymooNSGA2):
+class SubnetNSGA2(SubnetSearch, NSGA2):
     """pymoo's NSGA-II over the genomes of subnets (EA-ViT, stage 2a).
 
     Starts from the largest, the cheapest and every uniform(s); offspring
@@ -166,6 +165,7 @@ class RandomSearch(SubnetSearch):
         super().__init__(termination=NoTermination())
         self.generation_size = self.n_offsprings = pop_size
         self.proposed = NewSubnets()
+        self.evaluated = Population.create()
         self.sampling = SamplerSampling(_sampler(sampler), p_off)
 
     def _initialize_infill(self) -> Population:
@@ -185,7 +185,8 @@ class RandomSearch(SubnetSearch):
         return drawn
 
     def _advance(self, infills: Any = None, **kwargs: Any) -> None:
-        self.pop = Population.merge(self.pop, infills)
+        self.evaluated = Population.merge(self.evaluated, infills)
+        self.pop = self.evaluated
 
 
 def _sampler(cfg: Mapping[str, Any] | None) -> SubnetSampler:

@@ -135,16 +135,20 @@ def read_evaluations(
             'with what stands before it, delete that line; to begin anew, '
             'move the file away.'
         )
-    records = []
+    header: dict[str, Any] = {}
+    members = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            records.append(_read_line(line))
-            if number > 1:
-                records[-1] = Member.from_dict(records[-1])
-                space.check(records[-1].subnet)
+            record = _read_line(line)
+            if number == 1:
+                header = record
+                continue
+            member = Member.from_dict(record)
+            space.check(member.subnet)
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{path}: line {number}: {error}') from error
-    return records[0], records[1:]
+        members.append(member)
+    return header, members
 
 
 def _read_line(line: str) -> dict[str, Any]:

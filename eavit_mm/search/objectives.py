@@ -126,7 +126,9 @@ class Objectives:
 
     def front(self, members: Sequence[Member]) -> list[Member]:
         """Those within the limits that no other one dominates, by MACs."""
-        allowed = [m for m in members if max(self.violations(m), default=0) <= 0]
+        allowed = [
+            m for m in members if max(self.violations(m), default=0) <= 0
+        ]
         keep = non_dominated([self.values(member) for member in allowed])
         return sorted((allowed[i] for i in keep), key=lambda m: m.macs)
 
@@ -174,9 +176,7 @@ def check_rule(rule: Any) -> str:
     return str(rule)
 
 
-def read_limits(
-    limits: Any, largest: Mapping[str, float]
-) -> dict[str, Range]:
+def read_limits(limits: Any, largest: Mapping[str, float]) -> dict[str, Range]:
     """Ranges from what a config says.
 
     Args:

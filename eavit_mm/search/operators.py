@@ -12,7 +12,6 @@ from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
 from eavit_mm.options import check_probability
-from eavit_mm.registry import TASK_UTILS
 from eavit_mm.search.predictor import MetricPredictor
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.space import Level, SearchSpace, Subnet, SubnetSampler
@@ -36,7 +35,7 @@ class SamplerSampling(Sampling):
         self.p_off = p_off
         self._level: Level | None = None
 
-    def _do(  # type: ignore[override]
+    def _do(
         self,
         problem: SubnetProblem,
         n_samples: int,
@@ -63,7 +62,7 @@ class SamplerSampling(Sampling):
 class StartSampling(SamplerSampling):
     """Largest, cheapest, every uniform(s), and for the rest drawn ones."""
 
-    def _do(  # type: ignore[override]
+    def _do(
         self,
         problem: SubnetProblem,
         n_samples: int,
@@ -110,7 +109,7 @@ class StepMutation(Mutation):
         check_probability('p_reset', p_reset)
         self.p_reset = p_reset
 
-    def _do(  # type: ignore[override]
+    def _do(
         self,
         problem: SubnetProblem,
         x: np.ndarray,
@@ -136,7 +135,7 @@ class MemberRepair(Repair):
     equal genomes.
     """
 
-    def _do(  # type: ignore[override]
+    def _do(
         self,
         problem: SubnetProblem,
         x: np.ndarray,

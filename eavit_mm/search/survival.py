@@ -119,7 +119,7 @@ class PartitionSurvival(Survival):
         self.axis = axis
         self.min_gap = min_gap
 
-    def _do(  # type: ignore[override]
+    def _do(
         self,
         problem: Any,
         pop: Population,

@@ -169,7 +169,8 @@ class ParetoFront:
             values['metric'],
             values['rule'],
             tuple(values['objectives']),
-            *(_members(values, key, space) for key in _KEYS[5:7]),
+            _members(values, 'members', space),
+            _members(values, 'references', space),
             values['hypervolume'],
             values['evaluations'],
         )

@@ -95,8 +95,7 @@ class ParetoSearchLoop(TestLoop):
             check_count('threads', threads, least=1)
         if dtype not in ('float32', *AMP_DTYPES):
             raise ValueError(
-                f'dtype={dtype!r}; must be one of '
-                f'{["float32", *AMP_DTYPES]}'
+                f'dtype={dtype!r}; must be one of {["float32", *AMP_DTYPES]}'
             )
         model = elastic_model(self.runner.model, type(self).__name__)
         self.model, self.space = model, model.backbone.space
@@ -152,7 +151,7 @@ class ParetoSearchLoop(TestLoop):
 
     def _header(self) -> dict[str, Any]:
         """What evaluations depend on; the threads are rank 0's."""
-        box = [None]
+        box: list[Any] = [None]
         if is_main_process():
             objectives = self.objectives
             header = dict(
