@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='B',
         help='limits to evaluate: 0.5 (a share of the largest), 8GMACs, '
-        '20Mparams',
+        '20Mparams, 5ms',
     )
     parser.add_argument(
         '--subnet', metavar='FILE', help='JSON file of one subnet to evaluate'
@@ -53,6 +53,11 @@ def parse_args() -> argparse.Namespace:
         choices=PARTS,
         default='total',
         help='part of the model that budgets limit',
+    )
+    parser.add_argument(
+        '--latency-table',
+        metavar='FILE',
+        help='made by tools/latency.py, for budgets such as 5ms',
     )
     parser.add_argument(
         '--out',
@@ -101,6 +106,7 @@ def merge_args(args: argparse.Namespace) -> Config:
             budgets=args.budgets,
             count=args.count,
             part=args.part,
+            latency_table=args.latency_table,
         )
     merge_options(cfg, args)
     return cfg

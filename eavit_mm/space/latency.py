@@ -99,6 +99,21 @@ class LatencyTable:
             raise ValueError(f'{path}: {error}') from error
 
 
+def read_table(path: str | None, space: SearchSpace) -> LatencyTable | None:
+    """The table of a file that a config names, for a space; None for none.
+
+    Raises:
+        ValueError: If it is no path, no table, or not of this space.
+    """
+    if path is None:
+        return None
+    if not isinstance(path, str):
+        raise ValueError(f'latency_table={path!r}; must name a file')
+    table = LatencyTable.read(path)
+    table.check(space)
+    return table
+
+
 def _checked(values: Any) -> dict[str, Any]:
     """Fields of a table from JSON, whose keys are texts."""
     names = [field.name for field in fields(LatencyTable)]

@@ -25,12 +25,12 @@ from eavit_mm.search.objectives import build_objectives
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.search.run import run_search
 from eavit_mm.space import Subnet
-from eavit_mm.space.pareto import Member, ParetoFront, best_per_bin
+from eavit_mm.space.latency import read_table
+from eavit_mm.space.pareto import COSTS, Member, ParetoFront, best_per_bin
 
 EVALUATIONS = 'evaluations.jsonl'
 FRONT = 'pareto.json'
 VERSION = 1
-_COSTS = ('macs', 'params')
 _NSGA2 = dict(type='eavit_mm.NSGA2')
 # Evaluations of each rank between two writes.
 _CHUNK = 4
@@ -50,6 +50,8 @@ class ParetoSearchLoop(TestLoop):
         objectives: 'metric' and one or more of 'macs', 'params', 'latency'.
         constraints: Name to (lowest, highest), such as
             ``dict(macs=('3GMACs', '9GMACs'))``.
+        latency_table: File of a table, where latency is an objective or a
+            limit.
         algorithm: Config of the search; default ``eavit_mm.NSGA2``.
         max_evaluations: Different subnets to evaluate.
         bins: Of the MACs range, for the references.
@@ -78,6 +80,7 @@ class ParetoSearchLoop(TestLoop):
         metric_worst: float = 0.0,
         objectives: Sequence[str] = ('metric', 'macs'),
         constraints: Mapping[str, Any] | None = None,
+        latency_table: str | None = None,
         algorithm: Mapping[str, Any] | None = None,
         max_evaluations: int = 400,
         bins: int = 20,
@@ -99,7 +102,12 @@ class ParetoSearchLoop(TestLoop):
             )
         model = elastic_model(self.runner.model, type(self).__name__)
         self.model, self.space = model, model.backbone.space
-        self.costs = {name: cost_of(model, name) for name in _COSTS}
+        self.table = table = read_table(latency_table, self.space)
+        self.costs = {
+            name: cost_of(model, name, table=table)
+            for name in COSTS
+            if name != 'latency' or table
+        }
         self.objectives = build_objectives(
             objectives,
             metric,
@@ -158,6 +166,7 @@ class ParetoSearchLoop(TestLoop):
                 version=VERSION,
                 space=self.space.to_config(),
                 weights=digest(self.model),
+                latency_table=self.table and plain(self.table.to_dict()),
                 metric=objectives.metric,
                 rule=objectives.rule,
                 metric_scale=objectives.scale,

@@ -16,6 +16,7 @@ from eavit_mm.models import subnet_within
 from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.latency import read_table
 
 DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
 
@@ -31,6 +32,7 @@ class _SubnetLoopMixin(BaseLoop):
             without ``subnets`` only these: '0.5', '8GMACs', '20Mparams'.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What budgets limit: 'total', 'backbone' or 'head'.
+        latency_table: File of a table, for budgets such as '5ms'.
         metric: Whose area under the curve is reported; None for the first
             that the evaluator gives.
         metric_scale: Brings that metric to 0..1; mmpretrain's and mmseg's
@@ -47,6 +49,7 @@ class _SubnetLoopMixin(BaseLoop):
         budgets: Sequence[str | float] = (),
         count: str = 'exact',
         part: str = 'total',
+        latency_table: str | None = None,
         metric: str | None = None,
         metric_scale: float = 0.01,
         **kwargs: Any,
@@ -63,6 +66,7 @@ class _SubnetLoopMixin(BaseLoop):
                 "[0.5, '8GMACs']"
             )
         check_number('metric_scale', metric_scale, positive=True)
+        table = read_table(latency_table, space)
         self.subnets: dict[str, Subnet] = {}
         for name, spec in subnets.items():
             with _named(f'subnets: {name}={spec!r}'):
@@ -70,7 +74,7 @@ class _SubnetLoopMixin(BaseLoop):
         for text in budgets:
             with _named('budgets'):
                 budget = Budget.parse(text)
-                found = subnet_within(model, budget, count, part)
+                found = subnet_within(model, budget, count, part, table)
             taken = budget.text in self.subnets
             self.subnets[f'budget {text}' if taken else budget.text] = found
         if not self.subnets:
