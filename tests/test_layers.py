@@ -21,7 +21,14 @@ LAYERS: dict[str, set[str]] = {
     'models': {'options', 'space', 'registry'},
     'search': {'options', 'space', 'registry'},
     'rearrange': {'models', 'space', 'registry'},
-    'analysis': {'files', 'models', 'search', 'space', 'registry'},
+    'analysis': {
+        'files',
+        'models',
+        'options',
+        'registry',
+        'search',
+        'space',
+    },
     'engine': {
         'analysis',
         'datasets',
