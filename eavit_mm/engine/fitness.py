@@ -55,17 +55,25 @@ class Fitness:
             ).cpu()
 
     @torch.no_grad()
-    def __call__(self, subnet: Subnet) -> Metrics:
-        """What the evaluator reports of a subnet."""
-        with self.model.backbone.frozen(subnet), self._autocast():
+    def __call__(self, subnet: Subnet, dtype: str | None = None) -> Metrics:
+        """What the evaluator reports of a subnet.
+
+        Args:
+            subnet: A member of the space.
+            dtype: In place of the usual one.
+        """
+        with (
+            self.model.backbone.frozen(subnet),
+            self._autocast(dtype or self.dtype),
+        ):
             metrics = self._measure()
         return {name: float(value) for name, value in metrics.items()}
 
-    def _autocast(self) -> Any:
-        if self.dtype == 'float32':
+    def _autocast(self, dtype: str) -> Any:
+        if dtype == 'float32':
             return nullcontext()
         device = next(self.model.parameters()).device.type
-        return torch.autocast(device, AMP_DTYPES[self.dtype])
+        return torch.autocast(device, AMP_DTYPES[dtype])
 
     def _any_metric(self) -> Mapping[str, Any]:
         """Through the stock prediction and the metrics' own processing."""

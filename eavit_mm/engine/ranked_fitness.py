@@ -17,38 +17,47 @@ class RankedFitness:
     """Rank 0 asks, every rank evaluates its share, rank 0 gets all.
 
     Args:
-        fitness: Metrics of a subnet.
+        fitness: Metrics of a subnet, with a dtype or the usual one.
         cost: Of a subnet; shares are made equal in it.
     """
 
     def __init__(
         self,
-        fitness: Callable[[Subnet], Metrics],
+        fitness: Callable[[Subnet, str | None], Metrics],
         cost: Callable[[Subnet], float],
     ) -> None:
         self.fitness = fitness
         self.cost = cost
         self.rank, self.world_size = get_dist_info()
 
-    def __call__(self, subnets: Sequence[Subnet]) -> list[Metrics]:
-        """Metrics of subnets, in their order; on rank 0 only."""
-        return self._share(_from_rank_0(list(subnets)))
+    def __call__(
+        self, subnets: Sequence[Subnet], dtype: str | None = None
+    ) -> list[Metrics]:
+        """Metrics of subnets, in their order; on rank 0 only.
+
+        Args:
+            subnets: Members of the space.
+            dtype: In place of the usual one.
+        """
+        return self._share(*_from_rank_0((list(subnets), dtype)))
 
     def serve(self) -> None:
         """Evaluates what rank 0 asks for, until it closes."""
-        while (subnets := _from_rank_0(None)) is not None:
-            self._share(subnets)
+        while (asked := _from_rank_0(None)) is not None:
+            self._share(*asked)
 
     def close(self) -> None:
         """Lets the other ranks return from :meth:`serve`."""
         _from_rank_0(None)
 
-    def _share(self, subnets: Sequence[Subnet]) -> list[Metrics]:
+    def _share(
+        self, subnets: Sequence[Subnet], dtype: str | None
+    ) -> list[Metrics]:
         order = sorted(
             range(len(subnets)), key=lambda i: -self.cost(subnets[i])
         )
         mine = {
-            i: self._result(subnets[i])
+            i: self._result(subnets[i], dtype)
             for i in order[self.rank :: self.world_size]
         }
         found: dict[int, Any] = {}
@@ -59,10 +68,10 @@ class RankedFitness:
                 raise result
         return [found[i] for i in range(len(subnets))]
 
-    def _result(self, subnet: Subnet) -> Any:
+    def _result(self, subnet: Subnet, dtype: str | None) -> Any:
         # An error must reach every rank, or the others would wait for ever.
         try:
-            return self.fitness(subnet)
+            return self.fitness(subnet, dtype)
         except Exception as error:
             if self.world_size == 1:
                 raise

@@ -43,6 +43,11 @@ class SubnetSearch(Algorithm):
     generation_size: int
     n_offsprings: int
 
+    @property
+    def report(self) -> str:
+        """What the search has to tell in the end; may be empty."""
+        return ''
+
     def limit(self, left: int) -> None:
         """Lets the next generation propose at most so many subnets."""
         self.n_offsprings = min(self.generation_size, left)
@@ -125,6 +130,17 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             ),
             output=None,
             termination=NoTermination(),
+        )
+
+    @property
+    def report(self) -> str:
+        """How well the predictor did."""
+        if self.predictor is None or not self.predictor.correlations:
+            return ''
+        mean = np.mean(self.predictor.correlations)
+        return (
+            f'Predictor: rank correlation {mean:.3f} with what was measured, '
+            f'mean of {len(self.predictor.correlations)} generations'
         )
 
     def advance(self, infills: Population | None = None, **kw: Any) -> Any:

@@ -124,11 +124,13 @@ class Objectives:
             for bound in limits
         )
 
+    def allowed(self, members: Sequence[Member]) -> list[Member]:
+        """Those that keep the limits."""
+        return [m for m in members if max(self.violations(m), default=0) <= 0]
+
     def front(self, members: Sequence[Member]) -> list[Member]:
         """Those within the limits that no other one dominates, by MACs."""
-        allowed = [
-            m for m in members if max(self.violations(m), default=0) <= 0
-        ]
+        allowed = self.allowed(members)
         keep = non_dominated([self.values(member) for member in allowed])
         return sorted((allowed[i] for i in keep), key=lambda m: m.macs)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,18 +191,11 @@ class ParetoSearchLoop(TestLoop):
         logger, folder = self.runner.logger, Path(self.runner.work_dir)
         logger.info(profile_table(self.space, self.costs))
 
-        def measure(subnets: Sequence[Subnet]) -> list[Member]:
-            found = ranked(subnets)
-            return [
-                self._member(subnet, metrics)
-                for subnet, metrics in zip(subnets, found, strict=True)
-            ]
-
         progress = Progress(self.objectives, self.max_evaluations, logger)
         evaluations = Evaluations(
             folder / EVALUATIONS,
             header,
-            measure,
+            partial(self._measure, ranked),
             _CHUNK * ranked.world_size,
             progress.update,
         )
@@ -215,29 +209,41 @@ class ParetoSearchLoop(TestLoop):
         members = run_search(
             problem, algorithm, evaluations, self.seed, self.max_evaluations
         )
+        if algorithm.report:
+            logger.info(algorithm.report)
         self.front = self._front(members, ranked)
         self._write(folder, members)
 
-    def _member(self, subnet: Subnet, metrics: Mapping[str, float]) -> Member:
-        name = self.objectives.metric
-        if name not in metrics:
-            raise ValueError(
-                f'metric={name!r}; the evaluator reports {list(metrics)}'
-            )
-        costs: Any = {key: cost(subnet) for key, cost in self.costs.items()}
-        return Member(subnet, metrics, **costs)
+    def _measure(
+        self,
+        ranked: RankedFitness,
+        subnets: Sequence[Subnet],
+        dtype: str | None = None,
+    ) -> list[Member]:
+        """Evaluates subnets on all ranks, and adds their costs."""
+        members = []
+        found = ranked(subnets, dtype)
+        for subnet, metrics in zip(subnets, found, strict=True):
+            if self.objectives.metric not in metrics:
+                raise ValueError(
+                    f'metric={self.objectives.metric!r}; the evaluator '
+                    f'reports {list(metrics)}'
+                )
+            costs: Any = {k: cost(subnet) for k, cost in self.costs.items()}
+            members.append(Member(subnet, metrics, **costs))
+        return members
 
     def _front(
         self, members: Sequence[Member], ranked: RankedFitness
     ) -> ParetoFront:
         """The front and the references, evaluated in float32."""
         objectives = self.objectives
-        cost = self.costs['macs']
-        low, high = cost(self.space.cheapest(cost)), cost(self.space.largest)
-        front = objectives.front(members)
-        references = best_per_bin(
-            members, objectives.quality, low, high, self.bins
-        )
+        evaluations = len(members)
+        if self.dtype != 'float32':
+            front, references = self._best(members)
+            chosen = dict.fromkeys(m.subnet for m in [*front, *references])
+            members = self._measure(ranked, list(chosen), 'float32')
+        front, references = self._best(members)
         return ParetoFront(
             self.space,
             objectives.metric,
@@ -246,8 +252,23 @@ class ParetoSearchLoop(TestLoop):
             tuple(front),
             tuple(references),
             objectives.volume(front),
-            len(members),
+            evaluations,
         )
+
+    def _best(
+        self, members: Sequence[Member]
+    ) -> tuple[list[Member], list[Member]]:
+        """The front, and the best subnet of every MACs bin."""
+        cost = self.costs['macs']
+        low, high = cost(self.space.cheapest(cost)), cost(self.space.largest)
+        references = best_per_bin(
+            self.objectives.allowed(members),
+            self.objectives.quality,
+            low,
+            high,
+            self.bins,
+        )
+        return self.objectives.front(members), references
 
     def _write(self, folder: Path, members: Sequence[Member]) -> None:
         """pareto.json and the figures."""
