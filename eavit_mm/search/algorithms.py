@@ -124,8 +124,9 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
                 predictor=self.predictor,
             ),
             output=None,
-            termination=NoTermination(),
         )
+        # pymoo's NSGA2 replaces the one it is given.
+        self.termination = NoTermination()
 
     def advance(self, infills: Population | None = None, **kw: Any) -> Any:
         """See pymoo's ``Algorithm``; the predictor learns from it."""
