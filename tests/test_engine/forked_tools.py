@@ -175,7 +175,7 @@ def main() -> None:
     import torch
     from mmengine.config import config as mmengine_config
 
-    import eavit_mm  # noqa: F401
+    import eavit_mm
     import eavit_mm.engine.loops  # noqa: F401
 
     torch.set_num_threads(1)

@@ -291,6 +291,7 @@ def test_data_of_two_purposes_are_refused(
         'val_dataloader = dict(dataset=dict(_delete_=True, pipeline=['
         "dict(type='Resize', scale=28), dict(type='PackInputs')], "
         f'{dataset}))\n'
+        'search_cfg = dict(max_evaluations=4)\n'
     )
     work = tmp_path / 'work'
     done = tools.run('search.py', config, trained, '--work-dir', work)
