@@ -56,14 +56,8 @@ def search_config(cfg: Config) -> Config:
     """The config as a test run: mmengine knows no search.
 
     Raises:
-        ValueError: If the config says nothing of a search.
+        ValueError: If the config has no data or no metric for a search.
     """
-    if not isinstance(cfg.get('search_cfg'), dict):
-        raise ValueError(
-            f'{cfg.filename}: search_cfg={cfg.get("search_cfg")!r}; must be '
-            "a dict such as dict(type='eavit_mm.ParetoSearchLoop', "
-            "metric='accuracy/top1')"
-        )
     # Validation data are what training keeps for the choice of subnets.
     loader = cfg.get('search_dataloader', cfg.get('val_dataloader'))
     evaluator = cfg.get('search_evaluator', cfg.get('val_evaluator'))
@@ -98,6 +92,12 @@ def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
     merge_options(cfg, args)
+    if not isinstance(cfg.get('search_cfg'), dict):
+        raise ValueError(
+            f'{cfg.filename}: search_cfg={cfg.get("search_cfg")!r}; must be '
+            "a dict such as dict(type='eavit_mm.ParetoSearchLoop', "
+            "metric='accuracy/top1')"
+        )
     if args.objectives:
         cfg.search_cfg.objectives = args.objectives
     if args.resume:

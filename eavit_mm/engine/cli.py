@@ -16,7 +16,9 @@ from eavit_mm.engine.config_error import explain
 
 # What a user can put right; all else is shown with its traceback.
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
-_DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+_DATALOADERS = tuple(
+    f'{name}_dataloader' for name in ('train', 'val', 'search', 'test')
+)
 
 
 def run_tool(main: Callable[[], None]) -> None:

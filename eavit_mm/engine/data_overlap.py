@@ -20,6 +20,13 @@ def sample_ids(dataset: Any) -> set[str]:
     if not isinstance(dataset, BaseDataset):
         inner = getattr(dataset, 'dataset', None)
         parts = getattr(dataset, 'datasets', None) or [inner]
+        if parts == [None]:
+            raise ValueError(
+                'search: samples of this data set cannot be told apart: '
+                f'{type(dataset).__name__} is no BaseDataset of mmengine nor '
+                'wraps one; with that, one of sample_id, img_path or img is '
+                'needed'
+            )
         return set().union(*(sample_ids(part) for part in parts))
     dataset.full_init()
     return {_id_of(dataset.get_data_info(i)) for i in range(len(dataset))}

@@ -129,8 +129,9 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
                 predictor=self.predictor,
             ),
             output=None,
-            termination=NoTermination(),
         )
+        # pymoo's NSGA2 replaces the one it is given.
+        self.termination = NoTermination()
 
     @property
     def report(self) -> str:

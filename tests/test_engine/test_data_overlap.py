@@ -1,0 +1,155 @@
+"""What tells samples apart, and data that serve two purposes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from eavit_mm.engine.data_overlap import check_disjoint, sample_ids
+
+from .toys import ToyImages
+
+
+@DATASETS.register_module()
+class Listed(BaseDataset):
+    """A data set that says just what it is given."""
+
+    def __init__(self, infos: list[dict[str, Any]], **kwargs: Any) -> None:
+        self.infos = infos
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return [dict(info) for info in self.infos]
+
+
+def listed(key: str, values: Any) -> dict[str, Any]:
+    return dict(type='Listed', infos=[{key: value} for value in values])
+
+
+def ids(*numbers: int) -> dict[str, Any]:
+    return listed('sample_id', [f'n{number}' for number in numbers])
+
+
+def test_the_id_stands_above_the_path_and_the_path_above_the_image():
+    image = np.zeros((2, 2), dtype=np.uint8)
+    infos = [
+        dict(sample_id='a', img_path='a.png', img=image),
+        dict(sample_id='b', img_path='a.png', img=image),
+        dict(img_path='a.png', img=image),
+        dict(img_path='b.png', img=image),
+    ]
+    assert sample_ids(Listed(infos)) == {'a', 'b', 'a.png', 'b.png'}
+
+
+def test_images_are_told_apart_by_content():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 255, (2, 4, 4, 3), dtype=np.uint8)
+    found = sample_ids(Listed([dict(img=first), dict(img=second)]))
+    assert len(found) == 2
+    # The same content in another memory layout.
+    fortran = np.asfortranarray(first)
+    assert sample_ids(Listed([dict(img=fortran)])) < found
+
+
+def test_samples_need_not_be_loaded_yet():
+    assert sample_ids(DATASETS.build({**ids(1, 2), 'lazy_init': True})) == {
+        'n1',
+        'n2',
+    }
+
+
+def test_wrapped_data_sets():
+    repeated = dict(type='RepeatDataset', times=3, dataset=ids(1, 2))
+    assert sample_ids(DATASETS.build(repeated)) == {'n1', 'n2'}
+    several = dict(type='ConcatDataset', datasets=[repeated, ids(5)])
+    assert sample_ids(DATASETS.build(several)) == {'n1', 'n2', 'n5'}
+    nested = dict(type='RepeatDataset', times=2, dataset=several)
+    assert sample_ids(DATASETS.build(nested)) == {'n1', 'n2', 'n5'}
+
+
+def test_folds_of_one_data_set():
+    folds = [
+        dict(
+            type='mmpretrain.KFoldDataset',
+            dataset=ids(*range(10)),
+            fold=0,
+            num_splits=5,
+            test_mode=test_mode,
+        )
+        for test_mode in (False, True)
+    ]
+    assert [len(sample_ids(DATASETS.build(fold))) for fold in folds] == [8, 2]
+    check_disjoint(dict(train=folds[0], search=folds[1]))
+
+
+@pytest.mark.parametrize(
+    'dataset',
+    [
+        Listed([dict(gt_label=3, bbox=0)]),
+        ToyImages(),
+        DATASETS.build(
+            dict(
+                type='RepeatDataset',
+                times=2,
+                dataset=dict(type='Listed', infos=[dict(gt_label=3, bbox=0)]),
+            )
+        ),
+    ],
+    ids=['no key', 'no mmengine data set', 'wrapped'],
+)
+def test_samples_that_cannot_be_told_apart(dataset):
+    with pytest.raises(
+        ValueError,
+        match='cannot be told apart: .*sample_id, img_path or img is needed',
+    ):
+        sample_ids(dataset)
+
+
+def test_disjoint_data_pass():
+    check_disjoint({})
+    check_disjoint(dict(train=ids(1, 2), search=ids(3), test=ids(4, 5)))
+
+
+@pytest.mark.parametrize(
+    ('configs', 'message'),
+    [
+        (
+            dict(train=ids(1, 2, 3), test=ids(7), search=ids(3, 2, 9)),
+            "the search data and the train data share 2 samples, such as 'n2'",
+        ),
+        (
+            dict(train=ids(1), test=ids(7, 8), search=ids(8)),
+            "the search data and the test data share 1 samples, such as 'n8'",
+        ),
+        (
+            dict(train=ids(1), test=ids(1, 4), search=ids(5)),
+            "the test data and the train data share 1 samples, such as 'n1'",
+        ),
+        (
+            dict(
+                train=dict(type='ConcatDataset', datasets=[ids(1), ids(2, 3)]),
+                search=dict(type='RepeatDataset', times=2, dataset=ids(3)),
+            ),
+            "the search data and the train data share 1 samples, such as 'n3'",
+        ),
+    ],
+)
+def test_shared_samples_are_counted(configs, message):
+    with pytest.raises(ValueError, match=message) as error:
+        check_disjoint(configs)
+    assert "keep them apart, for example with type='eavit_mm.Split'" in str(
+        error.value
+    )
+
+
+def test_images_shared_by_content():
+    images = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    with pytest.raises(ValueError, match='share 1 samples'):
+        check_disjoint(
+            dict(
+                train=listed('img', images[:2]),
+                search=listed('img', images[1:]),
+            )
+        )

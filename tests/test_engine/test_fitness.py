@@ -1,0 +1,242 @@
+"""Metrics of subnets on kept data against those of the loops."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner
+from mmpretrain.structures import DataSample
+
+from eavit_mm.engine.fitness import Fitness, evaluate_here
+from eavit_mm.engine.ranked_fitness import RankedFitness
+from eavit_mm.space import Subnet
+
+from .toys import CLASSES, build, evaluated, loader, randomise, snapshot
+
+TOP1 = dict(type='Accuracy', topk=(1,))
+
+
+def subnets_of(space: Any, number: int = 5) -> list[Subnet]:
+    rng = np.random.default_rng(4)
+    drawn = [space.sample(rng, p_off=0.5) for _ in range(number)]
+    return [space.largest, space.smallest, *drawn]
+
+
+def ready(tmp_path, evaluator: Any = TOP1, **options: Any) -> Runner:
+    """A runner whose test loop is built and whose weights are random."""
+    changes = evaluated(**options)
+    changes['test_evaluator'] = evaluator
+    runner = build(tmp_path, **changes)
+    runner._test_loop = runner.build_test_loop(runner._test_loop)
+    randomise(runner.model)
+    runner.model.eval()
+    return runner
+
+
+def fitness_of(runner: Runner, dtype: str = 'float32') -> Fitness:
+    loop = runner.test_loop
+    return Fitness(runner.model, loop.dataloader, loop.evaluator, dtype)
+
+
+def loop_metrics(tmp_path, subnets, evaluator) -> list[dict[str, float]]:
+    named = {str(i): s.to_dict() for i, s in enumerate(subnets)}
+    runner = ready(tmp_path, evaluator, subnets=named)
+    runner.test()
+    return [row['metrics'] for row in runner.test_loop.rows]
+
+
+@pytest.mark.parametrize('topk', [(1,), (1, 2, 3), (2, 1)])
+def test_three_ways_to_the_same_accuracy(tmp_path, topk):
+    evaluator = dict(type='Accuracy', topk=topk)
+    runner = ready(tmp_path / 'here', evaluator)
+    subnets = subnets_of(runner.model.backbone.space)
+    fast, slow = fitness_of(runner), fitness_of(runner)
+    assert fast._measure == fast._plain_accuracy
+    slow._measure = slow._any_metric
+    expected = loop_metrics(tmp_path / 'loop', subnets, evaluator)
+    assert set(expected[0]) == {f'accuracy/top{k}' for k in topk}
+    for subnet, numbers in zip(subnets, expected, strict=True):
+        assert fast(subnet) == numbers
+        assert slow(subnet) == numbers
+    assert len({tuple(e.values()) for e in expected}) > 2
+
+
+def test_other_metrics_are_those_of_the_loop(tmp_path):
+    evaluator = [TOP1, dict(type='SingleLabelMetric')]
+    runner = ready(tmp_path / 'here', evaluator)
+    fitness = fitness_of(runner)
+    assert fitness._measure == fitness._any_metric
+    subnets = subnets_of(runner.model.backbone.space)
+    expected = loop_metrics(tmp_path / 'loop', subnets, evaluator)
+    assert 'single-label/recall' in expected[0]
+    for subnet, numbers in zip(subnets, expected, strict=True):
+        assert fitness(subnet) == numbers
+
+
+@pytest.mark.parametrize(
+    'accuracy', [dict(thrs=(0.0, 0.5)), dict(thrs=0.5), dict(thrs=None)]
+)
+def test_thresholds_are_those_of_the_loop(tmp_path, accuracy):
+    evaluator = {**TOP1, **accuracy}
+    runner = ready(tmp_path / 'here', evaluator)
+    fitness = fitness_of(runner)
+    subnets = subnets_of(runner.model.backbone.space)
+    expected = loop_metrics(tmp_path / 'loop', subnets, evaluator)
+    for subnet, numbers in zip(subnets, expected, strict=True):
+        assert fitness(subnet) == numbers
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_type_is_what_was_asked_for(tmp_path, dtype):
+    runner = ready(tmp_path)
+    seen = set()
+    runner.model.backbone.layers[0].register_forward_pre_hook(
+        lambda module, args: seen.add(torch.is_autocast_enabled('cpu'))
+    )
+    runner.model.head.fc.register_forward_hook(
+        lambda module, args, output: seen.add(output.dtype)
+    )
+    fast, slow = fitness_of(runner, dtype), fitness_of(runner, dtype)
+    slow._measure = slow._any_metric
+    for subnet in subnets_of(runner.model.backbone.space):
+        assert fast(subnet) == slow(subnet)
+    assert seen == {dtype != 'float32', getattr(torch, dtype)}
+    assert not torch.is_autocast_enabled('cpu')
+
+
+def test_lower_precision_finds_about_the_same(tmp_path):
+    runner = ready(tmp_path)
+    whole, half = fitness_of(runner), fitness_of(runner, 'bfloat16')
+    for subnet in subnets_of(runner.model.backbone.space):
+        (a,), (b,) = whole(subnet).values(), half(subnet).values()
+        assert abs(a - b) <= 100 * 2 / whole.size  # two of twenty images
+
+
+def test_nothing_of_the_model_changes(tmp_path):
+    runner = ready(tmp_path)
+    backbone = runner.model.backbone
+    before = snapshot(runner.model)
+    fitness = fitness_of(runner)
+    subnets = subnets_of(backbone.space)
+    for subnet in subnets:
+        fitness(subnet)
+        assert backbone.subnet is None
+    with backbone.use(subnets[1]):
+        fitness(subnets[0])
+        assert backbone.subnet == subnets[1]
+    for name, value in runner.model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+        assert not value.requires_grad
+    assert not runner.model.training
+
+
+def test_a_failure_does_not_leave_a_subnet(tmp_path):
+    runner = ready(tmp_path)
+    fitness = fitness_of(runner)
+
+    def fail():
+        raise KeyError
+
+    fitness._measure = fail
+    with pytest.raises(KeyError):
+        fitness(runner.model.backbone.space.smallest)
+    assert runner.model.backbone.subnet is None
+
+
+def test_new_weights_are_seen(tmp_path):
+    runner = ready(tmp_path)
+    fitness = fitness_of(runner)
+    subnets = subnets_of(runner.model.backbone.space)
+    before = [fitness(subnet) for subnet in subnets]
+    randomise(runner.model, seed=7)
+    assert [fitness(subnet) for subnet in subnets] != before
+
+
+def test_data_are_read_once_and_whole(tmp_path, monkeypatch):
+    runner = ready(tmp_path)
+    data = runner.test_loop.dataloader.dataset
+    read: list[int] = []
+    get = type(data).__getitem__
+    monkeypatch.setattr(
+        type(data), '__getitem__', lambda d, i: read.append(i) or get(d, i)
+    )
+    # What each of two ranks would see of it.
+    monkeypatch.setattr(
+        runner.test_loop.dataloader.sampler, 'indices', [0, 1], raising=False
+    )
+    runner.test_loop.dataloader.sampler.total_size = 2
+    fitness = fitness_of(runner)
+    for subnet in subnets_of(runner.model.backbone.space):
+        fitness(subnet)
+    assert sorted(read) == list(range(len(data)))
+    assert len(fitness.labels) == fitness.size == len(data)
+
+
+def _processed(evaluator: Evaluator, number: int) -> Evaluator:
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(number):
+        sample = DataSample().set_gt_label(1)
+        scores = torch.rand(CLASSES, generator=rng)
+        sample.set_pred_score(scores).set_pred_label(scores.argmax())
+        evaluator.process(data_samples=[sample], data_batch=None)
+    return evaluator
+
+
+@pytest.mark.parametrize('size', [20, 13])
+@pytest.mark.parametrize(
+    'metrics', [[TOP1], [TOP1, dict(type='SingleLabelMetric')]]
+)
+def test_evaluation_in_one_process(metrics, size):
+    # More results than samples: what a distributed sampler pads.
+    stock, ours = (_processed(Evaluator(metrics), 20) for _ in range(2))
+    expected = stock.evaluate(size)
+    assert evaluate_here(ours, size) == expected
+    # Nothing is left for the next one.
+    assert not any(metric.results for metric in ours.metrics)
+    assert evaluate_here(_processed(ours, 20), size) == expected
+
+
+def test_results_of_one_rank_keep_their_order(tmp_path):
+    runner = ready(tmp_path)
+    space = runner.model.backbone.space
+    subnets = subnets_of(space)
+    asked = []
+
+    def fitness(subnet):
+        asked.append(subnet)
+        return dict(number=float(subnets.index(subnet)))
+
+    def cost(subnet):
+        return runner.model.macs(subnet)['total']
+
+    ranked = RankedFitness(fitness, cost)
+    found = ranked(subnets)
+    ranked.close()
+    numbers = [float(subnets.index(subnet)) for subnet in subnets]
+    assert [metrics['number'] for metrics in found] == numbers
+    # The dearest first: shares of several ranks end together.
+    costs = [cost(subnet) for subnet in asked]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_an_error_of_a_subnet_is_raised(tmp_path):
+    runner = ready(tmp_path)
+
+    def fail(subnet):
+        raise FloatingPointError('no number')
+
+    ranked = RankedFitness(fail, lambda subnet: 1)
+    with pytest.raises(FloatingPointError, match='no number'):
+        ranked([runner.model.backbone.space.largest])
+
+
+def test_a_shuffled_loader_changes_nothing(tmp_path):
+    runner = ready(tmp_path)
+    shuffled = Runner.build_dataloader(loader(20, seed=1), seed=3)
+    loop = runner.test_loop
+    other = Fitness(runner.model, shuffled, loop.evaluator)
+    fitness = fitness_of(runner)
+    for subnet in subnets_of(runner.model.backbone.space):
+        assert fitness(subnet) == other(subnet)

@@ -1,0 +1,366 @@
+"""The search as a whole: its files, its options, its data."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from eavit_mm.engine.fitness import Fitness
+from eavit_mm.engine.loops.pareto_search_loop import digest
+from eavit_mm.search.evaluations import read_evaluations
+from eavit_mm.space.pareto import Member, ParetoFront, bin_of
+
+from .forked_tools import ForkedTools
+from .searches import DIGITS, EVALUATIONS, search
+from .toys import build, evaluated, randomise, stock_cfg
+
+TOP1 = 'accuracy/top1'
+BINS = 20
+
+
+def digits_runner(folder: Path, checkpoint: Path, **test_cfg: Any) -> Runner:
+    """Tests subnets on the data of the search, as SubnetTestLoop does."""
+    cfg = Config.fromfile(DIGITS)
+    cfg.model.backbone.init_cfg = None
+    cfg.work_dir, cfg.log_level = str(folder), 'ERROR'
+    cfg.load_from = str(checkpoint)
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_cfg = dict(type='eavit_mm.SubnetTestLoop', **test_cfg)
+    return Runner.from_cfg(cfg)
+
+
+@pytest.fixture(scope='module')
+def found(
+    searched: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ParetoFront, list[Member], Any]:
+    """Front, everything evaluated, and the runner of a reference."""
+    folder = tmp_path_factory.mktemp('reference')
+    runner = digits_runner(folder, trained)
+    space = runner.model.backbone.space
+    front = ParetoFront.read(searched / 'pareto.json', space)
+    _, members = read_evaluations(searched / 'evaluations.jsonl', space)
+    return front, members, runner
+
+
+def dominates(a: Member, b: Member) -> bool:
+    pairs = [
+        (-a.metrics[TOP1], -b.metrics[TOP1]),
+        (a.macs, b.macs),
+    ]
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+
+def test_the_members_are_the_front_of_what_was_evaluated(found):
+    front, members, _ = found
+    assert front.evaluations == len(members) == EVALUATIONS
+    assert len({member.subnet for member in members}) == EVALUATIONS
+    expected = [
+        m for m in members if not any(dominates(o, m) for o in members)
+    ]
+    assert {m.subnet for m in expected} == {m.subnet for m in front.members}
+    assert 1 < len(front.members) < EVALUATIONS
+    macs = [member.macs for member in front.members]
+    assert macs == sorted(macs)
+    assert front.objectives == ('metric', 'macs')
+    assert (front.metric, front.rule) == (TOP1, 'greater')
+
+
+def test_the_hypervolume_is_the_area_under_the_steps(found):
+    front, members, _ = found
+    largest = max(member.macs for member in members)
+    area, best = 0.0, 0.0
+    for member in front.members:
+        gain = member.metrics[TOP1] / 100 - best
+        area += gain * (1 - member.macs / largest)
+        best = member.metrics[TOP1] / 100
+    assert front.hypervolume == pytest.approx(area)
+
+
+def test_a_reference_is_the_best_of_its_bin(found):
+    front, members, _ = found
+    macs = [member.macs for member in members]
+    # The cheapest and the largest start every search.
+    low, high = min(macs), max(macs)
+    bins: dict[int, list[Member]] = {}
+    for member in members:
+        place = bin_of(member.macs, low, high, BINS)
+        bins.setdefault(place, []).append(member)
+    assert len(front.references) == len(bins) > 2
+    for reference, place in zip(front.references, sorted(bins), strict=True):
+        assert reference in bins[place]
+        best = max(member.metrics[TOP1] for member in bins[place])
+        assert reference.metrics[TOP1] == best
+
+
+def test_numbers_are_those_of_the_test_loop(found, trained, tmp_path):
+    front, members, reference = found
+    chosen = [*front.members[:3], front.members[-1], *members[4:8]]
+    subnets = {str(i): m.subnet.to_dict() for i, m in enumerate(chosen)}
+    runner = digits_runner(tmp_path, trained, subnets=subnets)
+    runner.test()
+    rows = runner.test_loop.rows
+    for member, row in zip(chosen, rows, strict=True):
+        assert row['metrics'] == member.metrics
+        assert row['macs'] == member.macs
+        assert row['params'] == member.params
+    assert len({row['metrics'][TOP1] for row in rows}) > 2
+
+
+def test_the_header_says_what_the_results_depend_on(searched, found):
+    _, _, runner = found
+    runner.load_or_resume()
+    line = (searched / 'evaluations.jsonl').read_text().splitlines()[0]
+    header = json.loads(line)
+    assert header['weights'] == digest(runner.model)
+    assert header['space'] == runner.model.backbone.space.to_config()
+    assert header['seed'] == 0
+    assert header['images'] == header['batch_size'] == 150
+    assert header['algorithm'] == dict(type='eavit_mm.NSGA2', pop_size=8)
+    weight = runner.model.head.fc.weight.data
+    weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0))
+    assert header['weights'] != digest(runner.model)
+
+
+def test_figures_and_the_log(searched):
+    for name in ('pareto.png', 'anatomy.png'):
+        assert (searched / name).stat().st_size > 1000
+    (log,) = searched.glob('*/*.log')
+    text = log.read_text()
+    assert f'Search [{EVALUATIONS}/{EVALUATIONS}]' in text
+    assert 'The space: ' in text
+    assert not list(searched.glob('.*'))
+
+
+# Of a toy network, within this process.
+
+
+def toy(tmp_path: Path, **options: Any) -> Runner:
+    options = {'metric': TOP1, 'max_evaluations': 12, **options}
+    options.setdefault('algorithm', dict(type='NSGA2', pop_size=6))
+    options['algorithm'] = dict(
+        options['algorithm'],
+        type=f'eavit_mm.{options["algorithm"]["type"]}',
+    )
+    changes = evaluated()
+    changes['test_cfg'] = dict(type='eavit_mm.ParetoSearchLoop', **options)
+    runner = build(tmp_path, **changes)
+    randomise(runner.model)
+    return runner
+
+
+@pytest.mark.parametrize('algorithm', ['NSGA2', 'RandomSearch'])
+@pytest.mark.parametrize(
+    'objectives', [['metric', 'macs'], ['params', 'metric', 'macs']]
+)
+def test_algorithms_and_objectives(tmp_path, algorithm, objectives):
+    runner = toy(
+        tmp_path,
+        algorithm=dict(type=algorithm, pop_size=6),
+        objectives=objectives,
+        constraints=dict(macs=(0.3, 0.9)),
+        bins=3,
+    )
+    metrics = runner.test()
+    model = runner.model
+    front = ParetoFront.read(tmp_path / 'pareto.json', model.backbone.space)
+    assert front == runner.test_loop.front
+    assert front.objectives == tuple(objectives)
+    assert metrics == dict(
+        hypervolume=front.hypervolume,
+        members=len(front.members),
+        evaluations=12,
+    )
+    largest = model.macs()['total']
+    for member in front.members:
+        assert 0.3 <= member.macs / largest <= 0.9
+        assert member.macs == model.macs(member.subnet)['total']
+        assert member.params == model.params(member.subnet)['total']
+    assert len(front.references) <= 3
+    assert model.backbone.subnet is None
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_the_seed_decides(tmp_path, dtype):
+    def lines(name: str, seed: int) -> list[str]:
+        toy(tmp_path / name, seed=seed, dtype=dtype).test()
+        return (tmp_path / name / 'evaluations.jsonl').read_text().split('\n')
+
+    first = lines('a', 1)
+    assert lines('b', 1) == first
+    assert lines('c', 2)[1:] != first[1:]
+
+
+def test_a_space_that_is_smaller_than_the_search(tmp_path):
+    runner = toy(tmp_path, max_evaluations=100000, bins=4)
+    space = runner.model.backbone.space
+    metrics = runner.test()
+    assert metrics['evaluations'] <= space.size()
+    lines = (tmp_path / 'evaluations.jsonl').read_text().splitlines()
+    assert len(set(lines)) == len(lines) == 1 + metrics['evaluations']
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(dtype='float8'), r"dtype='float8'; must be one of \['float32'"),
+        (dict(objectives=['metric']), r"must be 'metric' and one cost"),
+        (dict(objectives=['macs', 'params']), r"must be 'metric' and one"),
+        (dict(objectives=['metric', 'time']), r"'time'\]; must be of \["),
+        (dict(objectives='metric'), "objectives='metric'; must be of"),
+        (dict(objectives=['metric', 'latency']), 'needs a table of this dev'),
+        (
+            dict(constraints=dict(macs=('1MACs', '2MACs'))),
+            r'macs of 1 to 2 cannot be reached; this space reaches [\d,]+ to',
+        ),
+        (dict(constraints=dict(macs=('2GMACs', None))), 'cannot be reached'),
+        (dict(constraints=dict(macs=(0.9, 0.5))), 'lowest is above the high'),
+        (dict(constraints=dict(macs=0.5)), r'macs=0.5; must be \(lowest'),
+        (dict(constraints=dict(time=(0, 1))), "'time' is unknown; must be"),
+        (dict(constraints=dict(macs=('5Mparams', 1))), 'limits params'),
+        (dict(rule='more'), "rule='more'; must be one of"),
+        (dict(metric=3), "metric=3; must be a name such as 'accuracy/top1'"),
+        (dict(metric_scale=0), 'metric_scale=0'),
+        (dict(metric_worst=float('nan')), 'metric_worst=nan; must be a num'),
+        (dict(max_evaluations=0), 'max_evaluations=0'),
+        (dict(bins=0), 'bins=0'),
+        (dict(threads=0), 'threads=0'),
+        (dict(resume='yes'), "resume='yes'"),
+        (dict(algorithm=dict(type='NSGA2', pop_size=2)), 'pop_size=2'),
+    ],
+)
+def test_a_wrong_option_is_said_first(tmp_path, monkeypatch, options, message):
+    calls = []
+    monkeypatch.setattr(Fitness, '__init__', lambda *args: calls.append(1))
+    runner = toy(tmp_path, **options)
+    with pytest.raises(ValueError, match=message):
+        runner.test()
+    assert not calls
+    assert not (tmp_path / 'evaluations.jsonl').exists()
+    assert not (tmp_path / 'pareto.json').exists()
+
+
+def test_an_unknown_metric_is_said(tmp_path):
+    runner = toy(tmp_path, metric='mIoU')
+    with pytest.raises(
+        ValueError,
+        match=r"metric='mIoU'; the evaluator reports \['accuracy/top1'\]",
+    ):
+        runner.test()
+    assert not (tmp_path / 'pareto.json').exists()
+
+
+def test_a_stock_model_is_refused(tmp_path):
+    changes = evaluated()
+    changes['test_cfg'] = dict(type='eavit_mm.ParetoSearchLoop', metric=TOP1)
+    runner = build(tmp_path, model=stock_cfg(), **changes)
+    with pytest.raises(ValueError, match='ParetoSearchLoop needs an elastic'):
+        runner.test()
+
+
+# The tool.
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'message'),
+    [
+        (
+            "type='eavit_mm.Digits', split='test'",
+            'the search data and the test data share 450 samples',
+        ),
+        (
+            "type='eavit_mm.Digits', split='train'",
+            'the search data and the train data share 1197 samples',
+        ),
+    ],
+)
+def test_data_of_two_purposes_are_refused(
+    tools: ForkedTools,
+    trained: Path,
+    tmp_path: Path,
+    dataset: str,
+    message: str,
+) -> None:
+    config = tmp_path / 'shared.py'
+    config.write_text(
+        f"_base_ = ['{DIGITS}']\n"
+        'val_dataloader = dict(dataset=dict(_delete_=True, pipeline=['
+        "dict(type='Resize', scale=28), dict(type='PackInputs')], "
+        f'{dataset}))\n'
+        'search_cfg = dict(max_evaluations=4)\n'
+    )
+    work = tmp_path / 'work'
+    done = tools.run('search.py', config, trained, '--work-dir', work)
+    assert done.status == 1
+    assert done.last.startswith(f'error: {message}, such as ')
+    assert not work.exists()
+
+
+@pytest.mark.parametrize('arguments', [[], ['--resume']])
+def test_a_config_without_a_search_is_said(
+    tools: ForkedTools, trained: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    config = tmp_path / 'none.py'
+    config.write_text(f"_base_ = ['{DIGITS}']\nsearch_cfg = None\n")
+    done = tools.run(
+        'search.py', config, trained, *arguments, '--work-dir', tmp_path
+    )
+    assert done.status == 1
+    assert re.match(
+        r'error: .*none\.py: search_cfg=None; must be a dict such as dict\(',
+        done.last,
+    ), done.text
+
+
+def test_data_and_objectives_of_its_own(
+    tools: ForkedTools, trained: Path, tmp_path: Path
+) -> None:
+    """search_dataloader needs no more than the others; --objectives."""
+    config = tmp_path / 'own.py'
+    config.write_text(
+        f"_base_ = ['{DIGITS}']\n"
+        'search_dataloader = dict(batch_size=16, persistent_workers=True, '
+        "sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict("
+        "type='eavit_mm.Split', part='other', parts=dict(search=150, "
+        "other=40, train=None), dataset=dict(type='eavit_mm.Digits', "
+        "pipeline=[dict(type='Resize', scale=28), dict(type='PackInputs')]"
+        ')))\n'
+        "search_evaluator = dict(type='Accuracy', topk=(1, 5))\n"
+        'parts = dict(_delete_=True, search=150, other=40, train=None)\n'
+        'train_dataloader = dict(dataset=dict(parts=parts))\n'
+        "search_cfg = dict(metric='accuracy/top5', max_evaluations=8)\n"
+    )
+    done = tools.run(
+        'search.py',
+        config,
+        trained,
+        '--objectives',
+        'metric',
+        'params',
+        '--work-dir',
+        tmp_path,
+    )
+    assert done.status == 0, done.text
+    values = json.loads((tmp_path / 'pareto.json').read_text())
+    assert values['objectives'] == ['metric', 'params']
+    assert values['metric'] == 'accuracy/top5'
+    first = (tmp_path / 'evaluations.jsonl').read_text().splitlines()[0]
+    assert json.loads(first)['images'] == 40
+
+
+@pytest.mark.parametrize('processes', [1, 2])
+def test_a_failing_evaluation_ends_every_process(
+    tools: ForkedTools, trained: Path, tmp_path: Path, processes: int
+) -> None:
+    # Ten classes have no eleven best.
+    options = ('val_evaluator.topk=11',)
+    done = search(
+        tools, trained, tmp_path, options=options, processes=processes
+    )
+    assert done.status == 1
+    assert 'out of range' in done.text or 'topk' in done.text
+    assert not (tmp_path / 'pareto.json').exists()

@@ -1,0 +1,213 @@
+"""A search killed at any moment and resumed = not killed, to the byte."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .forked_tools import ROOT, ForkedTools
+from .searches import DIGITS, FILES, SEARCH, contents, search
+
+# Lines of the file at each kill; N counts writes, of which the header is 1.
+KILLS = {'after:1': 1, 'before:4': 9, 'front': 29}
+
+
+def lines(folder: Path) -> int:
+    return (folder / FILES[0]).read_bytes().count(b'\n')
+
+
+@pytest.mark.parametrize('kill', KILLS)
+def test_killed_and_resumed_is_uninterrupted(
+    tools: ForkedTools,
+    trained: Path,
+    searched: Path,
+    tmp_path: Path,
+    kill: str,
+) -> None:
+    done = search(tools, trained, tmp_path, kill=kill)
+    assert done.status == -signal.SIGKILL, done.text
+    assert lines(tmp_path) == KILLS[kill]
+    assert not (tmp_path / 'pareto.json').exists()
+    done = search(tools, trained, tmp_path, '--resume')
+    assert done.status == 0, done.text
+    assert f'{KILLS[kill] - 1} evaluations of ' in done.text
+    assert contents(tmp_path) == contents(searched)
+
+
+def test_two_processes_find_what_one_finds(
+    tools: ForkedTools, trained: Path, searched: Path, tmp_path: Path
+) -> None:
+    done = search(tools, trained, tmp_path, processes=2)
+    assert done.status == 0, done.text
+    assert contents(tmp_path) == contents(searched)
+
+
+@pytest.mark.parametrize(('first', 'then'), [(2, 1), (1, 2)])
+def test_another_number_of_processes_goes_on(
+    tools: ForkedTools,
+    trained: Path,
+    searched: Path,
+    tmp_path: Path,
+    first: int,
+    then: int,
+) -> None:
+    done = search(tools, trained, tmp_path, processes=first, kill='after:3')
+    assert done.status == -signal.SIGKILL, done.text
+    # Each process evaluates four subnets between two writes, of eight.
+    assert lines(tmp_path) == {1: 9, 2: 17}[first]
+    done = search(tools, trained, tmp_path, '--resume', processes=then)
+    assert done.status == 0, done.text
+    assert contents(tmp_path) == contents(searched)
+
+
+def test_the_launcher_of_a_checkout(
+    trained: Path, searched: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [
+            ROOT / 'tools' / 'dist_search.sh',
+            DIGITS,
+            trained,
+            '2',
+            '--work-dir',
+            tmp_path,
+            '--cfg-options',
+            *SEARCH,
+        ],
+        env={**os.environ, 'PORT': str(port)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == contents(searched)
+    assert done.stdout.count(f'subnets: {tmp_path / "pareto.json"}') == 1
+
+
+def test_the_launcher_says_what_it_needs() -> None:
+    done = subprocess.run(
+        [ROOT / 'tools' / 'dist_search.sh', DIGITS],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert 'CONFIG CHECKPOINT PROCESSES' in done.stderr
+
+
+def test_a_finished_search_can_be_resumed(
+    tools: ForkedTools, trained: Path, searched: Path, tmp_path: Path
+) -> None:
+    for name in FILES:
+        shutil.copy(searched / name, tmp_path)
+    done = search(tools, trained, tmp_path, '--resume')
+    assert done.status == 0, done.text
+    assert contents(tmp_path) == contents(searched)
+
+
+def test_a_search_goes_on_beyond_its_first_end(
+    tools: ForkedTools, trained: Path, searched: Path, tmp_path: Path
+) -> None:
+    fewer = ('search_cfg.max_evaluations=16',)
+    done = search(tools, trained, tmp_path, options=fewer)
+    assert done.status == 0, done.text
+    assert lines(tmp_path) == 17
+    done = search(tools, trained, tmp_path, '--resume')
+    assert done.status == 0, done.text
+    # 16 is the end of a generation: the same search was cut there.
+    assert contents(tmp_path) == contents(searched)
+
+
+def _digit(text: str) -> str:
+    """Another number of MACs on the third line."""
+    rows = text.splitlines(keepends=True)
+    begin = rows[2].index('"macs": ') + len('"macs": ')
+    new = '1' if rows[2][begin] != '1' else '2'
+    rows[2] = rows[2][:begin] + new + rows[2][begin + 1 :]
+    return ''.join(rows)
+
+
+BROKEN = {
+    'empty': (lambda text: '', 'line 1 is cut or the file is empty'),
+    'cut': (lambda text: text[:-20], 'line 29 is cut'),
+    'a digit': (_digit, 'line 3: its content does not fit its checksum'),
+}
+
+
+@pytest.mark.parametrize('kind', BROKEN)
+def test_a_broken_file_is_said_and_kept(
+    tools: ForkedTools,
+    trained: Path,
+    searched: Path,
+    tmp_path: Path,
+    kind: str,
+) -> None:
+    change, message = BROKEN[kind]
+    path = tmp_path / 'evaluations.jsonl'
+    path.write_text(change((searched / path.name).read_text()))
+    before = path.read_bytes()
+    done = search(tools, trained, tmp_path, '--resume')
+    assert done.status == 1
+    assert done.last.startswith(f'error: {path}: {message}'), done.last
+    assert path.read_bytes() == before
+    assert not (tmp_path / 'pareto.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (('search_cfg.seed=1',), r"\['seed'\] differ; seed=0 there, 1 here"),
+        (
+            (
+                'model.backbone.space.max_off=1',
+                'default_hooks.supernet_meta.check_space=False',
+            ),
+            'line 3: .*searched for another supernet',
+        ),
+        (('val_dataloader.batch_size=50',), r"\['batch_size'\] differ"),
+    ],
+)
+def test_a_file_of_another_search_is_said_and_kept(
+    tools: ForkedTools,
+    trained: Path,
+    searched: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    path = tmp_path / 'evaluations.jsonl'
+    shutil.copy(searched / path.name, path)
+    done = search(tools, trained, tmp_path, '--resume', options=options)
+    assert done.status == 1
+    with pytest.raises(ValueError, match=rf'^error: .*{message}'):
+        raise ValueError(done.last)
+    assert path.read_bytes() == (searched / path.name).read_bytes()
+
+
+def test_a_used_folder_is_not_searched_anew(
+    tools: ForkedTools, trained: Path, searched: Path
+) -> None:
+    before = contents(searched)
+    done = search(tools, trained, searched)
+    assert done.status == 1
+    path = searched / 'evaluations.jsonl'
+    assert done.last.startswith(f'error: {path} is there already: --resume')
+    assert contents(searched) == before
+
+
+def test_nothing_to_resume_is_said(
+    tools: ForkedTools, trained: Path, tmp_path: Path
+) -> None:
+    done = search(tools, trained, tmp_path, '--resume')
+    assert done.status == 1
+    assert done.last.startswith('error: ')
+    assert 'evaluations.jsonl' in done.last
+    assert not (tmp_path / 'evaluations.jsonl').exists()
