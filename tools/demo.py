@@ -1,8 +1,9 @@
 """The main job on data that ships in a package, in a few minutes.
 
 A ViT-mini pretrained on Fashion-MNIST becomes elastic on handwritten digits:
-its units are sorted, stage 1 trains nested subnets, and every budget gets a
-network. Beside it, the same slices of a plainly fine-tuned network.
+its units are sorted, stage 1 trains nested subnets, every budget gets a
+network, and a search finds the Pareto front. Beside it, the same slices of a
+plainly fine-tuned network.
 """
 
 import argparse
@@ -32,7 +33,7 @@ BUDGETS = ('1.0', '0.75', '0.5', '0.4', '0.3', '0.2', '0.1', '0.05')
 PROMISED = {'1.0': 98.0, '0.5': 97.0, '0.2': 94.0}
 METRIC = 'accuracy/top1'
 # Lines of the training log that the terminal shows.
-SHOWN = ('Epoch(val)', 'Curriculum level', 'Rearranged by')
+SHOWN = ('Epoch(val)', 'Curriculum level', 'Rearranged by', 'Search [')
 
 
 def run(name: str, command: list[str], log: Path) -> None:
@@ -76,6 +77,17 @@ def adapt(name: str, work_dir: Path, options: list[str]) -> dict[str, Any]:
     test = ['tools/test.py', RUNS[name], checkpoint, '--budgets', *BUDGETS]
     run(name, [*test, *shared], work_dir / f'{name}_test.log')
     return json.loads((folder / 'subnets.json').read_text())
+
+
+def search(work_dir: Path, options: list[str]) -> dict[str, Any]:
+    """Searches the elastic network; returns the front."""
+    folder = work_dir / 'search'
+    shutil.rmtree(folder, ignore_errors=True)
+    checkpoint = (work_dir / 'elastic/last_checkpoint').read_text()
+    command = ['tools/search.py', RUNS['elastic'], checkpoint]
+    command += ['--work-dir', str(folder), '--cfg-options', *options]
+    run('search', command, work_dir / 'search.log')
+    return json.loads((folder / 'pareto.json').read_text())
 
 
 def accuracies(result: dict[str, Any]) -> dict[str, float]:
@@ -148,8 +160,13 @@ def main() -> None:
     figure = plot_metric_over_macs(
         curves, work_dir / 'demo.png', 'accuracy (%)', 'Digits, test split'
     )
+    front = search(work_dir, options)
     show(results, time.monotonic() - start)
-    print(f'Figure: {figure}\nResults: {work_dir / "demo.json"}')
+    print(
+        f'Figure: {figure}\nResults: {work_dir / "demo.json"}\n'
+        f'Pareto front: {len(front["members"])} of {front["evaluations"]} '
+        f'evaluated subnets, {work_dir / "search"}/pareto.json and .png'
+    )
     if args.check and missed(results['elastic']):
         raise SystemExit('; '.join(missed(results['elastic'])))
 

@@ -91,6 +91,8 @@ def datasets_of(cfg: Config) -> dict[str, Any]:
 def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
+    if args.objectives and isinstance(cfg.get('search_cfg'), dict):
+        cfg.search_cfg.objectives = args.objectives
     merge_options(cfg, args)
     if not isinstance(cfg.get('search_cfg'), dict):
         raise ValueError(
@@ -98,8 +100,6 @@ def merge_args(args: argparse.Namespace) -> Config:
             "a dict such as dict(type='eavit_mm.ParetoSearchLoop', "
             "metric='accuracy/top1')"
         )
-    if args.objectives:
-        cfg.search_cfg.objectives = args.objectives
     if args.resume:
         cfg.search_cfg.resume = True
     return cfg

@@ -29,6 +29,7 @@ class RankedFitness:
         self.fitness = fitness
         self.cost = cost
         self.rank, self.world_size = get_dist_info()
+        self._failed = False
 
     def __call__(
         self, subnets: Sequence[Subnet], dtype: str | None = None
@@ -48,7 +49,8 @@ class RankedFitness:
 
     def close(self) -> None:
         """Lets the other ranks return from :meth:`serve`."""
-        _from_rank_0(None)
+        if not self._failed:  # else they have left already
+            _from_rank_0(None)
 
     def _share(
         self, subnets: Sequence[Subnet], dtype: str | None
@@ -65,6 +67,7 @@ class RankedFitness:
             found.update(part)
         for result in found.values():
             if isinstance(result, Exception):
+                self._failed = True
                 raise result
         return [found[i] for i in range(len(subnets))]
 

@@ -46,16 +46,16 @@ class Evaluations:
         self.used: dict[Subnet, Member] = {}
 
     def resume(self, space: SearchSpace) -> int:
-        """Reads the file of an earlier run.
+        """Reads the file of an earlier run; without one, begins anew.
 
         Returns:
             How many subnets are known.
 
         Raises:
-            FileNotFoundError: If there is none.
             ValueError: If it is broken or of other settings; names the line.
         """
-        assert self.path is not None
+        if self.path is None or not self.path.exists():
+            return 0
         header, members = read_evaluations(self.path, space)
         differ = sorted(
             key
@@ -74,7 +74,7 @@ class Evaluations:
         return len(self.known)
 
     def start(self) -> None:
-        """Begins a new file.
+        """Begins anew; the file appears with the first results.
 
         Raises:
             FileExistsError: If there is one already.
@@ -86,8 +86,6 @@ class Evaluations:
                 f'{self.path} is there already: --resume goes on with that '
                 'search, another --work-dir begins a new one'
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._append([self.header])
 
     def __call__(self, subnets: Sequence[Subnet]) -> list[Member]:
         """Results of subnets, measured if they are not known."""
@@ -106,6 +104,9 @@ class Evaluations:
         """Adds lines with one write, and flushes them to disk."""
         if self.path is None:
             return
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            records = [self.header, *records]
         text = ''.join(f'{_line(record)}\n' for record in records)
         with self.path.open('ab') as file:
             file.write(text.encode())
