@@ -203,13 +203,3 @@ def test_a_used_folder_is_not_searched_anew(
     path = searched / 'evaluations.jsonl'
     assert done.last.startswith(f'error: {path} is there already: --resume')
     assert contents(searched) == before
-
-
-def test_nothing_to_resume_is_said(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
-    done = search(tools, trained, tmp_path, '--resume')
-    assert done.status == 1
-    assert done.last.startswith('error: ')
-    assert 'evaluations.jsonl' in done.last
-    assert not (tmp_path / 'evaluations.jsonl').exists()
