@@ -54,9 +54,9 @@ def build_table(
 ) -> LatencyTable:
     """Measures every block of a supernet's space on the model's device.
 
-    Each is timed inside a network that has nothing else in it, in all its
-    layers at once: the time over the same network without any branch, divided
-    by the number of layers. All networks take turns.
+    Each is timed inside a network that has nothing else in it, in all layers
+    that offer it at once: the time over the same network without any branch,
+    divided by the number of these layers. All networks take turns.
 
     Args:
         model: An elastic classifier, on the device to measure.
@@ -77,7 +77,9 @@ def build_table(
     }
     for (width, axis, channels), value in times.items():
         if axis is not None:
-            own = max(value - stem[width], 0.0) / space.num_layers
+            subnet = alone[width, axis, channels]
+            layers = 2 * space.num_layers - subnet.num_off
+            own = max(value - stem[width], 0.0) / layers
             branches[axis][width][channels] = own
     return LatencyTable(
         device_name(next(model.parameters()).device),
@@ -100,13 +102,13 @@ def _alone(
         empty = Subnet(width, off, off, space.head_dims)
         found.append(((width, None, 0), empty))
         for axis in BRANCHES:
-            choices = {
-                choice
-                for layer in range(space.num_layers)
-                for choice in space.choices(axis, layer)
-            }
-            for choice in sorted(choices):
-                widths: Any = {axis: (choice,) * space.num_layers}
+            offered = [
+                space.choices(axis, layer) for layer in range(space.num_layers)
+            ]
+            for choice in sorted({c for choices in offered for c in choices}):
+                widths: Any = {
+                    axis: tuple(choice * (choice in c) for c in offered)
+                }
                 found.append(((width, axis, choice), replace(empty, **widths)))
     return found
 

@@ -223,7 +223,10 @@ def _bound(
                 f'constraints: metric: {bound!r}; must be a number'
             )
         return float(bound)
-    budget = Budget.parse(bound)
+    try:
+        budget = Budget.parse(bound)
+    except ValueError as error:
+        raise ValueError(f'constraints: {name}: {error}') from error
     if budget.kind == 'share':
         return budget.value * largest[name]
     if budget.kind != name:

@@ -31,6 +31,7 @@ class SamplerSampling(Sampling):
 
     def __init__(self, sampler: SubnetSampler, p_off: float) -> None:
         super().__init__()
+        check_probability('p_off', p_off)
         self.sampler = sampler
         self.p_off = p_off
         self._level: Level | None = None

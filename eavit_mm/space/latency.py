@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.options import is_finite
+from eavit_mm.options import check_count, is_finite
 from eavit_mm.space.cells import EMBED, FFN, HEADS
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
+DTYPES = ('float32', 'bfloat16', 'float16')
 # Width to milliseconds of one branch, per embedding width.
 Branch = Mapping[int, Mapping[int, float]]
 
@@ -119,6 +120,16 @@ def _checked(values: Any) -> dict[str, Any]:
     names = [field.name for field in fields(LatencyTable)]
     if not isinstance(values, Mapping) or set(values) != set(names):
         raise ValueError(f'no latency table: must be a dict of {names}')
+    if not isinstance(values['device'], str):
+        raise ValueError(f'device={values["device"]!r}; must be a name')
+    if values['dtype'] not in DTYPES:
+        raise ValueError(f'dtype={values["dtype"]!r}; must be one of {DTYPES}')
+    for name in ('batch_size', 'threads'):
+        check_count(name, values[name], least=1)
+    for name in ('error', 'kendall_tau'):
+        # The rank correlation of equal times is NaN.
+        if not isinstance(values[name], int | float | None):
+            raise ValueError(f'{name}={values[name]!r}; must be a number')
     found = dict(values)
     found['stem'] = _times('stem', values['stem'])
     for axis in (HEADS, FFN):

@@ -9,7 +9,7 @@ from typing import Any
 import moocore
 import numpy as np
 
-from eavit_mm.options import is_finite, is_int
+from eavit_mm.options import check_count, is_finite, is_int
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -201,14 +201,18 @@ def _check_keys(values: Any) -> None:
         raise ValueError(f'not a Pareto front: {missing} missing')
     names = values['objectives']
     valid = (METRIC, *COSTS)
-    if not isinstance(names, list) or not set(map(str, names)) <= set(valid):
+    is_list = isinstance(names, list) and names
+    if not is_list or any(name not in valid for name in names):
         raise ValueError(f'objectives={names!r}; must be of {valid}')
+    if not isinstance(values['metric'], str):
+        raise ValueError(f'metric={values["metric"]!r}; must be a name')
     if values['rule'] not in RULES:
         raise ValueError(f'rule={values["rule"]!r}; must be one of {RULES}')
     if not is_finite(values['hypervolume']):
         raise ValueError(
             f'hypervolume={values["hypervolume"]!r}; must be a number'
         )
+    check_count('evaluations', values['evaluations'])
 
 
 def _members(
@@ -224,6 +228,8 @@ def _members(
             space.check(member.subnet)
             if values['metric'] not in member.metrics:
                 raise ValueError(f'no metric {values["metric"]!r}')
+            if 'latency' in values['objectives'] and member.latency is None:
+                raise ValueError('no latency, which is an objective')
         except ValueError as error:
             raise ValueError(f'{key}[{number}]: {error}') from error
         found.append(member)

@@ -1,0 +1,173 @@
+"""Latency tables of a toy network; nothing is said about the times."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mmpretrain.registry import MODELS
+
+import eavit_mm  # noqa: F401
+from eavit_mm.analysis import latency
+from eavit_mm.analysis.latency import build_table, measure, validate
+from eavit_mm.files import write_json
+from eavit_mm.space.latency import DTYPES, LatencyTable
+
+SPACES = dict(
+    free=dict(
+        embed_dims=[4, 12],
+        num_heads=[1, 3],
+        feedforward_channels=[[5, 10], [10]],
+        max_off=1,
+    ),
+    tied=dict(
+        embed_dims=[4, 12],
+        num_heads=[1, 3],
+        feedforward_channels=[5, 10],
+        max_off=0,
+        ties=[['embed_dims', 'num_heads', 'feedforward_channels']],
+    ),
+)
+SIZE = (3, 8, 8)
+
+
+def network(space='free'):
+    return MODELS.build(
+        dict(
+            type='eavit_mm.ElasticImageClassifier',
+            backbone=dict(
+                type='eavit_mm.ElasticVisionTransformer',
+                arch=dict(
+                    embed_dims=12,
+                    num_layers=2,
+                    num_heads=3,
+                    feedforward_channels=10,
+                ),
+                img_size=8,
+                patch_size=4,
+                space=SPACES[space],
+            ),
+            head=dict(type='LinearClsHead', num_classes=3, in_channels=12),
+        )
+    )
+
+
+@pytest.mark.parametrize('space', SPACES)
+def test_a_table_covers_its_space(space):
+    model = network(space)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    was = model.backbone.space
+    table = build_table(model, SIZE, rounds=1)
+    table.check(model.backbone.space)
+    times = [*table.stem.values()]
+    for axis in (table.num_heads, table.feedforward_channels):
+        assert set(axis) == {4, 12}
+        times += [t for row in axis.values() for t in row.values()]
+    assert np.isfinite(times).all()
+    assert min(times) >= 0
+    assert (table.batch_size, table.dtype) == (1, 'float32')
+    assert table.threads == torch.get_num_threads()
+    # The model is as it was.
+    assert model.backbone.space is was
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize('space', SPACES)
+def test_a_validation_gives_numbers(space):
+    model = network(space)
+    table = build_table(model, SIZE, batch_size=2, rounds=1)
+    found = validate(model, table, SIZE, num=6, rounds=1)
+    assert len(found.subnets) == len(found.foretold) == len(found.measured)
+    assert len(found.measured) == 6
+    assert np.isfinite([*found.foretold, *found.measured]).all()
+    assert min(found.measured) > 0
+    assert np.isfinite(found.error)
+    assert found.error >= 0
+    assert found.foretold == [table(subnet) for subnet in found.subnets]
+    for subnet in found.subnets:
+        model.backbone.space.check(subnet)
+
+
+def timed(monkeypatch, milliseconds):
+    """Replaces the clock: each subnet takes what a function says."""
+
+    def fake(model, subnets, image_size, batch_size, rounds, dtype):
+        return [milliseconds(subnet) for subnet in subnets]
+
+    monkeypatch.setattr(latency, 'measure', fake)
+
+
+def additive(subnet):
+    branches = sum(subnet.num_heads) * 0.5 + sum(subnet.feedforward_channels)
+    return 3.0 + 0.1 * subnet.embed_dims * (1 + branches)
+
+
+def test_times_that_add_up_are_foretold(monkeypatch):
+    timed(monkeypatch, additive)
+    model = network()
+    table = build_table(model, SIZE)
+    assert table.stem == pytest.approx({4: 3.4, 12: 4.2})
+    assert table.num_heads[12] == pytest.approx({1: 0.6, 3: 1.8})
+    assert table.feedforward_channels[4] == pytest.approx({5: 2.0, 10: 4.0})
+    assert table(model.backbone.space.largest) == pytest.approx(
+        additive(model.backbone.space.largest)
+    )
+    found = validate(model, table, SIZE, num=20)
+    assert found.error == pytest.approx(0, abs=1e-9)
+    assert found.kendall_tau == pytest.approx(1)
+
+
+def test_the_error_is_that_of_the_table(monkeypatch):
+    timed(monkeypatch, additive)
+    model = network()
+    table = build_table(model, SIZE)
+    timed(monkeypatch, lambda subnet: 2 * additive(subnet))
+    assert validate(model, table, SIZE, num=9).error == pytest.approx(0.5)
+    timed(monkeypatch, lambda subnet: -additive(subnet))
+    found = validate(model, table, SIZE, num=9)
+    assert found.kendall_tau == pytest.approx(-1)
+
+
+def test_noise_makes_no_negative_times(monkeypatch):
+    # An empty network that seems to be the slowest.
+    timed(monkeypatch, lambda subnet: 1.0 + subnet.num_off)
+    table = build_table(network(), SIZE)
+    assert set(table.num_heads[4].values()) == {0.0}
+
+
+def test_a_table_is_a_file(tmp_path, monkeypatch):
+    timed(monkeypatch, additive)
+    table = replace(build_table(network(), SIZE), error=0.25, kendall_tau=0.5)
+    write_json(table.to_dict(), tmp_path / 'table.json')
+    assert LatencyTable.read(tmp_path / 'table.json') == table
+
+
+def test_dtypes():
+    assert tuple(latency.DTYPES) == DTYPES
+    model = network()
+    (time,) = measure(
+        model, [model.backbone.space.largest], SIZE, 1, 1, 'bfloat16'
+    )
+    assert time > 0
+    assert next(model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(rounds=0), 'rounds=0; must be an integer of at least 1'),
+        (dict(batch_size=0), 'batch_size=0; must be an integer of at least'),
+    ],
+)
+def test_wrong_options(options, words):
+    with pytest.raises(ValueError, match=words):
+        build_table(network(), SIZE, **options)
+
+
+def test_one_subnet_is_no_validation(monkeypatch):
+    timed(monkeypatch, additive)
+    model = network()
+    with pytest.raises(ValueError, match='num=1; must be an integer'):
+        validate(model, build_table(model, SIZE), SIZE, num=1)

@@ -1,0 +1,249 @@
+import re
+
+import pytest
+
+from eavit_mm.search.objectives import build_objectives, read_limits
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.pareto import Member, hypervolume
+
+from .toys import SPACES, costs_of
+
+SPACE = SearchSpace([4, 8], [1, 2], [10, 20], 2, 4, max_off=2)
+LARGEST = dict(macs=4e9, params=2e7, latency=8.0)
+
+
+def width(subnet):
+    """A cost that is easy to recognise: 1000 times the FFN channels."""
+    return 1000 * sum(subnet.feedforward_channels)
+
+
+def embed(subnet):
+    return subnet.embed_dims
+
+
+def built(**changes):
+    values = dict(
+        names=('metric', 'macs'),
+        metric='top1',
+        rule='greater',
+        scale=0.01,
+        worst=0.0,
+        constraints={},
+        costs=dict(macs=width, params=embed),
+        space=SPACE,
+    )
+    return build_objectives(**{**values, **changes})
+
+
+def member(top1=50.0, macs=10_000, params=4, subnet=None):
+    return Member(subnet or SPACE.largest, dict(top1=top1), macs, params)
+
+
+def test_values_are_shares_and_less_is_better():
+    one = member(75.0, 10_000, 4)
+    # The largest has 40,000 and 8.
+    assert built().values(one) == [-0.75, 0.25]
+    names = ('params', 'metric', 'macs')
+    assert built(names=names).values(one) == [0.5, -0.75, 0.25]
+    less = built(rule='less', scale=0.1)
+    assert less.values(one) == pytest.approx([7.5, 0.25])
+    assert built().quality(one) == 0.75
+    assert less.quality(one) == pytest.approx(-7.5)
+
+
+def test_the_reference_point():
+    assert built().reference == [0.0, 1.0]
+    assert built(worst=10.0, names=('macs', 'metric')).reference == [1, -0.1]
+    assert built(worst=100.0, rule='less').reference == [1.0, 1.0]
+
+
+def test_foretold_values_are_those_of_an_evaluation():
+    objectives = built(names=('macs', 'metric', 'params'))
+    subnet = Subnet(4, (1, 1), (10, 0), 4)
+    one = Member(subnet, dict(top1=30.0), 10_000, 4)
+    assert objectives.foretold_values(subnet, -0.3) == objectives.values(one)
+
+
+@pytest.mark.parametrize(
+    ('names', 'cost'),
+    [
+        (('metric', 'macs'), 'macs'),
+        (('params', 'metric', 'macs'), 'macs'),
+        (('metric', 'params'), 'params'),
+    ],
+)
+def test_the_cost_that_bins_divide(names, cost):
+    assert built(names=names).cost == cost
+
+
+@pytest.mark.parametrize(
+    ('bounds', 'expected'),
+    [
+        ((None, 0.5), (None, 2e9)),
+        ((0.25, None), (1e9, None)),
+        (['1GMACs', '3GMACs'], (1e9, 3e9)),
+        (('500MMACs', 1), (5e8, 4e9)),
+        ((None, None), (None, None)),
+    ],
+)
+def test_limits_on_macs(bounds, expected):
+    assert read_limits(dict(macs=bounds), LARGEST) == dict(macs=expected)
+
+
+def test_limits_on_everything():
+    limits = dict(
+        metric=(30, 90.5),
+        params=('5Mparams', 0.5),
+        latency=('2ms', 0.75),
+        macs=(None, '3.5GMACs'),
+    )
+    assert read_limits(limits, LARGEST) == dict(
+        metric=(30.0, 90.5),
+        params=(5e6, 1e7),
+        latency=(2.0, 6.0),
+        macs=(None, 3.5e9),
+    )
+
+
+@pytest.mark.parametrize(
+    ('limits', 'words'),
+    [
+        ([('macs', (0, 1))], 'constraints=.*must be a dict'),
+        (dict(flops=(None, 0.5)), "constraints: 'flops' is unknown; must be"),
+        (dict(macs=0.5), r'constraints: macs=0.5; must be \(lowest, highest'),
+        (dict(macs=(0.1, 0.2, 0.3)), r'must be \(lowest, highest\)'),
+        (dict(macs='3GMACs'), "macs='3GMACs'; must be"),
+        (dict(macs=(0.6, 0.5)), 'the lowest is above the highest'),
+        (dict(macs=('3GMACs', 0.5)), 'the lowest is above the highest'),
+        (dict(macs=(None, '5ms')), "macs: '5ms' limits latency"),
+        (dict(params=('3GMACs', None)), "params: '3GMACs' limits macs"),
+        (dict(macs=(None, 1.5)), 'constraints: macs: .*1.5; must be a share'),
+        (dict(macs=(None, '3G')), "constraints: macs: .*'3G'; must be"),
+        (dict(metric=('90', None)), "metric: '90'; must be a number"),
+        (dict(metric=(float('nan'), None)), 'metric: nan; must be a number'),
+        (dict(metric=(90, 80)), 'the lowest is above the highest'),
+    ],
+)
+def test_wrong_limits(limits, words):
+    with pytest.raises(ValueError, match=words):
+        read_limits(limits, LARGEST)
+
+
+def test_a_cost_without_a_table_cannot_be_limited():
+    with pytest.raises(ValueError, match="'latency' is unknown"):
+        built(constraints=dict(latency=(None, '5ms')))
+
+
+def test_violations_are_shares():
+    objectives = built(
+        constraints=dict(macs=(0.25, 0.5), metric=(60.0, None)),
+    )
+    assert objectives.num_limits == 3
+    assert objectives.violations(member(70.0, 15_000)) == pytest.approx(
+        [-0.125, -0.125, -0.1]
+    )
+    # 5,000 of 40,000 too cheap, 15 of 100 % too bad.
+    assert objectives.violations(member(45.0, 5_000)) == pytest.approx(
+        [0.125, -0.375, 0.15]
+    )
+    assert objectives.violations(member(60.0, 20_000))[1:] == [0, 0]
+    assert built().violations(member()) == []
+    assert built().num_limits == 0
+    half = built(constraints=dict(macs=(None, 0.5), params=(None, None)))
+    assert half.num_limits == len(half.violations(member())) == 1
+
+
+def test_which_costs_are_allowed():
+    objectives = built(
+        constraints=dict(macs=(0.5, '30kMACs'), metric=(99, None))
+    )
+    for channels, allowed in [
+        ((20, 20), False),
+        ((10, 20), True),
+        ((10, 10), True),
+        ((0, 10), False),
+    ]:
+        subnet = Subnet(8, (1, 1), channels, 4)
+        assert objectives.allows_costs(subnet) == allowed
+    assert built().allows_costs(SPACE.largest)
+
+
+@pytest.mark.parametrize(
+    ('limits', 'words'),
+    [
+        # Both FFNs may be off.
+        (dict(params=(None, '3params')), 'params of any to 3 .* 4 to 8'),
+        (dict(macs=('41kMACs', None)), 'macs of 41,000 to any .* 0 to 40,000'),
+        (dict(params=('9params', '10params')), 'params of 9 to 10 .* 4 to 8'),
+    ],
+)
+def test_limits_out_of_reach_say_what_is_in_reach(limits, words):
+    with pytest.raises(ValueError, match=f'constraints: {words}'):
+        built(constraints=limits)
+
+
+def test_limits_at_the_ends_can_be_reached():
+    space = SPACES['free']
+    costs = costs_of(space)
+    least = costs['macs'](space.cheapest(costs['macs']))
+    built(
+        space=space,
+        costs=costs,
+        constraints=dict(macs=(1.0, None), params=(None, 1.0)),
+    )
+    built(
+        space=space,
+        costs=costs,
+        constraints=dict(macs=(None, f'{least}macs')),
+    )
+    with pytest.raises(ValueError, match=re.escape(f'{least:,} to')):
+        built(
+            space=space,
+            costs=costs,
+            constraints=dict(macs=(None, f'{least - 1}macs')),
+        )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(names=['metric', 'flops']), r"objectives=\['metric', 'flops'\]"),
+        (dict(names='metric'), "objectives='metric'; must be of"),
+        (dict(names=[['metric'], 'macs']), 'objectives=.*must be of'),
+        (dict(names=['metric']), "must be 'metric' and one cost or more"),
+        (dict(names=['macs', 'params']), "must be 'metric' and one cost"),
+        (dict(names=['metric', 'macs', 'macs']), 'each once'),
+        (dict(names=['metric', 'latency']), 'latency needs a table'),
+        (dict(metric=None), 'metric=None; must be a name'),
+        (dict(rule='more'), "rule='more'; must be one of"),
+        (dict(rule=['less']), r"rule=\['less'\]; must be one of"),
+        (dict(scale=0), 'metric_scale=0; must be positive'),
+        (dict(scale=-0.01), 'metric_scale=-0.01; must be positive'),
+        (dict(worst=float('inf')), 'metric_worst=inf; must be a number'),
+        (dict(worst=None), 'metric_worst=None; must be a number'),
+    ],
+)
+def test_wrong_options(changes, words):
+    with pytest.raises(ValueError, match=words):
+        built(**changes)
+
+
+def test_the_front_is_within_the_limits_and_sorted():
+    objectives = built(constraints=dict(macs=(None, 0.75)))
+    members = [
+        member(90.0, 40_000),
+        member(60.0, 20_000),
+        member(50.0, 10_000),
+        member(70.0, 30_000),
+        member(40.0, 15_000),
+        member(60.0, 20_000, 8),
+    ]
+    front = objectives.front(members)
+    assert [m.macs for m in front] == [10_000, 20_000, 30_000]
+    assert front[1] is members[1]
+    assert objectives.front(members[:1]) == []
+    points = [[-0.5, 0.25], [-0.6, 0.5], [-0.7, 0.75]]
+    assert objectives.volume(front) == pytest.approx(
+        hypervolume(points, [0, 1])
+    )
+    assert objectives.volume(front) == pytest.approx(0.25 * (0.5 + 0.6 + 0.7))

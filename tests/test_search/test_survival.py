@@ -1,0 +1,322 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.optimize import minimize
+from pymoo.problems import get_problem
+
+from eavit_mm.search.survival import (
+    EAVIT_QUOTAS,
+    PartitionSurvival,
+    best_of,
+    filled,
+    iterative_crowding,
+    shares,
+)
+from eavit_mm.space.pareto import hypervolume, non_dominated
+
+QUOTAS = st.lists(st.integers(0, 9), min_size=1, max_size=25).filter(sum)
+
+
+@given(QUOTAS, st.integers(0, 200))
+def test_shares_add_up_and_are_rounded(quotas, total):
+    found = shares(quotas, total)
+    assert sum(found) == total
+    for share, quota in zip(found, quotas, strict=True):
+        assert abs(share - quota * total / sum(quotas)) < 1
+
+
+def test_shares():
+    assert shares([1, 1, 2], 8) == [2, 2, 4]
+    # The largest remainder first: 2.5, 2.5 and 5 of ten.
+    assert shares([1, 1, 2], 10) == [3, 2, 5]
+    assert shares([0, 3], 4) == [0, 4]
+    assert sum(EAVIT_QUOTAS) == 100
+    assert shares(EAVIT_QUOTAS, 100) == list(EAVIT_QUOTAS)
+
+
+@given(st.data())
+def test_filled_takes_all_it_can_and_no_more(data):
+    quotas = data.draw(QUOTAS)
+    number = len(quotas)
+    available = data.draw(
+        st.lists(st.integers(0, 12), min_size=number, max_size=number)
+    )
+    found = filled(quotas, available)
+    assert sum(found) == min(sum(quotas), sum(available))
+    for taken, quota, most in zip(found, quotas, available, strict=True):
+        assert min(quota, most) <= taken <= most
+
+
+@pytest.mark.parametrize(
+    ('quotas', 'available', 'expected'),
+    [
+        ([2, 2, 2], [2, 2, 2], [2, 2, 2]),
+        ([2, 2, 2], [9, 9, 9], [2, 2, 2]),
+        # The nearest one that has more, the cheaper of two first.
+        ([2, 2, 2], [9, 0, 9], [4, 0, 2]),
+        ([2, 2, 2], [9, 1, 9], [3, 1, 2]),
+        ([2, 2, 2], [3, 0, 9], [3, 0, 3]),
+        ([2, 0, 0, 0], [0, 0, 1, 9], [0, 0, 1, 1]),
+        ([0, 0, 0, 2], [9, 1, 0, 0], [1, 1, 0, 0]),
+        ([5, 5], [1, 2], [1, 2]),
+    ],
+)
+def test_filled(quotas, available, expected):
+    assert filled(quotas, available) == expected
+
+
+def crowding(points):
+    """Deb's crowding distance, one point and objective at a time."""
+    found = []
+    for i, point in enumerate(points):
+        total = 0.0
+        for axis, value in enumerate(point):
+            column = [p[axis] for p in points]
+            lower = [v for v in column if v < value]
+            upper = [v for v in column if v > value]
+            if not lower or not upper:
+                total = np.inf
+                break
+            span = max(column) - min(column)
+            total += (min(upper) - max(lower)) / span
+        found.append((total, i))
+    return found
+
+
+def slow_crowding(points, keep):
+    left = list(range(len(points)))
+    while len(left) > keep:
+        _, place = min(crowding([points[i] for i in left]))
+        del left[place]
+    return left
+
+
+@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('dims', [2, 3])
+def test_crowding_is_what_its_definition_says(seed, dims):
+    points = np.random.default_rng(seed).random((17, dims))
+    for keep in (17, 12, 8, 2 * dims):
+        found = iterative_crowding(points, keep)
+        assert found == slow_crowding(points.tolist(), keep)
+        # The ends of every objective stay.
+        assert {*points.argmin(0), *points.argmax(0)} <= set(found)
+
+
+def test_crowding_of_few_and_of_equal_points():
+    points = np.array([[0.0, 1.0], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0]])
+    assert set(iterative_crowding(points, 3)) >= {0, 3}
+    assert len(iterative_crowding(points, 3)) == 3
+    for keep in range(5):
+        assert len(iterative_crowding(points, keep)) == keep
+        same = np.ones((4, 2))
+        assert len(iterative_crowding(same, keep)) == keep
+    assert iterative_crowding(points, 9) == [0, 1, 2, 3]
+
+
+def test_crowding_is_computed_anew():
+    # 3 is the most crowded one, then 2; but without 3 it is 1.
+    x = np.array([0, 0.08, 0.2, 0.21, 0.3, 1])
+    points = np.stack([x, 1 - x], axis=1)
+    assert iterative_crowding(points, 5) == [0, 1, 2, 4, 5]
+    assert iterative_crowding(points, 4) == [0, 2, 4, 5]
+
+
+class Plain(Problem):
+    """A problem that knows the range of its cost, and a limit."""
+
+    def __init__(self, cost_range=None, limits=0):
+        super().__init__(n_var=1, n_obj=2, n_ieq_constr=limits)
+        if cost_range is not None:
+            self.cost_range = cost_range
+
+
+def population(points, limits=None):
+    points = np.asarray(points, dtype=float)
+    pop = Population.new(X=np.arange(len(points))[:, None], F=points)
+    if limits is not None:
+        pop.set('G', np.asarray(limits, dtype=float))
+    for individual in pop:
+        individual.evaluated = {'F', 'G'}
+    return pop
+
+
+def survivors(points, number, survival, problem=None, limits=None):
+    pop = population(points, limits)
+    problem = Plain((0.0, 1.0)) if problem is None else problem
+    found = survival.do(problem, pop, n_survive=number)
+    return sorted(int(x) for x in found.get('X')[:, 0])
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_partition_keeps_its_quotas(seed):
+    rng = np.random.default_rng(seed)
+    # Few distinct values, so that there are equal points.
+    points = rng.random((60, 2)).round(int(rng.integers(1, 4)))
+    quotas = rng.integers(0, 5, size=6).tolist() or [1]
+    quotas[0] = 1
+    survival = PartitionSurvival(quotas, min_gap=0.0)
+    place = np.clip((points[:, 1] * 6).astype(int), 0, 5)
+    for number in (1, 7, 20, 59, 60):
+        kept = survivors(points, number, survival)
+        assert len(set(kept)) == len(kept) == number
+        asked = shares(quotas, number)
+        for i, quota in enumerate(asked):
+            inside = np.flatnonzero(place == i)
+            taken = sum(place[k] == i for k in kept)
+            assert min(quota, len(inside)) <= taken <= len(inside)
+
+
+def ranks_of(points):
+    """Pareto ranks, front after front; equal points share theirs."""
+    ranks, left, rank = {}, list(range(len(points))), 0
+    while left:
+        front = [
+            i
+            for i in left
+            if not any(
+                (points[j] <= points[i]).all()
+                and (points[j] < points[i]).any()
+                for j in left
+            )
+        ]
+        ranks.update(dict.fromkeys(front, rank))
+        left = [i for i in left if i not in front]
+        rank += 1
+    return ranks
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_the_best_of_a_bin_survive(seed):
+    points = np.random.default_rng(seed).random((80, 2))
+    ranks = ranks_of(points)
+    survival = PartitionSurvival([1, 2, 1, 2], min_gap=0.0)
+    kept = set(survivors(points, 30, survival))
+    place = (points[:, 1] * 4).astype(int)
+    for i in range(4):
+        inside = set(np.flatnonzero(place == i).tolist())
+        worst = max(ranks[k] for k in inside & kept)
+        best_left = min((ranks[k] for k in inside - kept), default=worst)
+        assert worst <= best_left
+
+
+def test_near_neighbours_count_as_one():
+    # 1 is a little cheaper than 2 and worse: both are non-dominated.
+    points = np.array([[-0.3, 0.9], [-0.1, 0.5], [-0.2, 0.501], [0.1, 0.1]])
+    one = PartitionSurvival([1], min_gap=0.01)
+    assert survivors(points, 3, one) == [0, 2, 3]
+    # Where nothing else is left they are taken.
+    assert survivors(points, 4, one) == [0, 1, 2, 3]
+    fine = PartitionSurvival([1], min_gap=0.0)
+    pop = population(points)
+    fine.do(Plain((0, 1)), pop, n_survive=3)
+    assert set(pop.get('rank')) == {0}
+    pop = population(points)
+    one.do(Plain((0, 1)), pop, n_survive=3)
+    assert [rank > 0 for rank in pop.get('rank')] == [
+        *(False, True, False, False)
+    ]
+
+
+def test_bins_span_what_the_problem_reaches():
+    points = [[-x, x] for x in (0.1, 0.2, 0.3, 0.9)]
+    halves = PartitionSurvival([1, 1])
+    assert survivors(points, 2, halves, Plain((0, 1)))[1] == 3
+    # Nothing lies in the upper half of 0..2.
+    assert 3 in survivors(points, 2, halves, Plain((0, 2)))
+    # Unknown: the population's.
+    assert survivors(points, 2, halves, Plain())[1] == 3
+    assert survivors([[0.0, 0.5]] * 3, 2, halves, Plain()) != []
+
+
+def test_the_axis_of_the_cost():
+    points = [[x, -x] for x in (0.1, 0.12, 0.14, 0.16, 0.9)]
+    halves = PartitionSurvival([1, 1], axis=0)
+    assert 4 in survivors(points, 2, halves)
+    assert len(survivors(points, 4, halves)) == 4
+
+
+def test_those_within_the_limits_come_first():
+    points = [[-x, x] for x in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    limits = [[1.0], [-1.0], [0.5], [-1.0], [2.0]]
+    problem = Plain((0, 1), limits=1)
+    survival = PartitionSurvival()
+    assert survivors(points, 2, survival, problem, limits) == [1, 3]
+    # Then those that break them least.
+    assert survivors(points, 3, survival, problem, limits) == [1, 2, 3]
+    none = [[1.0], [2.0], [3.0], [4.0], [5.0]]
+    assert survivors(points, 2, survival, problem, none) == [0, 1]
+
+
+def test_best_of_takes_whole_fronts():
+    x = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])
+    objectives = np.stack([x, 4 - x], axis=1)
+    ranks = np.array([0, 1, 0, 1, 0, 2])
+    everyone = np.arange(6)
+    assert sorted(best_of(everyone, objectives, ranks, 3)) == [0, 2, 4]
+    found = best_of(everyone, objectives, ranks, 4)
+    assert set(found) > {0, 2, 4}
+    assert 5 not in found
+    assert best_of(everyone, objectives, ranks, 0) == []
+    assert best_of(np.array([5, 1]), objectives, ranks, 1) == [1]
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(quotas=[]), r'quotas=\[\]; must list numbers'),
+        (dict(quotas=[0, 0]), 'not all 0'),
+        (dict(quotas=[1, -1]), 'of at least 0'),
+        (dict(quotas=[1, float('nan')]), 'must list numbers'),
+        (dict(quotas=[1, float('inf')]), 'must list numbers'),
+        (dict(quotas=['1']), 'must list numbers'),
+        (dict(quotas=[True]), 'must list numbers'),
+        (dict(quotas=20), 'quotas=20; must list numbers'),
+        (dict(axis=-1), 'axis=-1; must be an integer of at least 0'),
+        (dict(axis='macs'), "axis='macs'; must be an integer"),
+        (dict(min_gap=-0.1), 'min_gap=-0.1; must be at least 0'),
+        (dict(min_gap=None), 'min_gap=None; must be at least 0'),
+    ],
+)
+def test_wrong_options(options, words):
+    with pytest.raises(ValueError, match=words):
+        PartitionSurvival(**options)
+
+
+class Grid(Problem):
+    """ZDT1 on whole numbers: many equal points, as in a search."""
+
+    def __init__(self):
+        super().__init__(n_var=8, n_obj=2, xl=0.0, xu=1.0)
+        self.inner = get_problem('zdt1', n_var=8)
+
+    def _evaluate(self, x, out, *args, **kwargs):
+        out['F'] = self.inner.evaluate(np.round(x * 50) / 50)
+
+
+PROBLEMS = dict(
+    zdt1=lambda: get_problem('zdt1', n_var=8),
+    zdt2=lambda: get_problem('zdt2', n_var=8),
+    zdt3=lambda: get_problem('zdt3', n_var=8),
+    grid=Grid,
+)
+
+
+def reached(problem, survival, seed):
+    kwargs = {} if survival is None else dict(survival=survival)
+    algorithm = NSGA2(pop_size=100, **kwargs)
+    result = minimize(problem, algorithm, ('n_gen', 200), seed=seed)
+    points = result.pop.get('F')
+    assert len(points) == 100
+    return hypervolume(points[non_dominated(points)], [1.1, 1.1])
+
+
+@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize('name', PROBLEMS)
+def test_the_front_of_a_known_problem_is_found(name, seed):
+    standard = reached(PROBLEMS[name](), None, seed)
+    ours = reached(PROBLEMS[name](), PartitionSurvival(axis=0), seed)
+    assert ours >= 0.98 * standard, (ours, standard)

@@ -1,0 +1,127 @@
+"""Spaces, costs and metrics of which a search needs no network."""
+
+import numpy as np
+from test_space.strategies import plain_geometry
+
+from eavit_mm.search.evaluations import Evaluations
+from eavit_mm.search.objectives import build_objectives
+from eavit_mm.search.problem import SubnetProblem
+from eavit_mm.search.run import run_search
+from eavit_mm.space import SearchSpace
+from eavit_mm.space.pareto import Member
+
+WIDTHS = dict(
+    embed_dims=[8, 16, 24, 32],
+    num_heads=[1, 2, 3, 4],
+    feedforward_channels=[8, 16, 24, 32],
+    num_layers=3,
+    head_dims=8,
+)
+SPACES = dict(
+    free=SearchSpace(**WIDTHS, max_off=2),
+    rigid=SearchSpace(**WIDTHS, max_off=0),
+    all_off=SearchSpace(**WIDTHS, max_off=6),
+    tied=SearchSpace(
+        **WIDTHS, max_off=3, ties=[['num_heads', 'feedforward_channels']]
+    ),
+    shared=SearchSpace(**WIDTHS, max_off=2, shared=['num_heads']),
+    hydra=SearchSpace(
+        **WIDTHS,
+        max_off=1,
+        ties=[['embed_dims', 'num_heads', 'feedforward_channels']],
+    ),
+)
+TINY = SearchSpace([8, 16], [1], [4, 8], 1, 8, max_off=0)
+ONE = SearchSpace([8], [1], [4], 1, 8)
+DEEP = SearchSpace(
+    list(range(64, 385, 64)),
+    [1, 2, 3, 4, 5, 6],
+    list(range(192, 1537, 192)),
+    12,
+    64,
+    max_off=4,
+)
+
+
+def costs_of(space, latency=False):
+    geometry = plain_geometry(space.num_layers, space.head_dims, 16, 48, 1)
+    costs = dict(macs=geometry.macs, params=geometry.params)
+    if latency:
+        costs['latency'] = lambda subnet: 0.5 + 1e-5 * geometry.macs(subnet)
+    return costs
+
+
+def saturating(space, seed=0):
+    """A metric in per cent: layers differ in what they are worth."""
+    worth = np.random.default_rng(seed).exponential(size=(2, space.num_layers))
+    worth /= worth.sum()
+    largest = space.largest
+
+    def metric(subnet):
+        heads = np.divide(subnet.num_heads, largest.num_heads)
+        ffn = np.divide(
+            subnet.feedforward_channels, largest.feedforward_channels
+        )
+        depth = (worth * np.sqrt([heads, ffn])).sum()
+        share = (subnet.embed_dims / largest.embed_dims) ** 0.5
+        return float(100 * (1 - np.exp(-3 * depth * share)))
+
+    return metric
+
+
+class Search:
+    """A search of a space, and what it measured, in order.
+
+    Args:
+        space: What is searched.
+        names: The objectives.
+        constraints: As in a config.
+        rule: Of the metric; 'less' takes 100 minus the metric.
+        metric: Of a subnet.
+        path: Of ``evaluations.jsonl``.
+        header: Its first line.
+    """
+
+    def __init__(
+        self,
+        space,
+        names=('metric', 'macs'),
+        constraints=None,
+        rule='greater',
+        metric=None,
+        path=None,
+        header=None,
+    ):
+        self.space = space
+        self.costs = costs_of(space)
+        plain = saturating(space) if metric is None else metric
+        self.metric = plain if rule == 'greater' else lambda s: 100 - plain(s)
+        self.objectives = build_objectives(
+            names,
+            'top1',
+            rule,
+            0.01,
+            0.0 if rule == 'greater' else 100.0,
+            constraints or {},
+            self.costs,
+            space,
+        )
+        self.measured = []
+        self.evaluations = Evaluations(path, header or {}, self.measure)
+        self.problem = SubnetProblem(space, self.objectives, self.evaluations)
+
+    def member(self, subnet):
+        costs = {name: cost(subnet) for name, cost in self.costs.items()}
+        return Member(subnet, dict(top1=self.metric(subnet)), **costs)
+
+    def measure(self, subnets):
+        self.measured += subnets
+        return [self.member(subnet) for subnet in subnets]
+
+    def run(self, algorithm, seed=0, number=60, **kwargs):
+        return run_search(
+            self.problem, algorithm, self.evaluations, seed, number, **kwargs
+        )
+
+    def volume(self, members):
+        return self.objectives.volume(self.objectives.front(members))

@@ -1,0 +1,138 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from eavit_mm.files import write_json
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.latency import LatencyTable
+
+SPACE = SearchSpace([8, 16], [[1, 2], [1, 3]], [4, 8], 2, 8, max_off=4)
+TABLE = LatencyTable(
+    device='a device',
+    dtype='float32',
+    batch_size=4,
+    threads=1,
+    stem={8: 1.0, 16: 2.0},
+    num_heads={8: {1: 0.1, 2: 0.2, 3: 0.3}, 16: {1: 0.4, 2: 0.5, 3: 0.6}},
+    feedforward_channels={8: {4: 10.0, 8: 20.0}, 16: {4: 30.0, 8: 40.0}},
+    error=0.05,
+    kendall_tau=0.9,
+)
+
+
+@pytest.mark.parametrize(
+    ('subnet', 'expected'),
+    [
+        (Subnet(8, (1, 3), (4, 8), 8), 1.0 + 0.1 + 0.3 + 10 + 20),
+        (Subnet(16, (2, 1), (8, 8), 8), 2.0 + 0.5 + 0.4 + 40 + 40),
+        # What is off takes no time.
+        (Subnet(16, (0, 1), (0, 4), 8), 2.0 + 0.4 + 30),
+        (Subnet(8, (0, 0), (0, 0), 8), 1.0),
+    ],
+)
+def test_the_parts_add_up(subnet, expected):
+    assert TABLE(subnet) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ('subnet', 'width'),
+    [
+        (Subnet(12, (1, 1), (4, 4), 8), 12),
+        (Subnet(8, (1, 4), (4, 4), 8), 4),
+        (Subnet(16, (1, 1), (4, 6), 8), 6),
+    ],
+)
+def test_a_width_that_was_not_measured_is_named(subnet, width):
+    words = rf'no width {width} \(at embed_dims={subnet.embed_dims}\)'
+    with pytest.raises(ValueError, match=words):
+        TABLE(subnet)
+
+
+def test_a_table_that_covers_the_space():
+    TABLE.check(SPACE)
+
+
+def without(axis, embed, width=None):
+    values = TABLE.to_dict()
+    if width is None:
+        values[axis].pop(embed)
+    else:
+        values[axis][embed].pop(width)
+    return replace(TABLE, **{axis: values[axis]})
+
+
+@pytest.mark.parametrize(
+    'table',
+    [
+        without('stem', 16),
+        without('num_heads', 8),
+        without('feedforward_channels', 16),
+        *(without('num_heads', 8, width) for width in (1, 2, 3)),
+        *(without('feedforward_channels', 16, width) for width in (4, 8)),
+    ],
+)
+def test_a_table_that_lacks_something(table):
+    with pytest.raises(ValueError, match='another space'):
+        table.check(SPACE)
+
+
+def test_a_file_gives_back_what_was_written(tmp_path):
+    path = tmp_path / 'latency.json'
+    write_json(TABLE.to_dict(), path)
+    assert LatencyTable.read(path) == TABLE
+    unchecked = replace(TABLE, error=None, kendall_tau=None)
+    write_json(unchecked.to_dict(), path)
+    assert LatencyTable.read(str(path)) == unchecked
+
+
+BROKEN = [
+    (dict(stem={}), 'stem={}; must be widths and ms'),
+    (dict(stem={'8': None}), 'stem: None; must be milliseconds'),
+    (dict(stem={'8': -1.0}), 'stem: -1.0; must be milliseconds'),
+    (dict(stem={'8': float('nan')}), 'stem: nan; must be milliseconds'),
+    (dict(stem={'8.5': 1.0}), "stem: '8.5' is no embed_dims or width"),
+    (dict(num_heads=[1]), r'num_heads=\[1\]; must be a dict'),
+    (dict(num_heads={'8': {}}), 'num_heads={}; must be widths and ms'),
+    (
+        dict(feedforward_channels={'a': {'4': 1.0}}),
+        "feedforward_channels: 'a' is no embed_dims or width",
+    ),
+    (dict(feedforward_channels={'8': {'4': '1'}}), "'1'; must be millisec"),
+    (dict(more=1), 'no latency table: must be a dict of'),
+    (dict(dtype='int3'), "dtype='int3'; must be one of"),
+    (dict(batch_size=0), 'batch_size=0; must be an integer of at least 1'),
+    (dict(threads=None), 'threads=None; must be an integer'),
+    (dict(device=3), 'device=3; must be a name'),
+    (dict(error='small'), "error='small'; must be a number"),
+    (dict(kendall_tau=[]), r'kendall_tau=\[\]; must be a number'),
+]
+
+
+@pytest.mark.parametrize(('changes', 'words'), BROKEN)
+def test_what_is_wrong_is_said(tmp_path, changes, words):
+    path = tmp_path / 'latency.json'
+    write_json({**TABLE.to_dict(), **changes}, path)
+    with pytest.raises(ValueError, match=f'{path}: .*{words}'):
+        LatencyTable.read(path)
+
+
+@pytest.mark.parametrize('key', sorted(TABLE.to_dict()))
+def test_every_field_must_be_there(tmp_path, key):
+    values = TABLE.to_dict()
+    del values[key]
+    path = tmp_path / 'latency.json'
+    write_json(values, path)
+    with pytest.raises(ValueError, match=f'{path}: no latency table'):
+        LatencyTable.read(path)
+
+
+def test_other_files(tmp_path):
+    path = tmp_path / 'latency.json'
+    with pytest.raises(FileNotFoundError, match='latency.json'):
+        LatencyTable.read(path)
+    text = json.dumps(TABLE.to_dict())
+    for wrong in (b'', text[:-20].encode(), b'[]', b'\xff', b'[' * 100_000):
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match=f'{path}: '):
+            LatencyTable.read(path)

@@ -1,0 +1,332 @@
+import json
+
+import numpy as np
+import pytest
+
+from eavit_mm.files import write_json
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.pareto import (
+    Member,
+    ParetoFront,
+    best_per_bin,
+    bin_of,
+    hypervolume,
+    largest_gap,
+    non_dominated,
+    objective_values,
+)
+
+SPACE = SearchSpace([8, 16], [1, 2], [4, 8], 2, 8, max_off=2)
+SMALL = Subnet(8, (1, 0), (4, 4), 8)
+MIDDLE = Subnet(8, (2, 1), (8, 4), 8)
+
+
+def member(subnet=SMALL, top1=50.0, macs=100, params=10, latency=None):
+    return Member(subnet, {'top1': top1, 'loss': 0.1}, macs, params, latency)
+
+
+def front(**changes):
+    members = (
+        member(),
+        member(MIDDLE, 70.5, 200, 20),
+        member(SPACE.largest, 80.1, 400, 40),
+    )
+    values = dict(
+        space=SPACE,
+        metric='top1',
+        rule='greater',
+        objectives=('metric', 'macs'),
+        members=members,
+        references=(members[0], member(MIDDLE, 60.0, 300, 20)),
+        hypervolume=0.123456789012345,
+        evaluations=17,
+    )
+    return ParetoFront(**{**values, **changes})
+
+
+def written(path, change=None, **changes):
+    """A file of a front, and what a function made of its dict."""
+    values = front(**changes).to_dict()
+    if change is not None:
+        change(values)
+    write_json(values, path)
+    return path
+
+
+@pytest.mark.parametrize('latency', [None, 1.25])
+def test_a_file_gives_back_what_was_written(tmp_path, latency):
+    names = ('metric', 'macs') if latency is None else ('metric', 'latency')
+    before = front(
+        objectives=names,
+        members=(member(latency=latency),),
+        references=(member(latency=latency),),
+    )
+    path = tmp_path / 'pareto.json'
+    write_json(before.to_dict(), path)
+    assert ParetoFront.read(path, SPACE) == before
+    assert ('latency' in before.to_dict()['members'][0]) == bool(latency)
+
+
+def test_a_front_of_three_members_is_read(tmp_path):
+    path = written(tmp_path / 'pareto.json')
+    assert ParetoFront.read(str(path), SPACE) == front()
+
+
+def test_less_may_be_better(tmp_path):
+    path = written(tmp_path / 'a.json', rule='less', members=(member(),))
+    assert ParetoFront.read(path, SPACE).rule == 'less'
+    # By the other rule all but the cheapest are dominated.
+    path = written(tmp_path / 'b.json', rule='less')
+    with pytest.raises(ValueError, match='none may dominate another'):
+        ParetoFront.read(path, SPACE)
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match='pareto.json'):
+        ParetoFront.read(tmp_path / 'pareto.json', SPACE)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.9, 0.99])
+def test_a_cut_file_is_named(tmp_path, share):
+    path = written(tmp_path / 'pareto.json')
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ValueError, match=f'{path}: .*line'):
+        ParetoFront.read(path, SPACE)
+
+
+@pytest.mark.parametrize('text', ['[' * 100_000, '\xff\xfe', '[]', '3'])
+def test_other_files_are_named(tmp_path, text):
+    path = tmp_path / 'pareto.json'
+    path.write_bytes(text.encode('latin-1'))
+    with pytest.raises(ValueError, match=f'{path}: '):
+        ParetoFront.read(path, SPACE)
+
+
+def test_a_front_of_another_space_is_refused(tmp_path):
+    path = written(tmp_path / 'pareto.json')
+    other = SearchSpace([8, 16], [1, 2], [4, 8], 2, 8, max_off=1)
+    with pytest.raises(ValueError, match=f'{path}: .*of another space'):
+        ParetoFront.read(path, other)
+
+
+def put(*path, value):
+    """A function that sets one value of a nested dict."""
+
+    def change(values):
+        *folders, last = path
+        for key in folders:
+            values = values[key]
+        values[last] = value
+
+    return change
+
+
+def swapped(values):
+    values['members'].reverse()
+
+
+def dominated(values):
+    values['members'][1]['metrics']['top1'] = 40.0
+
+
+def doubled(values):
+    values['members'].insert(0, values['members'][0])
+
+
+def outside(values):
+    values['members'][2]['subnet']['embed_dims'] = 24
+
+
+def too_many_off(values):
+    values['references'][0]['subnet']['num_heads'] = [0, 0]
+    values['references'][0]['subnet']['feedforward_channels'] = [0, 4]
+
+
+BROKEN = [
+    (swapped, 'sorted by MACs'),
+    (dominated, 'none may dominate another'),
+    (doubled, 'none may dominate another'),
+    (outside, r'members\[2\]: embed_dims=24 is outside'),
+    (too_many_off, r'references\[0\]: 3 branches are off, max_off=2'),
+    (put('version', value=2), 'version=2; this code reads 1'),
+    (put('version', value=None), 'version=None; this code reads 1'),
+    (put('rule', value='more'), "rule='more'; must be one of"),
+    (put('objectives', value=['flops']), r"objectives=\['flops'\]; must be"),
+    (put('objectives', value='macs'), "objectives='macs'; must be of"),
+    (put('objectives', value=[]), r'objectives=\[\]; must be'),
+    (put('objectives', value=['metric', 'latency']), 'no latency'),
+    (put('metric', value='top5'), r"members\[0\]: no metric 'top5'"),
+    (put('metric', value=['top1']), r"metric=\['top1'\]; must be a name"),
+    (put('hypervolume', value=None), 'hypervolume=None; must be a number'),
+    (put('hypervolume', value=float('nan')), 'hypervolume=nan; must be'),
+    (put('evaluations', value='many'), "evaluations='many'; must be"),
+    (put('members', value=[]), 'members: must list at least one'),
+    (put('references', value={}), 'references: must list at least one'),
+    (put('members', 1, value=3), r'members\[1\]: a member must be a dict'),
+    (
+        put('members', 0, 'metrics', 'top1', value=float('nan')),
+        r'members\[0\]: metrics=.*finite numbers',
+    ),
+    (
+        put('members', 0, 'metrics', 'loss', value=float('inf')),
+        r'members\[0\]: metrics=.*finite numbers',
+    ),
+    (
+        put('members', 0, 'metrics', value=[50.0]),
+        r'members\[0\]: metrics=.*finite numbers',
+    ),
+    (put('members', 0, 'macs', value=1.5), r'members\[0\]: macs=1.5; must'),
+    (put('members', 0, 'params', value=-1), r'members\[0\]: params=-1; must'),
+    (put('members', 0, 'params', value=True), 'params=True; must be'),
+    (put('members', 0, 'latency', value='1'), "latency='1'; must be milli"),
+    (put('members', 0, 'subnet', value=[]), 'a subnet must be a dict'),
+]
+
+
+@pytest.mark.parametrize(('change', 'words'), BROKEN)
+def test_what_is_wrong_is_said(tmp_path, change, words):
+    path = written(tmp_path / 'pareto.json', change)
+    with pytest.raises(ValueError, match=f'{path}: .*{words}'):
+        ParetoFront.read(path, SPACE)
+
+
+@pytest.mark.parametrize('key', sorted(set(front().to_dict()) - {'version'}))
+def test_a_missing_key_is_named(tmp_path, key):
+    path = written(tmp_path / 'pareto.json', lambda values: values.pop(key))
+    with pytest.raises(ValueError, match=rf"{path}: .*\['{key}'\] missing"):
+        ParetoFront.read(path, SPACE)
+
+
+@pytest.mark.parametrize('key', ['subnet', 'metrics', 'macs', 'params'])
+def test_a_missing_key_of_a_member_is_named(tmp_path, key):
+    path = written(
+        tmp_path / 'pareto.json', lambda values: values['members'][1].pop(key)
+    )
+    words = 'missing' if key == 'subnet' else f'{key}=None'
+    with pytest.raises(ValueError, match=rf'{path}: members\[1\]: .*{words}'):
+        ParetoFront.read(path, SPACE)
+
+
+def test_objective_values_are_to_be_made_less():
+    one = member(top1=50.0, macs=100, params=10, latency=3.0)
+    names = ('params', 'metric', 'latency', 'macs')
+    found = objective_values(one, names, 'top1', 'greater')
+    assert found == [10, -50.0, 3.0, 100]
+    assert objective_values(one, ('metric',), 'loss', 'less') == [0.1]
+
+
+def slow_non_dominated(points):
+    """Indices that no other point dominates; of equals the first."""
+    keep = []
+    for i, p in enumerate(points):
+        beaten = any(
+            all(a <= b for a, b in zip(q, p, strict=True))
+            and (tuple(q) != tuple(p) or j < i)
+            for j, q in enumerate(points)
+        )
+        keep += [] if beaten else [i]
+    return keep
+
+
+@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('dims', [2, 3])
+def test_non_dominated_is_what_its_definition_says(seed, dims):
+    rng = np.random.default_rng(seed)
+    # A coarse grid: ties in one objective, and equal points.
+    points = rng.integers(0, 6, size=(30, dims)).tolist()
+    assert non_dominated(points) == slow_non_dominated(points)
+    points = rng.random((30, dims)).tolist()
+    assert non_dominated(points) == slow_non_dominated(points)
+
+
+def test_of_nothing_nothing_is_non_dominated():
+    assert non_dominated([]) == []
+    assert non_dominated([[1.0, 2.0]]) == [0]
+    assert non_dominated([[1, 2], [1, 2], [1, 2]]) == [0]
+
+
+def staircase(points, reference):
+    """Area below a reference corner, one step after the other."""
+    area, height = 0.0, reference[1]
+    for x, y in sorted(map(tuple, points)):
+        if x < reference[0] and y < height:
+            area += (reference[0] - x) * (height - y)
+            height = y
+    return area
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_hypervolume_is_the_area_of_a_staircase(seed):
+    rng = np.random.default_rng(seed)
+    # Some lie beyond the reference, some are equal, most are dominated.
+    points = rng.normal(0, 0.7, size=(40, 2)).round(1).tolist()
+    for reference in ([1.0, 1.0], [0.0, 1.0], [0.3, -0.2]):
+        expected = staircase(points, reference)
+        assert hypervolume(points, reference) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('dims', [2, 3])
+def test_hypervolume_never_falls(dims):
+    rng = np.random.default_rng(dims)
+    points = rng.random((60, dims)).tolist()
+    volumes = [hypervolume(points[:n], [1.0] * dims) for n in range(61)]
+    assert volumes[0] == 0
+    assert (np.diff(volumes) >= -1e-12).all()
+    assert 0 < volumes[1] < volumes[-1] < 1
+
+
+def test_hypervolume_of_a_box():
+    assert hypervolume([[0.5, -1.0, 0.0]], [1.0, 1.0, 1.0]) == 1.0
+    assert hypervolume([[2.0, 0.0]], [1.0, 1.0]) == 0.0
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_best_per_bin(seed):
+    rng = np.random.default_rng(seed)
+    everyone = [
+        member(top1=float(rng.integers(0, 20)), macs=int(rng.integers(0, 999)))
+        for _ in range(40)
+    ]
+    low, high, bins = 100, 900, 8
+
+    def quality(m):
+        return m.metrics['top1']
+
+    found = best_per_bin(everyone, quality, low, high, bins)
+    macs = [m.macs for m in found]
+    assert macs == sorted(macs)
+    places = {}
+    for m in everyone:
+        place = min(max(m.macs - low, 0) // 100, bins - 1)
+        places.setdefault(place, []).append(m)
+    assert len(found) == len(places)
+    for m, place in zip(found, sorted(places), strict=True):
+        assert m in places[place]
+        assert quality(m) == max(map(quality, places[place]))
+
+
+def test_bins():
+    assert [bin_of(m, 0, 10, 5) for m in (0, 1.9, 2, 9.9, 10)] == [
+        *(0, 0, 1, 4, 4)
+    ]
+    assert [bin_of(m, 0, 10, 5) for m in (-3, 12)] == [0, 4]
+    # A space of one member has a range of no width.
+    assert bin_of(7, 7, 7, 5) == 0
+
+
+def test_largest_gap():
+    assert largest_gap([], 0, 10) == 1.0
+    assert largest_gap([5], 0, 10) == 0.5
+    assert largest_gap([8, 1, 4], 0, 10) == 0.4
+    assert largest_gap([110, 120, 200], 100, 200) == pytest.approx(0.8)
+    # The ends count as well.
+    assert largest_gap([4, 5], 0, 10) == 0.5
+
+
+def test_members_in_json():
+    one = member(latency=2.5)
+    assert Member.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert [one.cost(c) for c in ('macs', 'params', 'latency')] == [
+        *(100, 10, 2.5)
+    ]
