@@ -4,6 +4,7 @@ from scipy.stats import spearmanr
 
 from eavit_mm.search.algorithms import SubnetNSGA2
 from eavit_mm.search.predictor import MetricPredictor
+from eavit_mm.space.pareto import non_dominated
 
 from .toys import DEEP, SPACES, Search
 
@@ -105,6 +106,22 @@ def test_what_is_only_foretold_is_no_result(searched):
     sizes = [len(genomes) for genomes, _ in foretold]
     assert max(sizes) == 40
     assert len(sizes) in (4, 5)
+
+
+def test_the_most_promising_are_evaluated(searched):
+    search, _, _, foretold = searched
+    for genomes, values in foretold:
+        subnets = [DEEP.decode(genes) for genes in genomes]
+        points = [
+            search.objectives.foretold_values(subnet, value)
+            for subnet, value in zip(subnets, values, strict=True)
+        ]
+        measured = {
+            i for i, s in enumerate(subnets) if s in search.evaluations.used
+        }
+        best = set(non_dominated(points))
+        # The front of what is foretold, or a part of it.
+        assert measured <= best or best <= measured
 
 
 def test_correlations_of_a_search(searched):

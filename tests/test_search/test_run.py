@@ -82,6 +82,21 @@ def test_as_many_as_asked_for_and_none_twice(name, number):
     assert search.measured == found
 
 
+@EVERY
+def test_nothing_is_proposed_twice(name):
+    search = Search(SPACES['hydra'])
+    asked = []
+    plain = search.problem.evaluate_subnets
+
+    def watched(subnets):
+        asked.extend(subnets)
+        return plain(subnets)
+
+    search.problem.evaluate_subnets = watched
+    # Of 28: most offspring were there before.
+    assert order(search, name, number=25) == asked
+
+
 @pytest.mark.parametrize('space', SPACES)
 @EVERY
 def test_everything_is_a_member(name, space):

@@ -7,7 +7,7 @@ from eavit_mm.files import write_json
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.latency import LatencyTable
 
-SPACE = SearchSpace([8, 16], [[1, 2], [1, 3]], [4, 8], 2, 8, max_off=4)
+SPACE = SearchSpace([8, 16], [[1, 2, 3], [1]], [4, 8], 2, 8, max_off=4)
 TABLE = LatencyTable(
     device='a device',
     dtype='float32',
