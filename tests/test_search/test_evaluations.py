@@ -121,9 +121,8 @@ def test_a_file_that_is_there_is_not_overwritten(written):
     assert written.read_bytes() == before
 
 
-def test_no_file_to_resume(path):
-    with pytest.raises(FileNotFoundError, match='evaluations.jsonl'):
-        resumed(path)
+def test_no_file_to_resume_begins_anew(path):
+    assert resumed(path)[1] == 0
     assert not path.exists()
 
 
