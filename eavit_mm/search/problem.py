@@ -41,6 +41,11 @@ class SubnetProblem(Problem):
         self.evaluate_subnets = evaluate
 
     @property
+    def cost_axis(self) -> int:
+        """Which objective is the cost that bins divide."""
+        return self.objectives.names.index(self.objectives.cost)
+
+    @property
     def cost_range(self) -> tuple[float, float]:
         """Lowest and highest cost within the limits, as shares."""
         name = self.objectives.cost

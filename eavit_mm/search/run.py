@@ -32,7 +32,7 @@ def run_search(
     """
     algorithm.setup(problem, seed=seed)
     generation = 0
-    while left := max_evaluations - len(evaluations.used):
+    while (left := max_evaluations - len(evaluations.used)) > 0:
         before = len(evaluations.used)
         algorithm.limit(left)
         algorithm.next()

@@ -79,8 +79,9 @@ class PartitionSurvival(Survival):
     each bin keeps its quota, by rank, so that the front covers the whole
     range. A bin that lacks candidates gives its quota to its neighbours. The
     front that must be cut loses one individual after the other, always the
-    most crowded. Neighbours in cost nearer than ``min_gap`` count as one:
-    the worse ones are taken only where nothing else is left.
+    most crowded. With two objectives, neighbours in cost nearer than
+    ``min_gap`` count as one: the worse ones are taken only where nothing else
+    is left.
 
     Differs from the release: ranks are those of the whole population, bins
     span the range that the problem reaches.
@@ -88,7 +89,8 @@ class PartitionSurvival(Survival):
     Args:
         quotas: One number per bin, from the cheapest on; scaled to the
             population. Default: the release's 20.
-        axis: Which objective is the cost.
+        axis: Which objective is the cost, where the problem has no
+            ``cost_axis``.
         min_gap: In units of the cost objective, which is MACs / MACs of the
             largest in a search.
 
@@ -128,8 +130,9 @@ class PartitionSurvival(Survival):
         **kwargs: Any,
     ) -> Population:
         objectives = pop.get('F').astype(float, copy=False)
-        ranks = self._rank(objectives)
-        bins = self._bins(problem, objectives[:, self.axis])
+        axis = getattr(problem, 'cost_axis', self.axis)
+        ranks = self._rank(objectives, axis)
+        bins = self._bins(problem, objectives[:, axis])
         _annotate(pop, objectives, ranks)
         members = [
             np.flatnonzero(bins == place) for place in range(len(self.quotas))
@@ -144,11 +147,13 @@ class PartitionSurvival(Survival):
         ]
         return pop[survivors]
 
-    def _rank(self, objectives: np.ndarray) -> np.ndarray:
+    def _rank(self, objectives: np.ndarray, axis: int) -> np.ndarray:
         """Pareto ranks; of too near neighbours the worse come last."""
         _, ranks = NonDominatedSorting().do(objectives, return_rank=True)
-        cost = objectives[:, self.axis]
-        others = np.delete(objectives, self.axis, axis=1)
+        if objectives.shape[1] > 2:
+            return ranks  # of equal cost, but different in a third objective
+        cost = objectives[:, axis]
+        others = np.delete(objectives, axis, axis=1)
         # From best to worst, so that the better of two neighbours stays.
         order = np.lexsort((*others.T[::-1], ranks))
         behind = ranks.max() + 1

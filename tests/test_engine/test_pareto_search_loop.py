@@ -254,6 +254,23 @@ def test_an_unknown_metric_is_said(tmp_path):
     assert not (tmp_path / 'pareto.json').exists()
 
 
+def test_a_metric_that_no_subnet_reaches_is_said(tmp_path):
+    runner = toy(tmp_path, constraints=dict(metric=(101, None)))
+    with pytest.raises(ValueError, match='none of the .* subnets keeps them'):
+        runner.test()
+    assert not (tmp_path / 'pareto.json').exists()
+
+
+def test_a_metric_that_is_no_number_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Fitness, '__call__', lambda *args: {TOP1: float('nan')}
+    )
+    runner = toy(tmp_path)
+    with pytest.raises(FloatingPointError, match='NaN weights'):
+        runner.test()
+    assert not (tmp_path / 'evaluations.jsonl').exists()
+
+
 def test_a_stock_model_is_refused(tmp_path):
     changes = evaluated()
     changes['test_cfg'] = dict(type='eavit_mm.ParetoSearchLoop', metric=TOP1)

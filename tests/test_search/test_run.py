@@ -250,3 +250,12 @@ def test_algorithms_of_a_config():
 def test_wrong_options(kind, options, words):
     with pytest.raises((ValueError, TypeError, KeyError), match=words):
         kind(**options)
+
+
+def test_the_order_of_objectives_does_not_matter():
+    """Bins divide the cost, wherever it stands."""
+    found = [
+        Search(SPACES['free'], names).run(ALGORITHMS['ours'](), 3, 60)
+        for names in (['metric', 'macs'], ['macs', 'metric'])
+    ]
+    assert found[0] == found[1]

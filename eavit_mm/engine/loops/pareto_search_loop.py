@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,11 @@ class ParetoSearchLoop(TestLoop):
                     f'metric={self.objectives.metric!r}; the evaluator '
                     f'reports {list(metrics)}'
                 )
+            if not all(map(isfinite, metrics.values())):
+                raise FloatingPointError(
+                    f'metrics={dict(metrics)} of {subnet.to_json()}: are '
+                    'there NaN weights in the checkpoint?'
+                )
             costs: Any = {k: cost(subnet) for k, cost in self.costs.items()}
             members.append(Member(subnet, metrics, **costs))
         return members
@@ -244,6 +250,13 @@ class ParetoSearchLoop(TestLoop):
             chosen = dict.fromkeys(m.subnet for m in [*front, *references])
             members = self._measure(ranked, list(chosen), 'float32')
         front, references = self._best(members)
+        if not front:
+            best = max(map(objectives.quality, members)) / objectives.scale
+            raise ValueError(
+                f'constraints={dict(objectives.limits)}: none of the '
+                f'{evaluations} evaluated subnets keeps them; the best '
+                f'{objectives.metric} was {abs(best):.4g}'
+            )
         return ParetoFront(
             self.space,
             objectives.metric,
