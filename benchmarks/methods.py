@@ -15,7 +15,7 @@ REGIMES = {
 OURS = 'configs/eavit/vitmini_fashion40.py'
 TIED_HEADS = 'configs/baselines/hydravit_vitmini_fashion40.py'
 # Names in METHODS that the report holds against each other.
-DEFAULT, HYDRAVIT = 'ladder', 'hydravit'
+DEFAULT, HYDRAVIT = 'default', 'hydravit'
 
 
 def widths(embed_dims: int, heads: int, channels: int) -> dict[str, Any]:

@@ -18,9 +18,11 @@ model = dict(
     head=dict(num_classes=40),
     sampler=dict(
         _delete_=True,
-        type='eavit_mm.LadderSampler',
-        p_jitter=0.25,
-        p_largest=0.1,
+        type='eavit_mm.MixedSampler',
+        samplers=[
+            dict(type='eavit_mm.SharedSampler'),
+            dict(type='eavit_mm.LadderSampler', p_jitter=0.0),
+        ],
     ),
 )
 train_dataloader = dict(batch_size=64, sampler=dict(type='InfiniteSampler'))

@@ -148,8 +148,6 @@ class LadderSampler(RandomSampler):
         num: Subnets of one step.
         p_jitter: How often cells move.
         jitter: Largest random move of a cell, in choices.
-        p_largest: How often the largest subnet is taken instead, beyond its
-            place on the ladder.
 
     Example:
         >>> sampler = dict(type='eavit_mm.LadderSampler', p_jitter=0.5)
@@ -160,28 +158,85 @@ class LadderSampler(RandomSampler):
         num: int = 1,
         p_jitter: float = 0.5,
         jitter: int = 1,
-        p_largest: float = 0.0,
     ) -> None:
         super().__init__(num)
         check_probability('p_jitter', p_jitter)
         check_count('jitter', jitter)
-        check_probability('p_largest', p_largest)
         self.p_jitter = p_jitter
         self.jitter = jitter
-        self.p_largest = p_largest
 
     def draw_one(
         self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> Subnet:
         """See the base class."""
         box = level.box
-        if rng.random() < self.p_largest:
-            return box.largest
         ladder = box.uniform_ladder
         indices = box.indices(ladder[rng.integers(len(ladder))])
         if rng.random() < self.p_jitter:
             indices = moved(box, indices, self.jitter, rng)
         return box.build(indices, box.sample_off(rng, level.p_off))
+
+
+@TASK_UTILS.register_module()
+class MixedSampler(SubnetSampler):
+    """One of several samplers at random in each step.
+
+    Args:
+        samplers: Configs of samplers.
+        weights: How often each is taken; None for equally often.
+
+    Example:
+        >>> sampler = dict(
+        ...     type='eavit_mm.MixedSampler',
+        ...     samplers=[dict(type='eavit_mm.UniformSampler'),
+        ...               dict(type='eavit_mm.LargestSampler')],
+        ...     weights=[0.9, 0.1])
+    """
+
+    def __init__(
+        self,
+        samplers: Sequence[dict[str, Any]],
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        if not isinstance(samplers, list | tuple) or not samplers:
+            raise ValueError(
+                f'samplers={samplers!r}; must list at least one sampler'
+            )
+        self.samplers = [
+            build_part(f'samplers[{i}]', cfg, SubnetSampler)
+            for i, cfg in enumerate(samplers)
+        ]
+        self.shares = np.array(
+            check_weights(weights, len(samplers), 'sampler')
+        )
+        self.shares /= self.shares.sum()
+
+    def draw(
+        self, level: Level, cost: Cost, rng: np.random.Generator
+    ) -> list[Subnet]:
+        """See the base class."""
+        number = rng.choice(len(self.samplers), p=self.shares)
+        return self.samplers[number].draw(level, cost, rng)
+
+
+def check_weights(weights: Any, number: int, of_what: str) -> list[float]:
+    """Weights of a draw from what a config says; None for equal ones.
+
+    Raises:
+        ValueError: If they are not as many positive numbers.
+    """
+    if weights is None:
+        return [1.0] * number
+    if (
+        not isinstance(weights, list | tuple)
+        or len(weights) != number
+        or not all(is_positive(weight) for weight in weights)
+    ):
+        raise ValueError(
+            f'weights={weights!r}; must be {number} positive numbers, one '
+            f'per {of_what}'
+        )
+    return [float(weight) for weight in weights]
 
 
 @TASK_UTILS.register_module()
@@ -216,19 +271,7 @@ class FixedListSampler(SubnetSampler):
             check_count('num', num, least=1)
         self.subnets = list(subnets)
         self.num = num
-        if weights is None:
-            weights = [1.0] * len(subnets)
-        is_list = isinstance(weights, list | tuple)
-        if (
-            not is_list
-            or len(weights) != len(subnets)
-            or not all(is_positive(weight) for weight in weights)
-        ):
-            raise ValueError(
-                f'weights={weights!r}; must be {len(subnets)} positive '
-                'numbers, one per subnet'
-            )
-        self.weights = [float(weight) for weight in weights]
+        self.weights = check_weights(weights, len(subnets), 'subnet')
         # Stages live as long as the curriculum: made once per level.
         self._cache: tuple[Level, dict[Subnet, float]] | None = None
 

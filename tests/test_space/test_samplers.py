@@ -10,6 +10,7 @@ from eavit_mm.space import (
     LadderSampler,
     LargestSampler,
     Level,
+    MixedSampler,
     SandwichSampler,
     SearchSpace,
     SharedSampler,
@@ -40,6 +41,13 @@ SAMPLERS = {
     'ladder': dict(type='LadderSampler', num=2),
     'ladder_0': dict(type='LadderSampler', p_jitter=0.0),
     'ladder_3': dict(type='LadderSampler', p_jitter=1.0, jitter=3),
+    'mixed': dict(
+        type='MixedSampler',
+        samplers=[
+            dict(type='eavit_mm.SharedSampler'),
+            dict(type='eavit_mm.LadderSampler', num=2),
+        ],
+    ),
     'stratified': dict(type='StratifiedSampler', num=2),
     'stratified_0': dict(type='StratifiedSampler', jitter=0),
     'stratified_3': dict(type='StratifiedSampler', jitter=3),
@@ -207,22 +215,62 @@ def test_ladder_moves_cells_by_no_more_than_the_jitter(jitter):
     assert moved == set(range(-jitter, jitter + 1))
 
 
-def test_ladder_takes_the_largest_more_often():
-    level, cost = Level(VIT_MINI, p_off=0.5), VIT_MINI_GEOMETRY.macs
-    sampler = LadderSampler(p_jitter=0.0, p_largest=0.3)
-    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(3000)]
-    share = np.mean([subnet == VIT_MINI.largest for subnet in drawn])
-    # Half of the draws from its rung have branches off.
-    on_the_ladder = 0.7 * 0.5 / len(VIT_MINI.uniform_ladder)
-    assert share == pytest.approx(0.3 + on_the_ladder, abs=0.03)
-
-
 @pytest.mark.parametrize('value', [-0.1, 1.1, float('nan'), '1', True, None])
 def test_ladder_refuses_what_is_no_probability(value):
     with pytest.raises(ValueError, match=r'p_jitter=.*number in \[0, 1\]'):
         LadderSampler(p_jitter=value)
-    with pytest.raises(ValueError, match=r'p_largest=.*number in \[0, 1\]'):
-        LadderSampler(p_largest=value)
+
+
+# Mixed
+
+
+def test_mixed_takes_each_sampler_as_often_as_its_weight_says():
+    level, cost = Level(VIT_MINI, p_off=0.0), VIT_MINI_GEOMETRY.macs
+    parts = [
+        dict(type='eavit_mm.LargestSampler'),
+        dict(type='eavit_mm.FixedListSampler', subnets=[0.2]),
+        dict(type='eavit_mm.FixedListSampler', subnets=[0.5, 0.7], num=None),
+    ]
+    sampler = MixedSampler(parts, weights=[1, 2, 5])
+    drawn = [tuple(sampler.draw(level, cost, rng(i))) for i in range(4000)]
+    shares = [
+        np.mean([one == wanted for one in drawn])
+        for wanted in (
+            (VIT_MINI.largest,),
+            (VIT_MINI.uniform(0.2),),
+            (VIT_MINI.uniform(0.5), VIT_MINI.uniform(0.7)),
+        )
+    ]
+    assert shares == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.03)
+
+
+def test_mixed_draws_what_its_parts_draw():
+    level, cost = Level(VIT_MINI, p_off=0.3), VIT_MINI_GEOMETRY.macs
+    sampler = MixedSampler([dict(type='eavit_mm.SharedSampler', num=2)])
+    for i in range(50):
+        stream = rng(i)
+        stream.choice(1, p=[1.0])  # whose turn it is
+        expected = SharedSampler(num=2).draw(level, cost, stream)
+        assert sampler.draw(level, cost, rng(i)) == expected
+
+
+@pytest.mark.parametrize(
+    ('samplers', 'weights', 'words'),
+    [
+        ([], None, r'samplers=\[\]; must list at least one'),
+        ('eavit_mm.SharedSampler', None, 'samplers=.*must list'),
+        ([dict(num=1)], None, r"samplers\[0\]=.*must be a dict with a 'type'"),
+        (
+            [dict(type='eavit_mm.LargestSampler')],
+            [0.5, 0.5],
+            'weights=.*1 pos',
+        ),
+        ([dict(type='eavit_mm.LargestSampler')], [0], 'weights=.*1 positive'),
+    ],
+)
+def test_mixed_refuses_what_is_no_list_of_samplers(samplers, weights, words):
+    with pytest.raises(ValueError, match=words):
+        MixedSampler(samplers, weights)
 
 
 # Stratified
