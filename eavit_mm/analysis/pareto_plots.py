@@ -1,15 +1,14 @@
 """Figures of a search: the front, and what its networks look like."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from eavit_mm.analysis.plots import save_figure
 from eavit_mm.analysis.subnet_table import macs_unit
-from eavit_mm.files import write_atomically
 from eavit_mm.space.pareto import Member, ParetoFront
 
 
@@ -46,7 +45,7 @@ def plot_front(
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
@@ -84,11 +83,4 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
         ticks, [f'{front.members[i].macs / unit:.3g}' for i in ticks]
     )
     others[-1].set_xlabel(f'members of the front ({name} per image)')
-    return _save(figure, path)
-
-
-def _save(figure: Figure, path: str | Path) -> Path:
-    picture = BytesIO()
-    figure.savefig(picture, dpi=150, format=Path(path).suffix[1:])
-    write_atomically(picture.getvalue(), path)
-    return Path(path)
+    return save_figure(figure, path)

@@ -54,6 +54,11 @@ def plot_metric_over_macs(
     axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
+    return save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Writes a figure in one step; returns the path."""
     picture = BytesIO()
     figure.savefig(picture, dpi=150, format=Path(path).suffix[1:])
     write_atomically(picture.getvalue(), path)
