@@ -126,6 +126,13 @@ def test_the_header_says_what_the_results_depend_on(searched, found):
     assert header['weights'] != digest(runner.model)
 
 
+def test_a_digest_takes_buffers_without_dimensions():
+    norm = torch.nn.BatchNorm2d(3)  # it counts batches
+    before = digest(norm)
+    norm.num_batches_tracked += 1
+    assert digest(norm) != before
+
+
 def test_figures_and_the_log(searched):
     for name in ('pareto.png', 'anatomy.png'):
         assert (searched / name).stat().st_size > 1000

@@ -320,7 +320,9 @@ def digest(model: torch.nn.Module) -> str:
     code = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         code.update(name.encode())
-        code.update(value.cpu().contiguous().view(torch.uint8).numpy().data)
+        # In one dimension: a counter has none, and then no bytes to view.
+        flat = value.cpu().reshape(-1).contiguous()
+        code.update(flat.view(torch.uint8).numpy().data)
     return code.hexdigest()[:16]
 
 
