@@ -37,10 +37,10 @@ deviation over seeds. ViT-mini, pretrained on the other half of Fashion-MNIST;
 networks of uniform width, no search. Every method but the dense networks costs
 the forward-backward MACs of {PASSES:,} image passes of the whole network, a
 teacher's forward included. A dense network is the first units of the sorted
-pretrained one, trained alone for {PASSES:,} passes at half the others' learning
-rate (a quarter serves the whole one as well); all four together cost 1.7 times
-a run of the others. Where there are fewer than 3 seeds, runs are still to
-come."""
+pretrained one, trained alone for {PASSES:,} passes at half of the others'
+learning rate (a quarter serves the whole one as well); all four together cost
+1.7 times a run of the others. Where there are fewer than 3 seeds, runs are
+still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 _LOCK = threading.Lock()
