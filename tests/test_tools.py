@@ -263,7 +263,7 @@ def test_an_error_ends_with_a_code_and_a_message(trained, tmp_path):
     [
         (['--budgets', '0.5', 'half'], "budget='half'; must be a share"),
         (['--budgets', '1.5'], "budget='1.5'; must be a share in"),
-        (['--budgets', '5ms'], 'milliseconds need a latency table'),
+        (['--budgets', '5ms'], 'limit in ms needs a latency table'),
         (['--budgets', '1MACs'], r'cannot be reached; this space reaches'),
         (['--budgets', '0.5', '--part', 'neck'], "part='neck'; this model"),
         (['--subnet', 'no_such.json'], r'no_such\.json'),

@@ -39,7 +39,7 @@ def cost_of(
     if kind == 'latency':
         if table is None:
             raise ValueError(
-                'milliseconds need a latency table of the device '
+                'a limit in ms needs a latency table of the device '
                 '(latency_table=FILE; tools/latency.py build makes one)'
             )
         return table

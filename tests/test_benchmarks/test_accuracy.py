@@ -80,7 +80,9 @@ def test_the_cost_of_a_run_by_hand() -> None:
     """Every level, every draw, the teacher's forward where it runs."""
     taught = {
         'model.distillation': dict(type='eavit_mm.InPlaceDistillation'),
-        'model.sampler.num': 2,
+        'model.sampler': dict(
+            type='eavit_mm.LadderSampler', num=2, _delete_=True
+        ),
     }
     cfg = method_config(Method(options=taught), 'fashion40', 0)
     cfg = with_length(cfg, 50)

@@ -204,7 +204,7 @@ def test_results_of_one_rank_keep_their_order(tmp_path):
     subnets = subnets_of(space)
     asked = []
 
-    def fitness(subnet):
+    def fitness(subnet, dtype):
         asked.append(subnet)
         return dict(number=float(subnets.index(subnet)))
 
@@ -224,7 +224,7 @@ def test_results_of_one_rank_keep_their_order(tmp_path):
 def test_an_error_of_a_subnet_is_raised(tmp_path):
     runner = ready(tmp_path)
 
-    def fail(subnet):
+    def fail(subnet, dtype):
         raise FloatingPointError('no number')
 
     ranked = RankedFitness(fail, lambda subnet: 1)

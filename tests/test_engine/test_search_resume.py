@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,12 @@ def test_the_launcher_of_a_checkout(
             '--cfg-options',
             *SEARCH,
         ],
-        env={**os.environ, 'PORT': str(port)},
+        # As in an active environment.
+        env={
+            **os.environ,
+            'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+            'PORT': str(port),
+        },
         capture_output=True,
         text=True,
         timeout=300,

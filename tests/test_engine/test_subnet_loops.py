@@ -169,7 +169,7 @@ def test_budgets_alone_are_all(tmp_path):
         (dict(subnets=dict(a=1.5)), r's=1.5; must lie in \[0, 1\]'),
         (dict(budgets=['fast']), "budget='fast'; must be a share"),
         (dict(budgets=[1e-3]), 'cannot be reached; this space reaches'),
-        (dict(budgets=['5ms']), 'milliseconds need a latency table'),
+        (dict(budgets=['5ms']), 'limit in ms needs a latency table'),
         (dict(budgets=[0.5], part='neck'), "part='neck'; this model has"),
         (
             dict(subnets=dict(a=dict(embed_dims=8))),
