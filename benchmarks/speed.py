@@ -12,8 +12,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from benchmarks.speed_cases import (
     elastic_cases,
     stock_cases,
 )
+from eavit_mm.analysis.latency import seconds
 from eavit_mm.files import write_atomically, write_json
 
 INTRO = """# Speed of subnets
@@ -38,20 +37,6 @@ and AdamW through `train_step`, weights sliced anew; a forward is without
 gradients. "stock again" over "stock" is the noise. Memory is the peak that a
 run adds to its model and optimizer, in a process of its own. Ratios of time
 say nothing about other machines: run it on yours."""
-
-
-def seconds(run: Callable[[], Any], device: str) -> float:
-    """Time of one call, until the device is done."""
-    _wait(device)
-    start = time.perf_counter()
-    run()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: str) -> None:
-    if device != 'cpu':
-        torch.accelerator.synchronize()
 
 
 def measure(
@@ -65,7 +50,7 @@ def measure(
     for number in range(-1, rounds):
         for kind, found in times.items():
             for i in rng.permutation(len(cases)):
-                spent = seconds(cases[i].runs[kind], device)
+                spent = seconds(cases[i].runs[kind], torch.device(device))
                 if number >= 0:  # the first round warms up
                     found[cases[i].name].append(spent)
         if sys.stderr.isatty():

@@ -2,9 +2,10 @@
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -190,14 +191,17 @@ def _free(space: SearchSpace) -> SearchSpace:
 
 def _fastest(model: Any, images: Tensor) -> float:
     """Milliseconds of the fastest of some calls."""
-    best = float('inf')
-    for _ in range(_CALLS):
-        _wait(images.device)
-        start = time.perf_counter()
-        model(images, mode='tensor')
-        _wait(images.device)
-        best = min(best, time.perf_counter() - start)
-    return best * 1e3
+    run = partial(model, images, mode='tensor')
+    return 1e3 * min(seconds(run, images.device) for _ in range(_CALLS))
+
+
+def seconds(run: Callable[[], Any], device: torch.device) -> float:
+    """Time of one call, until the device is done."""
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:
