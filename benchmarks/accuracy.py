@@ -70,8 +70,9 @@ def run_config(method: str, regime: str, seed: int) -> Config:
 
 def config_hash(cfg: Config) -> str:
     """Of what the result depends on, wherever the checkout lies."""
-    told = {key: cfg.get(key) for key in HASHED}
-    text = Config(told).pretty_text.replace(str(ROOT), '')
+    told = Config({key: cfg.get(key) for key in HASHED}).to_dict()
+    # Not `pretty_text`: it breaks lines by the length of the paths in it.
+    text = json.dumps(told, sort_keys=True).replace(str(ROOT), '')
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

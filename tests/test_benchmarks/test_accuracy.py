@@ -1,10 +1,12 @@
 """The accuracy benchmark: configs, costs, records and the report."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
@@ -225,6 +227,21 @@ def test_committed_records_are_of_todays_configs() -> None:
         assert accuracy.config_hash(cfg) == found['hash'], found['method']
         if method.equal_macs:
             assert found['passes'] == pytest.approx(accuracy.PASSES, rel=0.01)
+
+
+def test_a_config_has_one_hash_wherever_it_lies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cfg = method_config(METHODS[DEFAULT], 'fashion40', 0)
+    here = accuracy.config_hash(cfg)
+    other = '/a/longer/path/' + 'to/' * 30 + 'eavit_mm'
+    text = json.dumps(cfg.to_dict())
+    assert str(accuracy.ROOT) in text
+    moved = Config(json.loads(text.replace(str(accuracy.ROOT), other)))
+    monkeypatch.setattr(accuracy, 'ROOT', other)
+    assert accuracy.config_hash(moved) == here
+    moved.optim_wrapper.optimizer.lr *= 2
+    assert accuracy.config_hash(moved) != here
 
 
 def test_the_committed_page_is_of_the_committed_records(
