@@ -106,6 +106,17 @@ def call(script: str, *args: str, log: Path) -> None:
         raise RuntimeError(f'{" ".join(command)} failed, see {log}')
 
 
+def trained(cfg: Config, folder: Path) -> tuple[Path, str]:
+    """The work directory and the last checkpoint of a run, trained if new."""
+    work_dir = folder / config_hash(cfg)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    config = work_dir / 'config.py'
+    write_atomically(cfg.pretty_text.encode(), config)
+    shared = ('--work-dir', str(work_dir), '--resume', '--no-validate')
+    call('tools/train.py', str(config), *shared, log=work_dir / LOG)
+    return work_dir, (work_dir / 'last_checkpoint').read_text()
+
+
 def run(method: str, regime: str, seed: int, folder: Path) -> str:
     """Trains and evaluates one run, unless its record is there."""
     name = f'{method}, {regime}, seed {seed}'
@@ -114,13 +125,7 @@ def run(method: str, regime: str, seed: int, folder: Path) -> str:
     if any(record['hash'] == code for record in read_records()):
         return f'{name}: known'
     start = time.monotonic()
-    work_dir = folder / code
-    work_dir.mkdir(parents=True, exist_ok=True)
-    config = work_dir / 'config.py'
-    write_atomically(cfg.pretty_text.encode(), config)
-    shared = ('--work-dir', str(work_dir), '--resume', '--no-validate')
-    call('tools/train.py', str(config), *shared, log=work_dir / LOG)
-    checkpoint = (work_dir / 'last_checkpoint').read_text()
+    work_dir, checkpoint = trained(cfg, folder)
     results = {
         split: evaluate(cfg, split, checkpoint, work_dir)
         for split in ('test', 'val')

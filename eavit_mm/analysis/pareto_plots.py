@@ -1,13 +1,13 @@
 """Figures of a search: the front, and what its networks look like."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from eavit_mm.analysis.plots import save_figure
+from eavit_mm.analysis.plots import STYLES, save_figure
 from eavit_mm.analysis.subnet_table import macs_unit
 from eavit_mm.space.pareto import Member, ParetoFront
 
@@ -83,4 +83,31 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
         ticks, [f'{front.members[i].macs / unit:.3g}' for i in ticks]
     )
     others[-1].set_xlabel(f'members of the front ({name} per image)')
+    return save_figure(figure, path)
+
+
+def plot_hypervolume(
+    curves: Mapping[str, Sequence[tuple[int, float]]], path: str | Path
+) -> Path:
+    """Draws hypervolume over evaluations, one curve per entry.
+
+    Args:
+        curves: Label to (evaluations, hypervolume) points, rising.
+        path: As for :func:`plot_front`.
+    """
+    figure = Figure(figsize=(6.4, 4.0), layout='constrained')
+    axes = figure.subplots()
+    for (label, points), style in zip(
+        curves.items(), STYLES * len(curves), strict=False
+    ):
+        numbers, volumes = zip(*points, strict=True)
+        axes.plot(numbers, volumes, label=label, **{**style, 'marker': ''})
+    axes.set(xlabel='evaluated subnets', ylabel='hypervolume')
+    # The first few are far below and would flatten the rest.
+    axes.set_ylim(
+        bottom=min(points[len(points) // 20][1] for points in curves.values())
+    )
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend(loc='lower right')
     return save_figure(figure, path)

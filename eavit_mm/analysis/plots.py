@@ -11,7 +11,7 @@ from eavit_mm.analysis.subnet_table import macs_unit
 from eavit_mm.files import write_atomically
 
 # Distinguishable without colour vision, and in black and white by marker.
-_STYLES: tuple[dict[str, Any], ...] = (
+STYLES: tuple[dict[str, Any], ...] = (
     dict(color='#0072b2', marker='o'),
     dict(color='#d55e00', marker='s', linestyle='--'),
     dict(color='#009e73', marker='^', linestyle='-.'),
@@ -46,7 +46,7 @@ def plot_metric_over_macs(
         max(macs for points in curves.values() for macs, _ in points)
     )
     for (label, points), style in zip(
-        curves.items(), _STYLES * len(curves), strict=False
+        curves.items(), STYLES * len(curves), strict=False
     ):
         macs, values = zip(*sorted(points), strict=True)
         axes.plot([m / unit for m in macs], values, label=label, **style)

@@ -2,10 +2,18 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from logging import Logger
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
 from rich.table import Table
 
 from eavit_mm.space import SearchSpace, Subnet
@@ -42,13 +50,14 @@ def _number(value: float) -> str:
 
 
 class Progress:
-    """Tells how far a search is, at most every few seconds.
+    """Tells how far a search is: a bar on a terminal, else lines of a log.
 
     Args:
         objectives: For the hypervolume.
         total: Evaluations in all.
-        logger: Where to.
+        logger: Where lines go to.
         interval: Seconds between two lines.
+        console: Where a bar goes to; default: standard error.
     """
 
     def __init__(
@@ -57,6 +66,7 @@ class Progress:
         total: int,
         logger: Logger,
         interval: float = 5.0,
+        console: Console | None = None,
     ) -> None:
         self.objectives = objectives
         self.total = total
@@ -64,6 +74,17 @@ class Progress:
         self.interval = interval
         self.begin = self.last = time.monotonic()
         self.measured = 0
+        console = console or Console(stderr=True)
+        self.bar = Bar(
+            '{task.description}',
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn('{task.fields[state]}'),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self.bar.add_task('Search', total=total, state='')
 
     def update(self, evaluations: 'Evaluations', measured: int) -> None:
         """After some subnets were measured."""
@@ -74,11 +95,15 @@ class Progress:
             return
         self.last = now
         rate = self.measured / max(now - self.begin, 1e-9)
-        left = max(self.total - done, 0) / max(rate, 1e-9)
         front = self.objectives.front(list(evaluations.known.values()))
-        self.logger.info(
-            f'Search [{done}/{self.total}]  {rate:.2f} evaluations/s  '
-            f'eta: {int(left // 3600)}:{int(left // 60) % 60:02d}:'
-            f'{int(left) % 60:02d}  front: {len(front)}  '
+        state = (
+            f'{rate:.2f} evaluations/s  front: {len(front)}  '
             f'hypervolume: {self.objectives.volume(front):.4f}'
         )
+        if not self.bar.disable:
+            self.bar.update(self._task, completed=done, state=state)
+            return
+        left = timedelta(
+            seconds=int(max(self.total - done, 0) / max(rate, 1e-9))
+        )
+        self.logger.info(f'Search [{done}/{self.total}]  eta: {left}  {state}')

@@ -138,6 +138,15 @@ class Objectives:
         """Hypervolume of evaluated subnets."""
         return hypervolume([self.values(m) for m in members], self.reference)
 
+    def volumes(self, members: Sequence[Member]) -> list[float]:
+        """Hypervolume after each of the evaluations, in their order."""
+        front: list[Member] = []
+        found = []
+        for member in members:
+            front = self.front([*front, member])
+            found.append(self.volume(front))
+        return found
+
 
 def check_objectives(names: Any, known: Sequence[str]) -> tuple[str, ...]:
     """The names of objectives, checked.

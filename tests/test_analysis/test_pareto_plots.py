@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eavit_mm.analysis.pareto_plots import plot_anatomy, plot_front
+from eavit_mm.analysis.pareto_plots import (
+    plot_anatomy,
+    plot_front,
+    plot_hypervolume,
+)
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.pareto import Member, ParetoFront
 
@@ -115,3 +119,19 @@ def test_the_anatomy_are_shares_of_the_largest(tmp_path, drawn):
                     assert np.ma.is_masked(value) or np.isnan(value)
     off = sum(member.subnet.num_off for member in found.members)
     assert off > 0
+
+
+@pytest.mark.parametrize('number', [1, 40])
+def test_hypervolume_over_evaluations(tmp_path, drawn, number):
+    points = [(i + 1, 0.9 - 0.5 / (i + 1)) for i in range(number)]
+    path = tmp_path / 'volume.png'
+    one = plot_hypervolume({'a': points}, path)
+    assert one == path
+    assert is_drawn(path)
+    (axes,) = drawn[-1].axes
+    (line,) = axes.lines
+    assert list(zip(*line.get_data(), strict=True)) == points
+    assert axes.get_legend() is None
+    plot_hypervolume({'a': points, 'b': points[:1]}, path)
+    (axes,) = drawn[-1].axes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ['a', 'b']

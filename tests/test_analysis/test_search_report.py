@@ -1,9 +1,11 @@
 """What a search says before and meanwhile."""
 
+import io
 import logging
 import re
 
 import pytest
+from rich.console import Console
 from test_search.toys import SPACES, Search, costs_of
 
 from eavit_mm.analysis import search_report
@@ -99,4 +101,23 @@ def test_what_was_known_before_does_not_make_a_search_fast(
     clock[0] += 10
     second.evaluations(SPACE.uniform_ladder[:4])
     (line,) = lines_of(caplog)
-    assert '[4/4]  0.10 evaluations/s' in line
+    assert '[4/4]  eta: 0:00:00  0.10 evaluations/s' in line
+
+
+def test_a_terminal_gets_a_bar(clock, caplog):
+    caplog.set_level(logging.INFO)
+    search = Search(SPACE)
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120)
+    progress = Progress(
+        search.objectives, 3, logging.getLogger('toy'), console=console
+    )
+    evaluations = Evaluations(None, {}, search.measure, 1, progress.update)
+    with progress.bar:
+        evaluations(SPACE.uniform_ladder[:3])
+    assert not lines_of(caplog)
+    last = text.getvalue().splitlines()[-1]
+    volume = search.volume(list(evaluations.known.values()))
+    assert '3/3' in last
+    assert 'evaluations/s' in last
+    assert f'hypervolume: {volume:.4f}' in last

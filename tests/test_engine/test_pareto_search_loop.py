@@ -134,7 +134,7 @@ def test_a_digest_takes_buffers_without_dimensions():
 
 
 def test_figures_and_the_log(searched):
-    for name in ('pareto.png', 'anatomy.png'):
+    for name in ('pareto.png', 'anatomy.png', 'hypervolume.png'):
         assert (searched / name).stat().st_size > 1000
     (log,) = searched.glob('*/*.log')
     text = log.read_text()

@@ -1,5 +1,6 @@
 import re
 
+import numpy as np
 import pytest
 
 from eavit_mm.search.objectives import build_objectives, read_limits
@@ -49,6 +50,22 @@ def test_values_are_shares_and_less_is_better():
     assert less.values(one) == pytest.approx([7.5, 0.25])
     assert built().quality(one) == 0.75
     assert less.quality(one) == pytest.approx(-7.5)
+
+
+def test_volumes_after_each_evaluation():
+    objectives = built(constraints=dict(macs=(None, 0.5)))
+    rng = np.random.default_rng(7)
+    members = [
+        member(float(rng.uniform(0, 100)), int(rng.integers(1, 40)) * 1000)
+        for _ in range(40)
+    ]
+    found = objectives.volumes(members)
+    assert found == [
+        pytest.approx(objectives.volume(objectives.allowed(members[:n])))
+        for n in range(1, 41)
+    ]
+    assert len(set(found)) > 3
+    assert objectives.volumes([]) == []
 
 
 def test_the_reference_point():

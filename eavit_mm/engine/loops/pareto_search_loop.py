@@ -12,7 +12,11 @@ import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.runner import TestLoop
 
-from eavit_mm.analysis.pareto_plots import plot_anatomy, plot_front
+from eavit_mm.analysis.pareto_plots import (
+    plot_anatomy,
+    plot_front,
+    plot_hypervolume,
+)
 from eavit_mm.analysis.search_report import Progress, profile_table
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness
@@ -207,9 +211,14 @@ class ParetoSearchLoop(TestLoop):
             evaluations.start()
         problem = SubnetProblem(self.space, self.objectives, evaluations)
         algorithm = build_part('algorithm', self.algorithm_cfg, SubnetSearch)
-        members = run_search(
-            problem, algorithm, evaluations, self.seed, self.max_evaluations
-        )
+        with progress.bar:
+            members = run_search(
+                problem,
+                algorithm,
+                evaluations,
+                self.seed,
+                self.max_evaluations,
+            )
         if algorithm.report:
             logger.info(algorithm.report)
         self.front = self._front(members, ranked)
@@ -296,6 +305,10 @@ class ParetoSearchLoop(TestLoop):
             folder / 'pareto.png',
         )
         plot_anatomy(front, folder / 'anatomy.png')
+        plot_hypervolume(
+            {'search': list(enumerate(self.objectives.volumes(members), 1))},
+            folder / 'hypervolume.png',
+        )
         self.runner.logger.info(
             f'{len(front.members)} subnets on the front, hypervolume '
             f'{front.hypervolume:.4f}: {folder / FRONT}'

@@ -1,0 +1,237 @@
+"""Compares search algorithms on a supernet of the accuracy benchmark.
+
+Every search sees the images kept for it; its front is evaluated once more on
+the test split. A search that was killed goes on where it was.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+import eavit_mm  # noqa: F401
+from benchmarks.accuracy import (
+    LOG,
+    call,
+    config_hash,
+    evaluate,
+    run_config,
+    trained,
+)
+from benchmarks.commit import ROOT, commit
+from benchmarks.methods import DEFAULT
+from benchmarks.report import mean_and_spread, table
+from eavit_mm.analysis.pareto_plots import plot_hypervolume
+from eavit_mm.files import write_atomically, write_json
+from eavit_mm.models.budgets import cost_of
+from eavit_mm.search.evaluations import read_evaluations
+from eavit_mm.space import SearchSpace
+from eavit_mm.space.pareto import hypervolume, largest_gap
+
+RECORDS = ROOT / 'docs/benchmark/search.json'
+REGIME, SUPERNET_SEED = 'fashion40', 0
+EVALUATIONS, BINS = 400, 20
+METRIC = 'accuracy/top1'
+# Evaluations between two points of a curve.
+STEP = 10
+_NSGA2 = dict(type='eavit_mm.NSGA2')
+PARTITION, STANDARD, RANDOM = 'partition', 'standard NSGA-II', 'random'
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    PARTITION: _NSGA2,
+    STANDARD: dict(_NSGA2, survival=dict(type='eavit_mm.RankAndCrowding')),
+    RANDOM: dict(type='eavit_mm.RandomSearch'),
+    'partition + predictor': dict(
+        _NSGA2, predictor=dict(type='eavit_mm.MetricPredictor')
+    ),
+}
+INTRO = f"""# Search on Fashion-40
+
+Made by `make benchmark-search` from [search.json](search.json). The supernet
+is the `{DEFAULT}` run of [accuracy.md](accuracy.md), {REGIME}, seed
+{SUPERNET_SEED}. A search evaluates {EVALUATIONS} subnets on the 2,000 images
+kept for it; its front is evaluated once more on the test split (10,000
+images), which neither training nor search sees. Mean and standard deviation
+over seeds of the search. Hypervolume: accuracy 0 and the MACs of the largest
+as reference point. Gap: the widest stretch of the MACs range without a member
+of the front, as a share of the range. Bins: how many of {BINS} equal parts of
+the MACs range have a reference, the fewest of all seeds."""
+
+
+@cache
+def supernet_config() -> Config:
+    """The run of the accuracy benchmark that is searched."""
+    return run_config(DEFAULT, REGIME, SUPERNET_SEED)
+
+
+@cache
+def macs_range() -> tuple[int, int]:
+    """MACs of the supernet's cheapest and largest subnets."""
+    cfg = supernet_config()
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    space, cost = model.backbone.space, cost_of(model, 'macs')
+    return int(cost(space.cheapest(cost))), int(cost(space.largest))
+
+
+def search_config(algorithm: Mapping[str, Any], seed: int) -> Config:
+    """The config of one search."""
+    cfg = Config(supernet_config().to_dict())
+    cfg.search_cfg = dict(
+        type='eavit_mm.ParetoSearchLoop',
+        metric=METRIC,
+        algorithm=dict(algorithm),
+        max_evaluations=EVALUATIONS,
+        bins=BINS,
+        seed=seed,
+        threads=1,
+    )
+    return cfg
+
+
+def search(name: str, seed: int, checkpoint: str, folder: Path) -> Path:
+    """Runs a search unless it has ended; returns its work directory."""
+    work_dir = folder / f'{name.replace(" ", "_")}_{seed}'
+    if not (work_dir / 'pareto.json').exists():
+        work_dir.mkdir(parents=True, exist_ok=True)
+        config = work_dir / 'config.py'
+        text = search_config(ALGORITHMS[name], seed).pretty_text
+        write_atomically(text.encode(), config)
+        shared = ('--work-dir', str(work_dir), '--resume')
+        log = work_dir / LOG
+        call('tools/search.py', str(config), checkpoint, *shared, log=log)
+        print(f'{name}, seed {seed}: searched', flush=True)
+    return work_dir
+
+
+def on_test_split(
+    members: Sequence[Mapping[str, Any]], checkpoint: str, work_dir: Path
+) -> list[dict[str, Any]]:
+    """The members of a front with their accuracy on the test split."""
+    out = work_dir / 'test.json'
+    if not out.exists():
+        cfg = Config(supernet_config().to_dict())
+        cfg.test_cfg.subnets = {
+            str(i): member['subnet'] for i, member in enumerate(members)
+        }
+        evaluate(cfg, 'test', checkpoint, work_dir)
+    found: list[dict[str, Any]] = json.loads(out.read_text())['subnets']
+    return found
+
+
+def record(
+    name: str, seed: int, checkpoint: str, folder: Path
+) -> dict[str, Any]:
+    """What is told of one search."""
+    work_dir = search(name, seed, checkpoint, folder)
+    front = json.loads((work_dir / 'pareto.json').read_text())
+    members, references = front['members'], front['references']
+    space = SearchSpace(**front['space'])
+    lines = read_evaluations(work_dir / 'evaluations.jsonl', space)[1]
+    evaluated = [member.to_dict() for member in lines]
+    low, high = macs_range()
+    return dict(
+        algorithm=name,
+        seed=seed,
+        supernet=config_hash(supernet_config()),
+        config=ALGORITHMS[name],
+        commit=commit(),
+        evaluations=front['evaluations'],
+        hypervolume=front['hypervolume'],
+        test_hypervolume=volume(
+            on_test_split(members, checkpoint, work_dir), high
+        ),
+        members=len(members),
+        gap=largest_gap([m['macs'] for m in members], low, high),
+        bins=len(references),
+        curve=[
+            (number, volume(evaluated[:number], high))
+            for number in range(STEP, EVALUATIONS + 1, STEP)
+        ],
+    )
+
+
+def volume(rows: Sequence[Mapping[str, Any]], whole: int) -> float:
+    """Hypervolume of networks with their accuracy and MACs."""
+    points = [
+        (-row['metrics'][METRIC] / 100, row['macs'] / whole) for row in rows
+    ]
+    return hypervolume(points, (0, 1))
+
+
+def mean_curves(
+    records: Sequence[Mapping[str, Any]],
+) -> dict[str, list[tuple[int, float]]]:
+    """Hypervolume over evaluations of each algorithm, mean over seeds."""
+    curves = {}
+    for name in ALGORITHMS:
+        found = [r['curve'] for r in records if r['algorithm'] == name]
+        if found:
+            numbers, volumes = np.mean(found, axis=0).T
+            curves[name] = list(
+                zip(
+                    numbers.astype(int).tolist(), volumes.tolist(), strict=True
+                )
+            )
+    return curves
+
+
+def page(records: Sequence[Mapping[str, Any]]) -> str:
+    """The page made from the records, in Markdown."""
+    rows = []
+    for name in ALGORITHMS:
+        found = [r for r in records if r['algorithm'] == name]
+        if not found:
+            continue
+        cells = [f'{name} ({len(found)})']
+        for key in ('hypervolume', 'test_hypervolume', 'gap', 'members'):
+            mean, spread = mean_and_spread([r[key] for r in found])
+            digits = 1 if key == 'members' else 4
+            cells.append(f'{mean:.{digits}f} ± {spread:.{digits}f}')
+        rows.append([*cells, str(min(r['bins'] for r in found))])
+    header = ['algorithm (seeds)', 'hypervolume', 'on the test split']
+    header += ['largest gap', 'members', 'bins']
+    figure = '![hypervolume over evaluations](search_hypervolume.png)'
+    commits = ', '.join(sorted({r['commit'] for r in records}))
+    return '\n\n'.join(
+        [INTRO, table(header, rows), figure, f'Commit {commits}.']
+    )
+
+
+def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Writes search.md and its figure into a folder."""
+    plot_hypervolume(mean_curves(records), folder / 'search_hypervolume.png')
+    path = folder / 'search.md'
+    write_atomically(f'{page(records)}\n'.encode(), path)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--seeds', nargs='+', type=int, default=[*range(5)])
+    parser.add_argument('--jobs', type=int, default=os.cpu_count())
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    args = parser.parse_args()
+    folder = Path(args.work_dir).absolute()
+    work_dir, checkpoint = trained(supernet_config(), folder)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        futures = [
+            pool.submit(record, name, seed, checkpoint, work_dir)
+            for seed in args.seeds
+            for name in ALGORITHMS
+        ]
+        records = [future.result() for future in futures]
+    write_json(records, RECORDS)
+    print(f'Report: {write_report(records, RECORDS.parent)}')
+
+
+if __name__ == '__main__':
+    main()
