@@ -9,10 +9,10 @@ from mmengine.config import Config
 from benchmarks.commit import ROOT
 
 REGIMES = {
-    name: f'configs/_base_/datasets/{name}.py'
+    name: f'configs/eavit/vitmini_{name}.py'
     for name in ('fashion40', 'fashion40_small')
 }
-OURS = 'configs/eavit/vitmini_fashion40.py'
+OURS = REGIMES['fashion40']
 TIED_HEADS = 'configs/baselines/hydravit_vitmini_fashion40.py'
 # Names in METHODS that the report holds against each other.
 DEFAULT, HYDRAVIT = 'default', 'hydravit'
@@ -117,9 +117,12 @@ def method_config(method: Method, regime: str, seed: int) -> Config:
     """The config of a run; its length is not settled yet."""
     cfg = Config.fromfile(ROOT / method.config)
     cfg.merge_from_dict(dict(method.options))
-    data = Config.fromfile(ROOT / REGIMES[regime])
+    of_regime = Config.fromfile(ROOT / REGIMES[regime])
     for loader in ('train_dataloader', 'val_dataloader'):
-        cfg[loader].dataset.parts = data[loader].dataset.parts
+        cfg[loader].dataset.parts = of_regime[loader].dataset.parts
+    drop_path = of_regime.model.backbone.get('drop_path_rate')
+    if method.equal_macs and drop_path:  # dense networks gain nothing from it
+        cfg.model.backbone.drop_path_rate = drop_path
     _set_curriculum(cfg, method.curriculum)
     cfg.randomness.seed = seed
     cfg.test_cfg.subnets = {
