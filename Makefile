@@ -3,8 +3,8 @@
 #   PYTHON=python3.12   makes .venv with it (a new .venv: python3; else kept)
 #   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
 #                       else kept); MMCV_WHEEL=FILE is taken instead of a build
-#   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo) or a
-#                       benchmark (speed, benchmark)
+#   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo) or
+#                       the first of the benchmarks (speed, benchmark)
 .DEFAULT_GOAL := help
 .PHONY: help env demo test lint speed benchmark clean
 VENV_PYTHON := .venv/bin/python
@@ -33,11 +33,13 @@ lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
-speed: env  ## Time subnets against the stock network, ten minutes
+speed: env  ## Time subnets and the search, twenty minutes
 	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
+	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
 
-benchmark: env  ## Measure the accuracy of all methods, hours; goes on if killed
+benchmark: env  ## Compare methods and searches, hours; goes on if killed
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
+	@$(VENV_PYTHON) -W ignore -m benchmarks.search
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs
 	rm -rf build dist *.egg-info

@@ -55,7 +55,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 }
 INTRO = f"""# Search on Fashion-40
 
-Made by `make benchmark-search` from [search.json](search.json). The supernet
+Made by `make benchmark` from [search.json](search.json). The supernet
 is the `{DEFAULT}` run of [accuracy.md](accuracy.md), {REGIME}, seed
 {SUPERNET_SEED}. A search evaluates {EVALUATIONS} subnets on the 2,000 images
 kept for it; its front is evaluated once more on the test split (10,000

@@ -1,0 +1,169 @@
+"""Times the search against bare forward passes, and two processes against one.
+
+A round runs one search, the forward passes of the subnets that it evaluated,
+and the same search in two processes; ratios are formed inside a round.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, save_checkpoint
+from mmpretrain.registry import MODELS
+
+import eavit_mm  # noqa: F401
+from benchmarks.commit import ROOT, commit
+from benchmarks.methods import OURS
+from eavit_mm.analysis.latency import device_name, seconds
+from eavit_mm.files import write_atomically, write_json
+from eavit_mm.search.evaluations import read_evaluations
+from eavit_mm.space import Subnet
+
+RECORDS = ROOT / 'docs/benchmark/search_speed.json'
+INTRO = """# Speed of the search
+
+Made by `make speed`: ViT-mini, 2,000 images of Fashion-40, one thread for each
+process. A round is a search (subnets evaluated per second, proposals and files
+included), the bare forward passes of the same subnets on tensors in memory,
+and the same search in two processes. Ratios are formed inside a round; median
+and quartiles."""
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def build() -> tuple[Any, list[torch.Tensor]]:
+    """The supernet, and the images of the search as it sees them."""
+    cfg = Config.fromfile(ROOT / OURS)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval().to(DEVICE)
+    loader = {**cfg.val_dataloader, 'num_workers': 0}
+    loader |= dict(persistent_workers=False)
+    batches = Runner.build_dataloader(loader, seed=0)
+    return model, [
+        model.data_preprocessor(batch, False)['inputs'] for batch in batches
+    ]
+
+
+@torch.no_grad()
+def forward(model: Any, images: list[torch.Tensor], subnet: Subnet) -> None:
+    """Scores of a subnet for all images, and nothing else."""
+    with model.backbone.frozen(subnet):
+        for batch in images:
+            model(batch, mode='tensor')
+
+
+def searched(
+    checkpoint: Path, work_dir: Path, processes: int, evaluations: int
+) -> float:
+    """Evaluations per second of a search, by its own log."""
+    where = [ROOT / OURS, checkpoint]
+    options = ['--work-dir', work_dir, '--cfg-options']
+    options += [
+        f'search_cfg.max_evaluations={evaluations}',
+        'search_cfg.threads=1',
+    ]
+    command = [sys.executable, ROOT / 'tools/search.py', *where]
+    if processes > 1:
+        script = ROOT / 'tools/dist_search.sh'
+        command = ['bash', script, *where, processes]
+    done = subprocess.run(
+        [str(word) for word in [*command, *options]],
+        cwd=ROOT,
+        env=ENV,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    rates = re.findall(r'([\d.]+) evaluations/s', done.stdout)
+    if done.returncode or not rates:
+        raise RuntimeError(f'{done.stdout[-2000:]}\nthe search failed')
+    return float(rates[-1])
+
+
+def measure(rounds: int, evaluations: int) -> list[dict[str, float]]:
+    """Evaluations per second in every round."""
+    torch.set_num_threads(1)
+    model, images = build()
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoint = folder / 'supernet.pth'
+        save_checkpoint(dict(state_dict=model.state_dict()), str(checkpoint))
+        for number in range(rounds):
+            one, two = folder / f'{number}_1', folder / f'{number}_2'
+            rate = searched(checkpoint, one, 1, evaluations)
+            _, members = read_evaluations(
+                one / 'evaluations.jsonl', model.backbone.space
+            )
+            spent = sum(
+                seconds(lambda s=m.subnet: forward(model, images, s), DEVICE)
+                for m in members
+            )
+            found.append(
+                dict(
+                    search=rate,
+                    bare=round(len(members) / spent, 3),
+                    two=searched(checkpoint, two, 2, evaluations),
+                )
+            )
+            print(found[-1], flush=True)
+    return found
+
+
+def page(result: dict[str, Any]) -> str:
+    """The page made from a measurement, in Markdown."""
+    rows = result['rows']
+    lines = [
+        INTRO,
+        '',
+        f'{result["device"]}, torch {result["torch"]}, {len(rows)} rounds of '
+        f'{result["evaluations"]} evaluations, commit {result["commit"]}.',
+        '',
+        '| ratio | median | quartiles | evaluations per second, median |',
+        '| --- | ---: | ---: | --- |',
+    ]
+    for name, over, text in (
+        ('search', 'bare', 'search over bare forward passes'),
+        ('two', 'search', 'two processes over one'),
+    ):
+        top, base = ([row[key] for row in rows] for key in (name, over))
+        low, middle, high = np.quantile(
+            np.divide(top, base), [0.25, 0.5, 0.75]
+        )
+        lines.append(
+            f'| {text} | {middle:.3f} | {low:.3f} to {high:.3f} | '
+            f'{np.median(top):.2f} over {np.median(base):.2f} |'
+        )
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--evaluations', type=int, default=80)
+    args = parser.parse_args()
+    result = dict(
+        device=f'{device_name(DEVICE)}, {os.cpu_count()} cores',
+        torch=torch.__version__,
+        commit=commit(),
+        evaluations=args.evaluations,
+        rows=measure(args.rounds, args.evaluations),
+    )
+    write_json(result, RECORDS)
+    text = page(result)
+    write_atomically(f'{text}\n'.encode(), RECORDS.with_suffix('.md'))
+    print(text)
+
+
+if __name__ == '__main__':
+    main()
