@@ -112,18 +112,18 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         drawn = _sampler(sampler)
         self.proposed = NewSubnets()
         self.generation_size = pop_size
-        repair = MemberRepair()
+        members = MemberRepair()
         super().__init__(
             pop_size=pop_size,
             sampling=StartSampling(drawn, p_off),
             survival=build_part('survival', survival, Survival),
             eliminate_duplicates=self.proposed,
-            repair=repair,
+            repair=members,
             mating=ImmigrantMating(
                 TournamentSelection(func_comp=binary_tournament),
                 UniformCrossover(prob=crossover_prob),
                 StepMutation(mutation_prob, p_reset),
-                repair=repair,
+                members=members,
                 eliminate_duplicates=self.proposed,
                 immigrants=SamplerSampling(drawn, p_off),
                 predictor=self.predictor,

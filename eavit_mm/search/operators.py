@@ -195,10 +195,12 @@ class NewSubnets(DuplicateElimination):
 class ImmigrantMating(Mating):
     """Mating that fills up with drawn members what is no new subnet.
 
-    EA-ViT's rule: three tries for a duplicate, then a random immigrant.
+    EA-ViT's rule: three tries for a duplicate, then a random immigrant. What
+    costs more or less than the limits allow is no offspring either.
 
     Args:
         *args: Selection, crossover, mutation.
+        members: Makes members of the offspring.
         immigrants: Draws members.
         predictor: Chooses among more offspring than asked for.
         **kwargs: Those of pymoo's ``Mating``.
@@ -207,11 +209,13 @@ class ImmigrantMating(Mating):
     def __init__(
         self,
         *args: Any,
+        members: Repair,
         immigrants: Sampling,
         predictor: MetricPredictor | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, n_max_iterations=3, **kwargs)
+        self.members = members
         self.immigrants = immigrants
         self.predictor = predictor
 
@@ -235,6 +239,17 @@ class ImmigrantMating(Mating):
         foretold = predictor.foretell(genes)
         keep = problem.most_promising(genes, foretold, n_offsprings)
         return off[keep]
+
+    def _do(
+        self, problem: Any, pop: Population, n_offsprings: int, **kwargs: Any
+    ) -> Population:
+        off = super()._do(problem, pop, n_offsprings, **kwargs)
+        off = self.members(problem, off, **kwargs)
+        allowed = [
+            problem.objectives.allows_costs(problem.space.decode(genes))
+            for genes in off.get('X')
+        ]
+        return off[np.flatnonzero(allowed)]
 
     def _offspring(
         self,
