@@ -7,7 +7,9 @@ that was interrupted.
 
 from typing import Any
 
+import torch
 from mmengine.dist import gather_object, get_rank, get_world_size
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from eavit_mm.engine.unwrap import unwrap
@@ -56,6 +58,19 @@ def restore_pending(runner: Runner, saved: list[dict[str, Any]]) -> None:
     for name, p in runner.model.named_parameters():
         if name in own['gradients']:
             p.grad = own['gradients'][name].to(p)
+    if is_model_wrapper(runner.model):
+        _mark_used(runner.model)
     model = unwrap(runner.model)
     if isinstance(model, ElasticModelMixin):
         model.pending_subnets = [Subnet.from_dict(s) for s in own['subnets']]
+
+
+def _mark_used(wrapper: Any) -> None:
+    """Tells DDP which parameters have waiting gradients.
+
+    It notes that in backward passes, and does not average what no rank used.
+    """
+    waiting = [p for p in wrapper.parameters() if p.grad is not None]
+    if waiting:
+        with wrapper.no_sync():
+            torch.stack([(p * 0).sum() for p in waiting]).sum().backward()

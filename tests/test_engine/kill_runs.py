@@ -30,6 +30,11 @@ DISTILLATION = (
     dict(type='eavit_mm.FrozenDistillation', hidden_weight=0.1),
     dict(type='eavit_mm.InPlaceDistillation'),
 )
+# In several processes one subnet a step: what it leaves out no rank uses.
+SAMPLERS = (
+    dict(type='eavit_mm.SandwichSampler', num_others=1, _delete_=True),
+    dict(type='eavit_mm.UniformSampler', _delete_=True),
+)
 # What a kill can fall upon: an iteration, or each step of a save.
 POINTS = {
     'fsync': (os, 'fsync'),
@@ -74,10 +79,9 @@ def config(folder: Path, world: int, workers: int, kill: str | None) -> Config:
     cfg.merge_from_dict(
         {
             'model.backbone.drop_path_rate': 0.2,
-            'model.sampler': dict(
-                type='eavit_mm.SandwichSampler', num_others=1, _delete_=True
-            ),
+            'model.sampler': SAMPLERS[world > 1],
             'model.distillation': DISTILLATION[workers > 0],
+            'randomness.seed': 1,
             'train_dataloader.batch_size': 16 // world,
             'train_dataloader.num_workers': workers,
             'train_dataloader.persistent_workers': workers > 0,

@@ -16,7 +16,7 @@ KILLS = ('iter:5', 'fsync:1', 'replace:1', 'fsync:2', 'replace:2', 'unlink:3')
 
 @pytest.mark.parametrize(
     ('processes', 'workers', 'kills'),
-    [(1, 2, KILLS), (1, 0, KILLS[:1]), (2, 0, ('iter:3', 'replace:2'))],
+    [(1, 2, KILLS), (1, 0, KILLS[:1]), (2, 0, ('iter:2', 'replace:2'))],
     ids=['two workers', 'no workers', 'two processes'],
 )
 def test_killed_and_resumed_is_uninterrupted(
