@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset, InfiniteSampler
+from mmengine.dataset import BaseDataset, ConcatDataset, DefaultSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch.utils.data import get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 from eavit_mm.registry import HOOKS
 
 # Streams of numbers that must not meet.
-_ITERATION, _SAMPLE, _COUNT = range(3)
+_ITERATION, _SAMPLE, _COUNT, _PLACE = range(4)
 
 
 def seed_everything(*stream: int, devices: bool = True) -> None:
@@ -43,35 +43,41 @@ def seed_everything(*stream: int, devices: bool = True) -> None:
 class _SeededPipeline:
     """A data set's pipeline, seeded before each sample.
 
-    Where samples come from a sampler without end there are no epochs: then a
-    sample's place in the stream of its worker counts.
+    By a sample's index and epoch, or, where an index can come twice in an
+    epoch or there are no epochs, by its place in the stream of its worker.
 
     Args:
         pipeline: The pipeline.
         seed: Of the run.
         epoch: A shared integer; workers that live on see it change.
-        endless: Count samples instead of epochs.
+        by_index: No index comes twice in an epoch.
     """
 
     def __init__(
-        self, pipeline: Any, seed: int, epoch: torch.Tensor, endless: bool
+        self, pipeline: Any, seed: int, epoch: torch.Tensor, by_index: bool
     ) -> None:
         self.pipeline = pipeline
         self.seed = seed
         self.epoch = epoch
-        self.endless = endless
+        self.by_index = by_index
         self.count = 0
+        self.counted = 0  # in this epoch
 
     def __call__(self, data: dict[str, Any]) -> Any:
         seed_everything(self.seed, *self._place(data), devices=False)
         return self.pipeline(data)
 
     def _place(self, data: dict[str, Any]) -> tuple[int, ...]:
-        if not self.endless:
-            return _SAMPLE, int(self.epoch), data['sample_idx']
+        epoch = int(self.epoch)
+        if self.by_index:
+            return _SAMPLE, epoch, data['sample_idx']
+        if epoch != self.counted:
+            # Workers of this epoch may be new ones, and count from 0.
+            self.counted, self.count = epoch, 0
         worker = get_worker_info()
         count, self.count = self.count, self.count + 1
-        return _COUNT, get_rank(), 0 if worker is None else worker.id, count
+        place = get_rank(), 0 if worker is None else worker.id, count
+        return (_PLACE, epoch, *place) if epoch else (_COUNT, *place)
 
     def __getattr__(self, name: str) -> Any:
         if name == 'pipeline':  # not set yet while unpickling
@@ -83,10 +89,27 @@ def _leaves(dataset: Any) -> Iterator[BaseDataset]:
     """The data sets inside wrappers such as ``ConcatDataset``."""
     if isinstance(dataset, BaseDataset):
         yield dataset
-    for inner in getattr(dataset, 'datasets', ()):
+    for inner in _inside(dataset):
         yield from _leaves(inner)
-    if hasattr(dataset, 'dataset'):
-        yield from _leaves(dataset.dataset)
+
+
+def _inside(dataset: Any) -> list[Any]:
+    """The data sets that a wrapper has."""
+    one = [dataset.dataset] if hasattr(dataset, 'dataset') else []
+    return [*getattr(dataset, 'datasets', ()), *one]
+
+
+def _has_each_once(dataset: Any) -> bool:
+    """Whether no sample stands twice in a data set; False if unknown."""
+    known = isinstance(dataset, BaseDataset | ConcatDataset)
+    return known and all(map(_has_each_once, _inside(dataset)))
+
+
+def _epoch_sampler(loader: DataLoader[Any]) -> Any:
+    """What draws a loader's indices, as mmengine looks for it."""
+    if hasattr(loader.sampler, 'set_epoch'):
+        return loader.sampler
+    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
 
 
 @HOOKS.register_module()
@@ -108,11 +131,27 @@ class ReproducibleHook(Hook):
         """Puts the seeding in front of the data sets' pipelines."""
         self.seed = runner.message_hub.get_info('seed') or 0
         loader = runner.train_dataloader
-        endless = isinstance(loader.sampler, InfiniteSampler)
+        sampler = _epoch_sampler(loader)
+        if hasattr(sampler, 'set_epoch'):
+            self._follow(sampler)
+        # Others can draw an index twice: without end, weighted, repeated.
+        by_index = type(sampler) is DefaultSampler and _has_each_once(
+            loader.dataset
+        )
         for number, dataset in enumerate(_leaves(loader.dataset)):
             dataset.pipeline = _SeededPipeline(
-                dataset.pipeline, self.seed + number, self.epoch, endless
+                dataset.pipeline, self.seed + number, self.epoch, by_index
             )
+
+    def _follow(self, sampler: Any) -> None:
+        """Learns of each pass through the data, in loops of iterations too."""
+        original = sampler.set_epoch
+
+        def set_epoch(epoch: int) -> None:
+            self.epoch.fill_(epoch)
+            original(epoch)
+
+        sampler.set_epoch = set_epoch
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Tells the workers the epoch."""
