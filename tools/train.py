@@ -1,6 +1,7 @@
 """Trains the model of a config: stage 1, or a dense network."""
 
 import argparse
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -90,6 +91,14 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         if cfg.get('resume'):
             with naming(path):
                 check_training_state(checkpoint)
+            _take_seed(cfg, checkpoint['meta'])
+
+
+def _take_seed(cfg: Config, meta: dict[str, Any]) -> None:
+    """Goes on with the seed of the run; mmengine gives it to a part only."""
+    seed, randomness = meta.get('seed'), cfg.get('randomness') or {}
+    if seed is not None:
+        cfg.randomness = dict(randomness, seed=seed)
 
 
 def main() -> None:

@@ -6,13 +6,14 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from eavit_mm.engine.pending_gradients import (
     GRADIENTS,
     gather_pending,
     restore_pending,
 )
+from eavit_mm.engine.training_state import EXPIRED
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import write_atomically
 from eavit_mm.models.state_dict import CheckpointError, require_sound
@@ -54,8 +55,13 @@ class AtomicCheckpointHook(CheckpointHook):
     and renamed; then ``last_checkpoint``; then old ones are removed.
     Gradients that wait for the rest of their batches are kept, of every rank.
 
+    Where the best checkpoint is kept, a resumed run begins with the
+    validation that the checkpoint comes before.
+
     Arguments: those of ``CheckpointHook``, for local folders.
     """
+
+    file_backend: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,29 +81,48 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint[GRADIENTS] = self._pending
 
     def before_train(self, runner: Runner) -> None:
-        """Puts the safe backend in place of the stock one."""
+        """Puts the safe backend in place of the stock one.
+
+        Raises:
+            ValueError: If checkpoints would fall into an epoch.
+        """
+        if not self.by_epoch and isinstance(
+            runner.train_loop, EpochBasedTrainLoop
+        ):
+            raise ValueError(
+                'default_hooks.checkpoint: by_epoch=False in a loop of '
+                'epochs: a resumed run would see the beginning of its epoch '
+                'twice; save by epochs, or train by iterations '
+                '(train_cfg.by_epoch=False)'
+            )
         self.backend_args = dict(backend=BACKEND)
         super().before_train(runner)
         if self._pending and runner.iter:
             restore_pending(runner, self._pending)
         self._pending = []
         # mmengine shares one backend; what waits for removal is ours alone.
+        expired = self.file_backend.doomed
         self.file_backend = AtomicBackend()
         if is_main_process():
-            self._remove_leftovers()
+            self._remove_leftovers(runner, expired)
+        if self.save_best and runner.iter and _validation_is_due(runner):
+            # A kill before its end: what was best is not in the checkpoint.
+            runner.val_loop.run()
 
-    def _remove_leftovers(self) -> None:
+    def _remove_leftovers(self, runner: Runner, expired: list[str]) -> None:
         """Removes what a killed run left: half files, expired ones."""
         folder = Path(self.out_dir)
         for path in folder.glob('.*.partial'):
             path.unlink(missing_ok=True)
-        if self.max_keep_ckpts <= 0 or not self.keep_ckpt_ids:
+        last = runner.message_hub.get_info('last_ckpt')
+        if last is None or Path(last).parent != folder:
+            # Resumed from elsewhere: what lies here is of another run.
+            if self.max_keep_ckpts > 0:
+                self.keep_ckpt_ids.clear()
             return
-        prefix, suffix = self.filename_tmpl.split('{}')
-        for path in folder.glob(f'{prefix}*{suffix}'):
-            step = path.name.removeprefix(prefix).removesuffix(suffix)
-            if step.isdigit() and int(step) < min(self.keep_ckpt_ids):
-                path.unlink(missing_ok=True)
+        names = [Path(path).name for path in expired]
+        for name in [*names, *runner.message_hub.get_info(EXPIRED, [])]:
+            (folder / Path(name).name).unlink(missing_ok=True)
 
     def _require_finite(self, runner: Runner) -> None:
         try:
@@ -122,11 +147,14 @@ class AtomicCheckpointHook(CheckpointHook):
         self._require_finite(runner)
         ids = getattr(self, 'keep_ckpt_ids', None)
         if ids is not None and (not ids or ids[-1] != step):
+            expired = []
             if len(ids) == self.max_keep_ckpts:
-                oldest = self.filename_tmpl.format(ids.popleft())
-                self.file_backend.remove(Path(self.out_dir, oldest))
+                expired = [self.filename_tmpl.format(ids.popleft())]
+                self.file_backend.remove(Path(self.out_dir, *expired))
             ids.append(step)
             runner.message_hub.update_info('keep_ckpt_ids', list(ids))
+            # Told in the checkpoint: a kill may come before the removal.
+            runner.message_hub.update_info(EXPIRED, expired)
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -155,3 +183,17 @@ class AtomicCheckpointHook(CheckpointHook):
         super()._save_best_checkpoint(runner, metrics)
         if is_main_process():
             self.file_backend.remove_doomed()
+
+
+def _validation_is_due(runner: Runner) -> bool:
+    """Whether the loop validates after what is done, as mmengine does."""
+    loop: Any = runner.train_loop
+    is_epochs = isinstance(loop, EpochBasedTrainLoop)
+    done = loop.epoch if is_epochs else loop.iter
+    end = loop.max_epochs if is_epochs else loop.max_iters
+    begin, interval = loop.val_begin, loop.val_interval
+    return (
+        runner.val_loop is not None
+        and done >= begin
+        and (done % interval == 0 or done == end)
+    )

@@ -3,7 +3,6 @@
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from eavit_mm.engine.checkpoint import (
@@ -12,10 +11,7 @@ from eavit_mm.engine.checkpoint import (
     supernet_meta,
 )
 from eavit_mm.engine.hooks.rearrange_hook import INFO
-from eavit_mm.engine.training_state import (
-    check_optimizer,
-    check_training_state,
-)
+from eavit_mm.engine.training_state import check_run, check_training_state
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_flag
@@ -46,8 +42,7 @@ class SupernetMetaHook(Hook):
         model = unwrap(runner.model)
         if runner._resume:
             check_training_state(checkpoint)
-            if isinstance(runner.optim_wrapper, OptimWrapper):
-                check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
+            check_run(runner, checkpoint)
         if self.check_space and isinstance(model, ElasticModelMixin):
             check_space(model, checkpoint)
 

@@ -1,0 +1,125 @@
+"""Which checkpoints are there after kills, resumes and changed settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.runner import Runner
+
+from .toys import build, evaluated, hook_of
+
+TOP1 = 'largest/accuracy/top1'
+
+
+def toy(folder: Path, epochs: int = 3, **changes: Any) -> Runner:
+    keep = changes.pop('keep', -1)
+    options = {**changes.pop('checkpoint', {})}
+    return build(
+        folder,
+        train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
+        default_hooks=dict(
+            logger=None,
+            checkpoint=dict(
+                type='eavit_mm.AtomicCheckpointHook',
+                interval=1,
+                max_keep_ckpts=keep,
+                **options,
+            ),
+            supernet_meta=dict(type='eavit_mm.SupernetMetaHook'),
+        ),
+        **changes,
+    )
+
+
+def resumed(
+    folder: Path, source: Path | None = None, **changes: Any
+) -> Runner:
+    runner = toy(
+        folder,
+        resume=True,
+        load_from=None if source is None else str(source),
+        **changes,
+    )
+    runner.train()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob('*.pth'))
+
+
+def test_another_runs_checkpoints_stay(tmp_path: Path) -> None:
+    toy(tmp_path / 'here').train()
+    first = (tmp_path / 'here' / 'epoch_1.pth').read_bytes()
+    toy(tmp_path / 'other', epochs=4, keep=2).train()
+    other = tmp_path / 'other' / 'epoch_4.pth'
+    resumed(tmp_path / 'here', other, epochs=6, keep=1)
+    # Its own ones expire, epoch_5.pth here.
+    expected = [f'epoch_{i}.pth' for i in (1, 2, 3, 6)]
+    assert names(tmp_path / 'here') == expected
+    assert (tmp_path / 'here' / 'epoch_1.pth').read_bytes() == first
+
+
+def test_fewer_are_kept_from_a_resume_on(tmp_path: Path) -> None:
+    toy(tmp_path, epochs=2, keep=2).train()
+    assert names(tmp_path) == ['epoch_1.pth', 'epoch_2.pth']
+    resumed(tmp_path, epochs=3, keep=1)
+    assert names(tmp_path) == ['epoch_3.pth']
+
+
+def test_milestones_of_an_earlier_setting_stay(tmp_path: Path) -> None:
+    toy(tmp_path, epochs=2).train()
+    resumed(tmp_path, epochs=4, keep=1)
+    resumed(tmp_path, epochs=5, keep=1)
+    assert names(tmp_path) == [f'epoch_{i}.pth' for i in (1, 2, 5)]
+
+
+def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
+    toy(tmp_path, epochs=2, keep=1).train()
+    # As if it had been killed before the removal.
+    (tmp_path / 'epoch_1.pth').write_bytes(b'')
+    (tmp_path / '.epoch_2.pth.partial').write_bytes(b'')
+    resumed(tmp_path, epochs=2, keep=1)
+    assert names(tmp_path) == ['epoch_2.pth']
+    assert not list(tmp_path.glob('.*.partial'))
+
+
+def test_steps_inside_of_epochs_are_refused(tmp_path: Path) -> None:
+    runner = toy(tmp_path, checkpoint=dict(by_epoch=False))
+    with pytest.raises(ValueError, match='by_epoch=False in a loop of epoch'):
+        runner.train()
+
+
+class KilledError(Exception):
+    """In place of a kill."""
+
+
+@pytest.mark.parametrize('epoch', [1, 2, 3])
+def test_the_best_is_known_after_a_kill_in_validation(
+    tmp_path: Path, epoch: int
+) -> None:
+    options = dict(
+        checkpoint=dict(save_best=TOP1),
+        **evaluated(subnets=dict(largest=1.0)),
+    )
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    toy(whole, **options).train()
+    runner = toy(killed, **options)
+
+    def stop(runner: Runner, *args: Any, **kwargs: Any) -> None:
+        if runner.epoch == epoch:
+            raise KilledError
+
+    hook_of(runner, 'Recorder').after_val_iter = stop
+    with pytest.raises(KilledError):
+        runner.train()
+    resumed(killed, **options)
+    assert names(killed) == names(whole)
+    (best,) = whole.glob('best_*')
+    score = [
+        torch.load(folder / best.name)['message_hub']['runtime_info'][
+            'best_score'
+        ]
+        for folder in (whole, killed)
+    ]
+    assert score[0] == score[1]
