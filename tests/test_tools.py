@@ -479,3 +479,22 @@ def test_resume_without_a_checkpoint_keeps_what_the_config_loads(tmp_path):
     assert not cfg.resume
     with pytest.raises(ValueError, match='is not of a training run'):
         namespace['set_resume'](cfg, str(weights))
+
+
+@pytest.mark.parametrize('seed', [None, 5])
+def test_a_resumed_run_keeps_its_seed(tmp_path, seed):
+    namespace = runpy.run_path(str(TOOLS / 'train.py'))
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(
+        dict(
+            meta=dict(epoch=1, iter=3, seed=11),
+            state_dict={},
+            message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+            optimizer=dict(state={}, param_groups=[]),
+        ),
+        path,
+    )
+    randomness = dict(seed=seed, deterministic=True)
+    cfg = Config(dict(work_dir=str(tmp_path), randomness=randomness))
+    namespace['set_resume'](cfg, str(path))
+    assert cfg.randomness == dict(seed=11, deterministic=True)
