@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,9 @@ def run_config(method: str, regime: str, seed: int) -> Config:
     return with_length(cfg, round(PASSES / cfg.train_dataloader.batch_size))
 
 
-def config_hash(cfg: Config) -> str:
+def config_hash(cfg: Config, keys: Sequence[str] = HASHED) -> str:
     """Of what the result depends on, wherever the checkout lies."""
-    told = Config({key: cfg.get(key) for key in HASHED}).to_dict()
+    told = Config({key: cfg.get(key) for key in keys}).to_dict()
     # Not `pretty_text`: it breaks lines by the length of the paths in it.
     text = json.dumps(told, sort_keys=True).replace(str(ROOT), '')
     return hashlib.sha256(text.encode()).hexdigest()[:16]

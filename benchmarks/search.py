@@ -20,6 +20,7 @@ from mmpretrain.registry import MODELS
 
 import eavit_mm  # noqa: F401
 from benchmarks.accuracy import (
+    HASHED,
     LOG,
     call,
     config_hash,
@@ -43,6 +44,8 @@ EVALUATIONS, BINS = 400, 20
 METRIC = 'accuracy/top1'
 # Evaluations between two points of a curve.
 STEP = 10
+# Of a config: what changes what a search finds.
+SEARCHED = (*HASHED, 'search_cfg', 'val_dataloader', 'val_evaluator')
 _NSGA2 = dict(type='eavit_mm.NSGA2')
 PARTITION, STANDARD, RANDOM = 'partition', 'standard NSGA-II', 'random'
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -97,47 +100,58 @@ def search_config(algorithm: Mapping[str, Any], seed: int) -> Config:
     return cfg
 
 
-def search(name: str, seed: int, checkpoint: str, folder: Path) -> Path:
-    """Runs a search unless it has ended; returns its work directory."""
-    work_dir = folder / f'{name.replace(" ", "_")}_{seed}'
-    if not (work_dir / 'pareto.json').exists():
-        work_dir.mkdir(parents=True, exist_ok=True)
-        config = work_dir / 'config.py'
-        text = search_config(ALGORITHMS[name], seed).pretty_text
-        write_atomically(text.encode(), config)
-        shared = ('--work-dir', str(work_dir), '--resume')
-        log = work_dir / LOG
-        call('tools/search.py', str(config), checkpoint, *shared, log=log)
-        print(f'{name}, seed {seed}: searched', flush=True)
-    return work_dir
+def search(name: str, seed: int, checkpoint: str, work_dir: Path) -> None:
+    """Runs a search, or goes on with it."""
+    config = work_dir / 'config.py'
+    text = search_config(ALGORITHMS[name], seed).pretty_text
+    write_atomically(text.encode(), config)
+    shared = ('--work-dir', str(work_dir), '--resume')
+    log = work_dir / LOG
+    call('tools/search.py', str(config), checkpoint, *shared, log=log)
+    print(f'{name}, seed {seed}: searched', flush=True)
 
 
 def on_test_split(
     members: Sequence[Mapping[str, Any]], checkpoint: str, work_dir: Path
 ) -> list[dict[str, Any]]:
     """The members of a front with their accuracy on the test split."""
-    out = work_dir / 'test.json'
-    if not out.exists():
-        cfg = Config(supernet_config().to_dict())
-        cfg.test_cfg.subnets = {
-            str(i): member['subnet'] for i, member in enumerate(members)
-        }
-        evaluate(cfg, 'test', checkpoint, work_dir)
-    found: list[dict[str, Any]] = json.loads(out.read_text())['subnets']
+    cfg = Config(supernet_config().to_dict())
+    cfg.test_cfg.subnets = {
+        str(i): member['subnet'] for i, member in enumerate(members)
+    }
+    evaluate(cfg, 'test', checkpoint, work_dir)
+    found: list[dict[str, Any]] = json.loads(
+        (work_dir / 'test.json').read_text()
+    )['subnets']
     return found
 
 
 def record(
     name: str, seed: int, checkpoint: str, folder: Path
 ) -> dict[str, Any]:
-    """What is told of one search."""
-    work_dir = search(name, seed, checkpoint, folder)
+    """What is told of one search; measured once."""
+    code = config_hash(search_config(ALGORITHMS[name], seed), SEARCHED)
+    work_dir = folder / code
+    done = work_dir / 'record.json'
+    if not done.exists():
+        work_dir.mkdir(parents=True, exist_ok=True)
+        search(name, seed, checkpoint, work_dir)
+        write_json(measured(name, seed, checkpoint, work_dir), done)
+    found: dict[str, Any] = json.loads(done.read_text())
+    return found
+
+
+def measured(
+    name: str, seed: int, checkpoint: str, work_dir: Path
+) -> dict[str, Any]:
+    """What a search that has ended found."""
     front = json.loads((work_dir / 'pareto.json').read_text())
     members, references = front['members'], front['references']
     space = SearchSpace(**front['space'])
     lines = read_evaluations(work_dir / 'evaluations.jsonl', space)[1]
     evaluated = [member.to_dict() for member in lines]
     low, high = macs_range()
+    on_test = on_test_split(members, checkpoint, work_dir)
     return dict(
         algorithm=name,
         seed=seed,
@@ -146,9 +160,7 @@ def record(
         commit=commit(),
         evaluations=front['evaluations'],
         hypervolume=front['hypervolume'],
-        test_hypervolume=volume(
-            on_test_split(members, checkpoint, work_dir), high
-        ),
+        test_hypervolume=volume(on_test, high),
         members=len(members),
         gap=largest_gap([m['macs'] for m in members], low, high),
         bins=len(references),
