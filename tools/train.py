@@ -16,6 +16,7 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.engine.training_state import check_training_state
+from eavit_mm.options import check_path
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,8 +84,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
     path = cfg.get('load_from')
-    if not isinstance(path, str | None):
-        raise ValueError(f'load_from={path!r}; must be a path or None')
+    check_path('load_from', path)
     if path and '://' not in path:
         checkpoint = read_checkpoint(path)
         if cfg.get('resume'):
