@@ -72,9 +72,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def data_set_of(dataset: ConfigDict) -> ConfigDict:
+    """The data set with a pipeline inside wrappers such as Split."""
+    while 'pipeline' not in dataset:
+        if not isinstance(dataset.get('dataset'), dict):
+            raise ValueError(
+                f'--tta: test_dataloader.dataset: {dataset.get("type")!r} has '
+                'no pipeline to augment; must be a data set with one, or a '
+                'wrapper around one'
+            )
+        dataset = dataset.dataset
+    return dataset
+
+
 def use_tta(cfg: Config) -> None:
     """Wraps the model as the config says, else averages over a flip."""
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    dataset = data_set_of(cfg.test_dataloader.dataset)
+    pipeline = dataset.pipeline
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
     if 'tta_pipeline' not in cfg:
@@ -84,7 +98,7 @@ def use_tta(cfg: Config) -> None:
             type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
         )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    dataset.pipeline = cfg.tta_pipeline
 
 
 def merge_args(args: argparse.Namespace) -> Config:
