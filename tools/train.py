@@ -15,6 +15,7 @@ from eavit_mm.engine.cli import (
     merge_options,
     run_tool,
 )
+from eavit_mm.engine.config_check import check_classes
 from eavit_mm.engine.training_state import check_training_state
 from eavit_mm.options import check_path
 
@@ -95,6 +96,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 def main() -> None:
     cfg = merge_args(parse_args())
     runner = build_runner(cfg)
+    check_classes(runner)
     with naming(cfg.get('load_from')):
         runner.train()
 
