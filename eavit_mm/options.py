@@ -72,6 +72,16 @@ def check_flag(name: str, value: Any) -> None:
         raise ValueError(f'{name}={value!r}; must be True or False')
 
 
+def check_path(name: str, value: Any) -> None:
+    """Raises unless an option names a file, or is None.
+
+    Raises:
+        ValueError: If it is neither a text nor None.
+    """
+    if not isinstance(value, str | None):
+        raise ValueError(f'{name}={value!r}; must be a path or None')
+
+
 def check_mapping(name: str, value: Any, of_what: str) -> None:
     """Raises unless an option is a dict.
 

@@ -10,6 +10,7 @@ from eavit_mm.options import (
     check_flag,
     check_mapping,
     check_number,
+    check_path,
     is_int,
     is_positive,
 )
@@ -51,6 +52,14 @@ def test_flags_and_dicts() -> None:
             check_flag('on', wrong)
         with pytest.raises(ValueError, match='parts=.* must be a dict of siz'):
             check_mapping('parts', wrong, 'sizes')
+
+
+def test_paths() -> None:
+    check_path('file', 'a.pth')
+    check_path('file', None)
+    for wrong in (5, True, ['a.pth']):
+        with pytest.raises(ValueError, match='file=.* must be a path or None'):
+            check_path('file', wrong)
 
 
 def test_a_part_is_built() -> None:

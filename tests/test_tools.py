@@ -240,6 +240,35 @@ def test_the_augmentation_changes_scores_only(trained, tmp_path, call):
     assert rows['1.0']['macs_ratio'] == 1
 
 
+SPLIT = """
+_base_ = ['{digits}']
+test_dataloader = dict(dataset=dict(
+    _delete_=True, type='eavit_mm.Split', part='a', parts=dict(a=90, b=None),
+    dataset={{{{_base_.test_dataloader.dataset}}}}))
+"""
+JOINED = """
+_base_ = ['{digits}']
+test_dataloader = dict(dataset=dict(
+    _delete_=True, type='ConcatDataset', datasets=[]))
+"""
+
+
+def test_the_augmentation_of_a_part_of_the_data(trained, tmp_path, call):
+    folder, _ = trained
+    config = tmp_path / 'split.py'
+    args = [config, folder / 'epoch_2.pth', '--tta', '--budgets', '1.0']
+    config.write_text(SPLIT.format(digits=DIGITS))
+    call('test.py', *args, '--work-dir', tmp_path)
+    result = json.loads((tmp_path / 'subnets.json').read_text())
+    (row,) = result['subnets']
+    assert row['metrics']['accuracy/top1'] > 15  # chance is 10
+    config.write_text(JOINED.format(digits=DIGITS))
+    with pytest.raises(
+        SystemExit, match="--tta: .*: 'ConcatDataset' has no pipeline to aug"
+    ):
+        call('test.py', *args, '--work-dir', tmp_path)
+
+
 def test_an_error_ends_with_a_code_and_a_message(trained, tmp_path):
     folder, _ = trained
     text = run(

@@ -19,6 +19,7 @@ from eavit_mm.analysis.latency import (
     build_table,
     validate,
 )
+from eavit_mm.engine.checkpoint import require_other_file
 from eavit_mm.engine.cli import run_tool
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
@@ -86,6 +87,8 @@ def report(result: Validation) -> None:
 
 def main() -> None:
     args = parse_args()
+    if args.command == 'build':
+        require_other_file(args.config, args.out)
     if args.threads:
         torch.set_num_threads(args.threads)
     model, size = build_model(args.config, args.device)

@@ -54,6 +54,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    require_other_file(args.config, args.out)
     require_other_file(args.checkpoint, args.out)
     check_count('--num-batches', args.num_batches, least=1)
     cfg = load_config(args)

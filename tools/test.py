@@ -12,7 +12,11 @@ from mmengine.runner import Runner
 import eavit_mm  # noqa: F401
 from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.analysis.subnet_table import format_table
-from eavit_mm.engine.checkpoint import naming, read_checkpoint
+from eavit_mm.engine.checkpoint import (
+    naming,
+    read_checkpoint,
+    require_other_file,
+)
 from eavit_mm.engine.cli import (
     add_common_arguments,
     build_runner,
@@ -72,9 +76,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def data_set_of(dataset: ConfigDict) -> ConfigDict:
+    """The data set with a pipeline inside wrappers such as Split."""
+    while 'pipeline' not in dataset:
+        if not isinstance(dataset.get('dataset'), dict):
+            raise ValueError(
+                f'--tta: test_dataloader.dataset: {dataset.get("type")!r} has '
+                'no pipeline to augment; must be a data set with one, or a '
+                'wrapper around one'
+            )
+        dataset = dataset.dataset
+    return dataset
+
+
 def use_tta(cfg: Config) -> None:
     """Wraps the model as the config says, else averages over a flip."""
-    pipeline = cfg.test_dataloader.dataset.pipeline
+    dataset = data_set_of(cfg.test_dataloader.dataset)
+    pipeline = dataset.pipeline
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
     if 'tta_pipeline' not in cfg:
@@ -84,7 +102,7 @@ def use_tta(cfg: Config) -> None:
             type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
         )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    dataset.pipeline = cfg.tta_pipeline
 
 
 def merge_args(args: argparse.Namespace) -> Config:
@@ -121,11 +139,28 @@ def check_subnet(runner: Runner, path: str) -> None:
         raise ValueError(f'{path}: {error}') from error
 
 
+def check_places(out: Path, args: argparse.Namespace, cfg: Config) -> None:
+    """Raises if results would be written over what is read, or each other."""
+    figure = out.with_suffix('.png')
+    if out.suffix.lower() == figure.suffix:
+        raise ValueError(
+            f'--out {out}: the figure will lie there; give the JSON file '
+            'another ending, such as .json'
+        )
+    table = (cfg.get('test_cfg') or {}).get('latency_table')
+    sources = args.config, args.checkpoint, args.subnet, table
+    for source in filter(None, sources):
+        require_other_file(source, out)
+        require_other_file(source, figure)
+
+
 def report(
-    runner: Runner, metrics: dict[str, Any], args: argparse.Namespace
+    runner: Runner,
+    metrics: dict[str, Any],
+    args: argparse.Namespace,
+    out: Path,
 ) -> None:
     """Writes the JSON file and the figure, prints the table."""
-    out = Path(args.out or Path(runner.work_dir, 'subnets.json'))
     loop = runner.test_loop
     result = dict(
         config=args.config,
@@ -148,6 +183,8 @@ def report(
 def main() -> None:
     args = parse_args()
     cfg = merge_args(args)
+    out = Path(args.out or Path(cfg.work_dir, 'subnets.json'))
+    check_places(out, args, cfg)
     read_checkpoint(args.checkpoint)
     runner = build_runner(cfg)
     if args.subnet:
@@ -155,7 +192,7 @@ def main() -> None:
     with naming(args.checkpoint):
         metrics = runner.test()
     if is_main_process() and hasattr(runner.test_loop, 'rows'):
-        report(runner, metrics, args)
+        report(runner, metrics, args, out)
 
 
 if __name__ == '__main__':

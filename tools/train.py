@@ -16,7 +16,9 @@ from eavit_mm.engine.cli import (
     merge_options,
     run_tool,
 )
+from eavit_mm.engine.config_check import check_classes
 from eavit_mm.engine.training_state import check_training_state
+from eavit_mm.options import check_path
 
 
 def parse_args() -> argparse.Namespace:
@@ -84,8 +86,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
     path = cfg.get('load_from')
-    if not isinstance(path, str | None):
-        raise ValueError(f'load_from={path!r}; must be a path or None')
+    check_path('load_from', path)
     if path and '://' not in path:
         checkpoint = read_checkpoint(path)
         if cfg.get('resume'):
@@ -104,6 +105,7 @@ def _take_seed(cfg: Config, meta: dict[str, Any]) -> None:
 def main() -> None:
     cfg = merge_args(parse_args())
     runner = build_runner(cfg)
+    check_classes(runner)
     with naming(cfg.get('load_from')):
         runner.train()
 

@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from eavit_mm.engine.config_check import check_config
 from eavit_mm.engine.config_error import explain
 
 # What a user can put right; all else is shown with its traceback.
@@ -109,11 +110,12 @@ def build_runner(cfg: Config) -> Runner:
     """The runner that a config asks for; without a GPU, over gloo.
 
     Raises:
-        ValueError: If it has no model.
+        ValueError: If it has no model, or an option that cannot be.
     """
     model = cfg.get('model')
     if not isinstance(model, dict):
         raise ValueError(f'{cfg.filename}: model={model!r}; must be a dict')
+    check_config(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
         # mmengine's own start of torch.distributed needs a GPU.
         torch.distributed.init_process_group('gloo')

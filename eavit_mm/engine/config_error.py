@@ -26,17 +26,20 @@ _UNKNOWN_ARGUMENT = re.compile(r"unexpected keyword argument '(\w+)'")
 def explain(error: BaseException) -> str | None:
     """One line on an error that came up while a part was built.
 
+    Or while the best checkpoint was looked for by a metric that is not there.
+
     Args:
         error: With its traceback.
 
     Returns:
         None if it is an error of another kind, or says enough by itself.
     """
+    if isinstance(error, ValueError | OSError | FloatingPointError):
+        return None
+    if isinstance(error, KeyError) and (text := _unknown_metric(error)):
+        return text
     frames = list(_building(error))
-    if (
-        isinstance(error, ValueError | OSError | FloatingPointError)
-        or not frames
-    ):
+    if not frames:
         return None
     text = str(error.args[0]) if error.args else type(error).__name__
     cfg, values = _first_argument(frames[-1]), frames[-1].f_locals
@@ -50,21 +53,38 @@ def explain(error: BaseException) -> str | None:
         built = values['obj_cls']
         return (
             f'{given} is no option of {built.__name__}; valid are '
-            f'{_arguments(built)}'
+            f'{list(parameters(built))}'
         )
     if text.startswith(_NO_CONFIG):
         return f"{_shorten(cfg)}: must be a dict with a 'type'"
     return f'{_shorten(cfg)}: {text}'
 
 
+def _unknown_metric(error: KeyError) -> str | None:
+    """What to write for a ``save_best`` that no evaluation reports."""
+    for frame in list(_frames(error))[-1:]:
+        metrics = frame.f_locals.get('metrics')
+        if frame.f_code.co_name == '_save_best_checkpoint' and metrics:
+            return (
+                f'save_best={error.args[0]!r}; the evaluation reports '
+                f'{list(metrics)}'
+            )
+    return None
+
+
 def _building(error: BaseException) -> Iterator[FrameType]:
     """Frames of mmengine's functions that build parts, innermost last."""
     files = (build_functions.__file__, mmengine_runner.__file__)
+    for frame in _frames(error):
+        code = frame.f_code
+        if code.co_filename in files and code.co_name.startswith('build_'):
+            yield frame
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
     trace = error.__traceback__
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_filename in files and code.co_name.startswith('build_'):
-            yield trace.tb_frame
+        yield trace.tb_frame
         trace = trace.tb_next
 
 
@@ -79,7 +99,7 @@ def _shorten(cfg: Any) -> str:
 
 
 def _known(registry: Registry, name: str) -> list[str]:
-    """Our own types, and those of any scope with a like name."""
+    """Our own types, and those of any scope with a like name; or all."""
     root = registry.root if registry.parent else registry
     last: dict[str, list[str]] = {}
     for scope, child in [('', root), *root.children.items()]:
@@ -87,14 +107,17 @@ def _known(registry: Registry, name: str) -> list[str]:
         for kind in child.module_dict:
             full = f'{scope}.{kind}' if scope else kind
             last.setdefault(kind, []).append(full)
-    every = chain(*last.values())
+    every = list(chain(*last.values()))
     ours = [full for full in every if full.startswith(f'{SCOPE}.')]
-    like = get_close_matches(name.rsplit('.')[-1], last, 4)
-    return sorted({*ours, *chain(*(last[kind] for kind in like))})
+    short = name.rsplit('.')[-1]
+    like = get_close_matches(short, last, 4)
+    like += [kind for kind in last if short.lower() in kind.lower()]
+    found = {*ours, *chain(*(last[kind] for kind in like))}
+    return sorted(found or every)
 
 
-def _arguments(built: Any) -> list[str]:
-    """Names of the arguments of a function, or of a class and its parents."""
+def parameters(built: Any) -> dict[str, inspect.Parameter]:
+    """Arguments of a function, or of a class and its parents, by name."""
     makers = [built]
     if inspect.isclass(built):
         makers = [vars(c).get('__init__') for c in built.__mro__[:-1]]
@@ -102,10 +125,9 @@ def _arguments(built: Any) -> list[str]:
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
         inspect.Parameter.KEYWORD_ONLY,
     )
-    names = [
-        name
-        for maker in filter(None, makers)
-        for name, parameter in inspect.signature(maker).parameters.items()
-        if parameter.kind in kinds and name != 'self'
-    ]
-    return list(dict.fromkeys(names))
+    found: dict[str, inspect.Parameter] = {}
+    for maker in filter(None, makers):
+        for name, parameter in inspect.signature(maker).parameters.items():
+            if parameter.kind in kinds and name != 'self':
+                found.setdefault(name, parameter)
+    return found

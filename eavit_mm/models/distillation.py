@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eavit_mm.options import check_number
+from eavit_mm.options import check_mapping, check_number, check_path
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space import Subnet
 
@@ -157,12 +157,14 @@ class Distillation:
     def observed(self, model: Any) -> Iterator[dict[int, Tensor]]:
         """Collects hidden states of a forward, if they are needed."""
         hidden: dict[int, Tensor] = {}
+        if not self.hidden_weight:  # not every teacher has layers
+            yield hidden
+            return
         handles = [
             layer.register_forward_hook(
                 lambda module, inputs, output, i=i: hidden.update({i: output})
             )
             for i, layer in enumerate(model.backbone.layers)
-            if self.hidden_weight
         ]
         try:
             yield hidden
@@ -198,8 +200,13 @@ class FrozenDistillation(Distillation):
     Args:
         checkpoint: Of the teacher; None: a copy of this run's network as
             training begins (DynaBERT: the network that was fine-tuned).
-        model: Config of another classifier than the student's own.
+        model: Config of another classifier than the student's own. It sees
+            images normalised as the student's. Without ``checkpoint`` it
+            must have an ``init_cfg`` that loads the whole of it.
         **kwargs: Those of :class:`Distillation`.
+
+    Raises:
+        ValueError: If the teacher's weights would be random.
 
     Example:
         >>> distillation = dict(type='eavit_mm.FrozenDistillation',
@@ -213,6 +220,10 @@ class FrozenDistillation(Distillation):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_path('checkpoint', checkpoint)
+        if model is not None:
+            check_mapping('model', model, 'another classifier')
+            _check_weights(checkpoint, model)
         self.checkpoint = checkpoint
         self.model = model
         self.teacher: nn.Module | None = None
@@ -230,3 +241,15 @@ class FrozenDistillation(Distillation):
                 'makes it when training starts'
             )
         return self.teacher
+
+
+def _check_weights(checkpoint: str | None, model: Mapping[str, Any]) -> None:
+    """Refuses a network that would teach what it drew at random."""
+    init = model.get('init_cfg') or {}
+    loads = isinstance(init, Mapping) and init.get('type') == 'Pretrained'
+    if checkpoint is None and not loads and not model.get('pretrained'):
+        raise ValueError(
+            f'distillation: checkpoint=None, model.init_cfg={init!r}: this '
+            'teacher would have random weights; give checkpoint=FILE, or '
+            "model.init_cfg=dict(type='Pretrained', checkpoint=FILE)"
+        )

@@ -51,8 +51,9 @@ class ElasticModelMixin(BaseModel):
         **kwargs: Those of the stock model.
 
     Raises:
-        ValueError: If the backbone is not elastic, or a neck or head reads
-            its features in a way that is not known.
+        ValueError: If the backbone is not elastic, images are normalised for
+            another number of channels, or a neck or head reads its features
+            in a way that is not known.
     """
 
     backbone: ElasticVisionTransformer
@@ -73,6 +74,7 @@ class ElasticModelMixin(BaseModel):
                 f'backbone {type(self.backbone).__name__} is not elastic; '
                 "use type='eavit_mm.ElasticVisionTransformer'"
             )
+        _check_channels(self)
         for name, consumer in self.consumers.items():
             check_consumer(name, consumer, self.backbone.embed_dims)
         if sampler is None:
@@ -239,6 +241,19 @@ class ElasticModelMixin(BaseModel):
             if key.startswith(prefix)
         }
         return given == {key: value.shape for key, value in own.items()}
+
+
+def _check_channels(model: Any) -> None:
+    """Refuses a mean or deviation of other channels than the network's."""
+    channels = model.backbone.patch_embed.projection.in_channels
+    for name in ('mean', 'std'):
+        numbers = getattr(model.data_preprocessor, name, None)
+        if numbers is not None and numbers.numel() not in (1, channels):
+            raise ValueError(
+                f'data_preprocessor: {name}={numbers.flatten().tolist()}; '
+                'must be one number, or one for each of the in_channels='
+                f'{channels} of the network'
+            )
 
 
 def _note_loading(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmcv.cnn.bricks.drop import DropPath
 from mmengine.model import ModuleList
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import SwiGLUFFN, resize_pos_embed
@@ -62,7 +63,7 @@ class ElasticVisionTransformer(VisionTransformer):
 
     Raises:
         ValueError: If the space does not fit the network, or the network has
-            a part that cannot be sliced.
+            a part that cannot be sliced, or drops every path.
 
     Example:
         >>> dict(type='eavit_mm.ElasticVisionTransformer', arch='b',
@@ -80,6 +81,7 @@ class ElasticVisionTransformer(VisionTransformer):
         stock = self.get_submodule('layers').children()
         self.layers = ModuleList(map(ElasticEncoderLayer, stock))
         _check_sliceable(self)
+        _check_drop_path(self)
         self.geometry = _geometry(self)
         self.space = _build_space(self, space)
         self._subnet: Subnet | None = None
@@ -310,6 +312,22 @@ def end_norms(vit: VisionTransformer) -> dict[str, nn.LayerNorm]:
         for name in names
         if isinstance(norms.get(name), nn.LayerNorm)
     }
+
+
+def _check_drop_path(vit: VisionTransformer) -> None:
+    """Refuses a rate that drops all or more; of the layers, the worst.
+
+    Raises:
+        ValueError: Names the rate.
+    """
+    rates = [
+        float(module.drop_prob)
+        for module in vit.modules()
+        if isinstance(module, DropPath)
+    ]
+    rate = max(rates, key=abs, default=0.0)
+    if not 0 <= rate < 1:
+        raise ValueError(f'drop_path_rate={rate}; must be in [0, 1)')
 
 
 def _check_sliceable(vit: VisionTransformer) -> None:

@@ -23,6 +23,8 @@ REARRANGE = 'custom_hooks.0'
 INIT = 'model.backbone.init_cfg'
 LOOP = 'val_cfg'
 SPLIT = 'train_dataloader.dataset'
+CHECKPOINT = 'default_hooks.checkpoint'
+FROZEN = 'eavit_mm.FrozenDistillation'
 INIT_FILE = f'{INIT}.checkpoint'
 VAL = 'eavit_mm.SubnetValLoop'
 
@@ -91,6 +93,12 @@ WRONG: list[tuple[Any, ...]] = [
     ),
     ('model.backbone.type', 'eavit_mm.ElasticVit', 'known are'),
     ('model.backbone.patch_size', 0, 'division by zero'),
+    ('model.backbone.drop_path_rate', 2.0, 'in [0, 1)'),
+    ('model.backbone.drop_path_rate', 1.0, 'in [0, 1)'),
+    ('model.backbone.drop_path_rate', -0.5, 'in [0, 1)'),
+    ('model.data_preprocessor.mean', [1, 2, 3], 'in_channels=1'),
+    ('model.data_preprocessor.std', [1, 2], 'in_channels=1'),
+    ('model.head.num_classes', 3, '10 classes: must be at least 10'),
     ('model.head.in_channels', 16, 'embed_dims=12'),
     (
         'model.head.type',
@@ -121,6 +129,21 @@ WRONG: list[tuple[Any, ...]] = [
     ('model.distillation.temperature', 0, 'positive'),
     ('model.distillation.temperature', '2', 'positive'),
     ('model.distillation.tau', 2.0, 'valid are'),
+    (
+        'model.distillation',
+        dict(type=FROZEN, checkpoint=5),
+        ('checkpoint=5', 'must be a path or None'),
+    ),
+    (
+        'model.distillation',
+        dict(type=FROZEN, model='resnet'),
+        ("model='resnet'", 'must be a dict'),
+    ),
+    (
+        'model.distillation',
+        dict(type=FROZEN, model=dict(type='mmpretrain.ImageClassifier')),
+        ('checkpoint=None', 'random weights', 'give checkpoint=FILE'),
+    ),
     # The curriculum.
     (LEVELS, [], 'at least one level'),
     (LEVELS, None, 'at least one level'),
@@ -244,7 +267,26 @@ WRONG: list[tuple[Any, ...]] = [
         1e30,
         ('the loss is nan for Subnet(', 'Lower the learning rate'),
     ),
+    ('optim_wrapper.accumulative_counts', 1.5, 'must be an integer'),
+    ('optim_wrapper.accumulative_counts', '2', 'must be an integer'),
+    ('param_scheduler', 'cosine', 'must be', 'a dict or a list or None'),
+    ('param_scheduler.0.end', '1', 'param_scheduler.0', 'an integer'),
+    ('param_scheduler.0.type', 'Cosine', 'known are', 'CosineAnnealingLR'),
+    ('param_scheduler.0.type', 'Zzz', 'known are', 'LinearLR'),
+    ('randomness', 'a', 'must be a dict'),
+    ('randomness', [1], 'must be a dict'),
+    ('randomness.seed', 'a', 'randomness.', 'an integer or None'),
+    ('randomness.seed', 0.5, 'randomness.', 'an integer or None'),
+    ('randomness.sed', 1, 'valid are', "'seed'"),
+    ('train_cfg.val_interval', '1', 'train_cfg.', 'an integer'),
     ('default_hooks.checkpoint.type', 'eavit_mm.Checkpoint', 'known are'),
+    (f'{CHECKPOINT}.interval', '1', CHECKPOINT, 'must be an integer'),
+    (f'{CHECKPOINT}.interval', nan, CHECKPOINT, 'must be an integer'),
+    (f'{CHECKPOINT}.max_keep_ckpts', '1', 'must be an integer'),
+    (f'{CHECKPOINT}.by_epoch', 'no', 'True or False'),
+    (f'{CHECKPOINT}.save_best', 'acc', 'auc', 'largest/accuracy/...'),
+    (f'{CHECKPOINT}.save_best', 'accuracy/top1', 'largest/accuracy/...'),
+    (f'{CHECKPOINT}.save_best', 'small/acc', 'small/accuracy/...'),
     ('default_hooks.supernet_meta.check_space', 'no', 'True or False'),
     ('default_hooks.supernet_meta.strict', True, 'valid are'),
     ('train_cfg.max_epochs', 0, ('training ends at 0',)),

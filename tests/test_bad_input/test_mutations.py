@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from . import checkpoints, configs, subnets
-from .mutation import SEED, Mutation
+from .mutation import SEED, TEST, Mutation
 from .workspace import ROOT, make, run
 
 KINDS = dict(config=configs, checkpoint=checkpoints, subnet=subnets)
@@ -163,18 +163,37 @@ def test_the_command_line_says_one_line(
     [
         ('convert.py', 'timm.pth', './timm.pth'),
         ('rearrange.py', 'config.py', 'trained.pth', 'trained.pth'),
+        ('rearrange.py', 'config.py', 'trained.pth', 'config.py'),
+        ('latency.py', 'build', 'config.py', './config.py'),
+        (*TEST, '--budgets', '0.5', '--out', 'trained.pth'),
+        (*TEST, '--budgets', '0.5', '--out', 'data/../config.py'),
+        (*TEST, '--subnet', 'subnet.json', '--out', 'subnet.json'),
+        (*TEST, '--subnet', 'subnet.png', '--out', 'subnet.json'),
+        (*TEST, '--subnet', 'work/subnets.json'),
+        (*TEST, '--budgets', '5ms', '--out', 't', '--latency-table', 't'),
     ],
-    ids=lambda command: command[0],
+    ids=' '.join,
 )
 def test_no_tool_writes_over_what_it_reads(
     whole: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     folder = tmp_path / 'copy'
     shutil.copytree(whole, folder)
+    for name in ('subnet.png', 'work/subnets.json'):
+        shutil.copy(folder / 'subnet.json', folder / name)
     before = digests(folder)
     with pytest.raises(SystemExit, match='error: .* is the file to read'):
         run(folder, *command)
     assert digests(folder) == before
+
+
+@pytest.mark.parametrize('out', ['res.png', 'res.PNG'])
+def test_a_table_is_no_figure(whole: Path, tmp_path: Path, out: str) -> None:
+    folder = tmp_path / 'copy'
+    shutil.copytree(whole, folder)
+    with pytest.raises(SystemExit, match=f'--out {out}: .*such as .json'):
+        run(folder, *TEST, '--budgets', '0.5', '--out', out)
+    assert not (folder / out).exists()
 
 
 def test_a_folder_is_no_place_for_a_result(

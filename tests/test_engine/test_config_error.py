@@ -1,12 +1,12 @@
 """mmengine's errors about a config, in words that help."""
 
 import pytest
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS, PARAM_SCHEDULERS
 
 from eavit_mm.engine.cli import run_tool
 from eavit_mm.engine.config_error import explain
 
-from .toys import build, model_cfg
+from .toys import build, evaluated, model_cfg
 
 
 def explained(cfg, registry=HOOKS):
@@ -20,6 +20,30 @@ def test_an_unknown_type_comes_with_the_known_ones():
     assert "type='eavit_mm.CuriculumHook' is not known" in text
     assert 'eavit_mm.CurriculumHook' in text
     assert 'mmpretrain.EMAHook' in explained(dict(type='mmpretrain.EMAHok'))
+
+
+def test_a_part_of_a_name_and_a_strange_one_have_advice_too():
+    text = explained(dict(type='Cosine'), PARAM_SCHEDULERS)
+    assert "type='Cosine' is not known; known are" in text
+    assert "'CosineAnnealingLR'" in text
+    assert 'PolyLR' not in text
+    assert "'PolyLR'" in explained(dict(type='Zzz'), PARAM_SCHEDULERS)
+
+
+def test_an_unknown_metric_comes_with_those_of_the_evaluation(tmp_path):
+    changes = {**evaluated(), 'val_cfg': {}, 'test_cfg': {}}
+    checkpoint = dict(type='CheckpointHook', interval=1, save_best='acc')
+    runner = build(
+        tmp_path,
+        train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1),
+        default_hooks=dict(logger=None, checkpoint=checkpoint),
+        **changes,
+    )
+    with pytest.raises(KeyError) as error:
+        runner.train()
+    assert explain(error.value) == (
+        "save_best='acc'; the evaluation reports ['accuracy/top1']"
+    )
 
 
 def test_an_unknown_argument_comes_with_the_valid_ones():

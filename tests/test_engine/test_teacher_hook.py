@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS, MODELS
 from eavit_mm.engine.hooks.teacher_hook import TEACHER
 
 from .toys import (
+    CLASSES,
     build,
     logits,
     model_cfg,
@@ -131,6 +132,92 @@ def test_another_network(tmp_path: Path) -> None:
     teacher = runner.model.distillation.teacher
     assert type(teacher).__name__ == 'ImageClassifier'
     torch.testing.assert_close(logits(teacher), logits(twin))
+
+
+def resnet_cfg() -> dict[str, Any]:
+    """A network without encoder layers."""
+    return dict(
+        type='ImageClassifier',
+        backbone=dict(
+            type='ResNet',
+            depth=18,
+            in_channels=1,
+            stem_channels=4,
+            base_channels=4,
+        ),
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type='LinearClsHead', num_classes=CLASSES, in_channels=32),
+    )
+
+
+def test_a_convolutional_network(tmp_path: Path) -> None:
+    """Its logits teach; its hidden states are no layers of a ViT."""
+    cfg = resnet_cfg()
+    options = dict(model=cfg, checkpoint=teacher_file(tmp_path, cfg))
+    runner = runner_of(tmp_path / 'logits', distillation=options)
+    runner.train()
+    assert type(runner.model.distillation.teacher.backbone).__name__ == (
+        'ResNet'
+    )
+    runner = runner_of(
+        tmp_path / 'hidden', distillation=dict(hidden_weight=0.1, **options)
+    )
+    with pytest.raises(
+        ValueError,
+        match='hidden states of ResNet, which has 0 encoder layers.* of 2;',
+    ):
+        runner.train()
+
+
+def test_hidden_states_of_another_depth(tmp_path: Path) -> None:
+    cfg = stock_cfg()
+    cfg['backbone']['arch'] = dict(cfg['backbone']['arch'], num_layers=3)
+    path = teacher_file(tmp_path, cfg)
+    options = dict(checkpoint=path, model=cfg, hidden_weight=0.1)
+    runner = runner_of(tmp_path, distillation=options)
+    with pytest.raises(ValueError, match='VisionTransformer, which has 3 enc'):
+        runner.train()
+
+
+def test_a_network_that_loads_itself(tmp_path: Path) -> None:
+    path = teacher_file(tmp_path, stock_cfg())
+    init_cfg = dict(type='Pretrained', checkpoint=path)
+    options = dict(model=dict(stock_cfg(), init_cfg=init_cfg))
+    runner = runner_of(tmp_path, distillation=options)
+    runner.train()
+    expected = torch.load(path, weights_only=True)['state_dict']
+    assert same(runner.model.distillation.teacher.state_dict(), expected)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(mean=[0.0]), r"mean is \[0.0\], the student's \[0.1"),
+        (dict(std=[255]), r"std is \[255\], the student's \[1.1"),
+        (dict(mean=None, std=None), "mean is None, the student's"),
+        (dict(to_rgb=True), 'change of colour order is True, the student'),
+        # As many numbers as there are channels, or one: the same.
+        (dict(mean=[0.1] * 3, std=[1.1] * 3), None),
+        (None, None),
+    ],
+)
+def test_images_of_another_normalisation(
+    changes: dict[str, Any] | None, words: str | None, tmp_path: Path
+) -> None:
+    cfg = stock_cfg()
+    path = teacher_file(tmp_path, cfg)
+    ours = cfg.pop('data_preprocessor')
+    if changes is not None:
+        cfg['data_preprocessor'] = {**ours, **changes}
+    runner = runner_of(tmp_path, distillation=dict(checkpoint=path, model=cfg))
+    if words is None:
+        runner.train()
+        return
+    with pytest.raises(
+        ValueError, match=f'distillation.model.data_preprocessor: {words}'
+    ):
+        runner.train()
+    assert runner.iter == 0
 
 
 def test_a_teacher_changes_what_is_learnt(tmp_path: Path) -> None:

@@ -7,7 +7,11 @@ import pytest
 import torch
 from toys import classifier, dense_twin, images, member, options
 
-from eavit_mm.models import InPlaceDistillation, distillation_loss
+from eavit_mm.models import (
+    FrozenDistillation,
+    InPlaceDistillation,
+    distillation_loss,
+)
 from eavit_mm.models.distillation import Outputs, hidden_loss
 
 
@@ -176,6 +180,41 @@ def test_losses_of_a_student() -> None:
 def test_refused(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         InPlaceDistillation(**options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(checkpoint=5), '^checkpoint=5; must be a path or None$'),
+        (dict(model='resnet'), "^model='resnet'; must be a dict"),
+        (dict(model={}), 'random weights; give checkpoint=FILE'),
+        (
+            dict(model=dict(init_cfg=dict(type='Normal', layer='Conv2d'))),
+            "init_cfg={'type': 'Normal'.*random weights",
+        ),
+    ],
+)
+def test_a_frozen_teacher_is_refused(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        FrozenDistillation(**options)
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth')),
+        dict(pretrained='a.pth'),
+    ],
+)
+def test_a_frozen_teacher_brings_its_weights(model: dict) -> None:
+    assert FrozenDistillation(model=model).model == model
+
+
+def test_logits_are_enough_without_layers() -> None:
+    model = classifier()
+    model.backbone = torch.nn.Identity()
+    with InPlaceDistillation().observed(model) as hidden:
+        assert hidden == {}
 
 
 def test_built_from_a_config() -> None:

@@ -669,6 +669,16 @@ def test_classifier_of_stock_types() -> None:
     assert predictions[0].pred_score.shape == (9,)
 
 
+def test_images_of_another_number_of_channels() -> None:
+    for numbers in ([1], [1, 2, 3]):
+        classifier(data_preprocessor=dict(mean=numbers, std=numbers))
+    with pytest.raises(
+        ValueError,
+        match=r'data_preprocessor: std=\[4, 5\]; must be .* in_channels=3 of',
+    ):
+        classifier(data_preprocessor=dict(mean=[1, 2, 3], std=[4, 5]))
+
+
 def test_evaluation_follows_the_active_subnet() -> None:
     model = classifier()
     model.eval()

@@ -672,6 +672,16 @@ def test_classifier_copies() -> None:
             'of one width',
         ),
         (
+            dict(drop_path_rate=2.0),
+            r'^drop_path_rate=2.0; must be in \[0, 1\)$',
+        ),
+        (dict(drop_path_rate=1), r'^drop_path_rate=1.0; must be in'),
+        (dict(drop_path_rate=-0.1), r'^drop_path_rate=-0.1; must be in'),
+        (
+            dict(layer_cfgs=[{}, dict(drop_path_rate=3.0), {}]),
+            '^drop_path_rate=3.0; must be in',
+        ),
+        (
             dict(arch={**options()['arch'], 'num_heads': 5}, space=None),
             'layer 0: embed_dims=24 does not divide into num_heads=5 heads',
         ),

@@ -26,8 +26,9 @@ class TeacherHook(Hook):
     nothing for other models.
 
     Raises:
-        ValueError: When training starts, if the teacher cannot be made, or
-            hidden states are asked of one whose units are in another order.
+        ValueError: When training starts, if the teacher cannot be made, was
+            trained on images of another normalisation, or hidden states are
+            asked of one that has other layers or units in another order.
     """
 
     priority = 'LOW'  # behind what loads and sorts
@@ -53,6 +54,10 @@ class TeacherHook(Hook):
             teacher.distillation = None
         else:
             teacher = MODELS.build(distillation.model)
+            if distillation.model.get('data_preprocessor'):
+                _check_normalisation(student, teacher)
+            if distillation.hidden_weight:
+                _check_layers(student, teacher)
             teacher.init_weights()
         if distillation.checkpoint is not None:
             order = runner.message_hub.get_info(INFO)
@@ -95,6 +100,60 @@ def _frozen(runner: Runner) -> FrozenDistillation | None:
         return None
     found = model.distillation
     return found if isinstance(found, FrozenDistillation) else None
+
+
+def _check_normalisation(student: Any, teacher: Any) -> None:
+    """Refuses a teacher that knows images as the student does not see them.
+
+    Raises:
+        ValueError: Names what differs.
+    """
+    ours, theirs = (
+        _normalisation(model.data_preprocessor) for model in (student, teacher)
+    )
+    for name, value in theirs.items():
+        if value != ours[name]:
+            raise ValueError(
+                f'distillation.model.data_preprocessor: {name} is {value}, '
+                f"the student's {ours[name]}; both see the same images: take "
+                'a teacher that was trained with the same'
+            )
+
+
+def _normalisation(preprocessor: Any) -> dict[str, Any]:
+    """What a preprocessor does to colours, by name; comparable."""
+    found: dict[str, Any] = {}
+    for name in ('mean', 'std'):
+        numbers = getattr(preprocessor, name, None)
+        found[name] = None if numbers is None else numbers.flatten().tolist()
+        if found[name] and len(set(found[name])) == 1:
+            found[name] = found[name][:1]  # one number for all channels
+    # mmpretrain's word, then mmengine's.
+    found['change of colour order'] = getattr(
+        preprocessor,
+        'to_rgb',
+        getattr(preprocessor, '_channel_conversion', False),
+    )
+    return found
+
+
+def _check_layers(student: Any, teacher: Any) -> None:
+    """Refuses a teacher without a hidden state for each of the student's.
+
+    Raises:
+        ValueError: Names the teacher's backbone.
+    """
+    backbone = getattr(teacher, 'backbone', teacher)
+    layers = getattr(backbone, 'layers', None)
+    number = len(layers) if isinstance(layers, nn.ModuleList) else 0
+    needed = len(student.backbone.layers)
+    if number != needed:
+        raise ValueError(
+            'distillation.hidden_weight: hidden states of '
+            f'{type(backbone).__name__}, which has {number} encoder layers, '
+            f'do not correspond to those of {needed}; take a teacher of the '
+            'same layers, or hidden_weight=0'
+        )
 
 
 def _load(

@@ -137,12 +137,46 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
     subnet; ``metric`` and ``metric_scale`` choose the AUC's metric. Metrics
     come out as ``largest/accuracy/top1`` and so on, for ``save_best``.
 
+    Raises:
+        ValueError: If a ``save_best`` is none of these metrics.
+
     Example:
         >>> val_cfg = dict(type='eavit_mm.SubnetValLoop',
         ...                subnets=dict(largest=1.0, half=0.5))
     """
 
     phase = 'val'
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        prefixes = [metric.prefix for metric in self.evaluator.metrics]
+        reported = [
+            f'{name}/{prefix}/' if prefix else f'{name}/'
+            for name in self.subnets
+            for prefix in prefixes
+        ]
+        for hook in self.runner.hooks:
+            for key in getattr(hook, 'save_best', None) or ():
+                _check_save_best(key, reported)
+
+
+def _check_save_best(key: str, reported: Sequence[str]) -> None:
+    """Raises if no metric can have this name.
+
+    Args:
+        key: Of ``save_best``.
+        reported: What the names of metrics begin with; only an evaluation
+            tells how they end.
+
+    Raises:
+        ValueError: Names it, and what there will be.
+    """
+    if key not in ('auc', 'auto') and not key.startswith(tuple(reported)):
+        names = ', '.join(f'{name}...' for name in reported)
+        raise ValueError(
+            f'save_best={key!r}: SubnetValLoop reports auc, {names}; give '
+            'one of these, or auto'
+        )
 
 
 @LOOPS.register_module()
