@@ -5,6 +5,7 @@ from scratch without a word. Here keys and shapes must fit before a weight is
 touched, whoever loads.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from math import isqrt
 from pathlib import Path
@@ -16,6 +17,8 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 _SHOWN = 4
+# Types of torch whose elements are several numbers, or bits of one.
+_PACKED = re.compile(r'torch\.(float4.*|bits.*|u?int[1-7])')
 
 
 def require_pretrained(init_cfg: Any) -> None:
@@ -60,8 +63,7 @@ def require_sound(weights: Mapping[str, Any]) -> None:
     for name, value in weights.items():
         if not isinstance(value, Tensor) or not is_plain(value):
             broken.append(f'{name}: {_kind(value)}')
-        elif not bool(value.isfinite().all()):
-            number = int((~value.isfinite()).sum())
+        elif number := _num_not_finite(value):
             broken.append(f'{name}: {number} NaN or infinite')
     if broken:
         raise CheckpointError(
@@ -71,9 +73,18 @@ def require_sound(weights: Mapping[str, Any]) -> None:
 
 
 def is_plain(value: Tensor) -> bool:
-    """Whether a tensor is dense, in memory, and not of complex numbers."""
+    """Whether a tensor is dense, in memory, of one real number each."""
     is_dense = value.layout == torch.strided and not value.is_quantized
-    return is_dense and not value.is_meta and not value.is_complex()
+    is_packed = _PACKED.fullmatch(str(value.dtype)) is not None
+    is_real = not value.is_complex() and not is_packed
+    return is_dense and not value.is_meta and is_real
+
+
+def _num_not_finite(value: Tensor) -> int:
+    # torch cannot ask this of float8; a wider float holds its values exactly.
+    is_float8 = value.is_floating_point() and value.itemsize == 1
+    wide = value.float() if is_float8 else value
+    return int((~wide.isfinite()).sum())
 
 
 def adapt_vit_state(

@@ -655,7 +655,34 @@ def test_what_is_sound() -> None:
         torch.ones(2, device='meta'),
         torch.ones(2, 2).to_sparse(),
         torch.ones(2) * 1j,
+        torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+        torch.ones(2).fill_(torch.inf).to(torch.float8_e5m2),
         'text',
     ):
         with pytest.raises(CheckpointError, match='1 that are not finite .*x'):
             require_sound({**counters, 'x': wrong})
+
+
+FLOAT8 = [
+    torch.float8_e4m3fn,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2,
+    torch.float8_e5m2fnuz,
+]
+
+
+@every_way
+@pytest.mark.parametrize('kind', FLOAT8)
+def test_float8(
+    load: Callable[..., None], kind: torch.dtype, tmp_path: Path
+) -> None:
+    """Read as any other precision; its NaN is seen."""
+    model = classifier()
+    state = {key: value.to(kind) for key, value in full_state().items()}
+    load(model, state, tmp_path)
+    wide = {key: value.double() for key, value in state.items()}
+    assert_same_weights(model, wide)
+    key = 'backbone.layers.1.ln2.bias'
+    state[key] = torch.full((24,), torch.nan).to(kind)
+    words = f'1 that are not finite numbers: {key}: 24 NaN or infinite'
+    refused(classifier(), state, words, load, tmp_path)

@@ -363,10 +363,20 @@ def test_every_tensor_is_its_own() -> None:
     assert state['pos_embed'].abs().sum() > 0
 
 
-def test_precision_is_kept() -> None:
-    state = {k: w.half() for k, w in timm_vit().state_dict().items()}
-    converted = convert_weights(state)
-    assert {w.dtype for w in converted.values()} == {torch.float16}
+@pytest.mark.parametrize('kind', [torch.float16, torch.float8_e4m3fn])
+@pytest.mark.parametrize('names', [dict, hub_names])
+def test_precision_is_kept(kind: torch.dtype, names: Any) -> None:
+    state = {k: w.to(kind) for k, w in timm_vit().state_dict().items()}
+    converted = convert_weights(names(state))
+    assert {w.dtype for w in converted.values()} == {kind}
+
+
+def test_packed_numbers_are_refused_by_name() -> None:
+    state = timm_vit().state_dict()
+    packed = torch.zeros(24, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    state['norm.bias'] = packed
+    with pytest.raises(ValueError, match=r'ln1\.bias: .*float4_e2m1fn_x2'):
+        convert_weights(state)
 
 
 # Grids

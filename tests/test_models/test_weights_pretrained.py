@@ -89,6 +89,21 @@ def test_a_mean_pool(tmp_path: Path) -> None:
     assert_same_features(ours, model)
 
 
+@pytest.mark.parametrize('names', [dict, hub_names])
+def test_float8(names: Any, tmp_path: Path) -> None:
+    model = timm_vit()
+    state = {
+        k: w.to(torch.float8_e4m3fn) for k, w in model.state_dict().items()
+    }
+    model.load_state_dict(state)
+    path = tmp_path / 'model.safetensors'
+    save_file(names(state), path)
+    ours = backbone(init_cfg=pretrained(path))
+    ours.init_weights()
+    ours.eval()
+    assert_same_features(ours, model)
+
+
 def test_a_list_of_one(tmp_path: Path) -> None:
     model = timm_vit()
     path = write('timm', model, tmp_path)
