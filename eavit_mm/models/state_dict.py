@@ -95,7 +95,8 @@ def adapt_vit_state(
     What the config declares decides: without a class token the checkpoint's
     and its position are dropped; with ``final_norm=False``
     and a pool, the final norm becomes the norm behind the pool, as timm does
-    it. Each change is logged.
+    it. Each change is logged. A checkpoint without a class token was pooled
+    already, behind its final norm or before: that norm stays where it is.
 
     Args:
         vit: The network that loads.
@@ -103,7 +104,9 @@ def adapt_vit_state(
         prefix: Such as 'backbone.'.
     """
     token = f'{prefix}cls_token'
-    if not vit.with_cls_token and token in state:
+    if token not in state:
+        return
+    if not vit.with_cls_token:
         del state[token]
         position = state.get(f'{prefix}pos_embed')
         if isinstance(position, Tensor) and position.ndim == 3:
@@ -216,6 +219,12 @@ def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
                 f'. Its keys start with {start!r}: give prefix={start!r} in '
                 'init_cfg'
             )
+    if _norms_before_pool(own, given):
+        return (
+            '. Its tokens are normed before the mean: take '
+            "out_type='featmap' and final_norm=True, which is the default, "
+            "with neck=dict(type='GlobalAveragePooling')"
+        )
     if any(key.startswith('blocks.') for key in given):
         return (
             ". These are timm's names: convert the checkpoint to "
@@ -224,3 +233,13 @@ def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
     if not given:
         return '. It holds no weights for this network'
     return ''
+
+
+def _norms_before_pool(own: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether only the checkpoint has its final norm before the pool."""
+    ends = {'ln1.weight', 'ln2.weight'}
+    found, needed = (
+        {key.removeprefix('backbone.') for key in keys} & ends
+        for keys in (given.keys() - own.keys(), own.keys() - given.keys())
+    )
+    return found == {'ln1.weight'} and needed == {'ln2.weight'}

@@ -277,6 +277,21 @@ def test_class_token_checkpoint_of_another_size_into_a_pool(
     torch.testing.assert_close(vit.pos_embed.data, expected)
 
 
+@every_way
+def test_pooled_checkpoint_with_its_norm_before_the_pool(
+    load: Callable[..., None], tmp_path: Path
+) -> None:
+    """It has no class token: its norm is not moved behind the pool."""
+    cfg = dict(with_cls_token=False, img_size=(8, 8))
+    state = dict(small_stock(**cfg, out_type='featmap').state_dict())
+    vit = small_vit(**cfg, out_type='avg_featmap', final_norm=False)
+    words = (
+        '; 2 missing: ln2.bias, ln2.weight; 2 unexpected: ln1.bias, '
+        "ln1.weight. Its tokens .* take out_type='featmap'"
+    )
+    refused(vit, state, words, load, tmp_path)
+
+
 def test_pooled_checkpoint_of_timms_kind_keeps_its_norm() -> None:
     """A checkpoint that has ln2 already is loaded as it is."""
     cfg = dict(out_type='avg_featmap', with_cls_token=False, final_norm=False)

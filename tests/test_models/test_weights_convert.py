@@ -43,6 +43,8 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert.py'
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=6, feedforward_channels=48)
 TINY_VIT: dict[str, Any] = dict(arch=ARCH, img_size=12, patch_size=4)
 POOL = dict(out_type='avg_featmap', final_norm=False)
+# Of timm's networks with fc_norm=False: the norm stands before the pool.
+NORMED_POOL = dict(out_type='featmap', with_cls_token=False)
 HEADS = dict(linear='LinearClsHead', vit='VisionTransformerClsHead')
 
 
@@ -50,6 +52,7 @@ def classifier(
     head: str = 'linear',
     num_classes: int = 9,
     hidden: dict[str, Any] | None = None,
+    neck: str | None = None,
     **backbone: Any,
 ) -> nn.Module:
     cfg = {**TINY_VIT, **backbone}
@@ -58,6 +61,7 @@ def classifier(
         dict(
             type='eavit_mm.ElasticImageClassifier',
             backbone=dict(type='eavit_mm.ElasticVisionTransformer', **cfg),
+            neck=dict(type=neck) if neck else None,
             head=dict(
                 type=HEADS[head],
                 num_classes=num_classes,
@@ -188,6 +192,29 @@ def test_mean_pool(class_token: bool) -> None:
     ours = classifier(with_cls_token=class_token, **POOL)
     ours.load_state_dict(convert_weights(model.state_dict()))
     assert_same_logits(ours, model, 12)
+
+
+NORMED_POOLS = {
+    'vit_base_patch16_gap_224': dict(),
+    'vit_medium_patch16_gap_240': dict(
+        qkv_bias=False, layer_scale_init_value=1.0
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NORMED_POOLS)
+def test_a_norm_before_the_mean(name: str) -> None:
+    model = timm_vit(name)
+    state = convert_weights(model.state_dict())
+    options: Any = NORMED_POOLS[name]
+    ours = classifier(neck='GlobalAveragePooling', **NORMED_POOL, **options)
+    ours.load_state_dict(state)
+    assert_same_logits(ours, model, 12)
+    # The norm behind the pool is another function.
+    other = classifier(with_cls_token=False, **POOL, **options)
+    words = r"ln1\.bias.*take out_type='featmap'.*GlobalAveragePooling"
+    with pytest.raises(ValueError, match=words):
+        other.load_state_dict(state)
 
 
 def test_layer_scale_of_deit3() -> None:

@@ -89,6 +89,13 @@ def test_a_mean_pool(tmp_path: Path) -> None:
     assert_same_features(ours, model)
 
 
+def test_a_norm_before_the_mean_is_not_moved(tmp_path: Path) -> None:
+    path = write('timm', timm_vit('vit_base_patch16_gap_224'), tmp_path)
+    vit = backbone(init_cfg=pretrained(path), with_cls_token=False, **POOL)
+    with pytest.raises(ValueError, match=r"pth: .*take out_type='featmap'"):
+        vit.init_weights()
+
+
 @pytest.mark.parametrize('names', [dict, hub_names])
 def test_float8(names: Any, tmp_path: Path) -> None:
     model = timm_vit()
