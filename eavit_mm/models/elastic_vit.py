@@ -29,7 +29,10 @@ from eavit_mm.models.state_dict import (
     check_state_dict,
     require_pretrained,
 )
-from eavit_mm.models.weights.pretrained import SCHEME, resolve_pretrained
+from eavit_mm.models.weights.pretrained import (
+    resolve_pretrained,
+    split_checkpoint,
+)
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Geometry, SearchSpace, Subnet
 
@@ -274,11 +277,12 @@ class ElasticVisionTransformer(VisionTransformer):
             ValueError: If it is broken or cannot be converted.
         """
         require_pretrained(self.init_cfg)
-        self.init_cfg: Any = resolve_pretrained(self.init_cfg)
+        num_patches = self.geometry.num_patches
+        self.init_cfg: Any = resolve_pretrained(self.init_cfg, num_patches)
         try:
             super().init_weights()
         except CheckpointError as error:
-            path = self.init_cfg['checkpoint'].removeprefix(SCHEME)
+            path, _ = split_checkpoint(self.init_cfg['checkpoint'])
             raise ValueError(f'init_cfg: {path}: {error}') from error
         except AssertionError as error:
             # mmengine asserts that the file has keys with the prefix.

@@ -80,14 +80,17 @@ def backbone(**changes: Any) -> ElasticVisionTransformer:
     return vit
 
 
-def images(size: int = 12) -> Tensor:
+def images(size: int | tuple[int, int] = 12) -> Tensor:
+    height, width = (size, size) if isinstance(size, int) else size
     return torch.randn(
-        2, 3, size, size, generator=torch.Generator().manual_seed(7)
+        2, 3, height, width, generator=torch.Generator().manual_seed(7)
     )
 
 
 @torch.no_grad()
-def assert_same_logits(ours: nn.Module, theirs: nn.Module, size: int) -> None:
+def assert_same_logits(
+    ours: nn.Module, theirs: nn.Module, size: int | tuple[int, int]
+) -> None:
     x = images(size)
     expected = theirs(x)
     assert expected.std() > 0.1
@@ -98,7 +101,9 @@ def assert_same_logits(ours: nn.Module, theirs: nn.Module, size: int) -> None:
 
 @torch.no_grad()
 def assert_same_features(
-    ours: nn.Module, theirs: nn.Module, size: int = 12
+    ours: nn.Module,
+    theirs: nn.Module,
+    size: int | tuple[int, int] = 12,
 ) -> None:
     x = images(size)
     (feature,) = ours(x)
@@ -422,6 +427,55 @@ def test_a_grid_that_is_not_square_loads_into_its_own_network() -> None:
         classifier().load_state_dict(state)
 
 
+@pytest.mark.parametrize('img_size', [(12, 20), (8, 16), (4, 60)])
+def test_a_square_number_of_tokens_is_not_guessed_at(img_size: Any) -> None:
+    """A class token and n x (n + 2) patches, or a square of patches."""
+    model = timm_vit(img_size=img_size)
+    state = model.state_dict()
+    with pytest.raises(ValueError, match=r'--class-position no .* or yes'):
+        convert_weights(state)
+    ours = classifier(img_size=img_size)
+    patches = ours.backbone.geometry.num_patches
+    for said in (dict(class_position=True), dict(num_patches=patches)):
+        ours.load_state_dict(convert_weights(state, **said))
+        assert_same_logits(ours, model, img_size)
+    # By their names, these have a position for the class token.
+    arrays = flax_arrays(state, 6)
+    augreg = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    for foreign in (hub_names(state), augreg):
+        ours.load_state_dict(convert_weights(foreign))
+        assert_same_logits(ours, model, img_size)
+
+
+@pytest.mark.parametrize('size', [12, 16, (8, 12), (8, 20)])
+def test_positions_of_patches_alone_without_a_sign(size: Any) -> None:
+    """FlexiViT: no layer scale says so."""
+    model = timm_vit('flexivit_small', img_size=size)
+    state = model.state_dict()
+    if isinstance(size, int):
+        with pytest.raises(ValueError, match='--class-position'):
+            convert_weights(state)
+    ours = classifier(img_size=size)
+    ours.load_state_dict(convert_weights(state, class_position=False))
+    assert_same_logits(ours, model, size)
+
+
+@pytest.mark.parametrize('size', [12, 16])
+def test_positions_of_big_vision(size: int) -> None:
+    model = timm_vit('flexivit_small', img_size=size)
+    arrays = big_vision_arrays(model.state_dict(), 6)
+    weights = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    ours = classifier(img_size=size)
+    ours.load_state_dict(convert_weights(weights))
+    assert_same_logits(ours, model, size)
+
+
+def test_positions_without_a_class_token() -> None:
+    state = timm_vit(class_token=False, global_pool='avg').state_dict()
+    with pytest.raises(ValueError, match='there is no class token among'):
+        convert_weights(state, class_position=False)
+
+
 def test_positions_of_another_rank_are_refused() -> None:
     state = timm_vit().state_dict()
     state['pos_embed'] = torch.zeros(1, 3, 3, 24)
@@ -644,6 +698,13 @@ def test_options_of_the_tool(convert: Any, tmp_path: Path) -> None:
     convert(source, out, '--head', 'vit', '--prefix', 'encoder.')
     state = torch.load(out)['state_dict']
     assert {'head.layers.head.weight', 'encoder.cls_token'} <= set(state)
+    torch.save(timm_vit(img_size=(12, 20)).state_dict(), source)
+    with pytest.raises(SystemExit, match='error: pos_embed: 16 rows are of'):
+        convert(source, out)
+    for said, rows in (('yes', 16), ('no', 17)):
+        convert(source, out, '--class-position', said)
+        state = torch.load(out)['state_dict']
+        assert state['backbone.pos_embed'].shape[1] == rows
 
 
 def test_errors_of_the_tool(convert: Any, tmp_path: Path) -> None:
