@@ -1,6 +1,7 @@
 """Checkpoints: what is loaded, what is refused, and in which words."""
 
 from collections.abc import Callable
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,33 @@ def test_class_token_checkpoint_of_another_size_into_a_pool(
     grid = (img_size[0] // 4, img_size[1] // 4)
     expected = resize_pos_embed(
         state['pos_embed'][:, 1:], grid, (3, 3), num_extra_tokens=0
+    )
+    torch.testing.assert_close(vit.pos_embed.data, expected)
+
+
+@every_way
+@pytest.mark.parametrize('with_cls_token', [True, False])
+@pytest.mark.parametrize('img_size', [(8, 16), (12, 20), (4, 32)])
+def test_a_square_grid_of_one_patch_more_is_resized(
+    load: Callable[..., None],
+    img_size: tuple[int, int],
+    with_cls_token: bool,
+    tmp_path: Path,
+) -> None:
+    """Its first patch is not taken for a class token: n x (n + 2) + 1."""
+    pool = dict(out_type='featmap', with_cls_token=False)
+    vit = small_vit(**pool, img_size=img_size)
+    grid = vit.patch_resolution
+    side = isqrt(grid[0] * grid[1] + 1)
+    cfg = pool if not with_cls_token else {}
+    stock = small_stock(**cfg, img_size=4 * side)
+    state = dict(randomise(stock, seed=6).state_dict())
+    load(vit, state, tmp_path)
+    expected = resize_pos_embed(
+        state['pos_embed'][:, int(with_cls_token) :],
+        (side, side),
+        grid,
+        num_extra_tokens=0,
     )
     torch.testing.assert_close(vit.pos_embed.data, expected)
 
