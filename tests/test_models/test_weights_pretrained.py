@@ -215,6 +215,13 @@ def test_positions_of_patches_alone_of_a_network_of_as_many_tokens(
         ours.init_weights()
 
 
+def stock_by_scheme(path: str) -> VisionTransformer:
+    """mmpretrain's network, for images of 12 x 20."""
+    init_cfg = dict(type='Pretrained', checkpoint=f'eavit_mm://{path}')
+    options = {**TINY_VIT, 'img_size': (12, 20)}
+    return VisionTransformer(**options, init_cfg=init_cfg)
+
+
 def test_the_scheme_with_a_number_of_patches(tmp_path: Path) -> None:
     model = timm_vit(img_size=(12, 20))
     path = write('timm', model, tmp_path)
@@ -223,16 +230,9 @@ def test_the_scheme_with_a_number_of_patches(tmp_path: Path) -> None:
         ('?num_patches=16', '--class-position'),
         ('?num_patches=x', r'pth\?num_patches=x is not there'),
     ]:
-        init_cfg = pretrained(Path(f'eavit_mm://{path}{query}'))
-        init_cfg['checkpoint'] = f'eavit_mm://{path}{query}'
-        stock = VisionTransformer(
-            **{**TINY_VIT, 'img_size': (12, 20)}, init_cfg=init_cfg
-        )
         with pytest.raises((ValueError, FileNotFoundError), match=words):
-            stock.init_weights()
-    init_cfg['checkpoint'] = f'eavit_mm://{path}?num_patches=15'
-    stock.init_cfg = init_cfg
-    stock._is_init = False
+            stock_by_scheme(f'{path}{query}').init_weights()
+    stock = stock_by_scheme(f'{path}?num_patches=15')
     stock.init_weights()
     stock.eval()
     assert_same_features(stock, model, (12, 20))
