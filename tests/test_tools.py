@@ -498,6 +498,37 @@ def test_every_tool_has_help(call, capsys, tool):
         assert option in text
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(loss_scale='dynamic'),
+        dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16'),
+        dict(loss_scale=dict(init_scale=8.0), dtype='bfloat16'),
+        dict(dtype='bfloat16', use_fsdp=False),
+    ],
+)
+def test_amp_of_a_recipe_for_gpus(options, tmp_path, call, capsys):
+    config = tmp_path / 'amp.py'
+    config.write_text(
+        f"""
+_base_ = ['{DIGITS}']
+optim_wrapper = dict(**{options!r})
+train_dataloader = dict(dataset=dict(parts=dict(train=64)))
+train_cfg = dict(max_epochs=1)
+param_scheduler = []
+custom_hooks = []
+default_hooks = dict(checkpoint=dict(interval=1))
+"""
+    )
+    call('train.py', config, '--amp', '--no-validate')
+    text = capsys.readouterr().out
+    for name, value in options.items():
+        left = f'--amp: bfloat16 on the CPU, {name}={value!r} is left out'
+        assert (left in text) == (name != 'type')
+    assert (tmp_path / 'work_dirs' / 'amp' / 'epoch_1.pth').exists()
+
+
 def test_resume_without_a_checkpoint_keeps_what_the_config_loads(tmp_path):
     namespace = runpy.run_path(str(TOOLS / 'train.py'))
     weights = tmp_path / 'weights.pth'

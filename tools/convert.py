@@ -28,6 +28,13 @@ def parse_args() -> argparse.Namespace:
         default='backbone.',
         help="of the backbone's names (default: %(default)s)",
     )
+    parser.add_argument(
+        '--class-position',
+        choices=['yes', 'no'],
+        help='whether the class token has a position; DeiT III, FlexiViT and '
+        'big_vision have positions of patches alone (default: told from the '
+        'file)',
+    )
     return parser.parse_args()
 
 
@@ -35,7 +42,9 @@ def main() -> None:
     args = parse_args()
     require_other_file(args.source, args.out)
     weights = read_weights(args.source)
-    state = convert_weights(weights, args.head, args.prefix)
+    says = args.class_position
+    has_position = None if says is None else says == 'yes'
+    state = convert_weights(weights, args.head, args.prefix, has_position)
     meta = dict(source=args.source, layout=layout_of(weights))
     save_atomically(dict(meta=meta, state_dict=state), args.out)
     head = [name for name in state if name.startswith('head.')]

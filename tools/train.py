@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
 import eavit_mm  # noqa: F401
@@ -19,6 +19,9 @@ from eavit_mm.engine.cli import (
 from eavit_mm.engine.config_check import check_classes
 from eavit_mm.engine.training_state import check_training_state
 from eavit_mm.options import check_path
+
+# mmengine's AmpOptimWrapper has them, beside those of every wrapper.
+GPU_AMP_OPTIONS = {'loss_scale', 'dtype', 'use_fsdp'}
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,11 +60,8 @@ def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args, persistent_workers=not args.no_persistent_workers)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.amp and torch.cuda.is_available():
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    elif args.amp:
-        cfg.optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
+    if args.amp:
+        set_amp(cfg.optim_wrapper)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:
             raise ValueError(
@@ -72,6 +72,18 @@ def merge_args(args: argparse.Namespace) -> Config:
     merge_options(cfg, args)
     set_resume(cfg, args.resume)
     return cfg
+
+
+def set_amp(optim_wrapper: ConfigDict) -> None:
+    """Selects mixed precision, on a CPU without what only a GPU's has."""
+    if torch.cuda.is_available():
+        optim_wrapper.type = 'AmpOptimWrapper'
+        optim_wrapper.setdefault('loss_scale', 'dynamic')
+        return
+    optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
+    for name in sorted(GPU_AMP_OPTIONS & optim_wrapper.keys()):
+        value = optim_wrapper.pop(name)
+        print(f'--amp: bfloat16 on the CPU, {name}={value!r} is left out')
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

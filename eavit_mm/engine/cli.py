@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from eavit_mm.engine.config_check import check_config
 from eavit_mm.engine.config_error import explain
+from eavit_mm.engine.launch import start_processes
 
 # What a user can put right; all else is shown with its traceback.
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -110,15 +111,15 @@ def build_runner(cfg: Config) -> Runner:
     """The runner that a config asks for; without a GPU, over gloo.
 
     Raises:
-        ValueError: If it has no model, or an option that cannot be.
+        ValueError: If it has no model, an option that cannot be, or a
+            launcher that did not start this process.
     """
     model = cfg.get('model')
     if not isinstance(model, dict):
         raise ValueError(f'{cfg.filename}: model={model!r}; must be a dict')
     check_config(cfg)
     if cfg.launcher != 'none' and not torch.cuda.is_available():
-        # mmengine's own start of torch.distributed needs a GPU.
-        torch.distributed.init_process_group('gloo')
+        start_processes(cfg.launcher)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)

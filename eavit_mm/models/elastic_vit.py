@@ -6,11 +6,13 @@ ones.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import isqrt
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.drop import DropPath
+from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import SwiGLUFFN, resize_pos_embed
@@ -30,7 +32,10 @@ from eavit_mm.models.state_dict import (
     check_state_dict,
     require_pretrained,
 )
-from eavit_mm.models.weights.pretrained import SCHEME, resolve_pretrained
+from eavit_mm.models.weights.pretrained import (
+    resolve_pretrained,
+    split_checkpoint,
+)
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Geometry, SearchSpace, Subnet
 
@@ -276,11 +281,12 @@ class ElasticVisionTransformer(VisionTransformer):
             ValueError: If it is broken or cannot be converted.
         """
         require_pretrained(self.init_cfg)
-        self.init_cfg: Any = resolve_pretrained(self.init_cfg)
+        num_patches = self.geometry.num_patches
+        self.init_cfg: Any = resolve_pretrained(self.init_cfg, num_patches)
         try:
             super().init_weights()
         except CheckpointError as error:
-            path = self.init_cfg['checkpoint'].removeprefix(SCHEME)
+            path, _ = split_checkpoint(self.init_cfg['checkpoint'])
             raise ValueError(f'init_cfg: {path}: {error}') from error
         except AssertionError as error:
             # mmengine asserts that the file has keys with the prefix.
@@ -301,6 +307,31 @@ class ElasticVisionTransformer(VisionTransformer):
         adapt_vit_state(self, state_dict, prefix)
         check_state_dict(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _prepare_pos_embed(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any
+    ) -> None:
+        """Resizes the positions of a square grid, in place.
+
+        mmpretrain's, which this replaces, takes the first of N + 1 rows for a
+        class token's where the network has N patches and no class token. Of
+        a checked checkpoint every row is a patch's, and N + 1 a square.
+        """
+        name = f'{prefix}pos_embed'
+        given = state_dict.get(name)
+        if given is None or given.shape == self.pos_embed.shape:
+            return
+        old, new = tuple(given.shape), tuple(self.pos_embed.shape)
+        print_log(f'{name}: resized from {old} to {new}', 'current')
+        extra = self.num_extra_tokens
+        side = isqrt(given.shape[1] - extra)
+        state_dict[name] = resize_pos_embed(
+            given,
+            (side, side),
+            self.patch_resolution,
+            self.interpolate_mode,
+            extra,
+        )
 
 
 def end_norms(vit: VisionTransformer) -> dict[str, nn.LayerNorm]:

@@ -5,6 +5,7 @@ from scratch without a word. Here keys and shapes must fit before a weight is
 touched, whoever loads.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from math import isqrt
 from pathlib import Path
@@ -16,6 +17,8 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 _SHOWN = 4
+# Types of torch whose elements are several numbers, or bits of one.
+_PACKED = re.compile(r'torch\.(float4.*|bits.*|u?int[1-7])')
 
 
 def require_pretrained(init_cfg: Any) -> None:
@@ -60,8 +63,7 @@ def require_sound(weights: Mapping[str, Any]) -> None:
     for name, value in weights.items():
         if not isinstance(value, Tensor) or not is_plain(value):
             broken.append(f'{name}: {_kind(value)}')
-        elif not bool(value.isfinite().all()):
-            number = int((~value.isfinite()).sum())
+        elif number := _num_not_finite(value):
             broken.append(f'{name}: {number} NaN or infinite')
     if broken:
         raise CheckpointError(
@@ -71,9 +73,18 @@ def require_sound(weights: Mapping[str, Any]) -> None:
 
 
 def is_plain(value: Tensor) -> bool:
-    """Whether a tensor is dense, in memory, and not of complex numbers."""
+    """Whether a tensor is dense, in memory, of one real number each."""
     is_dense = value.layout == torch.strided and not value.is_quantized
-    return is_dense and not value.is_meta and not value.is_complex()
+    is_packed = _PACKED.fullmatch(str(value.dtype)) is not None
+    is_real = not value.is_complex() and not is_packed
+    return is_dense and not value.is_meta and is_real
+
+
+def _num_not_finite(value: Tensor) -> int:
+    # torch cannot ask this of float8; a wider float holds its values exactly.
+    is_float8 = value.is_floating_point() and value.itemsize == 1
+    wide = value.float() if is_float8 else value
+    return int((~wide.isfinite()).sum())
 
 
 def adapt_vit_state(
@@ -84,7 +95,8 @@ def adapt_vit_state(
     What the config declares decides: without a class token the checkpoint's
     and its position are dropped; with ``final_norm=False``
     and a pool, the final norm becomes the norm behind the pool, as timm does
-    it. Each change is logged.
+    it. Each change is logged. A checkpoint without a class token was pooled
+    already, behind its final norm or before: that norm stays where it is.
 
     Args:
         vit: The network that loads.
@@ -92,7 +104,9 @@ def adapt_vit_state(
         prefix: Such as 'backbone.'.
     """
     token = f'{prefix}cls_token'
-    if not vit.with_cls_token and token in state:
+    if token not in state:
+        return
+    if not vit.with_cls_token:
         del state[token]
         position = state.get(f'{prefix}pos_embed')
         if isinstance(position, Tensor) and position.ndim == 3:
@@ -205,6 +219,12 @@ def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
                 f'. Its keys start with {start!r}: give prefix={start!r} in '
                 'init_cfg'
             )
+    if _norms_before_pool(own, given):
+        return (
+            '. Its tokens are normed before the mean: take '
+            "out_type='featmap' and final_norm=True, which is the default, "
+            "with neck=dict(type='GlobalAveragePooling')"
+        )
     if any(key.startswith('blocks.') for key in given):
         return (
             ". These are timm's names: convert the checkpoint to "
@@ -213,3 +233,13 @@ def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
     if not given:
         return '. It holds no weights for this network'
     return ''
+
+
+def _norms_before_pool(own: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether only the checkpoint has its final norm before the pool."""
+    ends = {'ln1.weight', 'ln2.weight'}
+    found, needed = (
+        {key.removeprefix('backbone.') for key in keys} & ends
+        for keys in (given.keys() - own.keys(), own.keys() - given.keys())
+    )
+    return found == {'ln1.weight'} and needed == {'ln2.weight'}

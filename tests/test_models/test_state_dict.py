@@ -1,6 +1,7 @@
 """Checkpoints: what is loaded, what is refused, and in which words."""
 
 from collections.abc import Callable
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,48 @@ def test_class_token_checkpoint_of_another_size_into_a_pool(
         state['pos_embed'][:, 1:], grid, (3, 3), num_extra_tokens=0
     )
     torch.testing.assert_close(vit.pos_embed.data, expected)
+
+
+@every_way
+@pytest.mark.parametrize('with_cls_token', [True, False])
+@pytest.mark.parametrize('img_size', [(8, 16), (12, 20), (4, 32)])
+def test_a_square_grid_of_one_patch_more_is_resized(
+    load: Callable[..., None],
+    img_size: tuple[int, int],
+    with_cls_token: bool,
+    tmp_path: Path,
+) -> None:
+    """Its first patch is not taken for a class token: n x (n + 2) + 1."""
+    pool = dict(out_type='featmap', with_cls_token=False)
+    vit = small_vit(**pool, img_size=img_size)
+    grid = vit.patch_resolution
+    side = isqrt(grid[0] * grid[1] + 1)
+    cfg = pool if not with_cls_token else {}
+    stock = small_stock(**cfg, img_size=4 * side)
+    state = dict(randomise(stock, seed=6).state_dict())
+    load(vit, state, tmp_path)
+    expected = resize_pos_embed(
+        state['pos_embed'][:, int(with_cls_token) :],
+        (side, side),
+        grid,
+        num_extra_tokens=0,
+    )
+    torch.testing.assert_close(vit.pos_embed.data, expected)
+
+
+@every_way
+def test_pooled_checkpoint_with_its_norm_before_the_pool(
+    load: Callable[..., None], tmp_path: Path
+) -> None:
+    """It has no class token: its norm is not moved behind the pool."""
+    cfg = dict(with_cls_token=False, img_size=(8, 8))
+    state = dict(small_stock(**cfg, out_type='featmap').state_dict())
+    vit = small_vit(**cfg, out_type='avg_featmap', final_norm=False)
+    words = (
+        '; 2 missing: ln2.bias, ln2.weight; 2 unexpected: ln1.bias, '
+        "ln1.weight. Its tokens .* take out_type='featmap'"
+    )
+    refused(vit, state, words, load, tmp_path)
 
 
 def test_pooled_checkpoint_of_timms_kind_keeps_its_norm() -> None:
@@ -655,7 +698,34 @@ def test_what_is_sound() -> None:
         torch.ones(2, device='meta'),
         torch.ones(2, 2).to_sparse(),
         torch.ones(2) * 1j,
+        torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+        torch.ones(2).fill_(torch.inf).to(torch.float8_e5m2),
         'text',
     ):
         with pytest.raises(CheckpointError, match='1 that are not finite .*x'):
             require_sound({**counters, 'x': wrong})
+
+
+FLOAT8 = [
+    torch.float8_e4m3fn,
+    torch.float8_e4m3fnuz,
+    torch.float8_e5m2,
+    torch.float8_e5m2fnuz,
+]
+
+
+@every_way
+@pytest.mark.parametrize('kind', FLOAT8)
+def test_float8(
+    load: Callable[..., None], kind: torch.dtype, tmp_path: Path
+) -> None:
+    """Read as any other precision; its NaN is seen."""
+    model = classifier()
+    state = {key: value.to(kind) for key, value in full_state().items()}
+    load(model, state, tmp_path)
+    wide = {key: value.double() for key, value in state.items()}
+    assert_same_weights(model, wide)
+    key = 'backbone.layers.1.ln2.bias'
+    state[key] = torch.full((24,), torch.nan).to(kind)
+    words = f'1 that are not finite numbers: {key}: 24 NaN or infinite'
+    refused(classifier(), state, words, load, tmp_path)

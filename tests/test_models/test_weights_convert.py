@@ -43,6 +43,8 @@ TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert.py'
 ARCH = dict(embed_dims=24, num_layers=3, num_heads=6, feedforward_channels=48)
 TINY_VIT: dict[str, Any] = dict(arch=ARCH, img_size=12, patch_size=4)
 POOL = dict(out_type='avg_featmap', final_norm=False)
+# Of timm's networks with fc_norm=False: the norm stands before the pool.
+NORMED_POOL = dict(out_type='featmap', with_cls_token=False)
 HEADS = dict(linear='LinearClsHead', vit='VisionTransformerClsHead')
 
 
@@ -50,6 +52,7 @@ def classifier(
     head: str = 'linear',
     num_classes: int = 9,
     hidden: dict[str, Any] | None = None,
+    neck: str | None = None,
     **backbone: Any,
 ) -> nn.Module:
     cfg = {**TINY_VIT, **backbone}
@@ -58,6 +61,7 @@ def classifier(
         dict(
             type='eavit_mm.ElasticImageClassifier',
             backbone=dict(type='eavit_mm.ElasticVisionTransformer', **cfg),
+            neck=dict(type=neck) if neck else None,
             head=dict(
                 type=HEADS[head],
                 num_classes=num_classes,
@@ -76,14 +80,17 @@ def backbone(**changes: Any) -> ElasticVisionTransformer:
     return vit
 
 
-def images(size: int = 12) -> Tensor:
+def images(size: int | tuple[int, int] = 12) -> Tensor:
+    height, width = (size, size) if isinstance(size, int) else size
     return torch.randn(
-        2, 3, size, size, generator=torch.Generator().manual_seed(7)
+        2, 3, height, width, generator=torch.Generator().manual_seed(7)
     )
 
 
 @torch.no_grad()
-def assert_same_logits(ours: nn.Module, theirs: nn.Module, size: int) -> None:
+def assert_same_logits(
+    ours: nn.Module, theirs: nn.Module, size: int | tuple[int, int]
+) -> None:
     x = images(size)
     expected = theirs(x)
     assert expected.std() > 0.1
@@ -94,7 +101,9 @@ def assert_same_logits(ours: nn.Module, theirs: nn.Module, size: int) -> None:
 
 @torch.no_grad()
 def assert_same_features(
-    ours: nn.Module, theirs: nn.Module, size: int = 12
+    ours: nn.Module,
+    theirs: nn.Module,
+    size: int | tuple[int, int] = 12,
 ) -> None:
     x = images(size)
     (feature,) = ours(x)
@@ -188,6 +197,29 @@ def test_mean_pool(class_token: bool) -> None:
     ours = classifier(with_cls_token=class_token, **POOL)
     ours.load_state_dict(convert_weights(model.state_dict()))
     assert_same_logits(ours, model, 12)
+
+
+NORMED_POOLS = {
+    'vit_base_patch16_gap_224': dict(),
+    'vit_medium_patch16_gap_240': dict(
+        qkv_bias=False, layer_scale_init_value=1.0
+    ),
+}
+
+
+@pytest.mark.parametrize('name', NORMED_POOLS)
+def test_a_norm_before_the_mean(name: str) -> None:
+    model = timm_vit(name)
+    state = convert_weights(model.state_dict())
+    options: Any = NORMED_POOLS[name]
+    ours = classifier(neck='GlobalAveragePooling', **NORMED_POOL, **options)
+    ours.load_state_dict(state)
+    assert_same_logits(ours, model, 12)
+    # The norm behind the pool is another function.
+    other = classifier(with_cls_token=False, **POOL, **options)
+    words = r"ln1\.bias.*take out_type='featmap'.*GlobalAveragePooling"
+    with pytest.raises(ValueError, match=words):
+        other.load_state_dict(state)
 
 
 def test_layer_scale_of_deit3() -> None:
@@ -363,10 +395,20 @@ def test_every_tensor_is_its_own() -> None:
     assert state['pos_embed'].abs().sum() > 0
 
 
-def test_precision_is_kept() -> None:
-    state = {k: w.half() for k, w in timm_vit().state_dict().items()}
-    converted = convert_weights(state)
-    assert {w.dtype for w in converted.values()} == {torch.float16}
+@pytest.mark.parametrize('kind', [torch.float16, torch.float8_e4m3fn])
+@pytest.mark.parametrize('names', [dict, hub_names])
+def test_precision_is_kept(kind: torch.dtype, names: Any) -> None:
+    state = {k: w.to(kind) for k, w in timm_vit().state_dict().items()}
+    converted = convert_weights(names(state))
+    assert {w.dtype for w in converted.values()} == {kind}
+
+
+def test_packed_numbers_are_refused_by_name() -> None:
+    state = timm_vit().state_dict()
+    packed = torch.zeros(24, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    state['norm.bias'] = packed
+    with pytest.raises(ValueError, match=r'ln1\.bias: .*float4_e2m1fn_x2'):
+        convert_weights(state)
 
 
 # Grids
@@ -383,6 +425,55 @@ def test_a_grid_that_is_not_square_loads_into_its_own_network() -> None:
     )
     with pytest.raises(ValueError, match=r'pos_embed: \(1, 7, 24\) for'):
         classifier().load_state_dict(state)
+
+
+@pytest.mark.parametrize('img_size', [(12, 20), (8, 16), (4, 60)])
+def test_a_square_number_of_tokens_is_not_guessed_at(img_size: Any) -> None:
+    """A class token and n x (n + 2) patches, or a square of patches."""
+    model = timm_vit(img_size=img_size)
+    state = model.state_dict()
+    with pytest.raises(ValueError, match=r'--class-position no .* or yes'):
+        convert_weights(state)
+    ours = classifier(img_size=img_size)
+    patches = ours.backbone.geometry.num_patches
+    for said in (dict(class_position=True), dict(num_patches=patches)):
+        ours.load_state_dict(convert_weights(state, **said))
+        assert_same_logits(ours, model, img_size)
+    # By their names, these have a position for the class token.
+    arrays = flax_arrays(state, 6)
+    augreg = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    for foreign in (hub_names(state), augreg):
+        ours.load_state_dict(convert_weights(foreign))
+        assert_same_logits(ours, model, img_size)
+
+
+@pytest.mark.parametrize('size', [12, 16, (8, 12), (8, 20)])
+def test_positions_of_patches_alone_without_a_sign(size: Any) -> None:
+    """FlexiViT: no layer scale says so."""
+    model = timm_vit('flexivit_small', img_size=size)
+    state = model.state_dict()
+    if isinstance(size, int):
+        with pytest.raises(ValueError, match='--class-position'):
+            convert_weights(state)
+    ours = classifier(img_size=size)
+    ours.load_state_dict(convert_weights(state, class_position=False))
+    assert_same_logits(ours, model, size)
+
+
+@pytest.mark.parametrize('size', [12, 16])
+def test_positions_of_big_vision(size: int) -> None:
+    model = timm_vit('flexivit_small', img_size=size)
+    arrays = big_vision_arrays(model.state_dict(), 6)
+    weights = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    ours = classifier(img_size=size)
+    ours.load_state_dict(convert_weights(weights))
+    assert_same_logits(ours, model, size)
+
+
+def test_positions_without_a_class_token() -> None:
+    state = timm_vit(class_token=False, global_pool='avg').state_dict()
+    with pytest.raises(ValueError, match='there is no class token among'):
+        convert_weights(state, class_position=False)
 
 
 def test_positions_of_another_rank_are_refused() -> None:
@@ -607,6 +698,13 @@ def test_options_of_the_tool(convert: Any, tmp_path: Path) -> None:
     convert(source, out, '--head', 'vit', '--prefix', 'encoder.')
     state = torch.load(out)['state_dict']
     assert {'head.layers.head.weight', 'encoder.cls_token'} <= set(state)
+    torch.save(timm_vit(img_size=(12, 20)).state_dict(), source)
+    with pytest.raises(SystemExit, match='error: pos_embed: 16 rows are of'):
+        convert(source, out)
+    for said, rows in (('yes', 16), ('no', 17)):
+        convert(source, out, '--class-position', said)
+        state = torch.load(out)['state_dict']
+        assert state['backbone.pos_embed'].shape[1] == rows
 
 
 def test_errors_of_the_tool(convert: Any, tmp_path: Path) -> None:

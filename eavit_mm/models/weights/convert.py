@@ -17,6 +17,8 @@ def convert_weights(
     weights: Mapping[str, Tensor],
     head: str | None = None,
     prefix: str = _BACKBONE,
+    class_position: bool | None = None,
+    num_patches: int | None = None,
 ) -> dict[str, Tensor]:
     """Renames a ViT's weights so that mmpretrain's load them.
 
@@ -24,6 +26,10 @@ def convert_weights(
         weights: As :func:`read_weights` returns them.
         head: 'linear', 'vit', 'none' or None, see :func:`place_head`.
         prefix: Of the backbone's names in the result.
+        class_position: Whether the class token has a position, see
+            :func:`fit_positions`; None: told from the weights.
+        num_patches: Of the network that is to load them, if it is known; it
+            helps to tell.
 
     Returns:
         Tensors of their own under mmpretrain's names.
@@ -31,6 +37,7 @@ def convert_weights(
     Raises:
         ValueError: If the names are not known, or the network is one that
             mmpretrain's ``VisionTransformer`` cannot express; says which.
+            If the weights leave open whether the class token has a position.
     """
     refuse_by_name(weights)
     layout = layout_of(weights)
@@ -45,7 +52,9 @@ def convert_weights(
             'not the names of a ViT that can be converted (known are '
             f"{', '.join(MAPPINGS)}'s): {some}, ..."
         )
-    renamed = fit_positions(MAPPINGS[layout](weights))
+    renamed = fit_positions(
+        MAPPINGS[layout](weights), weights, class_position, num_patches
+    )
     check_complete(renamed)
     return {
         _with_prefix(name, prefix): weight.detach().clone().contiguous()

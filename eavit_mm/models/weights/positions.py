@@ -1,6 +1,7 @@
 """The position embedding as mmpretrain has it: a row per token."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from math import isqrt
 
 import torch
@@ -8,26 +9,66 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 _TOKEN, _POSITION = 'backbone.cls_token', 'backbone.pos_embed'
+# Hugging Face's and the augreg files' positions are of the class token, too.
+_PER_TOKEN = re.compile(
+    r'embeddings\.position_embeddings|posembed_input/pos_embedding'
+)
+# What goes with positions of patches alone: the layer scale of DeiT III, and
+# the place where big_vision keeps them.
+_PATCHES_ALONE = re.compile(r'\.(ls1\.gamma|gamma_1)$|(^|/)pos_embedding$')
 
 
-def fit_positions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fit_positions(
+    weights: Mapping[str, Tensor],
+    names: Iterable[str],
+    class_position: bool | None = None,
+    num_patches: int | None = None,
+) -> dict[str, Tensor]:
     """Gives the class token a position, if it has none.
 
     DeiT III (timm's ``no_embed_class``) and big_vision add positions to
-    patches alone; a row of zeros is the same. With a class token, a square
-    number of rows is taken for that. A grid that is not square stays as it
-    is: a file does not say which one, so only a network of as many tokens
-    loads it.
+    patches alone; a row of zeros is the same. A grid that is not square stays
+    as it is: a file does not say which one, so only a network of as many
+    tokens loads it.
 
     Args:
         weights: In mmpretrain's names, with ``backbone.``.
+        names: The same weights' in their source.
+        class_position: Whether the class token has a position; None: told
+            from the names and the numbers of rows.
+        num_patches: Of the network that is to load them, if it is known.
 
     Returns:
         The weights, the position embedding (1, N, C) with a row per token.
 
     Raises:
-        ValueError: If it has no such shape.
+        ValueError: If it has no such shape, if it cannot be told whether the
+            class token has a position, or if there is no class token to say
+            it of.
     """
+    position = _position_in(weights)
+    rows = position.shape[1]
+    if _TOKEN not in weights:
+        if class_position is not None:
+            raise ValueError(
+                f'class_position={class_position}: there is no class token '
+                'among these weights; leave it out'
+            )
+        return dict(weights)
+    if class_position is None:
+        class_position = _has_class_position(rows, names, num_patches)
+    if class_position:
+        return dict(weights)
+    print_log(
+        f'pos_embed: {rows} patches and none for the class token, which gets '
+        'zeros',
+        'current',
+    )
+    none = torch.zeros_like(position[:, :1])
+    return {**weights, _POSITION: torch.cat((none, position), dim=1)}
+
+
+def _position_in(weights: Mapping[str, Tensor]) -> Tensor:
     position = weights.get(_POSITION)
     if position is None:
         raise ValueError(
@@ -38,16 +79,34 @@ def fit_positions(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             f'pos_embed: shape {tuple(position.shape)}; mmpretrain has one '
             'of shape (1, tokens, channels)'
         )
-    rows = position.shape[1]
-    if _TOKEN not in weights or _is_square(rows - 1) or not _is_square(rows):
-        return dict(weights)
-    print_log(
-        f'pos_embed: {rows} patches and none for the class token, which gets '
-        'zeros',
-        'current',
+    return position
+
+
+def _has_class_position(
+    rows: int, names: Iterable[str], num_patches: int | None
+) -> bool:
+    """Whether one of the rows is of the class token.
+
+    By number alone, n * n rows may also be a class token and a grid of
+    (n - 1) x (n + 1).
+    """
+    names = list(names)
+    if any(_PER_TOKEN.search(name) for name in names):
+        return True
+    per_token = _is_square(rows - 1) or rows - 1 == num_patches
+    alone = any(_PATCHES_ALONE.search(name) for name in names) and (
+        _is_square(rows) or rows == num_patches
     )
-    none = torch.zeros_like(position[:, :1])
-    return {**weights, _POSITION: torch.cat((none, position), dim=1)}
+    if per_token != alone:
+        return per_token
+    if alone or _is_square(rows):
+        raise ValueError(
+            f'pos_embed: {rows} rows are of {rows} patches, or of a class '
+            f'token and {rows - 1} patches, and the file does not say which. '
+            'Convert it with tools/convert.py, with --class-position no (of '
+            'patches alone) or yes'
+        )
+    return True
 
 
 def _is_square(patches: int) -> bool:

@@ -4,9 +4,11 @@ mmengine loads ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by
 ``torch.load``, in the names of the file. We register a scheme of paths,
 ``eavit_mm://FILE``, whose loader reads every format and converts. A supernet
 puts it in front of a file that needs it, so that configs give plain paths;
-any other network may be given it by hand.
+any other network may be given it by hand. ``eavit_mm://FILE?num_patches=N``
+says how many patches the network has that loads.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from eavit_mm.models.weights.layouts import MMPRETRAIN, layout_of
 from eavit_mm.models.weights.read import OTHER_FORMATS, read_weights
 
 SCHEME = 'eavit_mm://'
+_QUERY = '?num_patches='
 
 
 @CheckpointLoader.register_scheme(SCHEME, force=True)
@@ -27,20 +30,36 @@ def load_from_foreign_file(
     """A backbone in mmpretrain's names; such a file as it is.
 
     Args:
-        filename: Path with the scheme in front.
+        filename: Path with the scheme in front, and perhaps the number of
+            patches behind.
         map_location: Not used: weights are on the CPU.
     """
-    path = filename.removeprefix(SCHEME)
+    path, num_patches = split_checkpoint(filename)
     weights = read_weights(path)
     if layout_of(weights) == MMPRETRAIN:
         return weights
     try:
-        return convert_weights(weights, head='none', prefix='')
+        return convert_weights(
+            weights, head='none', prefix='', num_patches=num_patches
+        )
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
 
 
-def resolve_pretrained(init_cfg: Any) -> Any:
+def split_checkpoint(checkpoint: str) -> tuple[str, int | None]:
+    """The path in an ``init_cfg``, and the number of patches if it has one.
+
+    Args:
+        checkpoint: A path, or one with our scheme.
+    """
+    path = checkpoint.removeprefix(SCHEME)
+    match = re.fullmatch(rf'(.+){re.escape(_QUERY)}(\d+)', path)
+    if path == checkpoint or match is None:
+        return path, None
+    return match[1], int(match[2])
+
+
+def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
     """Sends foreign files of an ``init_cfg`` to our loader.
 
     Local files in timm's, Hugging Face's or flax's names get the scheme, and
@@ -49,6 +68,7 @@ def resolve_pretrained(init_cfg: Any) -> Any:
 
     Args:
         init_cfg: A dict, a list of dicts or None.
+        num_patches: Of the network that loads.
 
     Returns:
         The same, with other entries where needed.
@@ -57,7 +77,7 @@ def resolve_pretrained(init_cfg: Any) -> Any:
         ValueError: If a file is broken.
     """
     if isinstance(init_cfg, list):
-        several = [resolve_pretrained(cfg) for cfg in init_cfg]
+        several = [resolve_pretrained(cfg, num_patches) for cfg in init_cfg]
         # mmpretrain draws new positions unless init_cfg is a Pretrained dict.
         return several[0] if len(several) == 1 else several
     if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
@@ -66,8 +86,8 @@ def resolve_pretrained(init_cfg: Any) -> Any:
     if '://' in path:
         return init_cfg
     layout = layout_of(read_weights(path))
-    ours = dict(init_cfg, checkpoint=SCHEME + path)
     if layout not in (MMPRETRAIN, None):
-        return dict(ours, prefix=None)
+        checkpoint = f'{SCHEME}{path}{_QUERY}{num_patches}'
+        return dict(init_cfg, checkpoint=checkpoint, prefix=None)
     is_other = Path(path).suffix.lower() in OTHER_FORMATS
-    return ours if is_other else init_cfg
+    return dict(init_cfg, checkpoint=SCHEME + path) if is_other else init_cfg
