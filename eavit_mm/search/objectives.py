@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.options import check_mapping, check_number, is_finite
-from eavit_mm.space import Budget, SearchSpace, Subnet
+from eavit_mm.options import check_number, is_finite
+from eavit_mm.search.limits import Range, read_limits
+from eavit_mm.search.reachable import check_reachable
+from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import (
     COSTS,
     METRIC,
@@ -14,8 +16,6 @@ from eavit_mm.space.pareto import (
     hypervolume,
     non_dominated,
 )
-
-Range = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -185,91 +185,6 @@ def check_rule(rule: Any) -> str:
     if rule not in RULES:
         raise ValueError(f'rule={rule!r}; must be one of {RULES}')
     return str(rule)
-
-
-def read_limits(limits: Any, largest: Mapping[str, float]) -> dict[str, Range]:
-    """Ranges from what a config says.
-
-    Args:
-        limits: Name to (lowest, highest): None, a number for the metric, a
-            share of the largest or '3GMACs', '20Mparams', '5ms' for a cost.
-        largest: Costs of the largest subnet.
-
-    Raises:
-        ValueError: If a name, a unit or a range is not valid.
-    """
-    check_mapping('constraints', limits, 'names and ranges')
-    found: dict[str, Range] = {}
-    for name, bounds in limits.items():
-        valid = (METRIC, *largest)
-        if name not in valid:
-            raise ValueError(
-                f'constraints: {name!r} is unknown; must be of {list(valid)}'
-            )
-        if not isinstance(bounds, list | tuple) or len(bounds) != 2:
-            raise ValueError(
-                f'constraints: {name}={bounds!r}; must be (lowest, highest), '
-                'None for no limit'
-            )
-        low, high = (_bound(name, bound, largest) for bound in bounds)
-        if low is not None and high is not None and low > high:
-            raise ValueError(
-                f'constraints: {name}={bounds!r}; the lowest is above the '
-                'highest'
-            )
-        found[name] = (low, high)
-    return found
-
-
-def _bound(
-    name: str, bound: Any, largest: Mapping[str, float]
-) -> float | None:
-    if bound is None:
-        return None
-    if name == METRIC:
-        if not is_finite(bound):
-            raise ValueError(
-                f'constraints: metric: {bound!r}; must be a number'
-            )
-        return float(bound)
-    try:
-        budget = Budget.parse(bound)
-    except ValueError as error:
-        raise ValueError(f'constraints: {name}: {error}') from error
-    if budget.kind == 'share':
-        return budget.value * largest[name]
-    if budget.kind != name:
-        raise ValueError(
-            f'constraints: {name}: {bound!r} limits {budget.kind}'
-        )
-    return budget.value
-
-
-def check_reachable(objectives: Objectives, space: SearchSpace) -> None:
-    """Raises if a limit on a cost lies outside of what the space reaches.
-
-    Raises:
-        ValueError: Gives the reachable range.
-    """
-    for name, (low, high) in objectives.limits.items():
-        if name == METRIC:
-            continue
-        cost = objectives.costs[name]
-        least, most = cost(space.cheapest(cost)), objectives.largest[name]
-        if (low is not None and low > most) or (
-            high is not None and high < least
-        ):
-            raise ValueError(
-                f'constraints: {name} of {_number(low)} to {_number(high)} '
-                f'cannot be reached; this space reaches {_number(least)} to '
-                f'{_number(most)}'
-            )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return 'any'
-    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
 
 
 def build_objectives(

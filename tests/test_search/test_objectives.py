@@ -1,16 +1,11 @@
-import re
-
 import numpy as np
 import pytest
 
-from eavit_mm.search.objectives import build_objectives, read_limits
+from eavit_mm.search.objectives import build_objectives
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member, hypervolume
 
-from .toys import SPACES, costs_of
-
 SPACE = SearchSpace([4, 8], [1, 2], [10, 20], 2, 4, max_off=2)
-LARGEST = dict(macs=4e9, params=2e7, latency=8.0)
 
 
 def width(subnet):
@@ -93,59 +88,6 @@ def test_the_cost_that_bins_divide(names, cost):
     assert built(names=names).cost == cost
 
 
-@pytest.mark.parametrize(
-    ('bounds', 'expected'),
-    [
-        ((None, 0.5), (None, 2e9)),
-        ((0.25, None), (1e9, None)),
-        (['1GMACs', '3GMACs'], (1e9, 3e9)),
-        (('500MMACs', 1), (5e8, 4e9)),
-        ((None, None), (None, None)),
-    ],
-)
-def test_limits_on_macs(bounds, expected):
-    assert read_limits(dict(macs=bounds), LARGEST) == dict(macs=expected)
-
-
-def test_limits_on_everything():
-    limits = dict(
-        metric=(30, 90.5),
-        params=('5Mparams', 0.5),
-        latency=('2ms', 0.75),
-        macs=(None, '3.5GMACs'),
-    )
-    assert read_limits(limits, LARGEST) == dict(
-        metric=(30.0, 90.5),
-        params=(5e6, 1e7),
-        latency=(2.0, 6.0),
-        macs=(None, 3.5e9),
-    )
-
-
-@pytest.mark.parametrize(
-    ('limits', 'words'),
-    [
-        ([('macs', (0, 1))], 'constraints=.*must be a dict'),
-        (dict(flops=(None, 0.5)), "constraints: 'flops' is unknown; must be"),
-        (dict(macs=0.5), r'constraints: macs=0.5; must be \(lowest, highest'),
-        (dict(macs=(0.1, 0.2, 0.3)), r'must be \(lowest, highest\)'),
-        (dict(macs='3GMACs'), "macs='3GMACs'; must be"),
-        (dict(macs=(0.6, 0.5)), 'the lowest is above the highest'),
-        (dict(macs=('3GMACs', 0.5)), 'the lowest is above the highest'),
-        (dict(macs=(None, '5ms')), "macs: '5ms' limits latency"),
-        (dict(params=('3GMACs', None)), "params: '3GMACs' limits macs"),
-        (dict(macs=(None, 1.5)), 'constraints: macs: .*1.5; must be a share'),
-        (dict(macs=(None, '3G')), "constraints: macs: .*'3G'; must be"),
-        (dict(metric=('90', None)), "metric: '90'; must be a number"),
-        (dict(metric=(float('nan'), None)), 'metric: nan; must be a number'),
-        (dict(metric=(90, 80)), 'the lowest is above the highest'),
-    ],
-)
-def test_wrong_limits(limits, words):
-    with pytest.raises(ValueError, match=words):
-        read_limits(limits, LARGEST)
-
-
 def test_a_cost_without_a_table_cannot_be_limited():
     with pytest.raises(ValueError, match="'latency' is unknown"):
         built(constraints=dict(latency=(None, '5ms')))
@@ -183,42 +125,6 @@ def test_which_costs_are_allowed():
         subnet = Subnet(8, (1, 1), channels, 4)
         assert objectives.allows_costs(subnet) == allowed
     assert built().allows_costs(SPACE.largest)
-
-
-@pytest.mark.parametrize(
-    ('limits', 'words'),
-    [
-        # Both FFNs may be off.
-        (dict(params=(None, '3params')), 'params of any to 3 .* 4 to 8'),
-        (dict(macs=('41kMACs', None)), 'macs of 41,000 to any .* 0 to 40,000'),
-        (dict(params=('9params', '10params')), 'params of 9 to 10 .* 4 to 8'),
-    ],
-)
-def test_limits_out_of_reach_say_what_is_in_reach(limits, words):
-    with pytest.raises(ValueError, match=f'constraints: {words}'):
-        built(constraints=limits)
-
-
-def test_limits_at_the_ends_can_be_reached():
-    space = SPACES['free']
-    costs = costs_of(space)
-    least = costs['macs'](space.cheapest(costs['macs']))
-    built(
-        space=space,
-        costs=costs,
-        constraints=dict(macs=(1.0, None), params=(None, 1.0)),
-    )
-    built(
-        space=space,
-        costs=costs,
-        constraints=dict(macs=(None, f'{least}macs')),
-    )
-    with pytest.raises(ValueError, match=re.escape(f'{least:,} to')):
-        built(
-            space=space,
-            costs=costs,
-            constraints=dict(macs=(None, f'{least - 1}macs')),
-        )
 
 
 @pytest.mark.parametrize(

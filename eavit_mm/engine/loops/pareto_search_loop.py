@@ -1,7 +1,5 @@
 """The Pareto search as a test loop of mmengine."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from math import isfinite
@@ -20,6 +18,7 @@ from eavit_mm.analysis.pareto_plots import (
 from eavit_mm.analysis.search_report import Progress, profile_table
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness
+from eavit_mm.engine.search_header import digest, plain
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
 from eavit_mm.models.budgets import cost_of
@@ -326,19 +325,3 @@ class ParetoSearchLoop(TestLoop):
         broadcast_object_list(box)
         found: dict[str, Any] = box[0]
         return found
-
-
-def digest(model: torch.nn.Module) -> str:
-    """A number of the weights: evaluations of others are of no use."""
-    code = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        code.update(name.encode())
-        # In one dimension: a counter has none, and then no bytes to view.
-        flat = value.cpu().reshape(-1).contiguous()
-        code.update(flat.view(torch.uint8).numpy().data)
-    return code.hexdigest()[:16]
-
-
-def plain(value: Any) -> Any:
-    """A config's value as JSON has it."""
-    return json.loads(json.dumps(value, default=list))
