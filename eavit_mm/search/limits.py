@@ -1,13 +1,17 @@
 """Within which ranges the values of a subnet must lie."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from eavit_mm.options import check_mapping, is_finite
 from eavit_mm.space import Budget
-from eavit_mm.space.pareto import METRIC
+from eavit_mm.space.pareto import COSTS, METRIC
 
 Range = tuple[float | None, float | None]
+NO_TABLE = (
+    'latency needs a table of this device (latency_table=FILE, made by '
+    'tools/latency.py build)'
+)
 
 
 def read_limits(limits: Any, largest: Mapping[str, float]) -> dict[str, Range]:
@@ -24,17 +28,16 @@ def read_limits(limits: Any, largest: Mapping[str, float]) -> dict[str, Range]:
     check_mapping('constraints', limits, 'names and ranges')
     found: dict[str, Range] = {}
     for name, bounds in limits.items():
-        valid = (METRIC, *largest)
-        if name not in valid:
-            raise ValueError(
-                f'constraints: {name!r} is unknown; must be of {list(valid)}'
-            )
+        _check_name(name, largest)
         if not isinstance(bounds, list | tuple) or len(bounds) != 2:
             raise ValueError(
                 f'constraints: {name}={bounds!r}; must be (lowest, highest), '
                 'None for no limit'
             )
-        low, high = (_bound(name, bound, largest) for bound in bounds)
+        low, high = bounds
+        if name != METRIC and is_finite(low) and low == 0:
+            low = None  # no cost is below 0
+        low, high = (_bound(name, bound, largest) for bound in (low, high))
         if low is not None and high is not None and low > high:
             raise ValueError(
                 f'constraints: {name}={bounds!r}; the lowest is above the '
@@ -42,6 +45,17 @@ def read_limits(limits: Any, largest: Mapping[str, float]) -> dict[str, Range]:
             )
         found[name] = (low, high)
     return found
+
+
+def _check_name(name: Any, known: Collection[str]) -> None:
+    valid = (METRIC, *known)
+    if name in valid:
+        return
+    if name in COSTS:
+        raise ValueError(f'constraints: {name}: {NO_TABLE}')
+    raise ValueError(
+        f'constraints: {name!r} is unknown; must be of {list(valid)}'
+    )
 
 
 def _bound(
@@ -66,3 +80,10 @@ def _bound(
             f'constraints: {name}: {bound!r} limits {budget.kind}'
         )
     return budget.value
+
+
+def shown(value: float | None) -> str:
+    """A value or limit in a message; 'any' for no limit."""
+    if value is None:
+        return 'any'
+    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'

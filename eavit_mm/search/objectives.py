@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eavit_mm.options import check_number, is_finite
-from eavit_mm.search.limits import Range, read_limits
+from eavit_mm.search.limits import NO_TABLE, Range, read_limits
 from eavit_mm.search.reachable import check_reachable
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import (
@@ -91,29 +91,48 @@ class Objectives:
 
     def violations(self, member: Member) -> list[float]:
         """By how much each limit is broken, as a share; at most 0: kept."""
+        return [
+            excess
+            for name in self.limits
+            for excess in self._excess(name, self.limited_value(name, member))
+        ]
+
+    def cost_violations(self, subnet: Subnet) -> list[float]:
+        """:meth:`violations` of the limits that are known beforehand."""
+        return [
+            excess
+            for name in self.limited_costs
+            for excess in self._excess(name, self.costs[name](subnet))
+        ]
+
+    def _excess(self, name: str, value: float) -> list[float]:
+        low, high = self.limits[name]
+        unit = 1 / self.scale if name == METRIC else self.largest[name]
         found = []
-        for name, (low, high) in self.limits.items():
-            if name == METRIC:
-                value, unit = member.metrics[self.metric], 1 / self.scale
-            else:
-                value, unit = member.cost(name), self.largest[name]
-            if low is not None:
-                found.append((low - value) / unit)
-            if high is not None:
-                found.append((value - high) / unit)
+        if low is not None:
+            found.append((low - value) / unit)
+        if high is not None:
+            found.append((value - high) / unit)
         return found
+
+    def limited_value(self, name: str, member: Member) -> float:
+        """What the limits of a name are about."""
+        if name == METRIC:
+            return member.metrics[self.metric]
+        return member.cost(name)
+
+    @property
+    def limited_costs(self) -> list[str]:
+        """Names of the costs that have a limit."""
+        return [
+            name
+            for name, bounds in self.limits.items()
+            if name != METRIC and bounds != (None, None)
+        ]
 
     def allows_costs(self, subnet: Subnet) -> bool:
         """Whether a subnet keeps the limits on its costs."""
-        for name, (low, high) in self.limits.items():
-            if name == METRIC:
-                continue
-            value = self.costs[name](subnet)
-            if (low is not None and value < low) or (
-                high is not None and value > high
-            ):
-                return False
-        return True
+        return max(self.cost_violations(subnet), default=0) <= 0
 
     @property
     def num_limits(self) -> int:
@@ -169,10 +188,7 @@ def check_objectives(names: Any, known: Sequence[str]) -> tuple[str, ...]:
             'more, each once'
         )
     if 'latency' in names and 'latency' not in known:
-        raise ValueError(
-            f'objectives={list(names)}: latency needs a table of this device '
-            '(latency_table=FILE, made by tools/latency.py build)'
-        )
+        raise ValueError(f'objectives={list(names)}: {NO_TABLE}')
     return tuple(names)
 
 
@@ -185,6 +201,24 @@ def check_rule(rule: Any) -> str:
     if rule not in RULES:
         raise ValueError(f'rule={rule!r}; must be one of {RULES}')
     return str(rule)
+
+
+def check_worst(worst: Any, rule: str) -> float:
+    """Where the hypervolume is measured from; 0 unless a config says.
+
+    Raises:
+        ValueError: If it is no number, or missing where 0 is the best.
+    """
+    if worst is None and rule == 'greater':
+        return 0.0
+    if worst is None:
+        raise ValueError(
+            "metric_worst=None; with rule='less' it must be given: a value "
+            'of the metric that is worse than any of interest'
+        )
+    if not is_finite(worst):
+        raise ValueError(f'metric_worst={worst!r}; must be a number')
+    return float(worst)
 
 
 def build_objectives(
@@ -207,15 +241,14 @@ def build_objectives(
             f"metric={metric!r}; must be a name such as 'accuracy/top1'"
         )
     check_number('metric_scale', scale, positive=True)
-    if not is_finite(worst):
-        raise ValueError(f'metric_worst={worst!r}; must be a number')
+    rule = check_rule(rule)
     largest = {name: cost(space.largest) for name, cost in costs.items()}
     objectives = Objectives(
         check_objectives(names, list(costs)),
         metric,
-        check_rule(rule),
+        rule,
         scale,
-        worst,
+        check_worst(worst, rule),
         costs,
         largest,
         read_limits(constraints, largest),

@@ -13,6 +13,9 @@ LARGEST = dict(macs=4e9, params=2e7, latency=8.0)
         (['1GMACs', '3GMACs'], (1e9, 3e9)),
         (('500MMACs', 1), (5e8, 4e9)),
         ((None, None), (None, None)),
+        # No cost is below 0.
+        ((0, 0.5), (None, 2e9)),
+        ((0.0, None), (None, None)),
     ],
 )
 def test_limits_on_macs(bounds, expected):
@@ -39,6 +42,8 @@ def test_limits_on_everything():
     [
         ([('macs', (0, 1))], 'constraints=.*must be a dict'),
         (dict(flops=(None, 0.5)), "constraints: 'flops' is unknown; must be"),
+        (dict(macs=(None, 0)), 'constraints: macs: budget=0; must be a share'),
+        (dict(macs=(False, 0.5)), 'constraints: macs: budget=False; must be'),
         (dict(macs=0.5), r'constraints: macs=0.5; must be \(lowest, highest'),
         (dict(macs=(0.1, 0.2, 0.3)), r'must be \(lowest, highest\)'),
         (dict(macs='3GMACs'), "macs='3GMACs'; must be"),
@@ -56,3 +61,12 @@ def test_limits_on_everything():
 def test_wrong_limits(limits, words):
     with pytest.raises(ValueError, match=words):
         read_limits(limits, LARGEST)
+
+
+def test_a_latency_without_a_table():
+    costs = {k: v for k, v in LARGEST.items() if k != 'latency'}
+    with pytest.raises(
+        ValueError,
+        match=r'constraints: latency: .* a table .*tools/latency.py build',
+    ):
+        read_limits(dict(latency=(None, '5ms')), costs)

@@ -41,7 +41,7 @@ def test_values_are_shares_and_less_is_better():
     assert built().values(one) == [-0.75, 0.25]
     names = ('params', 'metric', 'macs')
     assert built(names=names).values(one) == [0.5, -0.75, 0.25]
-    less = built(rule='less', scale=0.1)
+    less = built(rule='less', scale=0.1, worst=10.0)
     assert less.values(one) == pytest.approx([7.5, 0.25])
     assert built().quality(one) == 0.75
     assert less.quality(one) == pytest.approx(-7.5)
@@ -67,6 +67,7 @@ def test_the_reference_point():
     assert built().reference == [0.0, 1.0]
     assert built(worst=10.0, names=('macs', 'metric')).reference == [1, -0.1]
     assert built(worst=100.0, rule='less').reference == [1.0, 1.0]
+    assert built(worst=None).reference == [0.0, 1.0]
 
 
 def test_foretold_values_are_those_of_an_evaluation():
@@ -89,7 +90,9 @@ def test_the_cost_that_bins_divide(names, cost):
 
 
 def test_a_cost_without_a_table_cannot_be_limited():
-    with pytest.raises(ValueError, match="'latency' is unknown"):
+    with pytest.raises(
+        ValueError, match='latency needs a table of this device'
+    ):
         built(constraints=dict(latency=(None, '5ms')))
 
 
@@ -143,7 +146,9 @@ def test_which_costs_are_allowed():
         (dict(scale=0), 'metric_scale=0; must be positive'),
         (dict(scale=-0.01), 'metric_scale=-0.01; must be positive'),
         (dict(worst=float('inf')), 'metric_worst=inf; must be a number'),
-        (dict(worst=None), 'metric_worst=None; must be a number'),
+        (dict(worst='0'), "metric_worst='0'; must be a number"),
+        # 0 would be the best: no subnet had any hypervolume.
+        (dict(worst=None, rule='less'), "metric_worst=None; with rule='less'"),
     ],
 )
 def test_wrong_options(changes, words):

@@ -51,7 +51,8 @@ class ParetoSearchLoop(TestLoop):
         rule: 'greater' or 'less': which of two values is better.
         metric_scale: Brings the metric to 0..1; mmpretrain's and mmseg's
             are per cent.
-        metric_worst: Value at the hypervolume's reference point.
+        metric_worst: Value at the hypervolume's reference point; None is 0,
+            and not allowed where less is better.
         objectives: 'metric' and one or more of 'macs', 'params', 'latency'.
         constraints: Name to (lowest, highest), such as
             ``dict(macs=('3GMACs', '9GMACs'))``.
@@ -82,7 +83,7 @@ class ParetoSearchLoop(TestLoop):
         metric: str,
         rule: str = 'greater',
         metric_scale: float = 0.01,
-        metric_worst: float = 0.0,
+        metric_worst: float | None = None,
         objectives: Sequence[str] = ('metric', 'macs'),
         constraints: Mapping[str, Any] | None = None,
         latency_table: str | None = None,
