@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Subnets that are drawn, how many of the best of them are improved, and
 # changes of each that are tried.
-_DRAWS = 2000
+_DRAWS = 4000
 _STARTS = 8
 _VARIATIONS = 500
 

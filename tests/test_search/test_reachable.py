@@ -91,15 +91,15 @@ def test_what_comes_nearest_is_told():
         limited(limits, space)
 
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(2))
 @pytest.mark.parametrize('space', [*SPACES.values(), DEEP])
 def test_limits_that_one_subnet_keeps_are_found(space, seed):
     """A window around the costs of a drawn subnet."""
     subnet = space.sample(np.random.default_rng(seed))
     constraints = {
         name: (
-            f'{0.99 * cost(subnet):.9f}{name}',
-            f'{1.01 * cost(subnet):.9f}{name}',
+            f'{0.98 * cost(subnet):.9f}{name}',
+            f'{1.02 * cost(subnet):.9f}{name}',
         )
         for name, cost in costs_of(space).items()
     }
