@@ -17,12 +17,14 @@ from eavit_mm.analysis.latency import (
     DTYPES,
     Validation,
     build_table,
+    check_device,
     validate,
 )
 from eavit_mm.engine.checkpoint import require_other_file
-from eavit_mm.engine.cli import run_tool
+from eavit_mm.engine.cli import add_config_options, merge_options, run_tool
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
+from eavit_mm.options import check_count
 from eavit_mm.space.latency import LatencyTable
 
 
@@ -48,20 +50,24 @@ def parse_args() -> argparse.Namespace:
             default='cuda' if torch.cuda.is_available() else 'cpu',
         )
         command.add_argument(
-            '--threads', type=int, help="of a CPU (default: torch's number)"
+            '--threads',
+            type=int,
+            help="of a CPU (default: torch's number, or the table's)",
         )
+        add_config_options(command)
     return parser.parse_args()
 
 
-def build_model(path: str, device: str) -> tuple[Any, Sequence[int]]:
+def build_model(args: argparse.Namespace) -> tuple[Any, Sequence[int]]:
     """The supernet of a config, and the size of its images."""
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(args.config)
+    merge_options(cfg, args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     cfg.model.backbone.init_cfg = None  # its weights do not matter
     model = elastic_model(MODELS.build(cfg.model), 'latency')
     embed: Any = model.backbone.patch_embed
     size = embed.init_input_size
-    return model.to(device), (embed.projection.in_channels, *size)
+    return model.to(args.device), (embed.projection.in_channels, *size)
 
 
 def report(result: Validation) -> None:
@@ -89,9 +95,10 @@ def main() -> None:
     args = parse_args()
     if args.command == 'build':
         require_other_file(args.config, args.out)
-    if args.threads:
+    if args.threads is not None:
+        check_count('--threads', args.threads, least=1)
         torch.set_num_threads(args.threads)
-    model, size = build_model(args.config, args.device)
+    model, size = build_model(args)
     if args.command == 'build':
         table = build_table(
             model, size, args.batch_size, args.rounds, args.dtype
@@ -101,6 +108,7 @@ def main() -> None:
         return
     table = LatencyTable.read(args.table)
     table.check(model.backbone.space)
+    check_device(table, next(model.parameters()).device, args.threads)
     torch.set_num_threads(args.threads or table.threads)
     result = validate(model, table, size, args.num, args.rounds, args.seed)
     report(result)

@@ -146,6 +146,32 @@ def validate(
     return Validation(float(error), float(tau), subnets, foretold, measured)
 
 
+def check_device(
+    table: LatencyTable, device: torch.device, threads: int | None = None
+) -> None:
+    """Raises if a table is not of a device: its error would mean nothing.
+
+    Args:
+        table: To be validated.
+        device: Where it would be.
+        threads: That are asked for, on a CPU.
+
+    Raises:
+        ValueError: Names both devices, or both numbers of threads.
+    """
+    name = device_name(device)
+    if table.device != name:
+        raise ValueError(
+            f'the table is of {table.device!r}, this device is {name!r}; '
+            'validate it where it was measured, or build one here'
+        )
+    if device.type == 'cpu' and threads not in (None, table.threads):
+        raise ValueError(
+            f'threads={threads}; the table is of {table.threads}: leave the '
+            'option out, or build one with as many'
+        )
+
+
 def measure(
     model: Any,
     subnets: Sequence[Subnet],

@@ -65,6 +65,11 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     )
     # torch.distributed.launch passes --local-rank.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_config_options(parser)
+
+
+def add_config_options(parser: ArgumentParser) -> None:
+    """The option that every tool with a config has."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',

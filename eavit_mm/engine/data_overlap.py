@@ -1,7 +1,9 @@
 """Data of one purpose must not serve another."""
 
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,8 @@ from mmengine.registry import DATASETS
 def sample_ids(dataset: Any) -> set[str]:
     """What identifies the samples of a data set.
 
-    Their ``sample_id``, else the path of the image, else its content.
+    Their ``sample_id``, else the path of the image, however it is spelt, else
+    its content.
 
     Raises:
         ValueError: If there is none of these.
@@ -36,7 +39,7 @@ def _id_of(info: Mapping[str, Any]) -> str:
     if 'sample_id' in info:
         return str(info['sample_id'])
     if 'img_path' in info:
-        return str(info['img_path'])
+        return _file_of(str(info['img_path']))
     if 'img' in info:
         image = np.ascontiguousarray(info['img'])
         return sha256(image.tobytes()).hexdigest()
@@ -44,6 +47,22 @@ def _id_of(info: Mapping[str, Any]) -> str:
         'search: samples of this data set cannot be told apart: they have '
         f'{sorted(info)}; one of sample_id, img_path or img is needed'
     )
+
+
+def _file_of(path: str) -> str:
+    """The file that a path leads to; a URL as it is."""
+    if '://' in path:
+        return path
+    given = Path(path)
+    found = _real_folder(Path.cwd() / given.parent) / given.name
+    # A file may be a link too.
+    return str(found.resolve() if found.is_symlink() else found)
+
+
+@cache
+def _real_folder(path: Path) -> Path:
+    """Without links and dots; a folder of many images is looked up once."""
+    return path.resolve()
 
 
 def check_disjoint(configs: Mapping[str, Any]) -> None:

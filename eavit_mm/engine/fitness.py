@@ -11,6 +11,7 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from eavit_mm.engine.metric_report import numbers_of
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.space import Subnet
 
@@ -28,6 +29,7 @@ class Fitness:
         model: The supernet, in eval mode.
         dataloader: Its batches are kept, on the model's device if they fit.
         evaluator: Of the metrics.
+        metric: Name of the one that is searched for.
         dtype: 'float32', or 'float16' and 'bfloat16' for autocast.
     """
 
@@ -36,10 +38,12 @@ class Fitness:
         model: ElasticModelMixin,
         dataloader: DataLoader[Any],
         evaluator: Evaluator,
+        metric: str,
         dtype: str = 'float32',
     ) -> None:
         self.model: Any = model
         self.evaluator = evaluator
+        self.metric = metric
         self.dtype = dtype
         self.size = len(dataloader.dataset)  # type: ignore[arg-type]
         self.batches = _keep(model, dataloader)
@@ -56,18 +60,25 @@ class Fitness:
 
     @torch.no_grad()
     def __call__(self, subnet: Subnet, dtype: str | None = None) -> Metrics:
-        """What the evaluator reports of a subnet.
+        """The numbers that the evaluator reports of a subnet.
 
         Args:
             subnet: A member of the space.
             dtype: In place of the usual one.
+
+        Raises:
+            ValueError: If there is no number of the metric's name.
+            FloatingPointError: If it is not finite; names the subnet.
         """
         with (
             self.model.backbone.frozen(subnet),
             self._autocast(dtype or self.dtype),
         ):
-            metrics = self._measure()
-        return {name: float(value) for name, value in metrics.items()}
+            report = self._measure()
+        try:
+            return numbers_of(report, self.metric)
+        except FloatingPointError as error:
+            raise FloatingPointError(f'{subnet.to_json()}: {error}') from error
 
     def _autocast(self, dtype: str) -> Any:
         if dtype == 'float32':
@@ -117,7 +128,8 @@ def _keep(model: Any, dataloader: DataLoader[Any]) -> list[tuple[Any, Any]]:
     )
     for raw in whole:
         batch = model.data_preprocessor(raw, False)
-        on_device = on_device and _fits(batch['inputs'], len(whole))
+        left = len(whole) - len(batches) - 1
+        on_device = on_device and _fits(batch['inputs'], left)
         if not on_device:
             batch['inputs'] = batch['inputs'].cpu()
         batches.append((raw, batch))
@@ -125,7 +137,7 @@ def _keep(model: Any, dataloader: DataLoader[Any]) -> list[tuple[Any, Any]]:
 
 
 def _fits(inputs: Tensor, number: int) -> bool:
-    """Whether so many batches leave the device room to compute."""
+    """Whether so many batches more leave the device room to compute."""
     if inputs.device.type != 'cuda':
         return True
     free, _ = torch.cuda.mem_get_info(inputs.device)
@@ -148,11 +160,21 @@ def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
 
     mmengine's gathers the results of all ranks; in a search each rank has
     another subnet.
+
+    Raises:
+        ValueError: If two metrics report under one name.
     """
     found: dict[str, Any] = {}
     for metric in evaluator.metrics:
         values = metric.compute_metrics(metric.results[:size])
         metric.results.clear()
         prefix = f'{metric.prefix}/' if metric.prefix else ''
-        found.update({f'{prefix}{k}': v for k, v in values.items()})
+        values = {f'{prefix}{name}': value for name, value in values.items()}
+        twice = sorted(found.keys() & values.keys())
+        if twice:
+            raise ValueError(
+                f'two metrics of the evaluator report {twice[0]!r}: give one '
+                'of them another prefix'
+            )
+        found.update(values)
     return found

@@ -7,6 +7,7 @@ from mmengine.dist import (
     all_gather_object,
     broadcast_object_list,
     get_dist_info,
+    is_main_process,
 )
 
 from eavit_mm.engine.fitness import Metrics
@@ -79,6 +80,20 @@ class RankedFitness:
             if self.world_size == 1:
                 raise
             return error
+
+
+def told_by_rank_0(make: Callable[[], Any]) -> Any:
+    """What rank 0 makes, on every rank; its error as well."""
+    found = None
+    if is_main_process():
+        try:
+            found = make()
+        except Exception as error:
+            found = error
+    found = _from_rank_0(found)
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _from_rank_0(value: Any) -> Any:

@@ -1,8 +1,11 @@
 """Every subnet is evaluated once; what is known outlives the process."""
 
+import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -55,6 +58,7 @@ class Evaluations:
             ValueError: If it is broken or of other settings; names the line.
         """
         if self.path is None or not self.path.exists():
+            self.start()
             return 0
         header, members = read_evaluations(self.path, space)
         differ = sorted(
@@ -74,18 +78,40 @@ class Evaluations:
         return len(self.known)
 
     def start(self) -> None:
-        """Begins anew; the file appears with the first results.
+        """Begins anew: the file appears whole, with its first line.
 
         Raises:
             FileExistsError: If there is one already.
         """
         if self.path is None:
             return
-        if self.path.exists():
-            raise FileExistsError(
-                f'{self.path} is there already: --resume goes on with that '
-                'search, another --work-dir begins a new one'
-            )
+        try:
+            _create(self.path, f'{_line(self.header)}\n'.encode())
+        except FileExistsError as error:
+            raise FileExistsError(in_use(self.path)) from error
+
+    @contextmanager
+    def opened(self, space: SearchSpace, resume: bool) -> Iterator[int]:
+        """Starts or resumes, and lets no other search write meanwhile.
+
+        Gives how many subnets are known.
+
+        Raises:
+            FileExistsError: If there is a file, and not to be resumed.
+            ValueError: If another process writes into it, or as
+                :meth:`resume`.
+        """
+        is_new = not resume or not (self.path and self.path.exists())
+        if is_new:
+            self.start()
+        with _alone(self.path):
+            try:
+                yield self.resume(space) if resume else 0
+            except Exception:
+                # Nothing to resume: the next search need not avoid it.
+                if is_new and self.path and not self.known:
+                    self.path.unlink()
+                raise
 
     def __call__(self, subnets: Sequence[Subnet]) -> list[Member]:
         """Results of subnets, measured if they are not known."""
@@ -104,14 +130,61 @@ class Evaluations:
         """Adds lines with one write, and flushes them to disk."""
         if self.path is None:
             return
-        if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            records = [self.header, *records]
         text = ''.join(f'{_line(record)}\n' for record in records)
         with self.path.open('ab') as file:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
+
+
+def in_use(path: Path) -> str:
+    """What to say of a file where a search would begin anew."""
+    return (
+        f'{path} is there already: --resume goes on with that search, another '
+        '--work-dir begins a new one'
+    )
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Makes a new file that is never seen half written.
+
+    Raises:
+        FileExistsError: If there is one, even if made at this moment.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(
+        prefix=f'.{path.name}.', dir=path.parent
+    )
+    try:
+        with os.fdopen(handle, 'wb') as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(partial).chmod(0o644)
+        path.hardlink_to(partial)
+    finally:
+        Path(partial).unlink()
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """Holds a lock on a file; it falls with the process.
+
+    Raises:
+        ValueError: If another process holds it.
+    """
+    if path is None:
+        yield
+        return
+    with path.open('rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f'{path}: another search is writing into it; wait for its '
+                'end, or use another --work-dir'
+            ) from error
+        yield
 
 
 def _line(record: Mapping[str, Any]) -> str:

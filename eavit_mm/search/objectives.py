@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.options import check_mapping, check_number, is_finite
-from eavit_mm.space import Budget, SearchSpace, Subnet
+from eavit_mm.options import check_number, is_finite
+from eavit_mm.search.limits import NO_TABLE, Range, read_limits
+from eavit_mm.search.reachable import check_reachable
+from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import (
     COSTS,
     METRIC,
@@ -14,8 +16,6 @@ from eavit_mm.space.pareto import (
     hypervolume,
     non_dominated,
 )
-
-Range = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -91,29 +91,48 @@ class Objectives:
 
     def violations(self, member: Member) -> list[float]:
         """By how much each limit is broken, as a share; at most 0: kept."""
+        return [
+            excess
+            for name in self.limits
+            for excess in self._excess(name, self.limited_value(name, member))
+        ]
+
+    def cost_violations(self, subnet: Subnet) -> list[float]:
+        """:meth:`violations` of the limits that are known beforehand."""
+        return [
+            excess
+            for name in self.limited_costs
+            for excess in self._excess(name, self.costs[name](subnet))
+        ]
+
+    def _excess(self, name: str, value: float) -> list[float]:
+        low, high = self.limits[name]
+        unit = 1 / self.scale if name == METRIC else self.largest[name]
         found = []
-        for name, (low, high) in self.limits.items():
-            if name == METRIC:
-                value, unit = member.metrics[self.metric], 1 / self.scale
-            else:
-                value, unit = member.cost(name), self.largest[name]
-            if low is not None:
-                found.append((low - value) / unit)
-            if high is not None:
-                found.append((value - high) / unit)
+        if low is not None:
+            found.append((low - value) / unit)
+        if high is not None:
+            found.append((value - high) / unit)
         return found
+
+    def limited_value(self, name: str, member: Member) -> float:
+        """What the limits of a name are about."""
+        if name == METRIC:
+            return member.metrics[self.metric]
+        return member.cost(name)
+
+    @property
+    def limited_costs(self) -> list[str]:
+        """Names of the costs that have a limit."""
+        return [
+            name
+            for name, bounds in self.limits.items()
+            if name != METRIC and bounds != (None, None)
+        ]
 
     def allows_costs(self, subnet: Subnet) -> bool:
         """Whether a subnet keeps the limits on its costs."""
-        for name, (low, high) in self.limits.items():
-            if name == METRIC:
-                continue
-            value = self.costs[name](subnet)
-            if (low is not None and value < low) or (
-                high is not None and value > high
-            ):
-                return False
-        return True
+        return max(self.cost_violations(subnet), default=0) <= 0
 
     @property
     def num_limits(self) -> int:
@@ -169,10 +188,7 @@ def check_objectives(names: Any, known: Sequence[str]) -> tuple[str, ...]:
             'more, each once'
         )
     if 'latency' in names and 'latency' not in known:
-        raise ValueError(
-            f'objectives={list(names)}: latency needs a table of this device '
-            '(latency_table=FILE, made by tools/latency.py build)'
-        )
+        raise ValueError(f'objectives={list(names)}: {NO_TABLE}')
     return tuple(names)
 
 
@@ -187,89 +203,22 @@ def check_rule(rule: Any) -> str:
     return str(rule)
 
 
-def read_limits(limits: Any, largest: Mapping[str, float]) -> dict[str, Range]:
-    """Ranges from what a config says.
-
-    Args:
-        limits: Name to (lowest, highest): None, a number for the metric, a
-            share of the largest or '3GMACs', '20Mparams', '5ms' for a cost.
-        largest: Costs of the largest subnet.
+def check_worst(worst: Any, rule: str) -> float:
+    """Where the hypervolume is measured from; 0 unless a config says.
 
     Raises:
-        ValueError: If a name, a unit or a range is not valid.
+        ValueError: If it is no number, or missing where 0 is the best.
     """
-    check_mapping('constraints', limits, 'names and ranges')
-    found: dict[str, Range] = {}
-    for name, bounds in limits.items():
-        valid = (METRIC, *largest)
-        if name not in valid:
-            raise ValueError(
-                f'constraints: {name!r} is unknown; must be of {list(valid)}'
-            )
-        if not isinstance(bounds, list | tuple) or len(bounds) != 2:
-            raise ValueError(
-                f'constraints: {name}={bounds!r}; must be (lowest, highest), '
-                'None for no limit'
-            )
-        low, high = (_bound(name, bound, largest) for bound in bounds)
-        if low is not None and high is not None and low > high:
-            raise ValueError(
-                f'constraints: {name}={bounds!r}; the lowest is above the '
-                'highest'
-            )
-        found[name] = (low, high)
-    return found
-
-
-def _bound(
-    name: str, bound: Any, largest: Mapping[str, float]
-) -> float | None:
-    if bound is None:
-        return None
-    if name == METRIC:
-        if not is_finite(bound):
-            raise ValueError(
-                f'constraints: metric: {bound!r}; must be a number'
-            )
-        return float(bound)
-    try:
-        budget = Budget.parse(bound)
-    except ValueError as error:
-        raise ValueError(f'constraints: {name}: {error}') from error
-    if budget.kind == 'share':
-        return budget.value * largest[name]
-    if budget.kind != name:
+    if worst is None and rule == 'greater':
+        return 0.0
+    if worst is None:
         raise ValueError(
-            f'constraints: {name}: {bound!r} limits {budget.kind}'
+            "metric_worst=None; with rule='less' it must be given: a value "
+            'of the metric that is worse than any of interest'
         )
-    return budget.value
-
-
-def check_reachable(objectives: Objectives, space: SearchSpace) -> None:
-    """Raises if a limit on a cost lies outside of what the space reaches.
-
-    Raises:
-        ValueError: Gives the reachable range.
-    """
-    for name, (low, high) in objectives.limits.items():
-        if name == METRIC:
-            continue
-        cost = objectives.costs[name]
-        least, most = cost(space.cheapest(cost)), objectives.largest[name]
-        if (low is not None and low > most) or (
-            high is not None and high < least
-        ):
-            raise ValueError(
-                f'constraints: {name} of {_number(low)} to {_number(high)} '
-                f'cannot be reached; this space reaches {_number(least)} to '
-                f'{_number(most)}'
-            )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return 'any'
-    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'
+    if not is_finite(worst):
+        raise ValueError(f'metric_worst={worst!r}; must be a number')
+    return float(worst)
 
 
 def build_objectives(
@@ -292,15 +241,14 @@ def build_objectives(
             f"metric={metric!r}; must be a name such as 'accuracy/top1'"
         )
     check_number('metric_scale', scale, positive=True)
-    if not is_finite(worst):
-        raise ValueError(f'metric_worst={worst!r}; must be a number')
+    rule = check_rule(rule)
     largest = {name: cost(space.largest) for name, cost in costs.items()}
     objectives = Objectives(
         check_objectives(names, list(costs)),
         metric,
-        check_rule(rule),
+        rule,
         scale,
-        worst,
+        check_worst(worst, rule),
         costs,
         largest,
         read_limits(constraints, largest),

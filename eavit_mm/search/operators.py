@@ -35,6 +35,8 @@ class SamplerSampling(Sampling):
         self.sampler = sampler
         self.p_off = p_off
         self._level: Level | None = None
+        # What a sampler of several drew beyond what was asked for.
+        self._drawn: list[Subnet] = []
 
     def _do(
         self,
@@ -52,9 +54,12 @@ class SamplerSampling(Sampling):
     ) -> Subnet:
         if self._level is None or self._level.space is not problem.space:
             self._level = Level(problem.space, p_off=self.p_off)
+            self._drawn = []
         cost = problem.objectives.costs[problem.objectives.cost]
         for _ in range(_TRIES):
-            (subnet, *_) = self.sampler.draw(self._level, cost, rng)
+            if not self._drawn:
+                self._drawn = self.sampler.draw(self._level, cost, rng)
+            subnet = self._drawn.pop(0)
             if problem.objectives.allows_costs(subnet):
                 break
         return subnet

@@ -51,7 +51,10 @@ class MetricPredictor:
             for guess, value in zip(known, values, strict=True)
             if guess is not None
         ]
-        if len(pairs) > 2:
+        # Of equal values there is no rank correlation.
+        if len(pairs) > 2 and all(
+            len(set(column)) > 1 for column in zip(*pairs, strict=True)
+        ):
             statistic = spearmanr(*zip(*pairs, strict=True)).statistic
             self.correlations.append(float(statistic))
         self._genomes += list(genomes)

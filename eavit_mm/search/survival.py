@@ -90,7 +90,9 @@ class PartitionSurvival(Survival):
         quotas: One number per bin, from the cheapest on; scaled to the
             population. Default: the release's 20.
         axis: Which objective is the cost, where the problem has no
-            ``cost_axis``.
+            ``cost_axis``. One whose range the problem tells (``cost_range``)
+            or that the population covers: bins span the population's own
+            range otherwise.
         min_gap: In units of the cost objective, which is MACs / MACs of the
             largest in a search.
 

@@ -85,6 +85,13 @@ class LatencyTable:
         """Plain values, as they stand in JSON files."""
         return asdict(self)
 
+    @property
+    def times(self) -> dict[str, Any]:
+        """Plain values without what a validation adds."""
+        values = self.to_dict()
+        del values['error'], values['kendall_tau']
+        return values
+
     @classmethod
     def read(cls, path: str | Path) -> 'LatencyTable':
         """Reads a file of :meth:`to_dict`.

@@ -9,7 +9,12 @@ from mmpretrain.registry import MODELS
 
 import eavit_mm  # noqa: F401
 from eavit_mm.analysis import latency
-from eavit_mm.analysis.latency import build_table, measure, validate
+from eavit_mm.analysis.latency import (
+    build_table,
+    check_device,
+    measure,
+    validate,
+)
 from eavit_mm.files import write_json
 from eavit_mm.space.latency import DTYPES, LatencyTable
 
@@ -164,6 +169,20 @@ def test_dtypes():
 def test_wrong_options(options, words):
     with pytest.raises(ValueError, match=words):
         build_table(network(), SIZE, **options)
+
+
+def test_a_table_is_validated_where_it_was_measured(monkeypatch):
+    timed(monkeypatch, additive)
+    here = torch.device('cpu')
+    table = build_table(network(), SIZE)
+    check_device(table, here)
+    check_device(table, here, table.threads)
+    with pytest.raises(ValueError, match='threads=99; the table is of'):
+        check_device(table, here, 99)
+    other = replace(table, device='another')
+    words = f"table is of 'another', this device is '{table.device}'"
+    with pytest.raises(ValueError, match=words):
+        check_device(other, here)
 
 
 def test_one_subnet_is_no_validation(monkeypatch):

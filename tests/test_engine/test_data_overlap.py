@@ -37,10 +37,10 @@ def test_the_id_stands_above_the_path_and_the_path_above_the_image():
     infos = [
         dict(sample_id='a', img_path='a.png', img=image),
         dict(sample_id='b', img_path='a.png', img=image),
-        dict(img_path='a.png', img=image),
-        dict(img_path='b.png', img=image),
+        dict(img_path='/no/a.png', img=image),
+        dict(img_path='/no/b.png', img=image),
     ]
-    assert sample_ids(Listed(infos)) == {'a', 'b', 'a.png', 'b.png'}
+    assert sample_ids(Listed(infos)) == {'a', 'b', '/no/a.png', '/no/b.png'}
 
 
 def test_images_are_told_apart_by_content():
@@ -142,6 +142,56 @@ def test_shared_samples_are_counted(configs, message):
     assert "keep them apart, for example with type='eavit_mm.Split'" in str(
         error.value
     )
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working directory: d/x with an image, and links to all three."""
+    (tmp_path / 'd' / 'x').mkdir(parents=True)
+    (tmp_path / 'd' / 'x' / '0.png').touch()
+    (tmp_path / 'd' / 'file.png').symlink_to('x/0.png')
+    (tmp_path / 'link').symlink_to('d')
+    (tmp_path / 'far').symlink_to(tmp_path / 'd' / 'x')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    'spelling',
+    [
+        './d/x/0.png',
+        'd//x/0.png',
+        'd/x/../x/0.png',
+        '{}/d/x/0.png',
+        '{}/d/../d/x/0.png',
+        'link/x/0.png',
+        # Behind a link, '..' leads up from where the link leads to.
+        'far/../x/0.png',
+        'd/file.png',
+    ],
+)
+def test_one_file_by_two_paths(folder, spelling):
+    paths = ['d/x/0.png', 'd/x/1.png']
+    with pytest.raises(ValueError, match='share 1 samples'):
+        check_disjoint(
+            dict(
+                train=listed('img_path', paths),
+                search=listed('img_path', [spelling.format(folder)]),
+            )
+        )
+
+
+def test_a_relative_path_follows_the_working_directory(folder, monkeypatch):
+    infos = [dict(img_path='0.png')]
+    found = [sample_ids(Listed(infos))]
+    monkeypatch.chdir(folder / 'd' / 'x')
+    found.append(sample_ids(Listed(infos)))
+    assert found == [{f'{folder}/0.png'}, {f'{folder}/d/x/0.png'}]
+
+
+def test_a_url_is_no_path():
+    urls = ['s3://data/a/../0.png', 'https://host//1.png']
+    assert sample_ids(Listed([dict(img_path=url) for url in urls])) == {*urls}
 
 
 def test_images_shared_by_content():

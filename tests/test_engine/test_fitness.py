@@ -1,5 +1,6 @@
 """Metrics of subnets on kept data against those of the loops."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
+from torch.utils.data import DataLoader
 
+from eavit_mm.engine import fitness as module
 from eavit_mm.engine.fitness import Fitness, evaluate_here
 from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.space import Subnet
@@ -16,6 +19,7 @@ from eavit_mm.space import Subnet
 from .toys import CLASSES, build, evaluated, loader, randomise, snapshot
 
 TOP1 = dict(type='Accuracy', topk=(1,))
+NAME = 'accuracy/top1'
 
 
 def subnets_of(space: Any, number: int = 5) -> list[Subnet]:
@@ -37,7 +41,7 @@ def ready(tmp_path, evaluator: Any = TOP1, **options: Any) -> Runner:
 
 def fitness_of(runner: Runner, dtype: str = 'float32') -> Fitness:
     loop = runner.test_loop
-    return Fitness(runner.model, loop.dataloader, loop.evaluator, dtype)
+    return Fitness(runner.model, loop.dataloader, loop.evaluator, NAME, dtype)
 
 
 def loop_metrics(tmp_path, subnets, evaluator) -> list[dict[str, float]]:
@@ -63,6 +67,58 @@ def test_three_ways_to_the_same_accuracy(tmp_path, topk):
     assert len({tuple(e.values()) for e in expected}) > 2
 
 
+@pytest.mark.parametrize(
+    'other',
+    [
+        dict(type='ConfusionMatrix'),
+        dict(type='SingleLabelMetric', average=None),
+    ],
+)
+def test_what_is_no_number_is_left_out(tmp_path, other):
+    subnets = subnets_of(ready(tmp_path / 'a').model.backbone.space)
+    alone = fitness_of(ready(tmp_path / 'b'))
+    beside = fitness_of(ready(tmp_path / 'c', [TOP1, other]))
+    for subnet in subnets:
+        assert beside(subnet) == alone(subnet)
+
+
+def test_two_metrics_of_one_name_are_refused(tmp_path):
+    twice = [TOP1, dict(TOP1, thrs=0.5)]
+    fitness = fitness_of(ready(tmp_path, twice))
+    with pytest.raises(ValueError, match=r"two metrics .*'accuracy/top1'"):
+        fitness(fitness.model.backbone.space.largest)
+
+
+def test_a_number_that_is_none_names_the_subnet(tmp_path):
+    runner = ready(tmp_path)
+    fitness = fitness_of(runner)
+    fitness._measure = lambda: {NAME: float('nan')}
+    subnet = runner.model.backbone.space.smallest
+    with pytest.raises(FloatingPointError, match='NaN weights') as error:
+        fitness(subnet)
+    assert str(error.value).startswith(subnet.to_json())
+
+
+def test_memory_that_kept_batches_took_counts_once(monkeypatch):
+    """Ten batches of 10 in 202: half of the memory is enough."""
+    free = [202]
+    monkeypatch.setattr(
+        module.torch.cuda, 'mem_get_info', lambda device: (free[0], 500)
+    )
+
+    def preprocess(raw, training):
+        free[0] -= 10
+        device = SimpleNamespace(type='cuda')
+        kept = SimpleNamespace(device=device, nbytes=10, cpu=lambda: 'cpu')
+        return dict(inputs=kept)
+
+    model = SimpleNamespace(data_preprocessor=preprocess)
+    data = DataLoader([0] * 10, batch_size=1)
+    assert all(b['inputs'] != 'cpu' for _, b in module._keep(model, data))
+    free[0] = 190
+    assert module._keep(model, data)[0][1]['inputs'] == 'cpu'
+
+
 def test_other_metrics_are_those_of_the_loop(tmp_path):
     evaluator = [TOP1, dict(type='SingleLabelMetric')]
     runner = ready(tmp_path / 'here', evaluator)
@@ -82,6 +138,8 @@ def test_thresholds_are_those_of_the_loop(tmp_path, accuracy):
     evaluator = {**TOP1, **accuracy}
     runner = ready(tmp_path / 'here', evaluator)
     fitness = fitness_of(runner)
+    several = isinstance(accuracy['thrs'], tuple)
+    fitness.metric = f'{NAME}_thr-0.50' if several else NAME
     subnets = subnets_of(runner.model.backbone.space)
     expected = loop_metrics(tmp_path / 'loop', subnets, evaluator)
     for subnet, numbers in zip(subnets, expected, strict=True):
@@ -236,7 +294,7 @@ def test_a_shuffled_loader_changes_nothing(tmp_path):
     runner = ready(tmp_path)
     shuffled = Runner.build_dataloader(loader(20, seed=1), seed=3)
     loop = runner.test_loop
-    other = Fitness(runner.model, shuffled, loop.evaluator)
+    other = Fitness(runner.model, shuffled, loop.evaluator, NAME)
     fitness = fitness_of(runner)
     for subnet in subnets_of(runner.model.backbone.space):
         assert fitness(subnet) == other(subnet)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from eavit_mm.analysis.latency import build_table
 from eavit_mm.engine.fitness import Fitness
-from eavit_mm.engine.loops.pareto_search_loop import digest
+from eavit_mm.engine.search_header import digest
+from eavit_mm.files import write_json
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space.pareto import Member, ParetoFront, bin_of
 
@@ -126,13 +129,6 @@ def test_the_header_says_what_the_results_depend_on(searched, found):
     assert header['weights'] != digest(runner.model)
 
 
-def test_a_digest_takes_buffers_without_dimensions():
-    norm = torch.nn.BatchNorm2d(3)  # it counts batches
-    before = digest(norm)
-    norm.num_batches_tracked += 1
-    assert digest(norm) != before
-
-
 def test_figures_and_the_log(searched):
     for name in ('pareto.png', 'anatomy.png', 'hypervolume.png'):
         assert (searched / name).stat().st_size > 1000
@@ -146,7 +142,9 @@ def test_figures_and_the_log(searched):
 # Of a toy network, within this process.
 
 
-def toy(tmp_path: Path, **options: Any) -> Runner:
+def toy(
+    tmp_path: Path, *, config: dict[str, Any] | None = None, **options: Any
+) -> Runner:
     options = {'metric': TOP1, 'max_evaluations': 12, **options}
     options.setdefault('algorithm', dict(type='NSGA2', pop_size=6))
     options['algorithm'] = dict(
@@ -155,7 +153,7 @@ def toy(tmp_path: Path, **options: Any) -> Runner:
     )
     changes = evaluated()
     changes['test_cfg'] = dict(type='eavit_mm.ParetoSearchLoop', **options)
-    runner = build(tmp_path, **changes)
+    runner = build(tmp_path, **{**changes, **(config or {})})
     randomise(runner.model)
     return runner
 
@@ -238,6 +236,26 @@ def test_a_space_that_is_smaller_than_the_search(tmp_path):
         (dict(threads=0), 'threads=0'),
         (dict(resume='yes'), "resume='yes'"),
         (dict(algorithm=dict(type='NSGA2', pop_size=2)), 'pop_size=2'),
+        (
+            dict(algorithm=dict(type='NSGA2', foo=1)),
+            'algorithm: foo=1 is no option of SubnetNSGA2; valid are',
+        ),
+        (dict(algorithm=dict(type='Other')), "'eavit_mm.Other' is not known"),
+        (dict(seed='x'), "seed='x'; must be an integer of at least 0"),
+        (dict(seed=-1), 'seed=-1; must be an integer of at least 0'),
+        (dict(rule='less'), "metric_worst=None; with rule='less' it must"),
+        (
+            dict(constraints=dict(macs=(None, 0.3), params=(0.9, None))),
+            'no subnet was found that keeps them all; the nearest has macs',
+        ),
+        (
+            dict(constraints=dict(macs=(0.5, 0.5001))),
+            r'the nearest has macs of [\d,]+. Alone, macs reaches [\d,]+ to',
+        ),
+        (
+            dict(constraints=dict(latency=(None, '5ms'))),
+            'constraints: latency: latency needs a table of this device',
+        ),
     ],
 )
 def test_a_wrong_option_is_said_first(tmp_path, monkeypatch, options, message):
@@ -255,7 +273,7 @@ def test_an_unknown_metric_is_said(tmp_path):
     runner = toy(tmp_path, metric='mIoU')
     with pytest.raises(
         ValueError,
-        match=r"metric='mIoU'; the evaluator reports \['accuracy/top1'\]",
+        match=r"metric='mIoU': the evaluator reports .*\['accuracy/top1'\]",
     ):
         runner.test()
     assert not (tmp_path / 'pareto.json').exists()
@@ -268,9 +286,123 @@ def test_a_metric_that_no_subnet_reaches_is_said(tmp_path):
     assert not (tmp_path / 'pareto.json').exists()
 
 
+@pytest.mark.parametrize('value', [101, 'higher'])
+def test_limits_that_nothing_keeps_under_autocast(
+    tmp_path, monkeypatch, value
+):
+    """Before and after the front is evaluated again in float32."""
+    if value == 'higher':
+        value = 50
+        plain = Fitness.__call__
+        monkeypatch.setattr(
+            Fitness,
+            '__call__',
+            lambda fitness, subnet, dtype: {
+                **plain(fitness, subnet, dtype),
+                TOP1: 0.0 if dtype == 'float32' else 60.0,
+            },
+        )
+    runner = toy(
+        tmp_path, dtype='bfloat16', constraints=dict(metric=(value, None))
+    )
+    with pytest.raises(ValueError, match='none of the .* keeps them') as error:
+        runner.test()
+    assert ("dtype='float32'" in str(error.value)) == (value == 50)
+
+
+CONFUSION = dict(type='ConfusionMatrix')
+
+
+def test_any_evaluator_beside_the_metric(tmp_path):
+    accuracy = dict(type='Accuracy', topk=(1,))
+    config = dict(test_evaluator=[accuracy, CONFUSION])
+    alone = toy(tmp_path / 'a').test()
+    assert toy(tmp_path / 'b', config=config).test() == alone
+
+
+def test_a_metric_that_is_a_matrix_is_said(tmp_path):
+    name = 'confusion_matrix/result'
+    runner = toy(tmp_path, metric=name, config=dict(test_evaluator=CONFUSION))
+    with pytest.raises(ValueError, match='no number but a Tensor'):
+        runner.test()
+
+
+def test_an_algorithm_that_finds_no_more_is_said(tmp_path, monkeypatch):
+    sampler = dict(type='eavit_mm.LargestSampler')
+    runner = toy(
+        tmp_path, algorithm=dict(type='RandomSearch', sampler=sampler)
+    )
+    said = []
+    monkeypatch.setattr(runner.logger, 'warning', said.append)
+    assert runner.test()['evaluations'] == 1
+    assert 'max_evaluations=12: the algorithm found only 1 diff' in said[0]
+
+
+def other_data() -> dict[str, Any]:
+    data = evaluated()['test_dataloader']
+    data['dataset'] = dict(data['dataset'], seed=77)
+    return dict(test_dataloader=data)
+
+
+@pytest.mark.parametrize(
+    ('change', 'key'),
+    [
+        (other_data(), 'data'),
+        (
+            dict(test_evaluator=dict(type='Accuracy', topk=(1,), thrs=0.9)),
+            'evaluator',
+        ),
+    ],
+)
+def test_results_of_other_data_or_metrics_are_not_mixed(tmp_path, change, key):
+    toy(tmp_path, max_evaluations=6).test()
+    before = (tmp_path / 'evaluations.jsonl').read_bytes()
+    runner = toy(tmp_path, resume=True, config=change)
+    with pytest.raises(ValueError, match=rf"\['{key}'\] differ"):
+        runner.test()
+    assert (tmp_path / 'evaluations.jsonl').read_bytes() == before
+
+
+def test_what_the_config_leaves_open_is_that_of_the_first_run(tmp_path):
+    """The seed, which mmengine draws, and the threads, which torchrun sets."""
+    config = dict(randomness=dict(seed=None))
+    toy(tmp_path, config=config, max_evaluations=6).test()
+    torch.set_num_threads(2)
+    try:
+        runner = toy(tmp_path, config=config, resume=True)
+        runner.test()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(1)
+    line = (tmp_path / 'evaluations.jsonl').read_text().splitlines()[0]
+    header = json.loads(line)
+    assert (header['seed'], header['threads']) == (runner.test_loop.seed, 1)
+    # As in one go.
+    whole = tmp_path / 'whole'
+    toy(whole, seed=header['seed'], config=config).test()
+    name = 'evaluations.jsonl'
+    assert (whole / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_a_table_that_was_validated_since_is_the_same(tmp_path):
+    model = toy(tmp_path / 'model').model
+    table = build_table(model, (1, 8, 8), rounds=1)
+    options = dict(latency_table=str(tmp_path / 'table.json'))
+    write_json(table.to_dict(), options['latency_table'])
+    work = tmp_path / 'work'
+    first = toy(work, **options).test()
+    validated = replace(table, error=0.1, kendall_tau=0.9)
+    write_json(validated.to_dict(), options['latency_table'])
+    assert toy(work, resume=True, **options).test() == first
+    slower = replace(table, stem=dict.fromkeys(table.stem, 9.0))
+    write_json(slower.to_dict(), options['latency_table'])
+    with pytest.raises(ValueError, match=r"\['latency_table'\] differ"):
+        toy(work, resume=True, **options).test()
+
+
 def test_a_metric_that_is_no_number_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        Fitness, '__call__', lambda *args: {TOP1: float('nan')}
+        Fitness, '_plain_accuracy', lambda fitness: {TOP1: float('nan')}
     )
     runner = toy(tmp_path)
     with pytest.raises(FloatingPointError, match='NaN weights'):

@@ -13,8 +13,8 @@ import pytest
 from .forked_tools import ROOT, ForkedTools
 from .searches import DIGITS, FILES, SEARCH, contents, search
 
-# Lines of the file at each kill; N counts writes, with the first the header.
-KILLS = {'before:1': 0, 'before:3': 9, 'front': 29}
+# Lines of the file at each kill; N counts writes behind the header.
+KILLS = {'before:1': 1, 'before:3': 9, 'front': 29}
 
 
 def lines(folder: Path) -> int:
@@ -180,7 +180,12 @@ def test_a_broken_file_is_said_and_kept(
             ),
             'line 3: .*searched for another supernet',
         ),
-        (('val_dataloader.batch_size=50',), r"\['batch_size'\] differ"),
+        (
+            ('val_dataloader.batch_size=50',),
+            r"\['batch_size', 'data'\] differ",
+        ),
+        (('val_evaluator.thrs=0.5',), r"\['evaluator'\] differ"),
+        (('search_cfg.threads=2',), r"\['threads'\] differ; threads=1 there"),
     ],
 )
 def test_a_file_of_another_search_is_said_and_kept(

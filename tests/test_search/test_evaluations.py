@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,7 +124,95 @@ def test_a_file_that_is_there_is_not_overwritten(written):
 
 def test_no_file_to_resume_begins_anew(path):
     assert resumed(path)[1] == 0
+    assert read_evaluations(path, SPACE) == (HEADER, [])
+
+
+def test_a_file_begins_with_its_header_alone(path):
+    Search(SPACE, path=path, header=HEADER).evaluations.start()
+    assert read_evaluations(path, SPACE) == (HEADER, [])
+    assert list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
+    search, known = resumed(path)
+    assert known == 0
+    search.evaluations(subnets(3))
+    assert len(read_evaluations(path, SPACE)[1]) == 3
+
+
+def test_a_search_that_began_in_between_is_not_joined(path, monkeypatch):
+    """Both saw no file; the header of the first stays."""
+    second = Search(SPACE, path=path, header=dict(HEADER, seed=4))
+    link = Path.hardlink_to
+
+    def late(target, source):
+        monkeypatch.setattr(Path, 'hardlink_to', link)
+        Search(SPACE, path=path, header=HEADER).evaluations.start()
+        link(target, source)
+
+    monkeypatch.setattr(Path, 'hardlink_to', late)
+    with pytest.raises(FileExistsError, match='is there already: --resume'):
+        second.evaluations.start()
+    assert read_evaluations(path, SPACE) == (HEADER, [])
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_kill_before_the_header_leaves_no_file(path, monkeypatch):
+    def killed(target, source):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, 'hardlink_to', killed)
+        with pytest.raises(KeyboardInterrupt):
+            Search(SPACE, path=path, header=HEADER).evaluations.start()
     assert not path.exists()
+    assert resumed(path)[1] == 0
+
+
+@pytest.mark.parametrize('resume', [False, True])
+def test_one_search_at_a_time_writes(path, resume):
+    first = Search(SPACE, path=path, header=HEADER).evaluations
+    second = Search(SPACE, path=path, header=HEADER).evaluations
+    with first.opened(SPACE, resume) as known:
+        assert known == 0
+        first(subnets(2))
+        before = path.read_bytes()
+        with (
+            pytest.raises(ValueError, match='another search is writing'),
+            second.opened(SPACE, resume=True),
+        ):
+            raise AssertionError('both write')
+        with (
+            pytest.raises(FileExistsError, match='is there already'),
+            second.opened(SPACE, resume=False),
+        ):
+            raise AssertionError('both write')
+        assert path.read_bytes() == before
+    with second.opened(SPACE, resume=True) as known:
+        assert known == 2
+
+
+@pytest.mark.parametrize('number', [0, 2])
+def test_a_search_that_fails_keeps_its_results(path, number):
+    evaluations = Search(SPACE, path=path, header=HEADER).evaluations
+
+    def fail():
+        with evaluations.opened(SPACE, resume=False):
+            evaluations(subnets(number))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    # A header alone would only be in the way.
+    assert path.exists() == (number > 0)
+    assert resumed(path)[1] == number
+
+
+def test_an_open_search_without_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    search = Search(SPACE)
+    with search.evaluations.opened(SPACE, resume=True) as known:
+        assert known == 0
+        search.evaluations(subnets(3))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_path_nothing_is_written(tmp_path, monkeypatch):

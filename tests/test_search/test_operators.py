@@ -13,7 +13,7 @@ from eavit_mm.search.operators import (
     genomes,
     repaired,
 )
-from eavit_mm.space import StratifiedSampler, UniformSampler
+from eavit_mm.space import SandwichSampler, StratifiedSampler, UniformSampler
 from eavit_mm.space.genome import decisions
 
 from .toys import ONE, SPACES, TINY, Search
@@ -163,6 +163,26 @@ def test_p_off():
         x = pop.get('X').astype(int)
         off = sum(space.decode(row).num_off > 0 for row in x)
         assert off == expected
+
+
+def test_every_draw_of_a_sampler_is_used():
+    space = SPACES['free']
+    problem = Search(space).problem
+    sampling = SamplerSampling(SandwichSampler(num_others=1), 0.5)
+    rng = np.random.default_rng(0)
+    parts = [
+        sampling.do(problem, number, random_state=rng).get('X')
+        for number in (1, 4, 4)
+    ]
+    found = [space.decode(x) for x in np.concatenate(parts).astype(int)]
+    assert found[::3] == [space.largest] * 3
+    assert found[2::3] == [space.smallest] * 3
+    assert len(set(found[1::3])) == 3
+    # Those of another space are not.
+    other = Search(SPACES['rigid']).problem
+    sampling.do(problem, 1, random_state=rng)
+    (x,) = sampling.do(other, 1, random_state=rng).get('X').astype(int)
+    assert SPACES['rigid'].decode(x) == SPACES['rigid'].largest
 
 
 def test_a_sampling_serves_another_space():

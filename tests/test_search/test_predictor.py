@@ -51,6 +51,18 @@ def test_only_what_was_foretold_is_compared():
     assert len(predictor.correlations) == 1
 
 
+@pytest.mark.parametrize('constant', ['values', 'genomes'])
+def test_a_constant_generation_has_no_correlation(constant):
+    x = np.unique(some_genomes(40), axis=0)
+    predictor = MetricPredictor(min_evaluations=2)
+    varied = np.arange(30.0)
+    predictor.learn(x[:30], varied * 0 if constant == 'genomes' else varied)
+    predictor.foretell(x[30:36])
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    predictor.learn(x[30:36], [7.0] * 6 if constant == 'values' else values)
+    assert predictor.correlations == []
+
+
 def test_it_is_ready_with_enough_evaluations():
     predictor = MetricPredictor(min_evaluations=5)
     x = some_genomes(5)

@@ -133,6 +133,14 @@ def test_a_limit_on_the_metric_holds_on_the_front():
     assert min(m.metrics['top1'] for m in members) < 60
 
 
+@pytest.mark.parametrize('kind', [SubnetNSGA2, RandomSearch])
+def test_a_sampler_of_several_feeds_a_search(kind):
+    sampler = dict(type='eavit_mm.SandwichSampler')
+    search = Search(SPACES['free'])
+    found = search.run(kind(10, sampler=sampler), number=35)
+    assert len({member.subnet for member in found}) == 35
+
+
 @EVERY
 def test_three_objectives(name):
     names = ('metric', 'macs', 'params')

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -289,18 +291,18 @@ def test_wrong_options(options, words):
 class Grid(Problem):
     """ZDT1 on whole numbers: many equal points, as in a search."""
 
-    def __init__(self):
-        super().__init__(n_var=8, n_obj=2, xl=0.0, xu=1.0)
-        self.inner = get_problem('zdt1', n_var=8)
+    def __init__(self, n_var):
+        super().__init__(n_var=n_var, n_obj=2, xl=0.0, xu=1.0)
+        self.inner = get_problem('zdt1', n_var=n_var)
 
     def _evaluate(self, x, out, *args, **kwargs):
         out['F'] = self.inner.evaluate(np.round(x * 50) / 50)
 
 
 PROBLEMS = dict(
-    zdt1=lambda: get_problem('zdt1', n_var=8),
-    zdt2=lambda: get_problem('zdt2', n_var=8),
-    zdt3=lambda: get_problem('zdt3', n_var=8),
+    zdt1=partial(get_problem, 'zdt1'),
+    zdt2=partial(get_problem, 'zdt2'),
+    zdt3=partial(get_problem, 'zdt3'),
     grid=Grid,
 )
 
@@ -314,9 +316,11 @@ def reached(problem, survival, seed):
     return hypervolume(points[non_dominated(points)], [1.1, 1.1])
 
 
-@pytest.mark.parametrize('seed', [0, 1])
+# 30 variables are pymoo's own number.
+@pytest.mark.parametrize(('n_var', 'seed'), [(8, 0), (30, 1)])
 @pytest.mark.parametrize('name', PROBLEMS)
-def test_the_front_of_a_known_problem_is_found(name, seed):
-    standard = reached(PROBLEMS[name](), None, seed)
-    ours = reached(PROBLEMS[name](), PartitionSurvival(axis=0), seed)
+def test_the_front_of_a_known_problem_is_found(name, n_var, seed):
+    problem = PROBLEMS[name](n_var=n_var)
+    standard = reached(problem, None, seed)
+    ours = reached(problem, PartitionSurvival(axis=0), seed)
     assert ours >= 0.98 * standard, (ours, standard)

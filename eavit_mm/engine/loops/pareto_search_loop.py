@@ -1,38 +1,47 @@
 """The Pareto search as a test loop of mmengine."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.runner import TestLoop
 
-from eavit_mm.analysis.pareto_plots import (
-    plot_anatomy,
-    plot_front,
-    plot_hypervolume,
+from eavit_mm.analysis.search_report import (
+    Progress,
+    profile_table,
+    write_figures,
 )
-from eavit_mm.analysis.search_report import Progress, profile_table
+from eavit_mm.engine.config_error import explain
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
-from eavit_mm.engine.ranked_fitness import RankedFitness
+from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
+from eavit_mm.engine.search_header import (
+    header_of_data,
+    header_of_model,
+    header_of_objectives,
+    plain,
+    plain_evaluator,
+)
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
 from eavit_mm.models.budgets import cost_of
 from eavit_mm.options import check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
 from eavit_mm.search.algorithms import SubnetSearch
-from eavit_mm.search.evaluations import Evaluations
+from eavit_mm.search.evaluations import (
+    Evaluations,
+    in_use,
+    read_evaluations,
+)
+from eavit_mm.search.front import build_front
 from eavit_mm.search.objectives import build_objectives
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.search.run import run_search
 from eavit_mm.space import Subnet
 from eavit_mm.space.latency import read_table
-from eavit_mm.space.pareto import COSTS, Member, ParetoFront, best_per_bin
+from eavit_mm.space.pareto import COSTS, Member, ParetoFront
 
 EVALUATIONS = 'evaluations.jsonl'
 FRONT = 'pareto.json'
@@ -48,11 +57,13 @@ class ParetoSearchLoop(TestLoop):
 
     Args:
         *args: Those of mmengine's ``TestLoop``.
+        evaluator: Likewise.
         metric: Of the evaluator's report, such as 'accuracy/top1'.
         rule: 'greater' or 'less': which of two values is better.
         metric_scale: Brings the metric to 0..1; mmpretrain's and mmseg's
             are per cent.
-        metric_worst: Value at the hypervolume's reference point.
+        metric_worst: Value at the hypervolume's reference point; None is 0,
+            and not allowed where less is better.
         objectives: 'metric' and one or more of 'macs', 'params', 'latency'.
         constraints: Name to (lowest, highest), such as
             ``dict(macs=('3GMACs', '9GMACs'))``.
@@ -61,10 +72,12 @@ class ParetoSearchLoop(TestLoop):
         algorithm: Config of the search; default ``eavit_mm.NSGA2``.
         max_evaluations: Different subnets to evaluate.
         bins: Of the MACs range, for the references.
-        seed: Of every draw; None: the runner's.
+        seed: Of every draw; None: the runner's, or where the config has none
+            that of the search to resume.
         dtype: 'float32', or 'float16' and 'bfloat16' for autocast; the front
             is then evaluated again in float32.
-        threads: Of each process on a CPU; None: torch's own number.
+        threads: Of each process on a CPU; None: that of the search to
+            resume, else torch's own number.
         resume: Goes on with the evaluations of the work directory.
         **kwargs: Those of mmengine's ``TestLoop``.
 
@@ -80,10 +93,11 @@ class ParetoSearchLoop(TestLoop):
     def __init__(
         self,
         *args: Any,
+        evaluator: Any,
         metric: str,
         rule: str = 'greater',
         metric_scale: float = 0.01,
-        metric_worst: float = 0.0,
+        metric_worst: float | None = None,
         objectives: Sequence[str] = ('metric', 'macs'),
         constraints: Mapping[str, Any] | None = None,
         latency_table: str | None = None,
@@ -96,12 +110,15 @@ class ParetoSearchLoop(TestLoop):
         resume: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, evaluator=evaluator, **kwargs)
+        self.evaluator_cfg = plain_evaluator(evaluator)
         check_count('max_evaluations', max_evaluations, least=1)
         check_count('bins', bins, least=1)
         check_flag('resume', resume)
         if threads is not None:
             check_count('threads', threads, least=1)
+        if seed is not None:
+            check_count('seed', seed)
         if dtype not in ('float32', *AMP_DTYPES):
             raise ValueError(
                 f'dtype={dtype!r}; must be one of {["float32", *AMP_DTYPES]}'
@@ -124,15 +141,19 @@ class ParetoSearchLoop(TestLoop):
             self.costs,
             self.space,
         )
-        # Built once here, so that a wrong one fails before anything runs.
         self.algorithm_cfg = dict(algorithm or _NSGA2)
-        build_part('algorithm', self.algorithm_cfg, SubnetSearch)
+        # Built once here, so that a wrong one fails before anything runs.
+        self._build_algorithm()
         self.max_evaluations = max_evaluations
         self.bins = bins
-        self.seed = self.runner.seed if seed is None else seed
+        # None: not in the config; mmengine has drawn a seed then.
+        self.seed = self.runner._randomness_cfg.get('seed')
+        if seed is not None:
+            self.seed = seed
         self.dtype = dtype
         self.threads = threads
         self.resume = resume
+        self.path = Path(self.runner.work_dir, EVALUATIONS)
         self.front: ParetoFront | None = None
 
     def run(self) -> dict[str, Any]:
@@ -145,84 +166,114 @@ class ParetoSearchLoop(TestLoop):
         runner.call_hook('before_test')
         runner.call_hook('before_test_epoch')
         runner.model.eval()
-        header = self._header()
-        torch.set_num_threads(header['threads'])
+        self.seed, self.threads = told_by_rank_0(self._seed_and_threads)
+        torch.set_num_threads(self.threads)
         fitness = Fitness(
-            self.model, self.dataloader, self.evaluator, self.dtype
+            self.model,
+            self.dataloader,
+            self.evaluator,
+            self.objectives.metric,
+            self.dtype,
         )
         ranked = RankedFitness(fitness, self.costs['macs'])
         if is_main_process():
             try:
-                self._search(ranked, header)
+                self._search(ranked, self._header(fitness))
             finally:
                 ranked.close()
         else:
             ranked.serve()
-        metrics = self._metrics()
+        metrics: dict[str, Any] = told_by_rank_0(self._metrics)
         runner.call_hook('after_test_epoch', metrics=metrics)
         runner.call_hook('after_test')
         return metrics
 
-    def _header(self) -> dict[str, Any]:
-        """What evaluations depend on; the threads are rank 0's."""
-        box: list[Any] = [None]
-        if is_main_process():
-            objectives = self.objectives
-            header = dict(
-                version=VERSION,
-                space=self.space.to_config(),
-                weights=digest(self.model),
-                latency_table=self.table and plain(self.table.to_dict()),
-                metric=objectives.metric,
-                rule=objectives.rule,
-                metric_scale=objectives.scale,
-                metric_worst=objectives.worst,
-                objectives=list(objectives.names),
-                constraints={k: list(v) for k, v in objectives.limits.items()},
-                algorithm=plain(self.algorithm_cfg),
-                seed=self.seed,
-                dtype=self.dtype,
-                threads=self.threads or torch.get_num_threads(),
-                batch_size=self.dataloader.batch_size,
-                images=len(self.dataloader.dataset),
-            )
-            box = [header]
-        broadcast_object_list(box)
-        found: Any = box[0]
-        return dict(found)
+    def _seed_and_threads(self) -> tuple[int, int]:
+        """The config's, else those of the search to resume, else our own.
+
+        Raises:
+            FileExistsError: If there is a search that is not to be resumed.
+            ValueError: If its file is broken.
+        """
+        earlier: dict[str, Any] = {}
+        if self.path.exists():
+            if not self.resume:
+                raise FileExistsError(in_use(self.path))
+            earlier, _ = read_evaluations(self.path, self.space)
+        seed, threads = self.seed, self.threads
+        if seed is None:
+            seed = earlier.get('seed', self.runner.seed)
+        if threads is None:
+            threads = earlier.get('threads', torch.get_num_threads())
+        return seed, threads
+
+    def _header(self, fitness: Fitness) -> dict[str, Any]:
+        """What evaluations depend on."""
+        batches = (raw for raw, _ in fitness.batches)
+        return dict(
+            version=VERSION,
+            **header_of_model(self.model, self.table),
+            **header_of_objectives(self.objectives),
+            **header_of_data(self.model, self.dataloader, batches),
+            evaluator=self.evaluator_cfg,
+            algorithm=plain(self.algorithm_cfg),
+            seed=self.seed,
+            dtype=self.dtype,
+            threads=self.threads,
+        )
 
     def _search(self, ranked: RankedFitness, header: dict[str, Any]) -> None:
         """Everything that only rank 0 does."""
-        logger, folder = self.runner.logger, Path(self.runner.work_dir)
+        logger = self.runner.logger
         logger.info(profile_table(self.space, self.costs))
 
         progress = Progress(self.objectives, self.max_evaluations, logger)
         evaluations = Evaluations(
-            folder / EVALUATIONS,
+            self.path,
             header,
             partial(self._measure, ranked),
             _CHUNK * ranked.world_size,
             progress.update,
         )
-        if self.resume:
-            known = evaluations.resume(self.space)
-            logger.info(f'{known} evaluations of {evaluations.path} are known')
-        else:
-            evaluations.start()
         problem = SubnetProblem(self.space, self.objectives, evaluations)
-        algorithm = build_part('algorithm', self.algorithm_cfg, SubnetSearch)
-        with progress.bar:
-            members = run_search(
-                problem,
-                algorithm,
-                evaluations,
-                self.seed,
-                self.max_evaluations,
-            )
+        algorithm = self._build_algorithm()
+        with evaluations.opened(self.space, self.resume) as known:
+            if self.resume:
+                logger.info(f'{known} evaluations of {self.path} are known')
+            with progress.bar:
+                members = run_search(
+                    problem,
+                    algorithm,
+                    evaluations,
+                    self.seed,
+                    self.max_evaluations,
+                )
         if algorithm.report:
             logger.info(algorithm.report)
-        self.front = self._front(members, ranked)
-        self._write(folder, members)
+        if len(members) < min(self.max_evaluations, self.space.size()):
+            logger.warning(
+                f'max_evaluations={self.max_evaluations}: the algorithm '
+                f'found only {len(members)} different subnets of '
+                f'{self.space.size():.3g}, within the limits if there are any'
+            )
+        again = None
+        if self.dtype != 'float32':
+            again = partial(self._measure, ranked, dtype='float32')
+        self.front = build_front(
+            self.objectives, self.space, members, self.bins, again
+        )
+        self._write(self.path.parent, members)
+
+    def _build_algorithm(self) -> SubnetSearch:
+        try:
+            algorithm: SubnetSearch = build_part(
+                'algorithm', self.algorithm_cfg, SubnetSearch
+            )
+        except (TypeError, KeyError) as error:
+            raise ValueError(
+                f'algorithm: {explain(error) or error}'
+            ) from error
+        return algorithm
 
     def _measure(
         self,
@@ -234,111 +285,26 @@ class ParetoSearchLoop(TestLoop):
         members = []
         found = ranked(subnets, dtype)
         for subnet, metrics in zip(subnets, found, strict=True):
-            if self.objectives.metric not in metrics:
-                raise ValueError(
-                    f'metric={self.objectives.metric!r}; the evaluator '
-                    f'reports {list(metrics)}'
-                )
-            if not all(map(isfinite, metrics.values())):
-                raise FloatingPointError(
-                    f'metrics={dict(metrics)} of {subnet.to_json()}: are '
-                    'there NaN weights in the checkpoint?'
-                )
             costs: Any = {k: cost(subnet) for k, cost in self.costs.items()}
             members.append(Member(subnet, metrics, **costs))
         return members
-
-    def _front(
-        self, members: Sequence[Member], ranked: RankedFitness
-    ) -> ParetoFront:
-        """The front and the references, evaluated in float32."""
-        objectives = self.objectives
-        evaluations = len(members)
-        if self.dtype != 'float32':
-            front, references = self._best(members)
-            chosen = dict.fromkeys(m.subnet for m in [*front, *references])
-            members = self._measure(ranked, list(chosen), 'float32')
-        front, references = self._best(members)
-        if not front:
-            best = max(map(objectives.quality, members)) / objectives.scale
-            raise ValueError(
-                f'constraints={dict(objectives.limits)}: none of the '
-                f'{evaluations} evaluated subnets keeps them; the best '
-                f'{objectives.metric} was {abs(best):.4g}'
-            )
-        return ParetoFront(
-            self.space,
-            objectives.metric,
-            objectives.rule,
-            objectives.names,
-            tuple(front),
-            tuple(references),
-            objectives.volume(front),
-            evaluations,
-        )
-
-    def _best(
-        self, members: Sequence[Member]
-    ) -> tuple[list[Member], list[Member]]:
-        """The front, and the best subnet of every MACs bin."""
-        cost = self.costs['macs']
-        low, high = cost(self.space.cheapest(cost)), cost(self.space.largest)
-        references = best_per_bin(
-            self.objectives.allowed(members),
-            self.objectives.quality,
-            low,
-            high,
-            self.bins,
-        )
-        return self.objectives.front(members), references
 
     def _write(self, folder: Path, members: Sequence[Member]) -> None:
         """pareto.json and the figures."""
         front = self.front
         assert front is not None
         write_json(front.to_dict(), folder / FRONT)
-        ladder = set(self.space.uniform_ladder)
-        plot_front(
-            front,
-            members,
-            [member for member in members if member.subnet in ladder],
-            folder / 'pareto.png',
-        )
-        plot_anatomy(front, folder / 'anatomy.png')
-        plot_hypervolume(
-            {'search': list(enumerate(self.objectives.volumes(members), 1))},
-            folder / 'hypervolume.png',
-        )
+        write_figures(front, self.objectives, members, folder)
         self.runner.logger.info(
             f'{len(front.members)} subnets on the front, hypervolume '
             f'{front.hypervolume:.4f}: {folder / FRONT}'
         )
 
     def _metrics(self) -> dict[str, Any]:
-        """The numbers of the front, the same on every rank."""
-        box: list[Any] = [None]
-        if self.front is not None:
-            box[0] = dict(
-                hypervolume=self.front.hypervolume,
-                members=len(self.front.members),
-                evaluations=self.front.evaluations,
-            )
-        broadcast_object_list(box)
-        found: dict[str, Any] = box[0]
-        return found
-
-
-def digest(model: torch.nn.Module) -> str:
-    """A number of the weights: evaluations of others are of no use."""
-    code = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        code.update(name.encode())
-        # In one dimension: a counter has none, and then no bytes to view.
-        flat = value.cpu().reshape(-1).contiguous()
-        code.update(flat.view(torch.uint8).numpy().data)
-    return code.hexdigest()[:16]
-
-
-def plain(value: Any) -> Any:
-    """A config's value as JSON has it."""
-    return json.loads(json.dumps(value, default=list))
+        """The numbers of the front."""
+        assert self.front is not None
+        return dict(
+            hypervolume=self.front.hypervolume,
+            members=len(self.front.members),
+            evaluations=self.front.evaluations,
+        )

@@ -1,0 +1,98 @@
+"""What a search found: the front and the references, or why there is none."""
+
+from collections.abc import Callable, Sequence
+
+from eavit_mm.search.objectives import Objectives
+from eavit_mm.search.reachable import shown_values
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.pareto import METRIC, Member, ParetoFront, best_per_bin
+
+
+def build_front(
+    objectives: Objectives,
+    space: SearchSpace,
+    members: Sequence[Member],
+    bins: int,
+    again: Callable[[Sequence[Subnet]], Sequence[Member]] | None = None,
+) -> ParetoFront:
+    """The front and the references of what was evaluated.
+
+    Args:
+        objectives: With the limits.
+        space: That was searched.
+        members: What was evaluated.
+        bins: Of the MACs range, for the references.
+        again: Evaluates in float32 what was chosen in lower precision; None
+            where everything was.
+
+    Raises:
+        ValueError: If no evaluated subnet keeps the limits.
+    """
+    number = len(members)
+    of_what, advice = f'{number} evaluated subnets', ''
+    front, references = _best(objectives, space, members, bins)
+    if front and again is not None:
+        chosen = dict.fromkeys(m.subnet for m in [*front, *references])
+        members = again(list(chosen))
+        front, references = _best(objectives, space, members, bins)
+        of_what = f'{len(members)} best of {number} subnets, now in float32,'
+        advice = ". Others of them may: search with dtype='float32'"
+    if not front:
+        raise ValueError(
+            nothing_allowed(objectives, members, of_what) + advice
+        )
+    return ParetoFront(
+        space,
+        objectives.metric,
+        objectives.rule,
+        objectives.names,
+        tuple(front),
+        tuple(references),
+        objectives.volume(front),
+        number,
+    )
+
+
+def _best(
+    objectives: Objectives,
+    space: SearchSpace,
+    members: Sequence[Member],
+    bins: int,
+) -> tuple[list[Member], list[Member]]:
+    """The front, and the best subnet of every MACs bin, within the limits."""
+    cost = objectives.costs['macs']
+    references = best_per_bin(
+        objectives.allowed(members),
+        objectives.quality,
+        cost(space.cheapest(cost)),
+        cost(space.largest),
+        bins,
+    )
+    return objectives.front(members), references
+
+
+def nothing_allowed(
+    objectives: Objectives, members: Sequence[Member], of_what: str
+) -> str:
+    """What to say where no evaluated subnet keeps the limits.
+
+    Args:
+        objectives: With limits.
+        members: What was evaluated.
+        of_what: Their number and kind.
+    """
+
+    def excess(member: Member) -> float:
+        return sum(max(v, 0.0) for v in objectives.violations(member))
+
+    nearest = min(members, key=excess)
+    values = {
+        objectives.metric if name == METRIC else name: (
+            objectives.limited_value(name, nearest)
+        )
+        for name in objectives.limits
+    }
+    return (
+        f'constraints={dict(objectives.limits)}: none of the {of_what} keeps '
+        f'them; the nearest has {shown_values(values)}'
+    )

@@ -1,0 +1,180 @@
+"""Whether any subnet of a space keeps the limits on its costs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eavit_mm.search.limits import shown
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.genome import decisions, encode
+
+if TYPE_CHECKING:
+    from eavit_mm.search.objectives import Objectives
+
+# Subnets that are drawn, how many of the best of them are improved, and
+# changes of each that are tried.
+_DRAWS = 4000
+_STARTS = 8
+_VARIATIONS = 500
+
+Loss = Callable[[Subnet], float]
+Branches = list[tuple[str, int]]
+
+
+def check_reachable(objectives: 'Objectives', space: SearchSpace) -> None:
+    """Raises unless a subnet is found that keeps all limits on cost.
+
+    Raises:
+        ValueError: Gives the reachable range of each limited cost, and the
+            costs that come nearest to keeping all limits.
+    """
+    if any(map(objectives.allows_costs, _landmarks(objectives, space))):
+        return
+    ranges = {
+        name: cost_range(objectives.costs[name], space)
+        for name in objectives.limited_costs
+    }
+    for name, (least, most) in ranges.items():
+        low, high = objectives.limits[name]
+        if (low is not None and low > most) or (
+            high is not None and high < least
+        ):
+            raise ValueError(
+                f'constraints: {name} of {shown(low)} to {shown(high)} '
+                f'cannot be reached; this space reaches {shown(least)} to '
+                f'{shown(most)}'
+            )
+    nearest = nearest_to_limits(objectives, space)
+    if objectives.allows_costs(nearest):
+        return
+    found = {name: objectives.costs[name](nearest) for name in ranges}
+    raise ValueError(
+        f'constraints={dict(objectives.limits)}: no subnet was found that '
+        f'keeps them all; the nearest has {shown_values(found)}. Alone, '
+        + ', '.join(
+            f'{name} reaches {shown(least)} to {shown(most)}'
+            for name, (least, most) in ranges.items()
+        )
+    )
+
+
+def shown_values(values: Mapping[str, float]) -> str:
+    """Names and values in a message."""
+    return ' and '.join(f'{k} of {shown(v)}' for k, v in values.items())
+
+
+def cost_range(cost: Loss, space: SearchSpace) -> tuple[float, float]:
+    """Lowest and highest cost of any subnet of a space.
+
+    Args:
+        cost: Adds up over branches. It need not rise with every width, as
+            measured times do not.
+        space: With its embedding in the first cell.
+    """
+    least = _extreme(space, space.cheapest(cost), cost)
+    most = _extreme(space, space.largest, lambda subnet: -cost(subnet))
+    return cost(least), cost(most)
+
+
+def _extreme(space: SearchSpace, start: Subnet, loss: Loss) -> Subnet:
+    """The member of least loss, sought from every embedding width."""
+    _, *others = space.indices(start)
+    ends = []
+    for embedding in range(space.cells[0].num_choices):
+        subnet = space.build([embedding, *others], _off(space, start))
+        ends.append(descend(space, subnet, loss))
+    return min(ends, key=loss)
+
+
+def nearest_to_limits(objectives: 'Objectives', space: SearchSpace) -> Subnet:
+    """A subnet that keeps the limits on cost, else one that nearly does.
+
+    Looks at networks of uniform width and at drawn ones, and improves the
+    best of them: by single steps, then by several changes at once.
+    """
+
+    def loss(subnet: Subnet) -> float:
+        return sum(max(v, 0.0) for v in objectives.cost_violations(subnet))
+
+    rng = np.random.default_rng(0)
+    subnets = [
+        *_landmarks(objectives, space),
+        *(space.sample(rng) for _ in range(_DRAWS)),
+    ]
+    ends: list[Subnet] = []
+    for start in sorted(dict.fromkeys(subnets), key=loss)[:_STARTS]:
+        end = descend(space, start, loss)
+        ends.append(_vary(space, end, loss, rng))
+        if not loss(ends[-1]):
+            break
+    return min(ends, key=loss)
+
+
+def _vary(
+    space: SearchSpace, subnet: Subnet, loss: Loss, rng: np.random.Generator
+) -> Subnet:
+    """Takes changes of a subnet that do not raise the loss."""
+    least = loss(subnet)
+    for _ in range(_VARIATIONS if least else 0):
+        other = _varied(space, subnet, rng)
+        found = loss(other)
+        if found <= least:  # equals too: other changes lie around them
+            subnet, least = other, found
+    return subnet
+
+
+def _varied(
+    space: SearchSpace, subnet: Subnet, rng: np.random.Generator
+) -> Subnet:
+    """A member with up to three other genes."""
+    low, high = space.genome_bounds
+    genes = encode(space, subnet)
+    places = rng.integers(len(genes), size=rng.integers(1, 4))
+    genes[places] = rng.integers(low[places], high[places] + 1)
+    indices, off = decisions(space, genes)
+    return space.build(indices, off[: space.max_off])
+
+
+def _landmarks(objectives: 'Objectives', space: SearchSpace) -> list[Subnet]:
+    """Where most limits are kept: the corners and uniform networks."""
+    costs = [objectives.costs[name] for name in objectives.limited_costs]
+    return [
+        space.largest,
+        *map(space.cheapest, costs),
+        *space.uniform_ladder,
+    ]
+
+
+def descend(space: SearchSpace, subnet: Subnet, loss: Loss) -> Subnet:
+    """Takes the best step to a neighbour for as long as that helps."""
+    least = loss(subnet)
+    while True:
+        best = min(_neighbours(space, subnet), key=loss, default=subnet)
+        if loss(best) >= least:
+            return subnet
+        subnet, least = best, loss(best)
+
+
+def _neighbours(space: SearchSpace, subnet: Subnet) -> Iterator[Subnet]:
+    """Members that differ in one choice, or in a branch that is off."""
+    indices, off = space.indices(subnet), _off(space, subnet)
+    for place, cell in enumerate(space.cells):
+        for index in range(cell.num_choices):
+            if index != indices[place]:
+                changed = [*indices[:place], index, *indices[place + 1 :]]
+                yield space.build(changed, off)
+    for branch in off:
+        yield space.build(indices, [b for b in off if b != branch])
+    for branch in space.branches:
+        if branch in off:
+            continue
+        if len(off) < space.max_off:
+            yield space.build(indices, [*off, branch])
+        for other in off:
+            rest = [b for b in off if b != other]
+            yield space.build(indices, [*rest, branch])
+
+
+def _off(space: SearchSpace, subnet: Subnet) -> Branches:
+    return [(a, i) for a, i in space.branches if not getattr(subnet, a)[i]]
