@@ -21,6 +21,7 @@ from mmengine.runner import Runner, save_checkpoint
 from mmpretrain.registry import MODELS
 
 import eavit_mm  # noqa: F401
+from benchmarks.accuracy import ENV
 from benchmarks.commit import ROOT, commit
 from benchmarks.methods import OURS
 from eavit_mm.analysis.latency import device_name, seconds
@@ -36,7 +37,6 @@ process. A round is a search (subnets evaluated per second, proposals and files
 included), the bare forward passes of the same subnets on tensors in memory,
 and the same search in two processes. Ratios are formed inside a round; median
 and quartiles."""
-ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
