@@ -123,7 +123,8 @@ def trained(cfg: Config, folder: Path) -> tuple[Path, str]:
 def run(method: str, regime: str, seed: int, folder: Path) -> str:
     """Trains and evaluates one run, unless its record is there."""
     name = f'{method}, {regime}, seed {seed}'
-    cfg = run_config(method, regime, seed)
+    with _LOCK:  # reading configs imports modules, which threads must not race
+        cfg = run_config(method, regime, seed)
     code = config_hash(cfg)
     if any(record['hash'] == code for record in read_records()):
         return f'{name}: known'

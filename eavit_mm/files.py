@@ -2,7 +2,10 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import get_native_id
 from typing import Any
 
 
@@ -13,15 +16,31 @@ def write_atomically(content: bytes, path: str | Path) -> None:
         content: The whole file.
         path: Its folder is made if it is not there.
     """
-    path = Path(path)
+    with _partial(content, Path(path)) as partial:
+        partial.replace(path)
+
+
+def create_atomically(content: bytes, path: str | Path) -> None:
+    """Writes a new file, likewise.
+
+    Raises:
+        FileExistsError: If there is one, even if made at this moment.
+    """
+    with _partial(content, Path(path)) as partial:
+        Path(path).hardlink_to(partial)
+
+
+@contextmanager
+def _partial(content: bytes, path: Path) -> Iterator[Path]:
+    """A flushed file of a name of this thread's own beside the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.partial')
+    partial = path.with_name(f'.{path.name}.{get_native_id()}.partial')
     try:
         with partial.open('wb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,10 +1,9 @@
 """What a search says about the space before, and about itself meanwhile."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from logging import Logger
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -17,13 +16,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from eavit_mm.analysis.pareto_plots import (
-    plot_anatomy,
-    plot_front,
-    plot_hypervolume,
-)
 from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.pareto import Member, ParetoFront
 
 if TYPE_CHECKING:
     from eavit_mm.search.evaluations import Evaluations
@@ -114,29 +107,3 @@ class Progress:
             seconds=int(max(self.total - done, 0) / max(rate, 1e-9))
         )
         self.logger.info(f'Search [{done}/{self.total}]  eta: {left}  {state}')
-
-
-def write_figures(
-    front: ParetoFront,
-    objectives: 'Objectives',
-    members: Sequence[Member],
-    folder: Path,
-) -> None:
-    """The figures of a search.
-
-    Args:
-        front: What it found.
-        objectives: For the hypervolume.
-        members: What it evaluated, in order.
-        folder: Where they go to.
-    """
-    ladder = set(front.space.uniform_ladder)
-    plot_front(
-        front,
-        members,
-        [member for member in members if member.subnet in ladder],
-        folder / 'pareto.png',
-    )
-    plot_anatomy(front, folder / 'anatomy.png')
-    volumes = list(enumerate(objectives.volumes(members), 1))
-    plot_hypervolume({'search': volumes}, folder / 'hypervolume.png')

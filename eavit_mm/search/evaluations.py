@@ -3,13 +3,13 @@
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from eavit_mm.files import create_atomically
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member
 
@@ -86,7 +86,7 @@ class Evaluations:
         if self.path is None:
             return
         try:
-            _create(self.path, f'{_line(self.header)}\n'.encode())
+            create_atomically(f'{_line(self.header)}\n'.encode(), self.path)
         except FileExistsError as error:
             raise FileExistsError(in_use(self.path)) from error
 
@@ -143,27 +143,6 @@ def in_use(path: Path) -> str:
         f'{path} is there already: --resume goes on with that search, another '
         '--work-dir begins a new one'
     )
-
-
-def _create(path: Path, content: bytes) -> None:
-    """Makes a new file that is never seen half written.
-
-    Raises:
-        FileExistsError: If there is one, even if made at this moment.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(
-        prefix=f'.{path.name}.', dir=path.parent
-    )
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(partial).chmod(0o644)
-        path.hardlink_to(partial)
-    finally:
-        Path(partial).unlink()
 
 
 @contextmanager

@@ -123,3 +123,19 @@ def test_the_best_is_known_after_a_kill_in_validation(
         for folder in (whole, killed)
     ]
     assert score[0] == score[1]
+
+
+def test_the_best_has_no_broken_weights(tmp_path: Path) -> None:
+    runner = toy(
+        tmp_path,
+        checkpoint=dict(save_best=TOP1),
+        **evaluated(subnets=dict(largest=1.0)),
+    )
+
+    def break_weights(runner: Runner, *args: Any, **kwargs: Any) -> None:
+        next(runner.model.parameters()).data.fill_(float('nan'))
+
+    hook_of(runner, 'Recorder').before_val_epoch = break_weights
+    with pytest.raises(FloatingPointError, match='no checkpoint is written'):
+        runner.train()
+    assert not list(tmp_path.glob('best_*'))

@@ -179,7 +179,12 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(
         self, runner: Runner, metrics: dict[str, float]
     ) -> None:
-        """Writes the best checkpoint, then removes the one before."""
+        """Writes the best checkpoint, then removes the one before.
+
+        Raises:
+            FloatingPointError: If a weight is NaN or infinite.
+        """
+        self._require_finite(runner)
         super()._save_best_checkpoint(runner, metrics)
         if is_main_process():
             self.file_backend.remove_doomed()

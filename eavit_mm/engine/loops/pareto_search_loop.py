@@ -9,11 +9,8 @@ import torch
 from mmengine.dist import is_main_process
 from mmengine.runner import TestLoop
 
-from eavit_mm.analysis.search_report import (
-    Progress,
-    profile_table,
-    write_figures,
-)
+from eavit_mm.analysis.search_figures import write_figures
+from eavit_mm.analysis.search_report import Progress, profile_table
 from eavit_mm.engine.config_error import explain
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
