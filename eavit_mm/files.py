@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import get_native_id
+from secrets import token_hex
 from typing import Any
 
 
@@ -32,11 +32,11 @@ def create_atomically(content: bytes, path: str | Path) -> None:
 
 @contextmanager
 def _partial(content: bytes, path: Path) -> Iterator[Path]:
-    """A flushed file of a name of this thread's own beside the path."""
+    """A flushed file of a name of its own beside the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{get_native_id()}.partial')
+    partial = path.with_name(f'.{path.name}.{token_hex(4)}.partial')
     try:
-        with partial.open('wb') as file:
+        with partial.open('xb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
