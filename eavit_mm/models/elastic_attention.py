@@ -13,6 +13,7 @@ from torch import Tensor
 from eavit_mm.models.elastic_ops import (
     Affine,
     apply_scale,
+    gate_linear,
     slice_linear,
     slice_scale,
 )
@@ -42,6 +43,18 @@ class AttentionSlices(NamedTuple):
             self.proj.contiguous(),
             self.scale,
         )
+
+    def gated(self, heads: Tensor, channels: Tensor) -> 'AttentionSlices':
+        """Of the whole module: closed heads and channels add nothing.
+
+        Args:
+            heads: Gates (H), all zero where the branch is off.
+            channels: Gates (C).
+        """
+        inputs = heads.repeat_interleave(
+            self.qkv_weight.shape[1] // len(heads)
+        )
+        return self._replace(proj=gate_linear(self.proj, inputs, channels))
 
 
 def slice_attention(

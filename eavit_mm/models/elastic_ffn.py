@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eavit_mm.models.elastic_ops import (
     Affine,
     apply_scale,
+    gate_linear,
     slice_linear,
     slice_scale,
 )
@@ -38,6 +39,16 @@ class FFNSlices(NamedTuple):
             self.output.contiguous(),
             self.scale,
         )
+
+    def gated(self, hidden: Tensor, channels: Tensor) -> 'FFNSlices':
+        """Of the whole module: closed channels of both kinds add nothing.
+
+        Args:
+            hidden: Gates (F), all zero where the branch is off.
+            channels: Gates (C).
+        """
+        output = gate_linear(self.output, hidden, channels)
+        return self._replace(output=output)
 
 
 def ffn_linears(ffn: FFN | SwiGLUFFN) -> tuple[nn.Linear, nn.Linear]:

@@ -17,14 +17,20 @@ from eavit_mm.models.elastic_attention import (
     slice_attention,
 )
 from eavit_mm.models.elastic_ffn import FFNSlices, feed_forward, slice_ffn
-from eavit_mm.models.elastic_ops import Affine, layer_norm, slice_norm
+from eavit_mm.models.elastic_ops import (
+    Affine,
+    GatedNorm,
+    gate_norm,
+    layer_norm,
+    slice_norm,
+)
 
 
 class LayerSlices(NamedTuple):
     """Slices of both branches; None where a branch is off."""
 
-    attention: tuple[Affine, AttentionSlices] | None
-    ffn: tuple[Affine, FFNSlices] | None
+    attention: tuple[Affine | GatedNorm, AttentionSlices] | None
+    ffn: tuple[Affine | GatedNorm, FFNSlices] | None
 
     def contiguous(self) -> 'LayerSlices':
         """The same numbers, each tensor in one piece."""
@@ -73,6 +79,32 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
             else None,
         )
 
+    def gate(
+        self, channels: Tensor, heads: Tensor, hidden: Tensor
+    ) -> LayerSlices:
+        """The whole layer with gates in its weights.
+
+        Args:
+            channels: Gates of the residual stream (C).
+            heads: Gates (H), all zero where the attention is off.
+            hidden: Gates (F), all zero where the FFN is off.
+        """
+        width = len(channels)
+        return LayerSlices(
+            (
+                gate_norm(slice_norm(self.ln1, width), channels),
+                slice_attention(self.attn, width, len(heads)).gated(
+                    heads, channels
+                ),
+            ),
+            (
+                gate_norm(slice_norm(self.ln2, width), channels),
+                slice_ffn(self.ffn, width, len(hidden)).gated(
+                    hidden, channels
+                ),
+            ),
+        )
+
     def run(self, slices: LayerSlices, x: Tensor) -> Tensor:
         """Runs slices of this layer: x (B, N, E) -> (B, N, E)."""
         if slices.attention is not None:
@@ -90,14 +122,18 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         x: Tensor,
         num_heads: int | None = None,
         channels: int | None = None,
+        slices: LayerSlices | None = None,
     ) -> Tensor:
-        """The stock layer, or as much of it as the widths say.
+        """The stock layer, or as much of it as widths or slices say.
 
         Args:
             x: (B, N, E); its last axis tells the open channels.
             num_heads: Open heads; None for the stock forward.
             channels: Open hidden channels; None for the stock forward.
+            slices: In place of widths.
         """
+        if slices is not None:
+            return self.run(slices, x)
         if num_heads is None or channels is None:
             return super().forward(x)
         return self.run(self.slice(x.shape[-1], num_heads, channels), x)

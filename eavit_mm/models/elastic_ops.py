@@ -10,6 +10,7 @@ Letters: B batch, N tokens, E open channels of the residual stream.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,6 +25,20 @@ class Affine(NamedTuple):
         """The same numbers, each tensor in one piece."""
         bias = None if self.bias is None else self.bias.contiguous()
         return Affine(self.weight.contiguous(), bias)
+
+
+class GatedNorm(NamedTuple):
+    """What a LayerNorm needs of gated channels.
+
+    Attributes:
+        weight: (C), times the gates.
+        bias: Likewise.
+        shares: (C), gates over their sum: of each channel in the mean.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    shares: Tensor
 
 
 def tensors_in(slices: Any) -> Iterator[Tensor]:
@@ -55,10 +70,60 @@ def slice_norm(norm: nn.LayerNorm, width: int) -> Affine:
     return Affine(norm.weight[:width], norm.bias[:width])
 
 
-def layer_norm(norm: nn.LayerNorm, affine: Affine, x: Tensor) -> Tensor:
+def gate_norm(affine: Affine, gates: Tensor) -> GatedNorm:
+    """A whole LayerNorm whose closed channels are zero and do not count.
+
+    Args:
+        affine: Of all channels (C).
+        gates: (C), with at least one open.
+    """
+    assert affine.bias is not None
+    shares = gates / gates.sum().clamp(min=1)
+    return GatedNorm(affine.weight * gates, affine.bias * gates, shares)
+
+
+def gate_linear(affine: Affine, inputs: Tensor, outputs: Tensor) -> Affine:
+    """A whole linear map with closed inputs and outputs.
+
+    The first input's gate is the branch's: where it is off, so is the bias.
+    Gates go into the weight, which is smaller than the activations.
+
+    Args:
+        affine: Weight (out, in).
+        inputs: Gates (in).
+        outputs: Gates (out).
+    """
+    weight = affine.weight * torch.outer(outputs, inputs)
+    bias = affine.bias
+    if bias is not None:
+        bias = bias * (outputs * inputs[0])
+    return Affine(weight, bias)
+
+
+def layer_norm(
+    norm: nn.LayerNorm, affine: Affine | GatedNorm, x: Tensor
+) -> Tensor:
     """LayerNorm over the open channels alone: x (..., E) -> (..., E)."""
+    if isinstance(affine, GatedNorm):
+        return _gated_norm(affine, x, norm.eps)
     width = (affine.weight.shape[0],)
     return F.layer_norm(x, width, affine.weight, affine.bias, norm.eps)
+
+
+def _gated_norm(gated: GatedNorm, x: Tensor, eps: float) -> Tensor:
+    """LayerNorm with statistics weighted by gates.
+
+    ``mean = sum(g x) / sum(g)``, ``var = sum(g (x - mean)^2) / sum(g)``.
+    """
+    # As torch's own under autocast: in single precision.
+    with torch.autocast(x.device.type, enabled=False):
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+        x = x - (x @ gated.shares).unsqueeze(-1)
+        variance = (x.square() @ gated.shares).unsqueeze(-1)
+        return torch.addcmul(
+            gated.bias, x * torch.rsqrt(variance + eps), gated.weight
+        )
 
 
 def slice_scale(scale: nn.Module, width: int) -> Tensor | None:

@@ -22,10 +22,13 @@ from eavit_mm.models.elastic_ffn import hidden_channels
 from eavit_mm.models.elastic_layer import ElasticEncoderLayer, LayerSlices
 from eavit_mm.models.elastic_ops import (
     Affine,
+    GatedNorm,
+    gate_norm,
     layer_norm,
     slice_norm,
     tensors_in,
 )
+from eavit_mm.models.gates import Gates
 from eavit_mm.models.state_dict import (
     CheckpointError,
     adapt_vit_state,
@@ -46,7 +49,7 @@ class BackboneSlices(NamedTuple):
     projection: Affine
     cls_token: Tensor | None
     pos_embed: Tensor
-    norms: dict[str, Affine]
+    norms: Mapping[str, Affine | GatedNorm]
     layers: tuple[LayerSlices, ...]
 
 
@@ -131,13 +134,27 @@ class ElasticVisionTransformer(VisionTransformer):
         nothing of the slices outlives it, nor goes into a copy of the model.
         """
         with self.use(subnet):
-            if subnet is not None:
+            if subnet is not None and subnet != self.space.largest:
                 with torch.no_grad():
                     self._slices = self._packed_slices(subnet)
             yield
 
+    @contextmanager
+    def gated(self, gates: Gates) -> Iterator[None]:
+        """Runs the whole network with gates; gradients reach them.
+
+        What comes out is what the gates' subnet gives; what it costs is a
+        forward of the whole network.
+
+        Args:
+            gates: Of a member of the space.
+        """
+        with self.use(gates.subnet):
+            self._slices = self._gated_slices(gates)
+            yield
+
     def __getstate__(self) -> dict[str, Any]:
-        """Without the slices of a ``frozen`` block: copies would keep them."""
+        """Without the slices of a ``with`` block: copies would keep them."""
         return {**self.__dict__, '_slices': None}
 
     # Cost
@@ -167,16 +184,17 @@ class ElasticVisionTransformer(VisionTransformer):
             One tensor per output, in the shape that ``out_type`` says;
             channels beyond the subnet's E are zero.
         """
-        subnet = self._subnet
-        if subnet is None or subnet == self.space.largest:
-            return super().forward(x)
-        frozen = self._slices is not None
-        slices = self._slices or self._slice_ends(subnet.embed_dims)
+        subnet, slices = self._subnet, self._slices
+        if slices is None:
+            if subnet is None or subnet == self.space.largest:
+                return super().forward(x)
+            slices = self._slice_ends(subnet.embed_dims)
+        assert subnet is not None
         x, resolution = self._embed(slices, x)
         outs = []
         for i, layer in enumerate(self.layers):
-            if frozen:
-                x = layer.run(slices.layers[i], x)
+            if slices.layers:
+                x = layer(x, slices=slices.layers[i])
             else:
                 x = layer(
                     x, subnet.num_heads[i], subnet.feedforward_channels[i]
@@ -266,6 +284,37 @@ class ElasticVisionTransformer(VisionTransformer):
         slices = self._all_slices(subnet)
         packed = [layer.contiguous() for layer in slices.layers]
         return slices._replace(layers=tuple(packed))
+
+    def _gated_slices(self, gates: Gates) -> BackboneSlices:
+        """All weights with gates in them."""
+        gates = gates.to(self.pos_embed.dtype)
+        channels = gates.embed_dims
+        ends = self._slice_ends(len(channels))
+        weight, bias = ends.projection
+        projection = Affine(
+            weight * channels[:, None, None, None],
+            None if bias is None else bias * channels,
+        )
+        token = ends.cls_token
+        layers = zip(
+            self.layers,
+            gates.num_heads,
+            gates.feedforward_channels,
+            strict=True,
+        )
+        return BackboneSlices(
+            projection,
+            None if token is None else token * channels,
+            ends.pos_embed * channels,
+            {
+                name: gate_norm(slice_norm(norm, len(channels)), channels)
+                for name, norm in end_norms(self).items()
+            },
+            tuple(
+                layer.gate(channels, heads, hidden)
+                for layer, heads, hidden in layers
+            ),
+        )
 
     def open_weights(self, subnet: Subnet) -> Iterator[Tensor]:
         """Views of the weights that a subnet uses, each weight once."""

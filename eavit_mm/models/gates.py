@@ -1,0 +1,147 @@
+"""Gates: open units as numbers that gradients reach.
+
+A decision group has one gate per choice beyond its smallest; the number of
+open gates is the index of its choice. Gates are hard, 0 or 1, and have the
+gradient of the soft ones they were made of (straight-through).
+
+Letters: C channels of the residual stream, H heads, F hidden channels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cells import EMBED, FFN, HEADS
+
+
+class Gates(NamedTuple):
+    """Gates of every unit of a network, prefixes of ones and zeros behind.
+
+    Attributes:
+        embed_dims: (C).
+        num_heads: (H) per layer; all zero where the branch is off.
+        feedforward_channels: (F) per layer, likewise.
+        subnet: The same widths as numbers.
+    """
+
+    embed_dims: Tensor
+    num_heads: tuple[Tensor, ...]
+    feedforward_channels: tuple[Tensor, ...]
+    subnet: Subnet
+
+    def to(self, dtype: torch.dtype) -> 'Gates':
+        """The same gates as numbers of another type."""
+        return Gates(
+            self.embed_dims.to(dtype),
+            tuple(gates.to(dtype) for gates in self.num_heads),
+            tuple(gates.to(dtype) for gates in self.feedforward_channels),
+            self.subnet,
+        )
+
+
+class Decisions(NamedTuple):
+    """Gates of every decision about a subnet.
+
+    Attributes:
+        prefixes: Of each cell of the space, (choices - 1), descending.
+        switches: Of each branch, (branches); None where none may be off.
+    """
+
+    prefixes: tuple[Tensor, ...]
+    switches: Tensor | None
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """1 above a half and 0 below, with the gradient of the soft values."""
+    hard = (soft > 0.5).to(soft.dtype)
+    return hard + (soft - soft.detach())
+
+
+def prefix_gates(soft: Tensor) -> Tensor:
+    """The hard gates of a group, open ones first.
+
+    Each gradient goes to the gate that landed in its position.
+
+    Args:
+        soft: (gates), in (0, 1).
+    """
+    return straight_through(soft.sort(descending=True, stable=True).values)
+
+
+def switch_gates(soft: Tensor, max_off: int) -> Tensor:
+    """Hard gates of the branches, of which only so many may be off.
+
+    Args:
+        soft: (branches), in (0, 1); of too many that want to be off, those
+            with the lowest are.
+        max_off: Of the space.
+    """
+    gates = straight_through(soft)
+    order = soft.detach().argsort()
+    forced = torch.zeros_like(soft)
+    forced[order[max_off:]] = 1
+    return gates + (forced - gates.detach()).clamp(min=0)
+
+
+def subnet_of(space: SearchSpace, decisions: Decisions) -> Subnet:
+    """The subnet that decisions stand for."""
+    # One copy from the device for all of them.
+    sizes = [p.sum() for p in decisions.prefixes]
+    flat = torch.stack(sizes) if sizes else torch.zeros(0)
+    if decisions.switches is None:
+        indices, is_on = flat.tolist(), [1.0] * len(space.branches)
+    else:
+        values = torch.cat((flat, decisions.switches)).tolist()
+        indices, is_on = values[: len(sizes)], values[len(sizes) :]
+    off = [b for b, on in zip(space.branches, is_on, strict=True) if not on]
+    return space.build([round(i) for i in indices], off)
+
+
+def decisions_of(space: SearchSpace, subnet: Subnet) -> Decisions:
+    """The inverse of :func:`subnet_of`, without gradients.
+
+    Raises:
+        ValueError: If the subnet is not in the space.
+    """
+    space.check(subnet)
+    prefixes = tuple(
+        (torch.arange(cell.num_choices - 1) < index).float()
+        for cell, index in zip(space.cells, space.indices(subnet), strict=True)
+    )
+    if not space.max_off:
+        return Decisions(prefixes, None)
+    is_on = [getattr(subnet, axis)[i] > 0 for axis, i in space.branches]
+    return Decisions(prefixes, torch.tensor(is_on).float())
+
+
+def gates_of(space: SearchSpace, decisions: Decisions) -> Gates:
+    """The gates of all units: width gates times the gate of the branch."""
+    units: dict[tuple[str, int], Tensor] = {}
+    for cell, prefix in zip(space.cells, decisions.prefixes, strict=True):
+        for axis in cell.axes:
+            for layer in cell.layers:
+                units[axis, layer] = _spread(
+                    prefix, space.choices(axis, layer)
+                )
+    if decisions.switches is not None:
+        for branch, gate in zip(
+            space.branches, decisions.switches.unbind(), strict=True
+        ):
+            units[branch] = units[branch] * gate
+    layers = range(space.num_layers)
+    return Gates(
+        units[EMBED, 0],
+        tuple(units[HEADS, layer] for layer in layers),
+        tuple(units[FFN, layer] for layer in layers),
+        subnet_of(space, decisions),
+    )
+
+
+def _spread(prefix: Tensor, choices: Sequence[int]) -> Tensor:
+    """One gate per unit; those of the smallest choice are always open."""
+    steps = torch.tensor(choices, device=prefix.device).diff()
+    always = prefix.new_ones(choices[0])
+    return torch.cat((always, prefix.repeat_interleave(steps)))

@@ -1,0 +1,161 @@
+"""Bringing a subnet within its budgets, and up to them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from eavit_mm.space.cells import EMBED
+from eavit_mm.space.cost_table import Branch, CostTable
+from eavit_mm.space.search_space import SearchSpace
+from eavit_mm.space.subnet import Subnet
+
+# Of a budget, below which another embedding width is tried.
+USED = 0.95
+
+
+class _State(NamedTuple):
+    """A subnet as decisions: an index per cell, and the branches off."""
+
+    indices: tuple[int, ...]
+    off: frozenset[Branch]
+
+
+class Fitter:
+    """Changes a subnet, as little as it can, until it fits its budgets.
+
+    Repairs down until it fits, then up by the smallest step while it still
+    fits. Steps are single choices of a cell, or a branch on or off.
+
+    Args:
+        space: Of the subnets.
+        tables: Of each kind of cost that may be limited.
+
+    Example:
+        >>> fitter = Fitter(space, dict(macs=CostTable(space, macs)))
+        >>> fitter(subnet, dict(macs=8e9))
+    """
+
+    def __init__(
+        self, space: SearchSpace, tables: Mapping[str, CostTable]
+    ) -> None:
+        self.space = space
+        self.tables = tables
+
+    def __call__(
+        self, subnet: Subnet, limits: Mapping[str, float]
+    ) -> Subnet | None:
+        """The subnet near to a given one that uses its budgets.
+
+        Args:
+            subnet: A member of the space.
+            limits: Kind of cost to the most of it; at least one.
+
+        Returns:
+            A member within all limits; the embedding width is another one
+            only where less than 95 % of a budget could be used otherwise.
+            None if no member was found within them.
+        """
+        best, load = None, 0.0
+        for state in self._starts(self._state(subnet), limits):
+            found = self._fill(state, limits)
+            if found is not None and self._load(found, limits) > load:
+                best, load = found, self._load(found, limits)
+            if load >= USED:
+                break
+        if best is None:
+            return None
+        return self._subnet(best if load >= USED else self._swap(best, limits))
+
+    def _swap(self, state: _State, limits: Mapping[str, float]) -> _State:
+        """A step up that does not fit, and others down: the best of these."""
+        found = [self._fill(higher, limits) for higher in self._up(state)]
+        fits = [state, *(other for other in found if other is not None)]
+        return max(fits, key=lambda other: self._load(other, limits))
+
+    def _starts(
+        self, state: _State, limits: Mapping[str, float]
+    ) -> Iterator[_State]:
+        """Where to begin: at the subnet, if need be farther away."""
+        yield state
+        yield from self._other_widths(state)
+        # Steps down never change which branches were off.
+        for kind in limits:
+            yield self._state(self.tables[kind].cheapest)
+
+    def _fill(
+        self, state: _State, limits: Mapping[str, float]
+    ) -> _State | None:
+        """Down until it fits, then up while it does."""
+        load = self._load(state, limits)
+        while load > 1:
+            lower = self._loads(self._down(state), limits)
+            lower = {s: v for s, v in lower.items() if v < load}
+            if not lower:
+                return None
+            fits = {s: v for s, v in lower.items() if v <= 1}
+            state = max(fits or lower, key=(fits or lower).__getitem__)
+            load = lower[state]
+        while True:
+            higher = self._loads(self._up(state), limits)
+            higher = {s: v for s, v in higher.items() if v <= 1}
+            if not higher:
+                return state
+            state = min(higher, key=higher.__getitem__)
+
+    def _loads(
+        self, states: Iterator[_State], limits: Mapping[str, float]
+    ) -> dict[_State, float]:
+        return {state: self._load(state, limits) for state in states}
+
+    def _load(self, state: _State, limits: Mapping[str, float]) -> float:
+        """Largest share of a limit that is used; above 1 it does not fit."""
+        return max(
+            self.tables[kind].of(*state) / limit
+            for kind, limit in limits.items()
+        )
+
+    def _down(self, state: _State) -> Iterator[_State]:
+        """States one step below."""
+        for number, index in enumerate(state.indices):
+            if index:
+                yield self._with_index(state, number, index - 1)
+        if len(state.off) < self.space.max_off:
+            for branch in self.space.branches:
+                if branch not in state.off:
+                    yield state._replace(off=state.off | {branch})
+
+    def _up(self, state: _State) -> Iterator[_State]:
+        """States one step above."""
+        for number, cell in enumerate(self.space.cells):
+            # A width that nothing runs at is no step.
+            is_open = EMBED in cell.axes or set(cell.branches) - state.off
+            index = state.indices[number]
+            if is_open and index + 1 < cell.num_choices:
+                yield self._with_index(state, number, index + 1)
+        for branch in state.off:
+            yield state._replace(off=state.off - {branch})
+
+    def _with_index(self, state: _State, number: int, index: int) -> _State:
+        before, after = state.indices[:number], state.indices[number + 1 :]
+        return state._replace(indices=(*before, index, *after))
+
+    def _other_widths(self, state: _State) -> Iterator[_State]:
+        """The state at all other embedding widths, the nearest first."""
+        (number,) = (
+            i for i, c in enumerate(self.space.cells) if EMBED in c.axes
+        )
+        own = state.indices[number]
+        others: Sequence[int] = sorted(
+            set(range(self.space.cells[number].num_choices)) - {own},
+            key=lambda index: abs(index - own),
+        )
+        for index in others:
+            yield self._with_index(state, number, index)
+
+    def _state(self, subnet: Subnet) -> _State:
+        off = (
+            b for b in self.space.branches if not getattr(subnet, b[0])[b[1]]
+        )
+        return _State(tuple(self.space.indices(subnet)), frozenset(off))
+
+    def _subnet(self, state: _State) -> Subnet:
+        return self.space.build(state.indices, state.off)

@@ -1,0 +1,249 @@
+"""The gated mode against the sliced one and a masked network by hand."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from masked import masked_vit
+from torch import Tensor
+from toys import (
+    SWIGLU,
+    classifier,
+    images,
+    options,
+    random_case,
+    random_subnet,
+    randomise,
+    small_vit,
+)
+
+from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.models.gates import (
+    Decisions,
+    Gates,
+    decisions_of,
+    gates_of,
+    prefix_gates,
+    subnet_of,
+    switch_gates,
+)
+from eavit_mm.space import SearchSpace, Subnet
+
+SEEDS = range(220)
+
+
+def hard_gates(space: SearchSpace, subnet: Subnet) -> Gates:
+    return gates_of(space, decisions_of(space, subnet))
+
+
+@pytest.mark.parametrize('seed', SEEDS)
+def test_gated_is_dense(seed: int) -> None:
+    vit, dense, subnet, x, _ = random_case(seed, batch=seed % 2 * 6 + 1)
+    E = subnet.embed_dims
+    axis = 1 if vit.out_type == 'featmap' else -1
+    with torch.no_grad(), vit.gated(hard_gates(vit.space, subnet)):
+        outs = vit(x)
+        expected = dense(x)
+    for out, dense_out in zip(outs, expected, strict=True):
+        assert out.shape[axis] == vit.embed_dims
+        torch.testing.assert_close(
+            out.narrow(axis, 0, E), dense_out, rtol=0, atol=1e-9
+        )
+        assert not out.narrow(axis, E, vit.embed_dims - E).any()
+
+
+@pytest.mark.parametrize('seed', range(40))
+def test_gradients_of_weights_are_the_sliced_ones(seed: int) -> None:
+    vit, _, subnet, x, _ = random_case(seed)
+    gradients = []
+    for manner in (
+        vit.use(subnet),
+        vit.gated(hard_gates(vit.space, subnet)),
+    ):
+        with manner:
+            outs = vit(x)
+        vit.zero_grad()
+        sum(out.sin().sum() for out in outs).backward()
+        gradients.append(
+            {
+                name: torch.zeros_like(p) if p.grad is None else p.grad
+                for name, p in vit.named_parameters()
+            }
+        )
+    for name, expected in gradients[0].items():
+        torch.testing.assert_close(
+            gradients[1][name],
+            expected,
+            rtol=1e-9,
+            atol=1e-9,
+            msg=lambda m, n=name: n + m,
+        )
+
+
+VARIANTS: dict[str, dict[str, Any]] = dict(
+    plain={},
+    no_cls=dict(with_cls_token=False),
+    no_final_norm=dict(final_norm=False),
+    norms=dict(
+        pre_norm=True, patch_cfg=dict(norm_cfg=dict(type='LN', eps=1e-6))
+    ),
+    layer_scale=dict(layer_scale_init_value=0.3),
+    no_qkv_bias=dict(qkv_bias=False),
+    swiglu=dict(layer_cfgs=SWIGLU, layer_scale_init_value=0.3),
+    relu=dict(layer_cfgs=dict(act_cfg=dict(type='ReLU'))),
+)
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize('seed', range(3))
+def test_gradients_are_those_of_a_masked_network(name: str, seed: int) -> None:
+    cfg = options(out_type='raw', **VARIANTS[name])
+    vit: ElasticVisionTransformer = randomise(
+        small_vit(**{**VARIANTS[name], 'out_type': 'raw', **_space(name)})
+    ).double()
+    rng = torch.Generator().manual_seed(seed)
+    subnet = random_subnet(vit.space, seed)
+    x = images(seed=seed).double()
+    found = []
+    for by_hand in (False, True):
+        gates = hard_gates(vit.space, subnet).to(torch.float64)
+        leaves = [gates.embed_dims, *gates.num_heads]
+        leaves += gates.feedforward_channels
+        for leaf in leaves:
+            leaf.requires_grad_()
+        vit.zero_grad()
+        if by_hand:
+            parameters = dict(vit.named_parameters())
+            out = masked_vit(
+                parameters, x, *gates[:3], cfg, relu=name == 'relu'
+            )
+        else:
+            with vit.gated(gates):
+                (out,) = vit(x)
+        rng.manual_seed(seed)
+        noise = torch.randn(out.shape, generator=rng, dtype=out.dtype)
+        (out * noise).sum().backward()
+        found.append((out, [leaf.grad for leaf in leaves], gradients_of(vit)))
+    (out, gates_there, there), (expected, gates_here, here) = found
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-9)
+    for a, b in zip(gates_there, gates_here, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+    for key, value in here.items():
+        torch.testing.assert_close(there[key], value, rtol=1e-8, atol=1e-9)
+
+
+def _space(name: str) -> dict[str, Any]:
+    if name != 'swiglu':
+        return {}
+    return dict(
+        space=dict(
+            embed_dims=[5, 8, 24],
+            num_heads=[1, 4, 6],
+            feedforward_channels=[3, 11, 24],
+            max_off=6,
+        )
+    )
+
+
+def gradients_of(vit: torch.nn.Module) -> dict[str, Tensor]:
+    return {
+        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for name, p in vit.named_parameters()
+    }
+
+
+def test_gated_in_single_precision_and_under_autocast() -> None:
+    for seed in range(12):
+        case = random_case(seed)
+        vit, x = case.vit.float(), case.x.float()
+        gates = hard_gates(vit.space, case.subnet)
+        with torch.no_grad():
+            with vit.use(case.subnet):
+                expected = vit(x)
+            with vit.gated(gates):
+                outs = vit(x)
+                with torch.autocast('cpu', torch.bfloat16):
+                    rough = vit(x)
+        for out, low, full in zip(outs, rough, expected, strict=True):
+            torch.testing.assert_close(out, full, rtol=0, atol=1e-4)
+            assert (low.float() - full).norm() < 0.1 * full.norm() + 1e-6
+
+
+def test_logits_and_hooks_of_a_classifier() -> None:
+    model = classifier()
+    space = model.backbone.space
+    seen = []
+    model.backbone.layers[1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output.detach())
+    )
+    for seed in range(10):
+        subnet = random_subnet(space, seed)
+        x = images().double()
+        with model.backbone.use(subnet):
+            expected = model(x)
+        with model.backbone.gated(hard_gates(space, subnet)):
+            torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-9)
+            # Copies of the model are not gated.
+            assert copy.deepcopy(model.backbone)._slices is None
+        sliced, gated = seen[-2:]
+        E = subnet.embed_dims
+        torch.testing.assert_close(gated[..., :E], sliced, rtol=0, atol=1e-9)
+
+
+# Gates
+
+
+@pytest.mark.parametrize('seed', range(50))
+def test_decisions_are_the_subnet(seed: int) -> None:
+    space = random_case(seed).vit.space
+    subnet = random_subnet(space, seed)
+    decisions = decisions_of(space, subnet)
+    assert subnet_of(space, decisions) == subnet
+    gates = gates_of(space, decisions)
+    assert gates.subnet == subnet
+    assert gates.embed_dims.sum() == subnet.embed_dims
+    for axis in ('num_heads', 'feedforward_channels'):
+        for values, width in zip(
+            getattr(gates, axis), getattr(subnet, axis), strict=True
+        ):
+            assert values[:width].all()
+            assert not values[width:].any()
+
+
+def test_ties_and_shared_axes_have_one_group() -> None:
+    space = SearchSpace(
+        [8, 16, 24],
+        [2, 4, 6],
+        [10, 20, 40],
+        num_layers=3,
+        head_dims=4,
+        ties=[['num_heads', 'embed_dims']],
+        shared=['feedforward_channels'],
+    )
+    soft = torch.tensor([0.9, 0.2])
+    decisions = Decisions((prefix_gates(soft), prefix_gates(1 - soft)), None)
+    assert subnet_of(space, decisions) == space.build([1, 1])
+    gates = gates_of(space, decisions)
+    assert gates.subnet == space.build([1, 1])
+    assert [g.sum() for g in gates.num_heads] == [4, 4, 4]
+
+
+def test_prefix_gates_are_sorted_and_gradients_follow() -> None:
+    soft = torch.tensor([0.2, 0.9, 0.4, 0.7], requires_grad=True)
+    gates = prefix_gates(soft)
+    assert gates.tolist() == [1, 1, 0, 0]
+    (gates * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    # Of 0.9, 0.7, 0.4, 0.2 in this order.
+    assert soft.grad.tolist() == [4, 1, 3, 2]
+
+
+@pytest.mark.parametrize('max_off', range(5))
+def test_no_more_branches_are_off_than_may_be(max_off: int) -> None:
+    soft = torch.tensor([0.1, 0.8, 0.3, 0.2], requires_grad=True)
+    gates = switch_gates(soft, max_off)
+    # The lowest are off: 0.1, then 0.2, then 0.3.
+    order = [0, 3, 2][:max_off]
+    assert gates.tolist() == [float(i not in order) for i in range(4)]
+    gates.sum().backward()
+    assert soft.grad.tolist() == [1, 1, 1, 1]

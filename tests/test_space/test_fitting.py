@@ -1,0 +1,145 @@
+"""Fitted subnets keep their budgets, and use them."""
+
+import numpy as np
+import pytest
+
+from eavit_mm.space import Geometry, SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.fitting import USED, Fitter
+
+
+def geometry(space: SearchSpace) -> Geometry:
+    layers = space.num_layers
+    return Geometry(
+        num_patches=16,
+        num_extra_tokens=1,
+        patch_dims=48,
+        head_dims=space.head_dims,
+        num_layers=layers,
+        patch_bias=True,
+        stem_norms=0,
+        tail_norms=1,
+        qkv_bias=(True,) * layers,
+        layer_scale=((False, True),) * layers,
+        swiglu=(False, True, *[False] * (layers - 2)),
+    )
+
+
+SPACES = dict(
+    mini=SearchSpace(
+        list(range(32, 97, 16)),
+        list(range(1, 7)),
+        list(range(48, 385, 48)),
+        num_layers=6,
+        head_dims=16,
+        max_off=2,
+    ),
+    full=SearchSpace.full('vit-s'),
+    never_off=SearchSpace(
+        [32, 64, 96], [1, 3, 6], [96, 384], num_layers=6, head_dims=16
+    ),
+    shared=SearchSpace(
+        [32, 48, 64, 80, 96],
+        list(range(1, 7)),
+        list(range(48, 385, 48)),
+        num_layers=6,
+        head_dims=16,
+        max_off=3,
+        shared=['num_heads'],
+    ),
+)
+TIED = SearchSpace(
+    [32, 64, 96],
+    [2, 4, 6],
+    [128, 256, 384],
+    num_layers=6,
+    head_dims=16,
+    ties=[['embed_dims', 'num_heads', 'feedforward_channels']],
+)
+
+
+def costs_of(space: SearchSpace) -> dict:
+    shape = geometry(space)
+    return dict(macs=shape.macs, params=shape.params)
+
+
+def off_of(space: SearchSpace, subnet: Subnet) -> set:
+    return {b for b in space.branches if not getattr(subnet, b[0])[b[1]]}
+
+
+@pytest.mark.parametrize('kind', ['macs', 'params'])
+@pytest.mark.parametrize('name', [*SPACES, 'tied'])
+def test_a_table_holds_the_cost(name: str, kind: str) -> None:
+    space = {**SPACES, 'tied': TIED}[name]
+    cost = costs_of(space)[kind]
+    table = CostTable(space, cost)
+    assert table.largest == cost(space.largest)
+    assert table.lowest == cost(space.cheapest(cost))
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        subnet = space.sample(rng)
+        found = table.of(space.indices(subnet), off_of(space, subnet))
+        assert found == cost(subnet)
+
+
+@pytest.mark.parametrize('kind', ['macs', 'params'])
+@pytest.mark.parametrize('name', SPACES)
+def test_budgets_are_kept_and_used(name: str, kind: str) -> None:
+    space = SPACES[name]
+    cost = costs_of(space)[kind]
+    fit = Fitter(space, {kind: CostTable(space, cost)})
+    low, high = cost(space.cheapest(cost)), cost(space.largest)
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        limit = rng.uniform(low, high)
+        subnet = fit(space.sample(rng), {kind: limit})
+        space.check(subnet)
+        assert cost(subnet) <= limit
+        # Steps are coarse where next to nothing is open, or few choices.
+        if name != 'never_off' and limit > max(3 * low, 0.1 * high):
+            assert cost(subnet) > USED * limit
+
+
+def test_both_of_two_budgets_are_kept() -> None:
+    space = SPACES['mini']
+    costs = costs_of(space)
+    fit = Fitter(space, {k: CostTable(space, c) for k, c in costs.items()})
+    rng = np.random.default_rng(2)
+    for _ in range(30):
+        limits = {
+            kind: rng.uniform(0.2, 1) * cost(space.largest)
+            for kind, cost in costs.items()
+        }
+        subnet = fit(space.sample(rng), limits)
+        used = [costs[k](subnet) / limit for k, limit in limits.items()]
+        assert USED < max(used) <= 1
+
+
+def test_the_ends_of_the_range() -> None:
+    for space in (*SPACES.values(), TIED):
+        for kind, cost in costs_of(space).items():
+            fit = Fitter(space, {kind: CostTable(space, cost)})
+            cheapest = space.cheapest(cost)
+            low, high = cost(cheapest), cost(space.largest)
+            rng = np.random.default_rng(3)
+            for _ in range(5):
+                subnet = space.sample(rng)
+                assert fit(subnet, {kind: high}) == space.largest
+                assert cost(fit(subnet, {kind: low})) == low
+                assert fit(subnet, {kind: low - 1}) is None
+
+
+def test_what_fits_is_only_widened() -> None:
+    space = SPACES['mini']
+    cost = costs_of(space)['macs']
+    fit = Fitter(space, dict(macs=CostTable(space, cost)))
+    rng = np.random.default_rng(4)
+    for _ in range(20):
+        subnet = space.sample(rng)
+        limits = dict(macs=1.1 * cost(subnet))
+        wider = fit(subnet, limits)
+        if wider.embed_dims < subnet.embed_dims:
+            continue  # Another embedding width used more of the budget.
+        for axis, layer in space.branches:
+            pair = [getattr(s, axis)[layer] for s in (subnet, wider)]
+            assert pair[0] <= pair[1] or wider.embed_dims > subnet.embed_dims
