@@ -19,7 +19,7 @@ LAYERS: dict[str, set[str]] = {
     'space': {'options', 'registry'},
     'datasets': {'options', 'registry'},
     'models': {'options', 'space', 'registry'},
-    'search': {'options', 'space', 'registry'},
+    'search': {'files', 'options', 'space', 'registry'},
     'rearrange': {'models', 'space', 'registry'},
     'analysis': {
         'files',

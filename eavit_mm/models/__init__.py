@@ -12,6 +12,7 @@ from .elastic_ddp import ElasticDistributedDataParallel
 from .elastic_model import ElasticModelMixin
 from .elastic_step import elastic_step
 from .elastic_vit import ElasticVisionTransformer
+from .router import RouterHead
 
 __all__ = [
     'ElasticDistributedDataParallel',
@@ -20,6 +21,7 @@ __all__ = [
     'ElasticVisionTransformer',
     'FrozenDistillation',
     'InPlaceDistillation',
+    'RouterHead',
     'cost_of',
     'cut_consumer',
     'distillation_loss',

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eavit_mm.models.router import LOSSES as ROUTER_LOSSES
 from eavit_mm.options import check_mapping, check_number, check_path
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space import Subnet
@@ -81,8 +82,10 @@ def hidden_loss(
     for i, widths in enumerate(branches):
         if any(widths):
             target = teacher[i].detach()[..., : subnet.embed_dims]
-            _check_shapes(f'hidden states of layer {i}', student[i], target)
-            total = total + F.mse_loss(student[i], target)
+            # A gated student has the closed channels as well.
+            state = student[i][..., : subnet.embed_dims]
+            _check_shapes(f'hidden states of layer {i}', state, target)
+            total = total + F.mse_loss(state, target)
     return total
 
 
@@ -137,7 +140,9 @@ class Distillation:
             subnet: The student.
         """
         weighted = {
-            name: value * self.task_weight if 'loss' in name else value
+            name: value * self.task_weight
+            if 'loss' in name and name not in ROUTER_LOSSES
+            else value
             for name, value in losses.items()
         }
         distilled = distillation_loss(

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from eavit_mm.models.budgets import cost_of
 from eavit_mm.models.consumers import (
     channel_axes,
     check_consumer,
@@ -18,15 +19,19 @@ from eavit_mm.models.consumers import (
     slice_consumer,
 )
 from eavit_mm.models.distillation import Distillation
-from eavit_mm.models.elastic_step import elastic_step
+from eavit_mm.models.elastic_step import Pass, elastic_step
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
+from eavit_mm.models.router import Route, RouterHead, check_budgets
 from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
 from eavit_mm.options import check_flag
-from eavit_mm.registry import build_part
+from eavit_mm.registry import MODELS, build_part
 from eavit_mm.space import Level, Subnet, SubnetSampler
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.latency import read_table
 
 BACKBONE = 'backbone.'
 HEAD = 'head.'
+ROUTER = 'router.'
 
 
 class ElasticModelMixin(BaseModel):
@@ -39,6 +44,8 @@ class ElasticModelMixin(BaseModel):
         sampler: Config of the sampler of a step's subnets.
         distillation: Config of what subnets learn from a teacher; None:
             nothing.
+        router: Config of a :class:`eavit_mm.models.RouterHead`, which then
+            chooses the subnets of a step; None: the sampler does.
         new_head: The task is not the checkpoint's: a head in it that does
             not fit is left out, and none need be in it. Otherwise that is an
             error.
@@ -63,6 +70,7 @@ class ElasticModelMixin(BaseModel):
         *args: Any,
         sampler: Mapping[str, Any] | None = None,
         distillation: Mapping[str, Any] | None = None,
+        router: Mapping[str, Any] | None = None,
         new_head: bool = False,
         draw_per_rank: bool = False,
         decay_active_only: bool = False,
@@ -93,6 +101,7 @@ class ElasticModelMixin(BaseModel):
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
         self.decay_active_only = decay_active_only
+        self.router = None if router is None else _build_router(self, router)
         # Those whose gradients wait for the optimizer, with that option.
         self.pending_subnets: list[Subnet] = []
         self.level = Level(self.backbone.space)
@@ -157,14 +166,33 @@ class ElasticModelMixin(BaseModel):
             iteration: Data batches trained on before.
             rank: Whose, where each rank draws its own; None for this one's.
         """
-        seed = MessageHub.get_current_instance().get_info('seed') or 0
-        rank = get_rank() if rank is None else rank
-        stream = [seed, iteration, rank if self.draw_per_rank else 0]
-        rng = np.random.default_rng(stream)
+        rng = np.random.default_rng(self._stream(iteration, rank))
         return self.sampler.draw(self.level, self.backbone.macs, rng)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The stock forward.
+    def draw_passes(
+        self, iteration: int, rank: int | None = None
+    ) -> list[Pass]:
+        """What a step trains: subnets of the sampler, or routes.
+
+        Args: as :meth:`draw_subnets`.
+        """
+        if self.router is None:
+            subnets = self.draw_subnets(iteration, rank)
+            return [Pass(subnet) for subnet in subnets]
+        routes = self.router.draw(self._stream(iteration, rank))
+        is_gated = iteration % self.router.gated_every == 0
+        return [Pass(r.gates.subnet, r, is_gated) for r in routes]
+
+    def _stream(self, iteration: int, rank: int | None) -> list[int]:
+        """Seed of what a step draws."""
+        seed = MessageHub.get_current_instance().get_info('seed') or 0
+        rank = get_rank() if rank is None else rank
+        return [seed, iteration, rank if self.draw_per_rank else 0]
+
+    def forward(
+        self, *args: Any, route: Route | None = None, **kwargs: Any
+    ) -> Any:
+        """The stock forward; the losses of a route are added to its own.
 
         Raises:
             RuntimeError: If the whole network is trained outside of
@@ -178,7 +206,10 @@ class ElasticModelMixin(BaseModel):
                 'distributed wrapper does). Train through train_step, or '
                 'choose one with model.backbone.use(subnet).'
             )
-        return super().forward(*args, **kwargs)
+        outputs = super().forward(*args, **kwargs)
+        if route is None or self.router is None:
+            return outputs
+        return {**outputs, **self.router.losses(route)}
 
     def train_step(
         self, data: Any, optim_wrapper: OptimWrapper
@@ -212,6 +243,7 @@ class ElasticModelMixin(BaseModel):
                 config declares new.
         """
         adapt_vit_state(self.backbone, state_dict, prefix + BACKBONE)
+        self._fit_router(state_dict, prefix + ROUTER)
         head = prefix + HEAD
         own = {HEAD + name for name in self._head_state()}
         fits = self._head_fits(state_dict, head)
@@ -229,6 +261,28 @@ class ElasticModelMixin(BaseModel):
         check_state_dict(self, state_dict, prefix, skip)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _fit_router(self, state: dict[str, Any], prefix: str) -> None:
+        """Adds our router to a state without one, drops one that we lack.
+
+        A supernet of stage 1 has none: the router then starts as it is.
+        """
+        given = [key for key in state if key.startswith(prefix)]
+        if self.router is None:
+            for key in given:
+                del state[key]
+            if given:
+                print_log(
+                    'the router of the checkpoint is left out: the config '
+                    'has none',
+                    'current',
+                )
+        elif not given:
+            own = self.router.state_dict()
+            state.update({prefix + name: own[name] for name in own})
+            print_log(
+                'no router in the checkpoint: it is a new one', 'current'
+            )
+
     def _head_state(self) -> dict[str, Tensor]:
         head = getattr(self, HEAD[:-1], None)
         return {} if head is None else head.state_dict()
@@ -241,6 +295,30 @@ class ElasticModelMixin(BaseModel):
             if key.startswith(prefix)
         }
         return given == {key: value.shape for key, value in own.items()}
+
+
+def _build_router(
+    model: ElasticModelMixin, cfg: Mapping[str, Any]
+) -> RouterHead:
+    """The router of a config, with the model's space and costs.
+
+    Raises:
+        ValueError: If it is none, or has a wrong option.
+    """
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise ValueError(
+            f"router={cfg!r}; must be a dict with type='eavit_mm.RouterHead'"
+        )
+    kinds = cfg.get('budgets', ('macs',))
+    check_budgets(kinds, cfg.get('latency_table'))
+    space = model.backbone.space
+    table = read_table(cfg.get('latency_table'), space)
+    costs = {kind: cost_of(model, kind, table=table) for kind in kinds}
+    tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
+    router = MODELS.build(dict(cfg, space=space, tables=tables))
+    if not isinstance(router, RouterHead):
+        raise ValueError(f'router={cfg!r}; must be a RouterHead')
+    return router
 
 
 def _check_channels(model: Any) -> None:

@@ -7,7 +7,7 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import get_world_size
@@ -19,7 +19,23 @@ from eavit_mm.models.active_decay import (
     decay_of_open_weights,
 )
 from eavit_mm.models.distillation import Outputs
+from eavit_mm.models.router import Route
 from eavit_mm.space import Subnet
+
+
+class Pass(NamedTuple):
+    """What one forward and backward of a step trains.
+
+    Attributes:
+        subnet: The network.
+        route: The router's choice that it comes from, if there is a router.
+        is_gated: Gradients reach the router through the gated network; else
+            the network is sliced.
+    """
+
+    subnet: Subnet
+    route: Route | None = None
+    is_gated: bool = False
 
 
 def elastic_step(
@@ -49,24 +65,27 @@ def elastic_step(
     """
     iteration = optim_wrapper.inner_count
     data = model.data_preprocessor(data, True)
-    subnets = _ordered(model, model.draw_subnets(iteration))
+    passes = _ordered(model, model.draw_passes(iteration))
+    subnets = [each.subnet for each in passes]
     if model.decay_active_only:
         check_decoupled(optim_wrapper.optimizer)
         model.pending_subnets += _of_all_ranks(model, subnets, iteration)
     teacher = _teacher_outputs(model, data, subnets, optim_wrapper)
     logs: list[dict[str, Tensor]] = []
-    for number, subnet in enumerate(subnets):
-        is_last = number == len(subnets) - 1
+    for number, each in enumerate(passes):
+        is_last = number == len(passes) - 1
         # Backward too: recomputed activations need the same subnet.
-        with model.backbone.use(subnet):
+        with _active(model, each):
             with (
                 _pass_context(forward, optim_wrapper, is_last),
                 _observed(model) as outputs,
             ):
-                losses = forward._run_forward(data, mode='loss')
+                losses = forward._run_forward(
+                    _with_route(data, each), mode='loss'
+                )
                 if teacher is not None:
                     losses = model.distillation(
-                        losses, outputs(), teacher, subnet
+                        losses, outputs(), teacher, each.subnet
                     )
                 elif model.distillation:
                     teacher = outputs().detach()
@@ -86,12 +105,28 @@ def elastic_step(
     return _merged_logs(model, logs, subnets)
 
 
-def _ordered(model: Any, subnets: list[Subnet]) -> list[Subnet]:
+def _active(model: Any, each: Pass) -> AbstractContextManager[None]:
+    """In which the backbone is the network of a pass."""
+    if each.is_gated:
+        assert each.route is not None
+        return model.backbone.gated(each.route.gates)
+    return model.backbone.use(each.subnet)
+
+
+def _with_route(data: Any, each: Pass) -> Any:
+    """A batch for the model's forward, which adds the route's losses.
+
+    A distributed wrapper must find in its outputs whatever gets a gradient.
+    """
+    return data if each.route is None else dict(data, route=each.route)
+
+
+def _ordered(model: Any, passes: list[Pass]) -> list[Pass]:
     """With distillation, the largest first: the others may learn from it."""
     if model.distillation is None:
-        return subnets
+        return passes
     largest = model.backbone.space.largest
-    return sorted(subnets, key=lambda subnet: subnet != largest)
+    return sorted(passes, key=lambda each: each.subnet != largest)
 
 
 def _of_all_ranks(
@@ -100,8 +135,8 @@ def _of_all_ranks(
     """The subnets that a step trains; gradients are averaged over ranks."""
     if not model.draw_per_rank:
         return subnets
-    draws = (model.draw_subnets(iteration, r) for r in range(get_world_size()))
-    return [subnet for drawn in draws for subnet in drawn]
+    draws = (model.draw_passes(iteration, r) for r in range(get_world_size()))
+    return [each.subnet for drawn in draws for each in drawn]
 
 
 def _decay_context(

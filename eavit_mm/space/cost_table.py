@@ -77,6 +77,12 @@ class CostTable:
                     total += rows[embed][index]
         return total
 
+    def share(self, subnet: Subnet) -> float:
+        """Of the largest subnet's cost."""
+        space = self.space
+        off = {b for b in space.branches if not getattr(subnet, b[0])[b[1]]}
+        return self.of(space.indices(subnet), off) / self.largest
+
 
 def _with_branch(
     space: SearchSpace,

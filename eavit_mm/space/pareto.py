@@ -152,12 +152,17 @@ class ParetoFront:
         """
         try:
             values = json.loads(Path(path).read_text(encoding='utf-8'))
-            return cls._from_dict(values, space)
+            return cls.from_dict(values, space)
         except (ValueError, RecursionError) as error:
             raise ValueError(f'{path}: {error}') from error
 
     @classmethod
-    def _from_dict(cls, values: Any, space: SearchSpace) -> 'ParetoFront':
+    def from_dict(cls, values: Any, space: SearchSpace) -> 'ParetoFront':
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: If it is broken or of another space.
+        """
         _check_keys(values)
         if values['space'] != space.to_config():
             raise ValueError(

@@ -1,6 +1,6 @@
 """Trains, kills and resumes in forked processes; called by test_resume.
 
-    python kill_runs.py FOLDER WORLD_SIZE WORKERS KILL [KILL ...]
+    python kill_runs.py FOLDER STAGE WORLD_SIZE WORKERS KILL [KILL ...]
 
 For every KILL a run is killed by SIGKILL there, resumed, and compared with
 one that was not; prints one line of JSON per KILL. KILL is NAME:N, the N-th
@@ -19,12 +19,18 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import HOOKS, MODELS
 
 import eavit_mm  # noqa: F401
 from eavit_mm.engine.cli import build_runner
+from eavit_mm.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / 'tests'))
+
+from fronts import front_of  # noqa: E402
+
 # Without workers, with workers.
 DISTILLATION = (
     dict(type='eavit_mm.FrozenDistillation', hidden_weight=0.1),
@@ -74,7 +80,9 @@ class Killer(Hook):
             self._count()
 
 
-def config(folder: Path, world: int, workers: int, kill: str | None) -> Config:
+def config(
+    folder: Path, stage: int, world: int, workers: int, kill: str | None
+) -> Config:
     cfg = Config.fromfile(ROOT / 'configs/eavit/vitmini_digits.py')
     cfg.merge_from_dict(
         {
@@ -110,6 +118,15 @@ def config(folder: Path, world: int, workers: int, kill: str | None) -> Config:
         }
     )
     cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
+    if stage == 2:
+        # The second checkpoint falls into the joint phase.
+        cfg.custom_hooks.append(dict(type='eavit_mm.RouterHook', warmup=9))
+        cfg.model.router = dict(
+            type='eavit_mm.RouterHead',
+            front=str(folder.parent / 'pareto.json'),
+            gated_every=2,
+            fit_steps=20,
+        )
     if kill is not None:
         cfg.custom_hooks.append(dict(type='Killer', point=kill))
     cfg.launcher = 'none' if world == 1 else 'pytorch'
@@ -139,7 +156,9 @@ def child(rank: int, port: int, world: int, cfg: Config) -> None:
         torch.save(last, Path(cfg.work_dir, f'rank{rank}.pth'))
 
 
-def run(folder: Path, world: int, workers: int, kill: str | None) -> int:
+def run(
+    folder: Path, stage: int, world: int, workers: int, kill: str | None
+) -> int:
     """One run in processes of its own; the exit status of rank 0."""
     folder.mkdir(parents=True, exist_ok=True)
     port = 20000 + (os.getpid() * 7 + time.monotonic_ns() // 1000) % 20000
@@ -149,7 +168,8 @@ def run(folder: Path, world: int, workers: int, kill: str | None) -> int:
         if pid == 0:
             status = 1
             try:
-                child(rank, port, world, config(folder, world, workers, kill))
+                cfg = config(folder, stage, world, workers, kill)
+                child(rank, port, world, cfg)
                 status = 0
             except BaseException:
                 traceback.print_exc()
@@ -201,16 +221,21 @@ def ranks_differ(folder: Path, world: int) -> str:
 
 
 def main() -> None:
-    folder, world, workers = Path(sys.argv[1]), *map(int, sys.argv[2:4])
+    folder, options = Path(sys.argv[1]), [int(a) for a in sys.argv[2:5]]
+    stage, world, _ = options
+    if stage == 2:
+        init_default_scope('mmpretrain')
+        model = MODELS.build(config(folder / 'any', 1, 1, 0, None).model)
+        write_json(front_of(model).to_dict(), folder / 'pareto.json')
     whole = folder / 'whole'
-    assert run(whole, world, workers, None) == 0, 'see rank0.log'
+    assert run(whole, *options, None) == 0, 'see rank0.log'
     expected = result(whole)
-    for kill in sys.argv[4:]:
+    for kill in sys.argv[5:]:
         name = folder / kill.replace(':', '_')
-        killed = run(name, world, workers, kill)
+        killed = run(name, *options, kill)
         last = name / 'last_checkpoint'
         resumed = Path(last.read_text()).name if last.exists() else None
-        status = run(name, world, workers, None)
+        status = run(name, *options, None)
         line = dict(
             kill=kill,
             signal=killed,

@@ -15,14 +15,32 @@ KILLS = ('iter:5', 'fsync:1', 'replace:1', 'fsync:2', 'replace:2', 'unlink:3')
 
 
 @pytest.mark.parametrize(
-    ('processes', 'workers', 'kills'),
-    [(1, 2, KILLS), (1, 0, KILLS[:1]), (2, 0, ('iter:2', 'replace:2'))],
-    ids=['two workers', 'no workers', 'two processes'],
+    ('stage', 'processes', 'workers', 'kills'),
+    [
+        (1, 1, 2, KILLS),
+        (1, 1, 0, KILLS[:1]),
+        (1, 2, 0, ('iter:2', 'replace:2')),
+        # In the router's warm-up, in a save, and in the joint phase.
+        (2, 1, 0, ('iter:1', 'replace:1', 'iter:10')),
+        (2, 2, 0, ('iter:2', 'iter:9')),
+    ],
+    ids=[
+        'two workers',
+        'no workers',
+        'two processes',
+        'stage 2',
+        'stage 2, two processes',
+    ],
 )
 def test_killed_and_resumed_is_uninterrupted(
-    tmp_path: Path, processes: int, workers: int, kills: tuple[str, ...]
+    tmp_path: Path,
+    stage: int,
+    processes: int,
+    workers: int,
+    kills: tuple[str, ...],
 ) -> None:
-    arguments = [str(tmp_path), str(processes), str(workers), *kills]
+    options = map(str, (stage, processes, workers))
+    arguments = [str(tmp_path), *options, *kills]
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', str(SCRIPT), *arguments],
         capture_output=True,

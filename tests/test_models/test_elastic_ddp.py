@@ -19,6 +19,7 @@ from eavit_mm.models import ElasticDistributedDataParallel
 
 WORLD, STEPS = 2, 4
 UNIFORM = dict(type='eavit_mm.UniformSampler')
+ROUTER = dict(type='eavit_mm.RouterHead')
 SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)
 # Half of all draws have up to six branches off; the ranks' may differ.
 CASES: dict[str, dict[str, Any]] = {
@@ -31,6 +32,13 @@ CASES: dict[str, dict[str, Any]] = {
         distillation=dict(type='eavit_mm.InPlaceDistillation'),
     ),
     'accumulated': dict(sampler=dict(UNIFORM, num=2), accumulative_counts=2),
+    'router': dict(router=ROUTER),
+    'router, passes of both kinds': dict(
+        router=dict(ROUTER, gated_every=2, passes=2)
+    ),
+    'router per rank': dict(
+        router=dict(ROUTER, gated_every=2), draw_per_rank=True
+    ),
     # A weight that another rank opened is open on this one.
     'decay per rank': dict(
         sampler=UNIFORM, draw_per_rank=True, decay_active_only=True

@@ -273,7 +273,7 @@ def test_steps_draw_by_data_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model = classifier(sampler=SANDWICH)
     draw = model.draw_subnets
     monkeypatch.setattr(
-        model, 'draw_subnets', lambda i: (asked.append(i), draw(i))[1]
+        model, 'draw_subnets', lambda i, r: (asked.append(i), draw(i, r))[1]
     )
     wrapper = sgd(model, accumulative_counts=2)
     wrapper.initialize_count_status(model, 4, 100)

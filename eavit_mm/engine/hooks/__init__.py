@@ -4,6 +4,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .curriculum_hook import CurriculumHook
 from .rearrange_hook import RearrangeHook
 from .reproducible_hook import ReproducibleHook
+from .router_hook import RouterHook
 from .supernet_meta_hook import SupernetMetaHook
 from .teacher_hook import TeacherHook
 
@@ -12,6 +13,7 @@ __all__ = [
     'CurriculumHook',
     'RearrangeHook',
     'ReproducibleHook',
+    'RouterHook',
     'SupernetMetaHook',
     'TeacherHook',
 ]

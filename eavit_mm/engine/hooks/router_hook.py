@@ -1,0 +1,74 @@
+"""The phases of stage 2: the router alone, then with the backbone."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.options import check_count
+from eavit_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class RouterHook(Hook):
+    """Trains the router alone at first, then lets go of the Pareto front.
+
+    In the warm-up only the router changes: no gradient reaches any other
+    weight. Then all train together, and the weight of the distance to the
+    front falls linearly to 0 at the end of training (EA-ViT, stage 2).
+
+    Everything follows from the iteration, so a resumed run goes on where it
+    was.
+
+    Args:
+        warmup: Iterations of the router alone.
+
+    Raises:
+        ValueError: If the model has no router, or ``warmup`` is not shorter
+            than the training.
+
+    Example:
+        >>> custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
+    """
+
+    def __init__(self, warmup: int = 1000) -> None:
+        check_count('RouterHook.warmup', warmup)
+        self.warmup = warmup
+        self._frozen: list[Any] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks that there is something to train."""
+        if elastic_model(runner.model, type(self).__name__).router is None:
+            raise ValueError(
+                'RouterHook: the model has no router; give '
+                "model.router=dict(type='eavit_mm.RouterHead', "
+                "front='.../pareto.json')"
+            )
+        if self.warmup >= runner.max_iters:
+            raise ValueError(
+                f'RouterHook.warmup={self.warmup}; must be less than the '
+                f'{runner.max_iters} iterations of the training'
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Freezes or thaws, and sets the weight of the front."""
+        model: Any = elastic_model(runner.model, type(self).__name__)
+        done = runner.iter - self.warmup
+        if done < 0 and not self._frozen:
+            self._frozen = [
+                p
+                for name, p in model.named_parameters()
+                if p.requires_grad and not name.startswith('router.')
+            ]
+            for parameter in self._frozen:
+                parameter.requires_grad_(False)
+        elif done >= 0 and self._frozen:
+            for parameter in self._frozen:
+                parameter.requires_grad_(True)
+            self._frozen = []
+            runner.logger.info('The router has warmed up: all weights train')
+        joint = runner.max_iters - self.warmup
+        model.router.pareto_scale = 1.0 - max(done, 0) / joint

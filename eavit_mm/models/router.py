@@ -1,0 +1,371 @@
+"""The router: from a budget to a subnet (EA-ViT, stage 2b).
+
+Letters: K kinds of budgets, R references of the Pareto front.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from eavit_mm.models.gated_cost import GatedCost
+from eavit_mm.models.gates import (
+    Decisions,
+    Gates,
+    decisions_of,
+    gates_of,
+    prefix_gates,
+    subnet_of,
+    switch_gates,
+)
+from eavit_mm.options import check_count, check_number, check_path
+from eavit_mm.registry import MODELS
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cells import Cell
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.pareto import COSTS, ParetoFront
+
+# What the router adds to a model's losses; a teacher has no part in it.
+LOSSES = ('loss_budget', 'loss_pareto')
+_SWITCHES = 'switches'
+# Of the fit to the references: targets keep some gradient alive.
+_OPEN = 0.9
+
+
+class Route(NamedTuple):
+    """What the router chose for a pass of training.
+
+    Attributes:
+        budgets: (K), shares of the largest subnet's costs.
+        decisions: With gradients to the router.
+        gates: Of all units, likewise.
+    """
+
+    budgets: Tensor
+    decisions: Decisions
+    gates: Gates
+
+
+@MODELS.register_module()
+class RouterHead(BaseModule):
+    """A two-layer MLP per decision group, from budgets to gates.
+
+    Differences to the paper: gates are sorted, so that what is trained is a
+    prefix and can be sliced; the distance to the Pareto front is a mean over
+    the gates, not a sum, so that its weight means the same in any space; and
+    budgets may be of several kinds, of which the one that is exceeded most
+    counts.
+
+    Args:
+        front: ``pareto.json`` of the search. Its references are what the
+            MLPs are fitted to before training; None only where a checkpoint
+            brings the router's weights.
+        budgets: Kinds of cost that are limited: 'macs', 'params', 'latency'.
+        latency_table: File of a table, for 'latency'.
+        hidden: Units of an MLP's hidden layer for each of its gates.
+        temperature: Of the Gumbel sigmoid.
+        budget_weight: lambda 1, of the squared deviation from the budget.
+        pareto_weight: lambda 2, of the squared distance to the front, when
+            training begins; :class:`eavit_mm.engine.hooks.RouterHook` lowers
+            it.
+        highest: Training draws budgets up to this share; above 1 is 1.
+        gated_every: Of so many iterations one trains the router through the
+            gated network; in the others the backbone trains at the router's
+            subnets, sliced, and the router by its own losses. 1 is the paper.
+        passes: Budgets of an iteration.
+        fit_steps: Of the fit to the references.
+        space: The model's.
+        tables: The model's costs by kind.
+        init_cfg: Of mmengine.
+
+    Raises:
+        ValueError: If an option is not valid; names it.
+
+    Example:
+        >>> model = dict(router=dict(type='eavit_mm.RouterHead',
+        ...                          front='work_dirs/search/pareto.json'))
+    """
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        tables: Mapping[str, CostTable],
+        front: str | None = None,
+        budgets: Sequence[str] = ('macs',),
+        latency_table: str | None = None,
+        hidden: int = 1,
+        temperature: float = 1.0,
+        budget_weight: float = 20.0,
+        pareto_weight: float = 20.0,
+        highest: float = 1.1,
+        gated_every: int = 1,
+        passes: int = 1,
+        fit_steps: int = 1000,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        check_path('router.front', front)
+        check_budgets(budgets, latency_table)
+        check_number('router.temperature', temperature, positive=True)
+        check_number('router.budget_weight', budget_weight)
+        check_number('router.pareto_weight', pareto_weight)
+        check_number('router.highest', highest, positive=True)
+        for name, value in (
+            ('hidden', hidden),
+            ('gated_every', gated_every),
+            ('passes', passes),
+        ):
+            check_count(f'router.{name}', value, least=1)
+        check_count('router.fit_steps', fit_steps)
+        self.space = space
+        self.kinds = tuple(budgets)
+        self.tables = {kind: tables[kind] for kind in self.kinds}
+        self.costs = nn.ModuleDict(
+            {kind: GatedCost(table) for kind, table in self.tables.items()}
+        )
+        self.front_file = front
+        self.temperature = temperature
+        self.budget_weight = budget_weight
+        self.pareto_weight = pareto_weight
+        self.highest = highest
+        self.gated_every = gated_every
+        self.passes = passes
+        self.fit_steps = fit_steps
+        # Lowered from 1 to 0 while it trains.
+        self.pareto_scale = 1.0
+        self.groups = nn.ModuleDict(
+            {
+                name: _mlp(len(self.kinds), number, hidden)
+                for name, number in self._group_sizes().items()
+                if number
+            }
+        )
+        self.front: ParetoFront | None = None
+        # No buffers: averaged copies of a model pair theirs with its own.
+        self.reference_costs = torch.zeros(0)  # (R, K)
+        self.reference_masks = torch.zeros(0)  # (R, gates)
+        # Here already, for the copies that are made before training. Where a
+        # checkpoint brings the front, the file need not be there any more.
+        if front is not None and Path(front).is_file():
+            self.set_front(ParetoFront.read(front, space))
+
+    def _group_sizes(self) -> dict[str, int]:
+        """Gates of each group: choices beyond the smallest, and branches."""
+        sizes = {
+            group_name(cell): cell.num_choices - 1 for cell in self.space.cells
+        }
+        if self.space.max_off:
+            sizes[_SWITCHES] = len(self.space.branches)
+        return sizes
+
+    # From budgets to a subnet
+
+    def forward(
+        self, budgets: Tensor, generator: torch.Generator | None = None
+    ) -> Decisions:
+        """Gates of every group.
+
+        Args:
+            budgets: (K), shares of the largest subnet's costs.
+            generator: Of the Gumbel noise; None for none, as in use.
+        """
+        soft = self.soft_gates(budgets, generator)
+        empty = budgets.new_zeros(0)
+        prefixes = tuple(
+            prefix_gates(soft.get(group_name(cell), empty))
+            for cell in self.space.cells
+        )
+        if _SWITCHES not in soft:
+            return Decisions(prefixes, None)
+        switches = switch_gates(soft[_SWITCHES], self.space.max_off)
+        return Decisions(prefixes, switches)
+
+    def soft_gates(
+        self, budgets: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Gates in (0, 1) by group: a sigmoid of logits and noise."""
+        logits = {name: mlp(budgets) for name, mlp in self.groups.items()}
+        soft = {}
+        for name, values in logits.items():
+            if generator is not None:
+                # The difference of two Gumbel variables is logistic. Drawn on
+                # the CPU, so that every device gets the same.
+                u = torch.rand(values.shape, generator=generator)
+                noise = torch.logit(u, eps=1e-6).to(values)
+                values = (values + noise) / self.temperature
+            soft[name] = values.sigmoid()
+        return soft
+
+    @torch.no_grad()
+    def subnet(self, budgets: Sequence[float]) -> Subnet:
+        """What the router chooses, whatever it costs.
+
+        Args:
+            budgets: (K), shares of the largest subnet's costs.
+        """
+        parameter = next(self.parameters())
+        shares = parameter.new_tensor([min(b, 1.0) for b in budgets])
+        return subnet_of(self.space, self(shares))
+
+    # Training
+
+    def draw(self, seed: Sequence[int]) -> list[Route]:
+        """The routes of an iteration: a function of the seed alone.
+
+        Budgets are uniform between the cheapest subnet's share and
+        ``highest``, clamped to 1.
+        """
+        routes = []
+        rng = np.random.default_rng(seed)
+        parameter = next(self.parameters())
+        for _ in range(self.passes):
+            lowest = [t.lowest / t.largest for t in self.tables.values()]
+            shares = rng.uniform(lowest, self.highest).clip(max=1.0)
+            noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            budgets = parameter.new_tensor(shares)
+            decisions = self(budgets, noise)
+            gates = gates_of(self.space, decisions)
+            routes.append(Route(budgets, decisions, gates))
+        return routes
+
+    def losses(self, route: Route) -> dict[str, Tensor]:
+        """Deviation from the budget, and distance to the Pareto front.
+
+        ``lambda1 (cost / largest - budget)^2`` of the kind that exceeds its
+        budget most, or comes nearest to it, and ``lambda2 |mask - mask of the
+        nearest reference|^2``, a mean over the gates.
+        """
+        shares = torch.stack(
+            [cost(route.decisions) for cost in self.costs.values()]
+        )
+        excess = (shares - route.budgets).max()
+        losses = dict(loss_budget=self.budget_weight * excess.square())
+        weight = self.pareto_weight * self.pareto_scale
+        if self.front is not None and weight:
+            distance = self.reference_costs.to(shares) - route.budgets
+            nearest = distance.square().sum(dim=1).argmin()
+            mask = self.reference_masks.to(shares)[nearest]
+            error = (self._mask(route.decisions) - mask).square().mean()
+            losses['loss_pareto'] = weight * error
+        return losses
+
+    def _mask(self, decisions: Decisions) -> Tensor:
+        """All gates of the groups, in one vector.
+
+        The width of a branch that is off does not count: it is no fact of
+        the subnet.
+        """
+        prefixes, switches = decisions
+        if switches is None:
+            return torch.cat(prefixes)
+        on = dict(zip(self.space.branches, switches.unbind(), strict=True))
+        masks = [
+            prefix * on[cell.branches[0]]
+            if len(cell.axes) == len(cell.branches) == 1
+            else prefix
+            for cell, prefix in zip(self.space.cells, prefixes, strict=True)
+        ]
+        return torch.cat([*masks, switches])
+
+    # The Pareto front
+
+    def init_weights(self) -> None:
+        """Fits the MLPs to the references of the front.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is broken, or of another space.
+        """
+        super().init_weights()
+        if self.front_file is not None:
+            self.set_front(ParetoFront.read(self.front_file, self.space))
+            self.fit()
+
+    def set_front(self, front: ParetoFront) -> None:
+        """Makes a front the one whose references the router is held to."""
+        self.front = front
+        subnets = [member.subnet for member in front.references]
+        costs = [
+            [table.share(subnet) for table in self.tables.values()]
+            for subnet in subnets
+        ]
+        masks = [self._mask(decisions_of(self.space, s)) for s in subnets]
+        self.reference_costs = torch.tensor(costs)
+        self.reference_masks = torch.stack(masks)
+
+    def fit(self) -> None:
+        """Moves the MLPs towards the references, from where they are."""
+        parameter = next(self.parameters())
+        costs = self.reference_costs.to(parameter)
+        targets = 1 - _OPEN + (2 * _OPEN - 1) * self.reference_masks
+        targets = targets.to(parameter)
+        optimizer = torch.optim.Adam(self.groups.parameters(), lr=1e-2)
+        for _ in range(self.fit_steps):
+            logits = [mlp(costs) for mlp in self.groups.values()]
+            error = F.binary_cross_entropy_with_logits(
+                torch.cat(logits, dim=1), targets
+            )
+            optimizer.zero_grad()
+            torch.autograd.backward(error)
+            optimizer.step()
+        optimizer.zero_grad()
+
+    # In checkpoints: the front, so that a checkpoint needs no file beside it
+
+    def get_extra_state(self) -> Tensor:
+        """The front as bytes of JSON; a tensor, as all of a checkpoint."""
+        values = None if self.front is None else self.front.to_dict()
+        text = json.dumps(values).encode()
+        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The inverse.
+
+        Raises:
+            ValueError: If it is no front, or one of another space.
+        """
+        values = json.loads(bytes(state.cpu().tolist()))
+        if values is not None:
+            self.set_front(ParetoFront.from_dict(values, self.space))
+
+
+def group_name(cell: Cell) -> str:
+    """Name of a cell's MLP: its axes, and its layer if it has only one."""
+    axes = '+'.join(cell.axes)
+    is_one = len(cell.layers) == 1 and cell.branches
+    return f'{axes}_{cell.layers[0]}' if is_one else axes
+
+
+def check_budgets(budgets: Any, latency_table: Any) -> None:
+    """Raises unless kinds of budgets are known, and there is a table.
+
+    Raises:
+        ValueError: Names the option.
+    """
+    is_list = isinstance(budgets, list | tuple) and len(budgets) > 0
+    if not is_list or any(kind not in COSTS for kind in budgets):
+        raise ValueError(
+            f'router.budgets={budgets!r}; must list some of {list(COSTS)}'
+        )
+    if len(set(budgets)) < len(budgets):
+        raise ValueError(f'router.budgets={budgets!r}: one stands twice')
+    check_path('router.latency_table', latency_table)
+    if ('latency' in budgets) != (latency_table is not None):
+        raise ValueError(
+            f'router.budgets={budgets!r}, latency_table={latency_table!r}: '
+            "'latency' and a table (tools/latency.py) go together"
+        )
+
+
+def _mlp(inputs: int, gates: int, hidden: int) -> nn.Sequential:
+    width = hidden * gates
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, gates)
+    )

@@ -1,0 +1,316 @@
+"""The router: its gates, its losses, and what trains it."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fronts import front_of
+from toys import (
+    SPACE,
+    batch_of,
+    classifier,
+    sgd,
+    snapshot,
+)
+
+from eavit_mm.models import RouterHead, elastic_step
+from eavit_mm.models.gates import decisions_of, subnet_of
+from eavit_mm.models.router import group_name
+
+
+def routed(folder: Path | None = None, **changes: Any) -> Any:
+    """A classifier with a router, fitted to a front where a folder is."""
+    space = changes.pop('space', SPACE)
+    router = dict(type='eavit_mm.RouterHead', **changes)
+    if folder is not None:
+        path = folder / 'pareto.json'
+        front = front_of(classifier(backbone=dict(space=space)))
+        path.write_text(json.dumps(front.to_dict()))
+        router['front'] = str(path)
+    model = classifier(backbone=dict(space=space), router=router)
+    if folder is not None:
+        model.router.init_weights()
+    return model
+
+
+# Groups
+
+
+def test_groups_follow_the_space() -> None:
+    sizes = {
+        name: mlp[-1].out_features
+        for name, mlp in routed().router.groups.items()
+    }
+    layers = range(3)
+    assert sizes == {
+        'embed_dims': 3,
+        **{f'num_heads_{i}': 3 for i in layers},
+        **{f'feedforward_channels_{i}': 3 for i in layers},
+        'switches': 6,
+    }
+    tied = routed(
+        space=dict(SPACE, ties=[['num_heads', 'embed_dims']], max_off=0)
+    )
+    assert 'switches' not in tied.router.groups
+    assert group_name(tied.backbone.space.cells[0]) == 'embed_dims+num_heads'
+    fixed = routed(space=dict(SPACE, embed_dims=[24]))
+    assert 'embed_dims' not in fixed.router.groups
+    subnet = fixed.router.subnet([0.5])
+    fixed.backbone.space.check(subnet)
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_choices_lie_in_the_space(seed: int) -> None:
+    space = dict(SPACE, max_off=seed % 4)
+    model = routed(space=space, passes=3)
+    for route in model.router.draw([seed]):
+        subnet = subnet_of(model.backbone.space, route.decisions)
+        model.backbone.space.check(subnet)
+        assert route.gates.subnet == subnet
+
+
+def test_draws_are_a_function_of_the_seed() -> None:
+    model = routed(passes=4)
+    state = torch.get_rng_state()
+    first, second = (model.router.draw([1, 2]) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), state)
+    other = model.router.draw([1, 3])
+    for a, b, c in zip(first, second, other, strict=True):
+        assert torch.equal(a.budgets, b.budgets)
+        assert a.gates.subnet == b.gates.subnet
+        assert not torch.equal(a.budgets, c.budgets)
+
+
+def test_budgets_cover_the_range() -> None:
+    router = routed(passes=300, highest=1.1).router
+    shares = np.array([r.budgets.item() for r in router.draw([0])])
+    table = router.tables['macs']
+    lowest = table.lowest / table.largest
+    assert lowest < shares.min() < lowest + 0.05
+    # A share of the draws is clamped: the largest network trains too.
+    expected = 0.1 / (1.1 - lowest)
+    assert abs((shares == 1).mean() - expected) < 0.06
+
+
+def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
+    """P(open) is the sigmoid of the logit, at any temperature."""
+    router = routed(temperature=0.5).router
+    budgets = torch.tensor([0.4], dtype=torch.float64)
+    exact = torch.cat([m(budgets) for m in router.groups.values()]).sigmoid()
+    rng = torch.Generator().manual_seed(0)
+    drawn = [
+        torch.cat(list(router.soft_gates(budgets, rng).values())) > 0.5
+        for _ in range(4000)
+    ]
+    shares = torch.stack(drawn).double().mean(dim=0)
+    assert (shares - exact).abs().max() < 0.04
+
+
+# Gradients
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_every_logit_has_a_gradient_from_the_task_alone(seed: int) -> None:
+    model = routed()
+    router = model.router
+    space = model.backbone.space
+    budgets = torch.tensor([0.5], dtype=torch.float64)
+    logits = {
+        name: mlp(budgets).detach().requires_grad_()
+        for name, mlp in router.groups.items()
+    }
+    for name, values in logits.items():
+        router.groups[name] = _Constant(values)
+    (route,) = router.draw([seed])
+    with model.backbone.gated(route.gates):
+        losses = model(**batch_of(seed, 8), mode='loss')
+    losses['loss'].backward()
+    off = {
+        f'{axis}_{layer}'
+        for axis, layer in space.branches
+        if not getattr(route.gates.subnet, axis)[layer]
+    }
+    for name, values in logits.items():
+        if name in off:
+            assert not values.grad.any(), name
+        else:
+            assert values.grad.all(), (name, values.grad)
+
+
+class _Constant(torch.nn.Module):
+    """In place of an MLP."""
+
+    def __init__(self, values: torch.Tensor) -> None:
+        super().__init__()
+        self.values = torch.nn.Parameter(torch.zeros(()))
+        self.leaf = [values]
+
+    def forward(self, budgets: torch.Tensor) -> torch.Tensor:
+        return self.leaf[0]
+
+
+def test_losses_by_hand(tmp_path: Path) -> None:
+    model = routed(tmp_path, budget_weight=3.0, pareto_weight=5.0)
+    router, space = model.router, model.backbone.space
+    (route,) = router.draw([4])
+    cost = model.macs(route.gates.subnet)['total'] / model.macs()['total']
+    losses = router.losses(route)
+    expected = 3 * (cost - route.budgets.item()) ** 2
+    assert losses['loss_budget'].item() == pytest.approx(expected, abs=1e-6)
+
+    def mask(subnet: Any) -> np.ndarray:
+        prefixes, switches = decisions_of(space, subnet)
+        return torch.cat([*prefixes, switches]).numpy()
+
+    whole = model.macs()['total']
+    nearest = min(
+        router.front.references,
+        key=lambda m: abs(m.macs / whole - route.budgets.item()),
+    )
+    error = mask(route.gates.subnet) - mask(nearest.subnet)
+    expected = 5 * (error**2).mean()
+    assert losses['loss_pareto'].item() == pytest.approx(expected, abs=1e-6)
+    router.pareto_scale = 0.5
+    assert router.losses(route)['loss_pareto'].item() == pytest.approx(
+        expected / 2, abs=1e-6
+    )
+    router.pareto_scale = 0.0
+    assert 'loss_pareto' not in router.losses(route)
+
+
+def test_the_worst_of_two_budgets_counts() -> None:
+    model = routed(budgets=['macs', 'params'])
+    (route,) = model.router.draw([0])
+    subnet = route.gates.subnet
+    shares = [
+        model.macs(subnet)['total'] / model.macs()['total'],
+        model.params(subnet)['total'] / model.params()['total'],
+    ]
+    excess = max(
+        s - b for s, b in zip(shares, route.budgets.tolist(), strict=True)
+    )
+    found = model.router.losses(route)['loss_budget'].item()
+    assert found == pytest.approx(20 * excess**2, abs=1e-6)
+
+
+# The front
+
+
+def test_fit_reproduces_the_references(tmp_path: Path) -> None:
+    model = routed(tmp_path, hidden=4)
+    whole = model.macs()['total']
+    references = model.router.front.references
+    found = [model.router.subnet([m.macs / whole]) for m in references]
+    same = sum(s == m.subnet for s, m in zip(found, references, strict=True))
+    assert same >= len(references) - 2
+    costs = [model.macs(s)['total'] for s in found]
+    assert costs == sorted(costs)
+
+
+def test_the_front_travels_in_the_checkpoint(tmp_path: Path) -> None:
+    model = routed(tmp_path)
+    torch.save(model.state_dict(), tmp_path / 'model.pth')
+    state = torch.load(tmp_path / 'model.pth', weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    other = routed()
+    other.load_state_dict(state)
+    assert other.router.front == model.router.front
+    for budget in np.linspace(0.05, 1, 20):
+        assert other.router.subnet([budget]) == model.router.subnet([budget])
+    copied = copy.deepcopy(other)
+    assert copied.router.front == model.router.front
+
+
+def test_supernets_of_both_stages_load_each_other(tmp_path: Path) -> None:
+    one, two = classifier(), routed(tmp_path)
+    before = snapshot(two.router)
+    two.load_state_dict(one.state_dict())
+    after = two.router.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    torch.testing.assert_close(two.backbone.pos_embed, one.backbone.pos_embed)
+    state = two.state_dict()
+    one.load_state_dict(state)
+    part = {
+        k: v for k, v in state.items() if k != 'router.groups.switches.0.bias'
+    }
+    with pytest.raises(ValueError, match='missing'):
+        routed().load_state_dict(part)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        (dict(budgets=['flops']), r"budgets=\['flops'\]; must list some of"),
+        (dict(budgets=[]), 'must list some of'),
+        (dict(budgets=['macs', 'macs']), 'one stands twice'),
+        (dict(budgets=['latency']), "'latency' and a table"),
+        (dict(temperature=0), 'router.temperature=0; must be positive'),
+        (dict(passes=0), 'router.passes=0; must be an integer of at least 1'),
+        (dict(gated_every=1.5), 'router.gated_every=1.5'),
+        (dict(pareto_weight=-1.0), 'router.pareto_weight=-1.0'),
+        (dict(front=3), 'router.front=3'),
+    ],
+)
+def test_wrong_options(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        routed(**changes)
+
+
+def test_fronts_that_are_not_there_or_foreign(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match='no.json'):
+        routed(front=str(tmp_path / 'no.json')).router.init_weights()
+    path = tmp_path / 'pareto.json'
+    narrow = dict(SPACE, embed_dims=[8, 24])
+    front = front_of(classifier(backbone=dict(space=narrow)))
+    path.write_text(json.dumps(front.to_dict()))
+    with pytest.raises(ValueError, match='of another space'):
+        routed(front=str(path)).router.init_weights()
+    with pytest.raises(ValueError, match='router=3; must be a dict'):
+        classifier(router=3)
+
+
+# Steps
+
+
+@pytest.mark.parametrize('gated_every', [1, 3])
+def test_steps_train_backbone_and_router(
+    tmp_path: Path, gated_every: int
+) -> None:
+    model = routed(tmp_path, gated_every=gated_every, passes=2)
+    wrapper = sgd(model)
+    for number in range(6):
+        before = snapshot(model)
+        log = elastic_step(model, model, batch_of(number), wrapper)
+        assert {'loss', 'loss_budget', 'loss_pareto'} <= log.keys()
+        after = model.state_dict()
+        changed = {k for k in after if not torch.equal(after[k], before[k])}
+        assert any(k.startswith('router.groups') for k in changed)
+        assert 'backbone.pos_embed' in changed
+    assert isinstance(model.router, RouterHead)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_a_gated_step_trains_the_backbone_as_a_sliced_one(
+    tmp_path: Path, seed: int
+) -> None:
+    model = routed(tmp_path)
+    twin = copy.deepcopy(model)
+    twin.router.gated_every = 10**6
+    for number, network in enumerate((model, twin)):
+        wrapper = sgd(network)
+        # Iteration 1 is gated in the first, sliced in the second.
+        wrapper._inner_count = 1 + seed
+        elastic_step(network, network, batch_of(seed), wrapper)
+        assert number == 0 or network.router.gated_every > 1
+    for (name, a), (_, b) in zip(
+        model.backbone.named_parameters(),
+        twin.backbone.named_parameters(),
+        strict=True,
+    ):
+        torch.testing.assert_close(
+            a, b, rtol=0, atol=1e-9, msg=lambda m, n=name: n + m
+        )
