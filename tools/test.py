@@ -26,6 +26,7 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
+from eavit_mm.models.budget_solver import SOURCES
 from eavit_mm.models.budgets import PARTS
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.cost import COUNTS
@@ -42,6 +43,14 @@ def parse_args() -> argparse.Namespace:
         metavar='B',
         help='limits to evaluate: 0.5 (a share of the largest), 8GMACs, '
         '20Mparams, 5ms',
+    )
+    parser.add_argument(
+        '--by',
+        choices=SOURCES,
+        default='best',
+        help='who answers budgets: the router, the Pareto front, the better '
+        'of both on the held-out data, or the largest uniform subnet; '
+        'without a router always the last',
     )
     parser.add_argument(
         '--subnet', metavar='FILE', help='JSON file of one subnet to evaluate'
@@ -122,6 +131,7 @@ def merge_args(args: argparse.Namespace) -> Config:
             type='eavit_mm.SubnetTestLoop',
             subnets=subnets,
             budgets=args.budgets,
+            by=args.by,
             count=args.count,
             part=args.part,
             latency_table=args.latency_table,
@@ -167,6 +177,7 @@ def report(
         checkpoint=args.checkpoint,
         metric=loop.metric,
         auc=metrics['auc'],
+        **{k: metrics[k] for k in ('regret',) if k in metrics},
         subnets=loop.rows,
     )
     write_json(result, out)

@@ -60,7 +60,11 @@ def format_table(
     table = Table(title=title or None)
     table.add_column('subnet')
     unit, unit_name = macs_unit(max(row['macs'] for row in rows))
-    for header in (unit_name, '% MACs', 'Mparams', *metrics):
+    # Of budgets: the share that is used, and what the front has more.
+    extra = dict(used='% budget', regret='regret')
+    extra = {k: v for k, v in extra.items() if any(k in row for row in rows)}
+    headers = unit_name, '% MACs', 'Mparams', *metrics, *extra.values()
+    for header in headers:
         table.add_column(header, justify='right')
     for row in rows:
         values = [row['metrics'].get(m, float('nan')) for m in metrics]
@@ -73,8 +77,15 @@ def format_table(
                 f'{v:.2f}' if isinstance(v, int | float) else str(v)
                 for v in values
             ),
+            *(_optional(row.get(name), name) for name in extra),
         )
     console = Console(width=width)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()
+
+
+def _optional(value: float | None, name: str) -> str:
+    if value is None:
+        return ''
+    return f'{value:.1%}' if name == 'used' else f'{value:+.2f}'

@@ -1,6 +1,7 @@
 """Elastic networks and what consumes their features."""
 
-from .budgets import cost_of, subnet_within
+from .budget_solver import BudgetSolver, subnet_within
+from .budgets import cost_of
 from .consumers import cut_consumer, permute_consumer, register_consumer
 from .distillation import (
     FrozenDistillation,
@@ -15,6 +16,7 @@ from .elastic_vit import ElasticVisionTransformer
 from .router import RouterHead
 
 __all__ = [
+    'BudgetSolver',
     'ElasticDistributedDataParallel',
     'ElasticImageClassifier',
     'ElasticModelMixin',

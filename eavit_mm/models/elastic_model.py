@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from eavit_mm.models.budget_solver import BudgetSolver
 from eavit_mm.models.budgets import cost_of
 from eavit_mm.models.consumers import (
     channel_axes,
@@ -25,7 +26,7 @@ from eavit_mm.models.router import Route, RouterHead, check_budgets
 from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
 from eavit_mm.options import check_flag
 from eavit_mm.registry import MODELS, build_part
-from eavit_mm.space import Level, Subnet, SubnetSampler
+from eavit_mm.space import Budget, Level, Subnet, SubnetSampler
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.latency import read_table
 
@@ -154,6 +155,40 @@ class ElasticModelMixin(BaseModel):
         yield from self.backbone.open_weights(subnet)
         for consumer in self.consumers.values():
             yield from slice_consumer(consumer, subnet.embed_dims).values()
+
+    # Use
+
+    def set_budget(
+        self,
+        *budgets: str | float,
+        by: str = 'best',
+        latency_table: str | None = None,
+    ) -> Subnet:
+        """Makes the subnet for a budget the active one until further notice.
+
+        Args:
+            *budgets: Such as 0.5, '8GMACs', '20Mparams', '5ms', of the whole
+                model; several at once, or none for the largest subnet.
+            by: Who chooses; see :class:`eavit_mm.models.BudgetSolver`.
+            latency_table: File of a table, for milliseconds.
+
+        Returns:
+            The subnet.
+
+        Raises:
+            ValueError: If a budget is none, or cannot be reached.
+
+        Example:
+            >>> model.set_budget('8GMACs')
+            >>> model.set_budget(0.5)
+        """
+        subnet = self.backbone.space.largest
+        if budgets:
+            table = read_table(latency_table, self.backbone.space)
+            limits = [Budget.parse(budget) for budget in budgets]
+            subnet = BudgetSolver(self, table=table)(limits, by)
+        self.backbone.set_subnet(subnet)
+        return subnet
 
     # Training
 

@@ -29,7 +29,7 @@ from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import Cell
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.pareto import COSTS, ParetoFront
+from eavit_mm.space.pareto import COSTS, Member, ParetoFront
 
 # What the router adds to a model's losses; a teacher has no part in it.
 LOSSES = ('loss_budget', 'loss_pareto')
@@ -148,6 +148,9 @@ class RouterHead(BaseModule):
             }
         )
         self.front: ParetoFront | None = None
+        # Measured again with the weights of stage 2: members of the front
+        # under 'front', the router's answers under 'router'.
+        self.evaluated: dict[str, tuple[Member, ...]] = {}
         # No buffers: averaged copies of a model pair theirs with its own.
         self.reference_costs = torch.zeros(0)  # (R, K)
         self.reference_masks = torch.zeros(0)  # (R, gates)
@@ -317,11 +320,20 @@ class RouterHead(BaseModule):
             optimizer.step()
         optimizer.zero_grad()
 
-    # In checkpoints: the front, so that a checkpoint needs no file beside it
+    # In checkpoints, which then need no file beside them
 
     def get_extra_state(self) -> Tensor:
-        """The front as bytes of JSON; a tensor, as all of a checkpoint."""
-        values = None if self.front is None else self.front.to_dict()
+        """Front and evaluated subnets as bytes of JSON.
+
+        A tensor, as all of a checkpoint is.
+        """
+        values = dict(
+            front=None if self.front is None else self.front.to_dict(),
+            evaluated={
+                source: [member.to_dict() for member in members]
+                for source, members in self.evaluated.items()
+            },
+        )
         text = json.dumps(values).encode()
         return torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
@@ -329,11 +341,15 @@ class RouterHead(BaseModule):
         """The inverse.
 
         Raises:
-            ValueError: If it is no front, or one of another space.
+            ValueError: If it is broken, or of another space.
         """
         values = json.loads(bytes(state.cpu().tolist()))
-        if values is not None:
-            self.set_front(ParetoFront.from_dict(values, self.space))
+        if values['front'] is not None:
+            self.set_front(ParetoFront.from_dict(values['front'], self.space))
+        self.evaluated = {
+            source: tuple(Member.from_dict(value) for value in members)
+            for source, members in values['evaluated'].items()
+        }
 
 
 def group_name(cell: Cell) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
 
@@ -12,13 +12,49 @@ from eavit_mm.analysis.subnet_table import (
     subnet_row,
 )
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.models import subnet_within
+from eavit_mm.models import BudgetSolver
 from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.latency import read_table
 
 DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
+
+
+class Answer(NamedTuple):
+    """A subnet for a budget.
+
+    Attributes:
+        text: The budget.
+        subnet: What was chosen.
+        limit: The budget in its own unit.
+        delivered: The subnet's cost, likewise.
+        of_front: The front's best subnet within the budget, where there is
+            a router to compare with it.
+    """
+
+    text: str
+    subnet: Subnet
+    limit: float
+    delivered: float
+    of_front: Subnet | None
+
+    @classmethod
+    def of(cls, budget: Budget, solver: BudgetSolver, by: str) -> 'Answer':
+        """Asks the solver.
+
+        Raises:
+            ValueError: If nothing fits, or there is no such source.
+        """
+        subnet = solver([budget], by)
+        ((kind, limit),) = solver.limits([budget]).items()
+        router = solver.model.router
+        of_front = None
+        if router is not None and router.front is not None:
+            of_front = solver([budget], 'front')
+        return cls(
+            budget.text, subnet, limit, solver.cost(kind)(subnet), of_front
+        )
 
 
 class _SubnetLoopMixin(BaseLoop):
@@ -30,6 +66,9 @@ class _SubnetLoopMixin(BaseLoop):
             the largest, half widths, the smallest.
         budgets: Evaluates the network that each budget leads to as well, and
             without ``subnets`` only these: '0.5', '8GMACs', '20Mparams'.
+            Where the model has a router with a front, the front's best
+            answer is evaluated beside each.
+        by: Who answers budgets, see :class:`eavit_mm.models.BudgetSolver`.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What budgets limit: 'total', 'backbone' or 'head'.
         latency_table: File of a table, for budgets such as '5ms'.
@@ -47,6 +86,7 @@ class _SubnetLoopMixin(BaseLoop):
         *args: Any,
         subnets: Mapping[str, Any] | None = None,
         budgets: Sequence[str | float] = (),
+        by: str = 'best',
         count: str = 'exact',
         part: str = 'total',
         latency_table: str | None = None,
@@ -71,12 +111,15 @@ class _SubnetLoopMixin(BaseLoop):
         for name, spec in subnets.items():
             with _named(f'subnets: {name}={spec!r}'):
                 self.subnets[name] = space.resolve(spec)
+        solver = BudgetSolver(model, count, part, table)
+        self.answers: dict[str, Answer] = {}
         for text in budgets:
             with _named('budgets'):
-                budget = Budget.parse(text)
-                found = subnet_within(model, budget, count, part, table)
-            taken = budget.text in self.subnets
-            self.subnets[f'budget {text}' if taken else budget.text] = found
+                answer = Answer.of(Budget.parse(text), solver, by)
+            taken = answer.text in self.subnets
+            name = f'budget {text}' if taken else answer.text
+            self.subnets[name] = answer.subnet
+            self.answers[name] = answer
         if not self.subnets:
             raise ValueError('subnets={}; needs at least one subnet')
         self.metric = metric
@@ -95,21 +138,60 @@ class _SubnetLoopMixin(BaseLoop):
         runner.call_hook(f'before_{phase}_epoch')
         runner.model.eval()
         self.rows, metrics = [], {}
+        known: dict[Subnet, dict[str, Any]] = {}
         for name, subnet in self.subnets.items():
-            with model.backbone.frozen(subnet):
-                for idx, data_batch in enumerate(self.dataloader):
-                    self.run_iter(idx, data_batch)
-                found = self.evaluator.evaluate(len(self.dataloader.dataset))
+            found = self._evaluate(model, subnet, known)
             self.metric = metric = self._metric_of(found)
-            self.rows.append(subnet_row(name, model, subnet, found))
+            row = subnet_row(name, model, subnet, found)
+            if name in self.answers:
+                row.update(self._beside_front(model, name, row, known))
+            self.rows.append(row)
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
         metrics['auc'] = curve_area(self.rows, metric, self.metric_scale)
-        runner.logger.info(
-            f'AUC {metrics["auc"]:.4f}\n{format_table(self.rows)}'
-        )
+        text = f'AUC {metrics["auc"]:.4f}'
+        regrets = [r['regret'] for r in self.rows if 'regret' in r]
+        if regrets:
+            metrics['regret'] = sum(regrets) / len(regrets)
+            text += f', mean regret against the front {metrics["regret"]:.3f}'
+        runner.logger.info(f'{text}\n{format_table(self.rows)}')
         runner.call_hook(f'after_{phase}_epoch', metrics=metrics)
         runner.call_hook(f'after_{phase}')
         return metrics
+
+    def _evaluate(
+        self, model: Any, subnet: Subnet, known: dict[Subnet, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Metrics of a subnet over the whole data, each subnet once."""
+        if subnet not in known:
+            with model.backbone.frozen(subnet):
+                for idx, data_batch in enumerate(self.dataloader):
+                    self.run_iter(idx, data_batch)
+                size = len(self.dataloader.dataset)
+                known[subnet] = self.evaluator.evaluate(size)
+        return known[subnet]
+
+    def _beside_front(
+        self,
+        model: Any,
+        name: str,
+        row: Mapping[str, Any],
+        known: dict[Subnet, dict[str, Any]],
+    ) -> dict[str, Any]:
+        """What was asked for, and the front's best answer to it."""
+        answer = self.answers[name]
+        columns: dict[str, Any] = dict(
+            budget=answer.text,
+            limit=answer.limit,
+            delivered=answer.delivered,
+            used=answer.delivered / answer.limit,
+        )
+        if answer.of_front is None:
+            return columns
+        metric = self._metric_of(row['metrics'])
+        best = self._evaluate(model, answer.of_front, known)[metric]
+        sign = 1 if model.router.front.rule == 'greater' else -1
+        columns['regret'] = sign * (best - row['metrics'][metric])
+        return columns
 
     def _metric_of(self, found: Mapping[str, Any]) -> str:
         name = self.metric or next(iter(found), None)

@@ -1,0 +1,217 @@
+"""From budgets to the subnet that keeps them."""
+
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+
+from eavit_mm.models.budgets import cost_of
+from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.fitting import Fitter
+from eavit_mm.space.latency import LatencyTable
+from eavit_mm.space.pareto import Member
+
+# Who chooses.
+SOURCES = ('best', 'router', 'front', 'uniform')
+_UNITS = dict(params='parameters', latency='ms')
+# Steps over the router's range, for a kind of budget that it does not know.
+_SWEEP = 50
+
+Limits = dict[str, float]
+
+
+class BudgetSolver:
+    """Answers budgets with subnets of a model; never one that exceeds them.
+
+    - 'router': what the router chooses, repaired down until it fits, then
+      widened by the smallest steps while it does.
+    - 'front': of the evaluated subnets of the Pareto front that fit, the
+      best.
+    - 'best': of all evaluated subnets that fit, the router's answers to
+      smaller budgets too, the best: quality on the held-out data never falls
+      as a budget rises. Where none fits or none was evaluated, the router.
+    - 'uniform': the largest uniform subnet that fits.
+
+    Without a router or a front, each gives way to the next that there is.
+
+    Args:
+        model: An elastic model.
+        count: Of the MACs, 'exact' or 'paper'.
+        part: Of the model that budgets limit; a latency is the whole's.
+        table: For budgets in milliseconds.
+
+    Raises:
+        ValueError: If the model has no such part.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        count: str = 'exact',
+        part: str = 'total',
+        table: LatencyTable | None = None,
+    ) -> None:
+        cost_of(model, 'macs', count, part)  # names a part that is not there
+        self.model = model
+        self.space = model.backbone.space
+        self.count, self.part, self.table = count, part, table
+        self._tables: dict[str, CostTable] = {}
+
+    def __call__(self, budgets: Sequence[Budget], by: str = 'best') -> Subnet:
+        """The subnet for one budget, or several at once.
+
+        Args:
+            budgets: Of different kinds; a share is one of the MACs.
+            by: One of 'best', 'router', 'front', 'uniform'.
+
+        Raises:
+            ValueError: If ``by`` is none of these, or nothing fits; gives the
+                reachable range.
+        """
+        if by not in SOURCES:
+            raise ValueError(f'by={by!r}; must be one of {SOURCES}')
+        limits = self.limits(budgets)
+        known = self._known(by)
+        fits = [m for m in known if self.load(m.subnet, limits) <= 1]
+        if fits:
+            return self._best(fits).subnet
+        if by != 'uniform' and self.model.router is not None:
+            return self._routed(limits)
+        return self._uniform(limits)
+
+    # Limits
+
+    def cost(self, kind: str) -> Callable[[Subnet], float]:
+        """The cost that a kind of budget limits."""
+        return cost_of(self.model, kind, self.count, self.part, self.table)
+
+    def limits(self, budgets: Sequence[Budget]) -> Limits:
+        """Kind of cost to the most of it.
+
+        Raises:
+            ValueError: If a budget cannot be reached.
+        """
+        limits: Limits = {}
+        for budget in budgets:
+            kind = 'macs' if budget.kind == 'share' else budget.kind
+            cost = self.cost(kind)
+            highest = cost(self.space.largest)
+            limit = budget.value * (highest if budget.kind == 'share' else 1)
+            self._check_reachable(budget, limit, cost)
+            limits[kind] = min(limit, limits.get(kind, limit))
+        return limits
+
+    def _check_reachable(
+        self, budget: Budget, limit: float, cost: Callable[[Subnet], float]
+    ) -> None:
+        highest = cost(self.space.largest)
+        lowest = cost(self.space.cheapest(cost))
+        if lowest > limit:
+            unit = _UNITS.get(budget.kind, 'MACs')
+            raise ValueError(
+                f'budget {budget.text}: {limit:,.6g} {unit} of the '
+                f'{self.part} cannot be reached; this space reaches '
+                f'{lowest:,.9g} to {highest:,.9g} '
+                f'({lowest / highest:.1%} to 100 %)'
+            )
+        if limit > highest:
+            print_log(
+                f'budget {budget.text} is above the largest network, which '
+                f'has {highest:,.9g}',
+                'current',
+                logging.WARNING,
+            )
+
+    def load(self, subnet: Subnet, limits: Limits) -> float:
+        """Largest share of a limit that a subnet uses."""
+        return max(self.cost(k)(subnet) / v for k, v in limits.items())
+
+    # Answers
+
+    def _known(self, by: str) -> Sequence[Member]:
+        """The evaluated subnets that a source may answer with."""
+        router = self.model.router
+        if by in ('router', 'uniform') or router is None or not router.front:
+            return ()
+        front = router.evaluated.get('front') or router.front.members
+        if by == 'front':
+            return tuple(front)
+        return (
+            [*front, *router.evaluated['router']] if router.evaluated else ()
+        )
+
+    def _best(self, members: Sequence[Member]) -> Member:
+        front = self.model.router.front
+        sign = 1 if front.rule == 'greater' else -1
+        # Of equals the cheapest.
+        return max(
+            members, key=lambda m: (sign * m.metrics[front.metric], -m.macs)
+        )
+
+    @cached_property
+    def _fitter(self) -> Fitter:
+        return Fitter(self.space, self._tables)
+
+    def _fit(self, subnet: Subnet, limits: Limits) -> Subnet:
+        for kind in limits:
+            if kind not in self._tables:
+                table = CostTable(self.space, self.cost(kind))
+                self._tables[kind] = table
+        found = self._fitter(subnet, limits)
+        if found is None:
+            raise ValueError(
+                'no subnet was found within all of '
+                f'{ {k: f"{v:,.6g}" for k, v in limits.items()} }'
+            )
+        return found
+
+    def _routed(self, limits: Limits) -> Subnet:
+        """The router's choice, repaired."""
+        router = self.model.router
+        if set(router.kinds) & set(limits):
+            largest = self.space.largest
+            shares = [
+                limits[k] / self.cost(k)(largest) if k in limits else 1.0
+                for k in router.kinds
+            ]
+            return self._fit(router.subnet(shares), limits)
+        lowest = max(t.lowest / t.largest for t in router.tables.values())
+        # Its own budgets from low to high: the last choice that fits.
+        swept = [
+            router.subnet([share] * len(router.kinds))
+            for share in np.linspace(lowest, 1, _SWEEP)
+        ]
+        fits = [s for s in swept if self.load(s, limits) <= 1]
+        return self._fit(fits[-1] if fits else swept[0], limits)
+
+    def _uniform(self, limits: Limits) -> Subnet:
+        """The largest uniform subnet; if none fits, one with branches off."""
+        ladder = self.space.uniform_ladder
+        fits = [s for s in ladder if self.load(s, limits) <= 1]
+        if fits:
+            return fits[-1]
+        for kind in limits:
+            cheapest: Subnet = self.space.cheapest(self.cost(kind))
+            if self.load(cheapest, limits) <= 1:
+                return cheapest
+        return self._fit(ladder[0], limits)
+
+
+def subnet_within(
+    model: Any,
+    budget: Budget,
+    count: str = 'exact',
+    part: str = 'total',
+    table: LatencyTable | None = None,
+) -> Subnet:
+    """The largest uniform subnet within a budget.
+
+    Where even the smallest uniform subnet is too large, the cheapest member
+    of the space, which may have branches off. Arguments and errors: those of
+    :class:`BudgetSolver`.
+    """
+    return BudgetSolver(model, count, part, table)([budget], 'uniform')

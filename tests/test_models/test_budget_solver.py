@@ -1,0 +1,247 @@
+"""Answers to budgets keep them, use them, and never get worse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fronts import front_of
+from toys import batch_of, classifier
+
+from eavit_mm.models import BudgetSolver, subnet_within
+from eavit_mm.space import Budget
+from eavit_mm.space.latency import LatencyTable
+from eavit_mm.space.pareto import Member
+
+# Steps fine enough that a budget can be used.
+FINE = dict(
+    embed_dims=list(range(6, 25, 3)),
+    num_heads=list(range(1, 7)),
+    feedforward_channels=list(range(2, 21, 2)),
+    max_off=2,
+)
+KINDS = ['macs', 'params']
+
+
+def model_with(router: dict[str, Any] | None = None, **changes: Any) -> Any:
+    if router is not None:
+        router = dict(type='eavit_mm.RouterHead', **router)
+    return classifier(backbone=dict(space=FINE, **changes), router=router)
+
+
+def fitted(folder: Path, **router: Any) -> Any:
+    path = folder / 'pareto.json'
+    path.write_text(json.dumps(front_of(model_with(), 16).to_dict()))
+    model = model_with(dict(front=str(path), **{'fit_steps': 200, **router}))
+    model.router.init_weights()
+    return model
+
+
+def cost(model: Any, subnet: Any, kind: str) -> int:
+    return getattr(model, kind)(subnet)['total']
+
+
+def table_of(space: Any) -> LatencyTable:
+    """Times that rise with every width, not in proportion to MACs."""
+    return LatencyTable(
+        'any',
+        'float32',
+        1,
+        1,
+        {e: 0.1 + 0.01 * e for e in space.embed_dims},
+        {
+            e: {h: 0.2 + 0.01 * e + 0.1 * h for h in range(1, 7)}
+            for e in space.embed_dims
+        },
+        {
+            e: {f: 0.1 + 0.002 * e * f for f in range(2, 21, 2)}
+            for e in space.embed_dims
+        },
+    )
+
+
+@pytest.mark.parametrize('kinds', [['macs'], ['params'], KINDS])
+@pytest.mark.parametrize('seed', range(2))
+def test_untrained_routers_keep_random_budgets(
+    kinds: list[str], seed: int
+) -> None:
+    torch.manual_seed(seed)
+    model = model_with(dict(budgets=kinds))
+    model.router.apply(_reset)
+    solver = BudgetSolver(model)
+    rng = np.random.default_rng(seed)
+    for _ in range(40):
+        kind = str(rng.choice(KINDS))
+        low = model.router.space.cheapest(solver.cost(kind))
+        low, high = cost(model, low, kind), cost(model, None, kind)
+        limit = int(rng.uniform(low, high))
+        subnet = solver([Budget.parse(f'{limit}{kind}')], 'router')
+        assert cost(model, subnet, kind) <= limit
+        if limit > max(3 * low, 0.2 * high):
+            assert cost(model, subnet, kind) >= 0.95 * limit
+
+
+def _reset(module: torch.nn.Module) -> None:
+    if isinstance(module, torch.nn.Linear):
+        module.reset_parameters()
+        torch.nn.init.normal_(module.bias, std=3.0)
+
+
+@pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
+@pytest.mark.parametrize('routed', [False, True])
+def test_twenty_budgets_are_kept(
+    tmp_path: Path, by: str, routed: bool
+) -> None:
+    model = fitted(tmp_path) if routed else model_with()
+    solver = BudgetSolver(model)
+    whole = model.macs()['total']
+    lowest = model.backbone.space.cheapest(solver.cost('macs'))
+    lowest = cost(model, lowest, 'macs') / whole
+    for share in np.linspace(lowest + 1e-6, 1, 20):
+        subnet = solver([Budget.parse(float(share))], by)
+        assert cost(model, subnet, 'macs') <= share * whole
+    assert solver([Budget.parse(1)], 'uniform') == model.backbone.space.largest
+
+
+def test_the_router_is_used_where_it_fits(tmp_path: Path) -> None:
+    """A reference is what the router gives for its own cost."""
+    model = fitted(tmp_path, hidden=4, fit_steps=1000)
+    solver = BudgetSolver(model)
+    same = 0
+    references = model.router.front.references
+    for reference in references:
+        budget = Budget.parse(f'{reference.macs}macs')
+        same += solver([budget], 'router') == reference.subnet
+    assert same >= len(references) - 3
+
+
+def test_quality_never_falls_as_the_budget_rises(tmp_path: Path) -> None:
+    model = fitted(tmp_path)
+    front = model.router.front
+    rng = np.random.default_rng(0)
+
+    def measured(subnets: Any) -> tuple[Member, ...]:
+        return tuple(
+            Member(
+                subnet,
+                {front.metric: float(rng.uniform(10, 90))},
+                cost(model, subnet, 'macs'),
+                cost(model, subnet, 'params'),
+            )
+            for subnet in subnets
+        )
+
+    model.router.evaluated = dict(
+        front=measured(m.subnet for m in front.members),
+        router=measured(model.router.subnet([s]) for s in (0.2, 0.5, 0.9)),
+    )
+    values = {
+        member.subnet: member.metrics[front.metric]
+        for members in model.router.evaluated.values()
+        for member in members
+    }
+    solver = BudgetSolver(model)
+    for by in ('best', 'front'):
+        found = [
+            values.get(solver([Budget.parse(float(s))], by), 0.0)
+            for s in np.linspace(0.1, 1, 50)
+        ]
+        assert found == sorted(found)
+    assert found[-1] == max(
+        m.metrics[front.metric] for m in model.router.evaluated['front']
+    )
+    # They travel in the checkpoint.
+    other = model_with({})
+    other.load_state_dict(model.state_dict())
+    assert other.router.evaluated == model.router.evaluated
+    again = BudgetSolver(other)
+    budget = [Budget.parse(0.6)]
+    assert again(budget) == solver(budget)
+
+
+def test_less_can_be_better(tmp_path: Path) -> None:
+    model = fitted(tmp_path)
+    front = model.router.front
+    cheap, dear = front.members[0], front.members[-1]
+    values = {**front.to_dict(), 'rule': 'less'}
+    values['members'] = [
+        {**m.to_dict(), 'metrics': {front.metric: v}}
+        for m, v in ((cheap, 2.0), (dear, 1.0))
+    ]
+    model.router.set_front(type(front).from_dict(values, front.space))
+    solver = BudgetSolver(model)
+    assert solver([Budget.parse(1)], 'front') == dear.subnet
+
+
+def test_several_budgets_and_kinds_the_router_does_not_know(
+    tmp_path: Path,
+) -> None:
+    model = fitted(tmp_path)
+    space = model.backbone.space
+    table = table_of(space)
+    solver = BudgetSolver(model, table=table)
+    whole = table(space.largest)
+    for share in (0.5, 0.7, 0.9):
+        limit = share * whole
+        subnet = solver([Budget.parse(f'{limit}ms')], 'router')
+        assert 0.95 * limit <= table(subnet) <= limit
+        subnet = solver(
+            [Budget.parse(f'{limit}ms'), Budget.parse(0.4)], 'router'
+        )
+        assert table(subnet) <= limit
+        assert cost(model, subnet, 'macs') <= 0.4 * model.macs()['total']
+
+
+@pytest.mark.parametrize('by', ['router', 'uniform'])
+def test_budgets_that_cannot_be_reached(by: str) -> None:
+    model = model_with({})
+    solver = BudgetSolver(model)
+    with pytest.raises(ValueError, match='cannot be reached; this space'):
+        solver([Budget.parse('10macs')], by)
+    with pytest.raises(ValueError, match="by='fast'; must be one of"):
+        solver([Budget.parse(0.5)], 'fast')
+    with pytest.raises(ValueError, match='needs a latency table'):
+        solver([Budget.parse('5ms')], by)
+    low = model.params(model.backbone.space.smallest)['total']
+    with pytest.raises(ValueError, match='no subnet was found within all'):
+        # Each alone can be reached, by different subnets.
+        _Tight(model)([Budget.parse(0.5), Budget.parse(f'{low}params')], by)
+
+
+class _Tight(BudgetSolver):
+    """A second cost that falls where the first rises."""
+
+    def cost(self, kind: str) -> Any:
+        first = super().cost('macs')
+        if kind == 'macs':
+            return first
+        whole = super().cost('macs')(self.space.largest)
+        return lambda subnet: 2 * whole - first(subnet)
+
+    def _check_reachable(self, *args: Any) -> None:
+        pass
+
+
+def test_a_budget_is_set_until_further_notice(tmp_path: Path) -> None:
+    model = fitted(tmp_path)
+    x = batch_of(0)['inputs']
+    outs = [model(x)]
+    for budget in (0.3, '60%'):
+        if budget == '60%':
+            with pytest.raises(ValueError, match="budget='60%'"):
+                model.set_budget(budget)
+            continue
+        subnet = model.set_budget(budget)
+        assert model.backbone.subnet == subnet
+        assert cost(model, subnet, 'macs') <= 0.3 * model.macs()['total']
+        outs.append(model(x))
+    assert not torch.allclose(outs[0], outs[1])
+    assert model.set_budget() == model.backbone.space.largest
+    assert torch.equal(model(x), outs[0])
+    small = model.set_budget('20kparams', by='uniform')
+    assert small == subnet_within(model, Budget.parse('20kparams'))
+    with model.backbone.use(model.backbone.space.largest):
+        assert torch.equal(model(x), outs[0])
+    assert model.backbone.subnet == small
