@@ -80,7 +80,7 @@ class BudgetSolver:
         if fits:
             return self._best(fits).subnet
         if by != 'uniform' and self.model.router is not None:
-            return self._routed(limits)
+            return self.routed(limits)
         return self._uniform(limits)
 
     # Limits
@@ -169,8 +169,15 @@ class BudgetSolver:
             )
         return found
 
-    def _routed(self, limits: Limits) -> Subnet:
-        """The router's choice, repaired."""
+    def routed(self, limits: Limits) -> Subnet:
+        """The router's choice, repaired and widened.
+
+        Args:
+            limits: Kind of cost to the most of it.
+
+        Raises:
+            ValueError: If no subnet was found within them.
+        """
         router = self.model.router
         if set(router.kinds) & set(limits):
             largest = self.space.largest

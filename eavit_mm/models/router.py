@@ -131,6 +131,7 @@ class RouterHead(BaseModule):
             {kind: GatedCost(table) for kind, table in self.tables.items()}
         )
         self.front_file = front
+        self.latency_table = latency_table
         self.temperature = temperature
         self.budget_weight = budget_weight
         self.pareto_weight = pareto_weight

@@ -1,7 +1,9 @@
 """The phases of stage 2 in a real run."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS
 
-from .toys import build, model_cfg, snapshot
+from .toys import build, evaluated, model_cfg, snapshot
 
 
 @HOOKS.register_module()
@@ -35,7 +37,12 @@ class Watch(Hook):
         )
 
 
-def run(folder: Path, **options: Any) -> Watch:
+def run(
+    folder: Path,
+    more_hooks: Sequence[dict[str, Any]] = (),
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> Watch:
     front = front_of(MODELS.build(model_cfg()))
     (folder / 'pareto.json').write_text(json.dumps(front.to_dict()))
     router = dict(
@@ -49,8 +56,15 @@ def run(folder: Path, **options: Any) -> Watch:
         custom_hooks=[
             dict(type='eavit_mm.RouterHook', **options),
             dict(type='Watch'),
+            *more_hooks,
         ],
+        default_hooks=dict(
+            logger=None,
+            checkpoint=dict(type='eavit_mm.AtomicCheckpointHook', interval=1),
+            supernet_meta=dict(type='eavit_mm.SupernetMetaHook'),
+        ),
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+        **changes,
     )
     runner.train()
     assert all(p.requires_grad for p in runner.model.parameters())
@@ -99,3 +113,54 @@ def test_a_model_without_router_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match='the model has no router'):
         runner.train()
+
+
+@pytest.mark.parametrize('averaged', [False, True])
+def test_the_last_checkpoint_knows_what_its_answers_are_worth(
+    tmp_path: Path, averaged: bool
+) -> None:
+    average = [dict(type='EMAHook', momentum=0.5)] * averaged
+    run(tmp_path, average, evaluated(), warmup=2, num_budgets=5)
+    for name in ('epoch_2.pth', 'epoch_3.pth'):
+        checkpoint = torch.load(tmp_path / name, weights_only=True)
+        model = MODELS.build(
+            model_cfg(router=dict(type='eavit_mm.RouterHead'))
+        )
+        model.load_state_dict(checkpoint['state_dict'])
+        if name == 'epoch_2.pth':
+            assert not model.router.evaluated
+    found = model.router.evaluated
+    front = model.router.front
+    assert {m.subnet for m in found['front']} == {
+        m.subnet for m in (*front.members, *front.references)
+    }
+    assert 1 < len(found['router']) <= 5
+    # The numbers are those of the weights in the file.
+    tester = build(
+        tmp_path / 'test',
+        model=model_cfg(router=dict(type='eavit_mm.RouterHead')),
+        load_from=str(tmp_path / 'epoch_3.pth'),
+        train_dataloader=None,
+        train_cfg=None,
+        optim_wrapper=None,
+        custom_hooks=None,
+        **{k: v for k, v in evaluated().items() if k.startswith('test')},
+    )
+    tester.test_loop.subnets = {
+        str(i): m.subnet
+        for i, m in enumerate([*found['front'], *found['router']])
+    }
+    metrics = tester.test()
+    for i, member in enumerate([*found['front'], *found['router']]):
+        assert metrics[f'{i}/{front.metric}'] == pytest.approx(
+            member.metrics[front.metric]
+        )
+
+
+def test_without_validation_nothing_is_evaluated(tmp_path: Path) -> None:
+    run(tmp_path, warmup=2)
+    checkpoint = torch.load(tmp_path / 'epoch_3.pth', weights_only=True)
+    model = MODELS.build(model_cfg(router=dict(type='eavit_mm.RouterHead')))
+    model.load_state_dict(checkpoint['state_dict'])
+    assert not model.router.evaluated
+    assert checkpoint['meta']['eavit_mm']['stage'] == 2

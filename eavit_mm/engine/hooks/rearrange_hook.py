@@ -53,9 +53,7 @@ class RearrangeHook(Hook):
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
         """Notes a checkpoint that is rearranged already."""
-        done = meta_of(checkpoint).get('rearrangement')
-        if done:
-            runner.message_hub.update_info(INFO, done)
+        note_rearrangement(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Rearranges the model unless that has been done."""
@@ -106,3 +104,10 @@ class RearrangeHook(Hook):
                 )
             scores = self.criterion.score(model, batches)
         return Permutation.from_scores(scores)
+
+
+def note_rearrangement(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Keeps in mind by what a loaded checkpoint's units were sorted."""
+    done = meta_of(checkpoint).get('rearrangement')
+    if done:
+        runner.message_hub.update_info(INFO, done)

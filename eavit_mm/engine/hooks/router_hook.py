@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from eavit_mm.engine.answers import evaluate_answers
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_count
 from eavit_mm.registry import HOOKS
@@ -18,11 +19,16 @@ class RouterHook(Hook):
     weight. Then all train together, and the weight of the distance to the
     front falls linearly to 0 at the end of training (EA-ViT, stage 2).
 
+    At the end the members of the front and the router's answers to budgets
+    are evaluated on the validation data. What is found goes into the last
+    checkpoint: there the better of both answers a budget.
+
     Everything follows from the iteration, so a resumed run goes on where it
     was.
 
     Args:
         warmup: Iterations of the router alone.
+        num_budgets: To evaluate the router's answers to; 0 leaves that out.
 
     Raises:
         ValueError: If the model has no router, or ``warmup`` is not shorter
@@ -32,9 +38,13 @@ class RouterHook(Hook):
         >>> custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
     """
 
-    def __init__(self, warmup: int = 1000) -> None:
+    priority = 'LOW'  # behind the update of an average, before checkpoints
+
+    def __init__(self, warmup: int = 1000, num_budgets: int = 40) -> None:
         check_count('RouterHook.warmup', warmup)
+        check_count('RouterHook.num_budgets', num_budgets)
         self.warmup = warmup
+        self.num_budgets = num_budgets
         self._frozen: list[Any] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -72,3 +82,23 @@ class RouterHook(Hook):
             runner.logger.info('The router has warmed up: all weights train')
         joint = runner.max_iters - self.warmup
         model.router.pareto_scale = 1.0 - max(done, 0) / joint
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """In the last iteration, before its checkpoint is written."""
+        if runner.iter + 1 < runner.max_iters or not self.num_budgets:
+            return
+        model: Any = elastic_model(runner.model, type(self).__name__)
+        if runner.val_loop is None or model.router.front is None:
+            runner.logger.warning(
+                'Without validation data and a Pareto front the answers of '
+                'the router are not evaluated: budgets are answered by the '
+                'router alone'
+            )
+            return
+        evaluate_answers(runner, self.num_budgets)

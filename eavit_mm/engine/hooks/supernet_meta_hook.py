@@ -10,7 +10,7 @@ from eavit_mm.engine.checkpoint import (
     init_cfg_meta,
     supernet_meta,
 )
-from eavit_mm.engine.hooks.rearrange_hook import INFO
+from eavit_mm.engine.hooks.rearrange_hook import INFO, note_rearrangement
 from eavit_mm.engine.training_state import check_run, check_training_state
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import ElasticModelMixin
@@ -40,6 +40,7 @@ class SupernetMetaHook(Hook):
     ) -> None:
         """Compares the spaces; looks at what training goes on from."""
         model = unwrap(runner.model)
+        note_rearrangement(runner, checkpoint)
         if runner._resume:
             check_training_state(checkpoint)
             check_run(runner, checkpoint)
@@ -66,4 +67,5 @@ class SupernetMetaHook(Hook):
         model = unwrap(runner.model)
         if isinstance(model, ElasticModelMixin):
             done = runner.message_hub.get_info(INFO)
-            checkpoint['meta']['eavit_mm'] = supernet_meta(model, done, 1)
+            stage = 1 if model.router is None else 2
+            checkpoint['meta']['eavit_mm'] = supernet_meta(model, done, stage)

@@ -1,0 +1,32 @@
+# Stage 2: the router and the supernet together. Give what came before with
+#   --cfg-options load_from=CHECKPOINT model.router.front=PARETO_JSON
+_base_ = ['./vitmini_fashion40.py']
+
+model = dict(
+    backbone=dict(init_cfg=None),
+    router=dict(
+        type='eavit_mm.RouterHead',
+        front='work_dirs/vitmini_fashion40/pareto.json',
+        gated_every=2,
+    ),
+)
+max_iters = 3000
+optim_wrapper = dict(
+    optimizer=dict(lr=5e-4),
+    paramwise_cfg=dict(
+        custom_keys={'router': dict(lr_mult=4.0, decay_mult=0.0)}
+    ),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=50),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        begin=50,
+        end=max_iters,
+        by_epoch=False,
+    ),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=300)]
+load_from = 'work_dirs/vitmini_fashion40/iter_10000.pth'

@@ -1,0 +1,118 @@
+"""What a trained router answers with, measured on held-out data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.hooks import EMAHook
+from mmengine.runner import Runner
+
+from eavit_mm.engine.fitness import Fitness
+from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
+from eavit_mm.engine.unwrap import unwrap
+from eavit_mm.models import BudgetSolver, cost_of
+from eavit_mm.space import Subnet
+from eavit_mm.space.latency import read_table
+from eavit_mm.space.pareto import COSTS, Member
+
+
+def evaluate_answers(runner: Runner, number: int) -> None:
+    """Measures the front again, and the router's answers to budgets.
+
+    With the weights as they are, or those of an average that is kept of them,
+    on the validation data, each subnet on one rank. What is found goes into
+    the router, and so into checkpoints.
+
+    Args:
+        runner: In training, with a validation loop.
+        number: Budgets, spread evenly from the cheapest subnet's cost to the
+            largest's.
+    """
+    model: Any = unwrap(runner.model)
+    loop = runner.val_loop
+    model.eval()
+    with _averaged(runner):
+        fitness = Fitness(
+            model, loop.dataloader, loop.evaluator, model.router.front.metric
+        )
+        ranked = RankedFitness(fitness, cost_of(model, 'macs'))
+        if is_main_process():
+            try:
+                found = _measured(model, ranked, number)
+            finally:
+                ranked.close()
+        else:
+            ranked.serve()
+    model.train()
+    found = told_by_rank_0(lambda: found)
+    for each in (model, *_averages(runner)):
+        each.router.evaluated = found
+
+
+def _measured(
+    model: Any, ranked: RankedFitness, number: int
+) -> dict[str, tuple[Member, ...]]:
+    front = model.router.front
+    subnets = dict(
+        front=[m.subnet for m in (*front.members, *front.references)],
+        router=router_answers(model, number),
+    )
+    distinct = list(
+        dict.fromkeys(s for part in subnets.values() for s in part)
+    )
+    metrics = dict(zip(distinct, ranked(distinct), strict=True))
+    table = read_table(model.router.latency_table, model.backbone.space)
+    costs: Any = {
+        kind: cost_of(model, kind, table=table)
+        for kind in COSTS
+        if kind != 'latency' or table
+    }
+    members = {
+        s: Member(s, metrics[s], **{k: cost(s) for k, cost in costs.items()})
+        for s in distinct
+    }
+    return {
+        source: tuple(members[s] for s in dict.fromkeys(part))
+        for source, part in subnets.items()
+    }
+
+
+def router_answers(model: Any, number: int) -> list[Subnet]:
+    """The router's answers to budgets spread evenly over its range.
+
+    Args:
+        model: With a router; of several kinds all get the same share.
+        number: Of budgets.
+    """
+    tables = model.router.tables
+    lowest = max(t.lowest / t.largest for t in tables.values())
+    table = read_table(model.router.latency_table, model.backbone.space)
+    solver = BudgetSolver(model, table=table)
+    return [
+        solver.routed({k: share * t.largest for k, t in tables.items()})
+        for share in np.linspace(lowest, 1.0, number)
+    ]
+
+
+def _averages(runner: Runner) -> list[Any]:
+    """Models whose weights are averages of the trained ones."""
+    return [
+        hook.ema_model.module
+        for hook in runner.hooks
+        if isinstance(hook, EMAHook)
+    ]
+
+
+@contextmanager
+def _averaged(runner: Runner) -> Iterator[None]:
+    """With the weights that a checkpoint will give, averaged if they are."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    for hook in hooks:
+        hook._swap_ema_parameters()
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook._swap_ema_parameters()
