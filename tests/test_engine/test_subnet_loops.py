@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from fronts import front_of
 from mmengine.runner import Runner
 
-from eavit_mm.models import subnet_within
+from eavit_mm.models import BudgetSolver, subnet_within
 from eavit_mm.space import Budget
 
 from .toys import (
@@ -168,6 +169,39 @@ def test_budgets_stand_beside_the_subnets(tmp_path):
     ratios = {r['name']: r['macs_ratio'] for r in runner.test_loop.rows}
     assert ratios['0.5'] <= 0.5
     assert ratios['0.8'] <= 0.8
+
+
+@pytest.mark.parametrize('by', ['best', 'router', 'front'])
+def test_answers_are_told_beside_the_fronts(tmp_path, by):
+    model = model_cfg(router=dict(type='eavit_mm.RouterHead'))
+    budgets = ['0.4', '0.7', '1kparams']
+    runner = build(tmp_path, model=model, **evaluated(budgets=budgets, by=by))
+    randomise(runner.model)
+    runner.model.router.set_front(front_of(runner.model))
+    # A loop answers as it is built.
+    runner._test_loop = runner.build_test_loop(runner._test_loop)
+    metrics = runner.test()
+    rows = runner.test_loop.rows
+    solver = BudgetSolver(runner.model)
+    data = runner.test_dataloader.dataset
+    regrets = []
+    for text, row in zip(budgets, rows, strict=True):
+        budget = [Budget.parse(text)]
+        subnet = solver(budget, by)
+        assert row['subnet'] == subnet.to_dict()
+        ((kind, limit),) = solver.limits(budget).items()
+        assert row['limit'] == limit
+        assert row['delivered'] == solver.cost(kind)(subnet) <= limit
+        assert row['used'] == row['delivered'] / limit
+        ours, theirs = (
+            by_hand(runner, s, data) for s in (subnet, solver(budget, 'front'))
+        )
+        assert row['metrics'][TOP1] == pytest.approx(ours)
+        assert row['regret'] == pytest.approx(theirs - ours, abs=1e-5)
+        regrets.append(row['regret'])
+    assert metrics['regret'] == pytest.approx(sum(regrets) / 3)
+    if by == 'front':
+        assert not any(regrets)
 
 
 def test_budgets_alone_are_all(tmp_path):
