@@ -83,9 +83,13 @@ def dense_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
         cfg: Of the elastic classifier; what only that one takes is left out.
         subnet: A member of its space.
     """
-    dense = {k: deepcopy(v) for k, v in cfg.items() if k in _STOCK}
-    dense['type'] = 'ImageClassifier'
-    dense['backbone'] = backbone_config(cfg['backbone'], subnet)
+    dense: dict[str, Any] = dict(
+        type='ImageClassifier',
+        backbone=backbone_config(cfg['backbone'], subnet),
+    )
+    for name, value in cfg.items():
+        if name in _STOCK and name != 'backbone':
+            dense[name] = deepcopy(value)
     for name in ('neck', 'head'):
         part = dense.get(name)
         if part and 'in_channels' in part:
@@ -100,13 +104,14 @@ def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
         cfg: Of the ``ElasticVisionTransformer``.
         subnet: A member of its space.
     """
-    slim = {k: deepcopy(v) for k, v in cfg.items()}
-    for name in ('space', 'init_cfg'):
-        slim.pop(name, None)
-    slim['type'] = 'eavit_mm.SlimVisionTransformer'
-    arch = subnet.to_dict()
+    arch = dict(num_layers=subnet.num_layers, **subnet.to_dict())
     del arch['side']
-    slim['arch'] = dict(num_layers=subnet.num_layers, **arch)
+    slim: dict[str, Any] = dict(
+        type='eavit_mm.SlimVisionTransformer', arch=arch
+    )
+    for name, value in cfg.items():
+        if name not in (*slim, 'space', 'init_cfg'):
+            slim[name] = deepcopy(value)
     if slim.get('layer_cfgs'):
         slim['layer_cfgs'] = _without_widths(slim['layer_cfgs'])
     return slim

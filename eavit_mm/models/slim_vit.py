@@ -1,5 +1,7 @@
 """The exported form: a dense ViT whose layers have widths of their own.
 
+Modules that do nothing are not called: in small networks calls take time.
+
 Letters: B batch, N tokens, E channels of the residual stream, h heads of a
 layer, D channels of a head, F hidden channels of a layer.
 """
@@ -48,6 +50,7 @@ class SlimAttention(BaseModule):
         self.proj = nn.Linear(channels, E)
         self.proj_drop, self.out_drop = attn.proj_drop, attn.out_drop
         self.gamma1 = attn.gamma1
+        self.is_scaled = not isinstance(attn.gamma1, nn.Identity)
 
     def forward(self, x: Tensor) -> Tensor:
         """What is added to the residual stream: (B, N, E) -> (B, N, E)."""
@@ -57,7 +60,39 @@ class SlimAttention(BaseModule):
         dropout = self.attn_drop if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         x = self.proj(x.transpose(1, 2).flatten(2))
-        return self.out_drop(self.gamma1(self.proj_drop(x)))
+        if self.training:
+            x = self.proj_drop(x)
+        if self.is_scaled:
+            x = self.gamma1(x)
+        return self.out_drop(x) if self.training else x
+
+
+class SlimFFN(BaseModule):
+    """mmcv's FFN without the identity beside it.
+
+    Takes all modules over from a stock one, whose parameter names it has.
+
+    Args:
+        ffn: A stock FFN of two linear maps.
+    """
+
+    def __init__(self, ffn: FFN) -> None:
+        super().__init__(ffn.init_cfg)
+        self.layers, self.gamma2 = ffn.layers, ffn.gamma2
+        self.dropout_layer = ffn.dropout_layer
+        self.is_scaled = not isinstance(ffn.gamma2, nn.Identity)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is added to the residual stream: (B, N, E) -> (B, N, E)."""
+        hidden, output, dropout = self.layers
+        if self.training:
+            x = dropout(output(hidden(x)))
+        else:
+            linear, activation, _ = hidden
+            x = output(activation(linear(x)))
+        if self.is_scaled:
+            x = self.gamma2(x)
+        return self.dropout_layer(x) if self.training else x
 
 
 class SlimEncoderLayer(TransformerEncoderLayer):
@@ -105,15 +140,18 @@ class SlimEncoderLayer(TransformerEncoderLayer):
         if self.attn is not None:
             x = x + self.attn(self.ln1(x))
         if self.ffn is not None:
-            x = self.ffn(self.ln2(x), identity=x)
+            x = x + self.ffn(self.ln2(x))
         return x
 
 
-def _slim_ffn(ffn: FFN | SwiGLUFFN, channels: int) -> FFN | SwiGLUFFN:
+def _slim_ffn(ffn: FFN | SwiGLUFFN, channels: int) -> SlimFFN | SwiGLUFFN:
     """The FFN; a SwiGLU anew: mmpretrain rounds the width it is given."""
     if not isinstance(ffn, SwiGLUFFN):
-        return ffn
-    slim = SwiGLUFFN(ffn.embed_dims, channels, bias=ffn.w12.bias is not None)
+        return SlimFFN(ffn)
+    has_bias = ffn.w12.bias is not None
+    slim = SwiGLUFFN(
+        ffn.embed_dims, channels, bias=has_bias, add_identity=False
+    )
     slim.gamma2 = ffn.gamma2
     return slim
 
