@@ -73,13 +73,17 @@ def folder_atomically(path: str | Path) -> Iterator[Path]:
             # Two renames: no system call swaps folders everywhere.
             path.rename(path.with_name(f'{hidden}.old'))
         partial.rename(path)
-        rmtree(path.with_name(f'{hidden}.old'), ignore_errors=True)
+        _remove(path, 'old')
     finally:
         rmtree(partial, ignore_errors=True)
 
 
 def remove_leftovers(path: str | Path) -> None:
     """Deletes what killed calls of :func:`folder_atomically` left behind."""
-    path = Path(path)
-    for left in path.parent.glob(f'.{escape(path.name)}.*.partial'):
+    _remove(Path(path), 'partial')
+
+
+def _remove(path: Path, ending: str) -> None:
+    """Deletes the hidden folders of an ending beside a path."""
+    for left in path.parent.glob(f'.{escape(path.name)}.*.{ending}'):
         rmtree(left, ignore_errors=True)

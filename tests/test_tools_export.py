@@ -105,16 +105,13 @@ def digits() -> list[np.ndarray]:
     return [data[i]['img'] for i in range(6)]
 
 
-def test_a_budget_becomes_every_format(
-    model, checkpoint, call, capsys, tmp_path
-):
+def test_a_budget_becomes_a_folder(model, checkpoint, call, capsys, tmp_path):
     args = ('--budget', '0.3', '--part', 'backbone', '--rounds', '1')
-    formats = ('--format', 'onnx', 'pt2')
+    formats = ('--format', 'pt2')
     call(TOOL, DIGITS, checkpoint, *args, *formats, '--out', 'a/out')
     out = tmp_path / 'a' / 'out'
     assert names(out) == [
         'config.py',
-        'model.onnx',
         'model.pt2',
         'model.pth',
         'report.json',
@@ -130,7 +127,7 @@ def test_a_budget_becomes_every_format(
     assert names(tmp_path) == ['a']  # no work directory
     text = capsys.readouterr().out
     assert f'{report["macs"]:,} MACs (' in text
-    assert 'model.onnx' in text
+    assert 'model.pt2' in text
     assert 'Exported: a/out' in text
 
 

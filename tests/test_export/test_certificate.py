@@ -48,7 +48,7 @@ def test_one_wrong_weight_is_found(pair, dtype):
     model, dense = pair
     model.to(dtype), dense.to(dtype)
     step = 1e-2 if dtype == torch.float32 else 1e-6
-    dense.backbone.layers[0].ffn.layers[1].bias.data[3] += step
+    dense.backbone.layers[1].ffn.layers[1].bias.data[3] += step
     with pytest.raises(ValueError, match=r'new is not the subnet: its outp'):
         certify(model, member(), dict(new=dense))
 

@@ -82,7 +82,7 @@ def test_config_has_nothing_elastic():
     cfg.model.backbone.init_cfg = dict(type='z')
     cfg.model.backbone.layer_cfgs = [
         dict(num_heads=6, feedforward_channels=20, attn_drop_rate=0.1)
-    ] * 3
+    ] * 2
     before = cfg.to_dict()
     dense = dense_config(cfg.model, member())
     assert cfg.to_dict() == before
@@ -91,15 +91,15 @@ def test_config_has_nothing_elastic():
         backbone=dict(
             type='eavit_mm.SlimVisionTransformer',
             arch=dict(
-                num_layers=3,
+                num_layers=2,
                 embed_dims=14,
-                num_heads=[2, 0, 4],
-                feedforward_channels=[12, 7, 0],
+                num_heads=[2, 0],
+                feedforward_channels=[0, 7],
                 head_dims=4,
             ),
             img_size=(8, 12),
             patch_size=4,
-            layer_cfgs=[dict(attn_drop_rate=0.1)] * 3,
+            layer_cfgs=[dict(attn_drop_rate=0.1)] * 2,
         ),
         head=dict(type='LinearClsHead', num_classes=9, in_channels=14),
         neck=None,

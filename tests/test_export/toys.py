@@ -14,12 +14,12 @@ from eavit_mm.space import Subnet
 torch.set_num_threads(1)
 
 # C = H D = 24 channels, N = 2 x 3 patches and a class token.
-ARCH = dict(embed_dims=24, num_layers=3, num_heads=6, feedforward_channels=20)
+ARCH = dict(embed_dims=24, num_layers=2, num_heads=6, feedforward_channels=20)
 SPACE = dict(
     embed_dims=[5, 8, 14, 24],
     num_heads=[1, 2, 4, 6],
     feedforward_channels=[1, 7, 12, 20],
-    max_off=6,
+    max_off=4,
 )
 SWIGLU = dict(
     layer_cfgs=dict(ffn_type='swiglu_fused', feedforward_channels=32),
@@ -33,15 +33,15 @@ STACKED = dict(type='StackedLinearClsHead', mid_channels=[11, 13])
 
 def member(
     embed_dims: int = 14,
-    num_heads: tuple[int, ...] = (2, 0, 4),
-    feedforward_channels: tuple[int, ...] = (12, 7, 0),
+    num_heads: tuple[int, ...] = (2, 0),
+    feedforward_channels: tuple[int, ...] = (0, 7),
 ) -> Subnet:
     return Subnet(embed_dims, num_heads, feedforward_channels, 4)
 
 
-LARGEST = member(24, (6,) * 3, (20,) * 3)
-SMALLEST = member(5, (1,) * 3, (1,) * 3)
-ALL_OFF = member(8, (0,) * 3, (0,) * 3)
+LARGEST = member(24, (6, 6), (20, 20))
+SMALLEST = member(5, (1, 1), (1, 1))
+ALL_OFF = member(8, (0, 0), (0, 0))
 # Backbone, rest of the model, subnet.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Subnet]] = dict(
     cls_token=({}, {}, member()),
@@ -54,23 +54,23 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Subnet]] = dict(
     swiglu=(
         dict(SWIGLU, layer_scale_init_value=0.3),
         dict(head=HIDDEN),
-        member(),
+        member(14, (2, 6), (12, 7)),
     ),
     pre_norm=(dict(pre_norm=True, qkv_bias=False), {}, member(5)),
     patch_norm=(
         dict(patch_cfg=dict(norm_cfg=dict(type='LN'))),
         dict(head=STACKED),
-        member(24, (1, 6, 2), (0, 20, 1)),
+        member(24, (1, 6), (0, 20)),
     ),
     layer_scale=(
-        dict(layer_scale_init_value=0.3, out_indices=[0, 2]),
+        dict(layer_scale_init_value=0.3, out_indices=[0, 1]),
         {},
-        member(8, (0, 1, 2), (7, 0, 12)),
+        member(8, (0, 2), (7, 0)),
     ),
     overlapping=(
         dict(patch_cfg=dict(stride=3, padding=1), in_channels=1),
         {},
-        member(14, (4, 4, 4), (7, 7, 7)),
+        member(14, (4, 4), (12, 7)),
     ),
 )
 

@@ -106,6 +106,22 @@ def test_other_image_sizes(seed: int) -> None:
         close(exported(case)(x), case.vit(x), 1e-5)
 
 
+def test_autocast() -> None:
+    for seed in range(12):
+        case = random_case(seed)
+        net, vit, x = exported(case).float(), case.vit.float(), case.x.float()
+        net.eval(), vit.eval()
+        with (
+            torch.no_grad(),
+            vit.use(case.subnet),
+            torch.autocast('cpu', torch.bfloat16),
+        ):
+            pairs = zip(net(x), vit(x), strict=True)
+        for out, wide in pairs:
+            expected = wide[tuple(map(slice, out.shape))].float()
+            assert (out.float() - expected).norm() < 3e-2 * expected.norm()
+
+
 def test_gradients_are_the_subnets() -> None:
     for seed in range(12):
         case = random_case(seed)
