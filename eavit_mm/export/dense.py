@@ -22,7 +22,7 @@ from eavit_mm.models import (
 )
 from eavit_mm.models.elastic_attention import AttentionSlices
 from eavit_mm.models.elastic_ffn import FFNSlices
-from eavit_mm.models.elastic_ops import Affine
+from eavit_mm.models.elastic_ops import Affine, GatedNorm
 from eavit_mm.space import Subnet
 
 _WIDTHS = ('num_heads', 'feedforward_channels')
@@ -175,7 +175,8 @@ def backbone_state(
     return state
 
 
-def _affine(name: str, affine: Affine) -> Named:
+def _affine(name: str, affine: Affine | GatedNorm) -> Named:
+    assert isinstance(affine, Affine)  # a norm with gates has no subnet
     yield f'{name}.weight', affine.weight
     if affine.bias is not None:
         yield f'{name}.bias', affine.bias
