@@ -37,9 +37,10 @@ speed: env  ## Time subnets and the search, twenty minutes
 	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
 
-benchmark: env  ## Compare methods and searches, hours; goes on if killed
+benchmark: env  ## Compare methods, searches, exports, hours; resumable
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
+	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs
 	rm -rf build dist *.egg-info

@@ -57,6 +57,7 @@ if __name__ == '__main__':
         install_requires=requirements('runtime'),
         extras_require={
             'lite': requirements('mmcv_lite'),
+            'export': requirements('export'),
             'tests': requirements('tests'),
         },
         zip_safe=False,

@@ -4,8 +4,10 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from secrets import token_hex
+from shutil import rmtree
 from typing import Any
 
 
@@ -48,3 +50,40 @@ def _partial(content: bytes, path: Path) -> Iterator[Path]:
 def write_json(value: Any, path: str | Path) -> None:
     """Writes JSON, likewise."""
     write_atomically(f'{json.dumps(value, indent=1)}\n'.encode(), path)
+
+
+@contextmanager
+def folder_atomically(path: str | Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when it is full.
+
+    An earlier folder of that name is replaced. If the block raises, or the
+    process is killed, what was there stays.
+
+    Args:
+        path: Its parent is made if it is not there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = f'.{path.name}.{token_hex(4)}'
+    partial = path.with_name(f'{hidden}.partial')
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            # Two renames: no system call swaps folders everywhere.
+            path.rename(path.with_name(f'{hidden}.old'))
+        partial.rename(path)
+        _remove(path, 'old')
+    finally:
+        rmtree(partial, ignore_errors=True)
+
+
+def remove_leftovers(path: str | Path) -> None:
+    """Deletes what killed calls of :func:`folder_atomically` left behind."""
+    _remove(Path(path), 'partial')
+
+
+def _remove(path: Path, ending: str) -> None:
+    """Deletes the hidden folders of an ending beside a path."""
+    for left in path.parent.glob(f'.{escape(path.name)}.*.{ending}'):
+        rmtree(left, ignore_errors=True)

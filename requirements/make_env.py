@@ -318,7 +318,9 @@ class Installer:
 
     def install_all(self, mmcv: str, wheel: 'Path | None') -> None:
         """Brings the environment to the pinned stack and checks it."""
-        self.install('Install the pinned packages', 'runtime', 'tests')
+        self.install(
+            'Install the pinned packages', 'runtime', 'export', 'tests'
+        )
         self.install_mmcv(mmcv, wheel)
         self.pip(
             'Install eavit_mm from this folder (editable)',

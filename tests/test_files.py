@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from eavit_mm.engine.checkpoint import save_atomically
-from eavit_mm.files import write_atomically, write_json
+from eavit_mm.files import (
+    folder_atomically,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
 
 
 def files(folder: Path) -> list[str]:
@@ -74,3 +79,44 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
         write_atomically(b'new', path)
     assert path.read_bytes() == b'old'
     assert files(tmp_path) == ['model.pth']
+
+
+@pytest.mark.parametrize('before', [None, [], ['old']])
+def test_a_folder_appears_when_it_is_full(tmp_path, before):
+    path = tmp_path / 'a' / 'folder'
+    if before is not None:
+        path.mkdir(parents=True)
+        for name in before:
+            (path / name).write_text('old')
+    with folder_atomically(path) as partial:
+        (partial / 'new').write_text('new')
+        assert partial.parent == path.parent
+        assert path.exists() == (before is not None)
+        if before is not None:
+            assert files(path) == before
+    assert files(path) == ['new']
+    assert files(path.parent) == ['folder']
+
+
+def test_a_folder_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / 'folder'
+    path.mkdir()
+    (path / 'old').write_text('old')
+
+    def fill():
+        with folder_atomically(path) as partial:
+            (partial / 'new').write_text('new')
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fill()
+    assert files(path) == ['old']
+    assert files(tmp_path) == ['folder']
+
+
+def test_leftovers_of_one_folder_are_removed(tmp_path):
+    names = ['.a[1].0f.partial', '.a1.0f.partial', '.a[1].0f.old', 'a[1]']
+    for name in names:
+        (tmp_path / name).mkdir()
+    remove_leftovers(tmp_path / 'a[1]')
+    assert files(tmp_path) == sorted(names[1:])

@@ -29,6 +29,15 @@ LAYERS: dict[str, set[str]] = {
         'search',
         'space',
     },
+    'export': {
+        'analysis',
+        'files',
+        'models',
+        'options',
+        'registry',
+        'search',
+        'space',
+    },
     'engine': {
         'analysis',
         'datasets',

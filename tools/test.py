@@ -18,6 +18,7 @@ from eavit_mm.engine.checkpoint import (
     require_other_file,
 )
 from eavit_mm.engine.cli import (
+    add_budget_arguments,
     add_common_arguments,
     build_runner,
     load_config,
@@ -26,10 +27,7 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
-from eavit_mm.models.budget_solver import SOURCES
-from eavit_mm.models.budgets import PARTS
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.cost import COUNTS
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,33 +43,9 @@ def parse_args() -> argparse.Namespace:
         '20Mparams, 5ms',
     )
     parser.add_argument(
-        '--by',
-        choices=SOURCES,
-        default='best',
-        help='who answers budgets: the router, the Pareto front, the better '
-        'of both on the held-out data, or the largest uniform subnet; '
-        'without a router always the last',
-    )
-    parser.add_argument(
         '--subnet', metavar='FILE', help='JSON file of one subnet to evaluate'
     )
-    parser.add_argument(
-        '--count',
-        choices=COUNTS,
-        default='exact',
-        help='how budgets count MACs',
-    )
-    parser.add_argument(
-        '--part',
-        choices=PARTS,
-        default='total',
-        help='part of the model that budgets limit',
-    )
-    parser.add_argument(
-        '--latency-table',
-        metavar='FILE',
-        help='made by tools/latency.py, for budgets such as 5ms',
-    )
+    add_budget_arguments(parser)
     parser.add_argument(
         '--out',
         metavar='FILE',

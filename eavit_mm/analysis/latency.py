@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import kendalltau
-from torch import Tensor
 
 from eavit_mm.options import check_count
 from eavit_mm.space import Level, SearchSpace, StratifiedSampler, Subnet
@@ -25,6 +25,8 @@ DTYPES = {
 }
 # Calls of one subnet in a round; the fastest counts.
 _CALLS = 3
+# What surrounds a call and is not timed, and the call.
+Timed = tuple[Callable[[], AbstractContextManager[None]], Callable[[], Any]]
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,6 @@ def measure(
         dtype: Of weights and images.
     """
     check_count('batch_size', batch_size, least=1)
-    check_count('rounds', rounds, least=1)
     device = next(model.parameters()).device
     model = deepcopy(model).to(DTYPES[dtype])
     model.eval()
@@ -201,11 +202,27 @@ def measure(
     images = torch.zeros(
         batch_size, *image_size, device=device, dtype=DTYPES[dtype]
     )
-    times = np.empty((rounds, len(subnets)))
+    run = partial(model, images, mode='tensor')
+    cases = [(partial(backbone.frozen, subnet), run) for subnet in subnets]
+    return measure_in_turn(cases, device, rounds)
+
+
+def measure_in_turn(
+    cases: Sequence[Timed], device: torch.device, rounds: int
+) -> list[float]:
+    """Milliseconds of calls: what slows one round slows all of them.
+
+    Args:
+        cases: What surrounds a call and is not timed, and the call.
+        device: Where they run.
+        rounds: How often each is measured; the median counts.
+    """
+    check_count('rounds', rounds, least=1)
+    times = np.empty((rounds, len(cases)))
     for row in times:
-        for i, subnet in enumerate(subnets):
-            with torch.no_grad(), backbone.frozen(subnet):
-                row[i] = _fastest(model, images)
+        for i, (around, run) in enumerate(cases):
+            with torch.no_grad(), around():
+                row[i] = _fastest(run, device)
     found: list[float] = np.median(times, axis=0).tolist()
     return found
 
@@ -215,10 +232,9 @@ def _free(space: SearchSpace) -> SearchSpace:
     return replace(space, ties=(), shared=())
 
 
-def _fastest(model: Any, images: Tensor) -> float:
+def _fastest(run: Callable[[], Any], device: torch.device) -> float:
     """Milliseconds of the fastest of some calls."""
-    run = partial(model, images, mode='tensor')
-    return 1e3 * min(seconds(run, images.device) for _ in range(_CALLS))
+    return 1e3 * min(seconds(run, device) for _ in range(_CALLS))
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:

@@ -15,6 +15,9 @@ from mmengine.runner import Runner
 from eavit_mm.engine.config_check import check_config
 from eavit_mm.engine.config_error import explain
 from eavit_mm.engine.launch import start_processes
+from eavit_mm.models.budget_solver import SOURCES
+from eavit_mm.models.budgets import PARTS
+from eavit_mm.space.cost import COUNTS
 
 # What a user can put right; all else is shown with its traceback.
 _USER_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -79,6 +82,35 @@ def add_config_options(parser: ArgumentParser) -> None:
     )
 
 
+def add_budget_arguments(parser: ArgumentParser) -> None:
+    """Who answers budgets and how they are counted."""
+    parser.add_argument(
+        '--by',
+        choices=SOURCES,
+        default='best',
+        help='who answers budgets: the router, the Pareto front, the better '
+        'of both on the held-out data, or the largest uniform subnet; '
+        'without a router always the last',
+    )
+    parser.add_argument(
+        '--count',
+        choices=COUNTS,
+        default='exact',
+        help='how budgets count MACs',
+    )
+    parser.add_argument(
+        '--part',
+        choices=PARTS,
+        default='total',
+        help='part of the model that budgets limit',
+    )
+    parser.add_argument(
+        '--latency-table',
+        metavar='FILE',
+        help='made by tools/latency.py, for budgets such as 5ms',
+    )
+
+
 def load_config(args: Namespace, **dataloader: Any) -> Config:
     """The config of a command line, without its ``--cfg-options``.
 
@@ -92,7 +124,7 @@ def load_config(args: Namespace, **dataloader: Any) -> Config:
         ValueError: If it cannot be read.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = _read_config(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -130,7 +162,13 @@ def build_runner(cfg: Config) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def _read_config(path: str) -> Config:
+def read_config(path: str) -> Config:
+    """The config of a file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read.
+    """
     try:
         return Config.fromfile(path)
     except FileNotFoundError:

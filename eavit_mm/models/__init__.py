@@ -14,6 +14,7 @@ from .elastic_model import ElasticModelMixin
 from .elastic_step import elastic_step
 from .elastic_vit import ElasticVisionTransformer
 from .router import RouterHead
+from .slim_vit import SlimVisionTransformer
 
 __all__ = [
     'BudgetSolver',
@@ -24,6 +25,7 @@ __all__ = [
     'FrozenDistillation',
     'InPlaceDistillation',
     'RouterHead',
+    'SlimVisionTransformer',
     'cost_of',
     'cut_consumer',
     'distillation_loss',

@@ -265,8 +265,8 @@ class ElasticVisionTransformer(VisionTransformer):
             (),
         )
 
-    def _all_slices(self, subnet: Subnet) -> BackboneSlices:
-        """Views of all open weights."""
+    def slice(self, subnet: Subnet) -> BackboneSlices:
+        """Views of all open weights of a subnet, in or out of the space."""
         layers = [
             layer.slice(subnet.embed_dims, heads, channels)
             for layer, heads, channels in zip(
@@ -281,7 +281,7 @@ class ElasticVisionTransformer(VisionTransformer):
 
     def _packed_slices(self, subnet: Subnet) -> BackboneSlices:
         """All open weights, those of the layers each in one piece."""
-        slices = self._all_slices(subnet)
+        slices = self.slice(subnet)
         packed = [layer.contiguous() for layer in slices.layers]
         return slices._replace(layers=tuple(packed))
 
@@ -318,7 +318,7 @@ class ElasticVisionTransformer(VisionTransformer):
 
     def open_weights(self, subnet: Subnet) -> Iterator[Tensor]:
         """Views of the weights that a subnet uses, each weight once."""
-        yield from tensors_in(self._all_slices(subnet))
+        yield from tensors_in(self.slice(subnet))
 
     # Loading
 

@@ -1,0 +1,256 @@
+"""The folder of an exported network."""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from eavit_mm.export import certificate
+from eavit_mm.export.config import WEIGHTS, config_text, plain_config
+from eavit_mm.export.dense import dense_classifier
+from eavit_mm.export.onnx import read_onnx, require_onnx, write_onnx
+from eavit_mm.export.pt2 import read_pt2, trace, write_pt2
+from eavit_mm.files import (
+    folder_atomically,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
+from eavit_mm.models import ElasticImageClassifier
+from eavit_mm.space import Subnet
+
+VERSION = 1
+FORMATS = ('pth', 'onnx', 'pt2')
+REPORT = 'report.json'
+FILES = (
+    'config.py',
+    'subnet.json',
+    REPORT,
+    *(f'model.{name}' for name in FORMATS),
+)
+
+
+@dataclass
+class Exporter:
+    """Exports subnets of one supernet.
+
+    Attributes:
+        model: The supernet, with its weights, on the CPU.
+        cfg: The config of its run.
+        source: What is noted of where it comes from; plain values. By its
+            ``sha256``, exports of other weights are told apart.
+        formats: Of :data:`FORMATS`; 'pth' is always written.
+        images: To compare on besides random ones; normalised.
+        device: To measure latencies on.
+        batch_size: Images of a measured forward.
+        rounds: How often each is measured.
+
+    Raises:
+        ValueError: If it is no classifier, a format is not known, or a
+            package for one is missing.
+    """
+
+    model: ElasticImageClassifier
+    cfg: Config
+    source: dict[str, Any] = field(default_factory=dict)
+    formats: Sequence[str] = ('pth',)
+    images: Tensor | None = None
+    device: torch.device = field(default_factory=lambda: torch.device('cpu'))
+    batch_size: int = 1
+    rounds: int = 20
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.formats if name not in FORMATS]
+        if unknown:
+            raise ValueError(
+                f'format={unknown[0]!r}; must be one of {FORMATS}'
+            )
+        is_classifier = isinstance(self.model, ElasticImageClassifier)
+        if not is_classifier or not self.model.with_head:
+            raise ValueError(
+                f'{type(self.model).__name__} cannot be exported; must be '
+                "type='eavit_mm.ElasticImageClassifier' with a head"
+            )
+        if 'onnx' in self.formats:
+            require_onnx()
+        self.formats = [f for f in FORMATS if f in ('pth', *self.formats)]
+        self.model = self.model.float()
+        self.model.eval()
+        self._exact = deepcopy(self.model).double()
+
+    def export(self, subnet: Subnet, out: str | Path) -> dict[str, Any]:
+        """Writes the folder of a subnet, whole or not at all.
+
+        Args:
+            subnet: A member of the space.
+            out: New, empty, or an earlier export, which is replaced.
+
+        Returns:
+            What stands in its report.
+
+        Raises:
+            ValueError: If the subnet is not in the space, something else is
+                in the folder, or what was written is not the subnet.
+        """
+        self.model.backbone.space.check(subnet)
+        check_folder(out)
+        out = Path(out).absolute()
+        remove_leftovers(out)
+        with folder_atomically(out) as folder:
+            self._write(subnet, folder)
+            report = self._report(subnet, folder)
+            write_json(report, folder / REPORT)
+        return report
+
+    def is_complete(self, subnet: Subnet, out: str | Path) -> bool:
+        """Whether a folder holds what :meth:`export` would write there."""
+        report = read_report(out)
+        return (
+            report.get('subnet') == subnet.to_dict()
+            and report['source'].get('sha256') == self.source.get('sha256')
+            and all((Path(out) / f'model.{f}').exists() for f in self.formats)
+        )
+
+    def _write(self, subnet: Subnet, folder: Path) -> None:
+        """Everything but the report."""
+        plain = plain_config(self.cfg, subnet)
+        network = dense_classifier(self.model, self.cfg.model, subnet)
+        buffer = BytesIO()
+        torch.save(network.state_dict(), buffer)
+        write_atomically(buffer.getvalue(), folder / WEIGHTS)
+        write_atomically(config_text(plain).encode(), folder / 'config.py')
+        write_json(subnet.to_dict(), folder / 'subnet.json')
+        if len(self.formats) == 1:
+            return
+        program = trace(network, certificate.image_size(self.model))
+        if 'onnx' in self.formats:
+            write_onnx(program, folder / 'model.onnx')
+        if 'pt2' in self.formats:
+            write_pt2(program, folder / 'model.pt2')
+
+    def _report(self, subnet: Subnet, folder: Path) -> dict[str, Any]:
+        """Checks the files that were written, and measures them."""
+        model, network = self.model, read_network(folder)
+        params, macs = model.params(subnet), model.macs(subnet)
+        certificate.check_params(network, params['total'])
+        certificate.check_size(folder / WEIGHTS, params['total'])
+        latency = certificate.latencies(
+            model,
+            subnet,
+            network,
+            self.device,
+            self.batch_size,
+            self.rounds,
+        )
+        return dict(
+            version=VERSION,
+            source=self.source,
+            subnet=subnet.to_dict(),
+            max_difference=self._compare(subnet, folder, network),
+            batch_sizes=list(certificate.BATCH_SIZES),
+            images=0 if self.images is None else len(self.images),
+            macs=macs['total'],
+            macs_of_parts=macs,
+            macs_of_largest=model.macs()['total'],
+            params=params['total'],
+            params_of_parts=params,
+            params_of_largest=model.params()['total'],
+            bytes={
+                path.name: path.stat().st_size
+                for path in sorted(folder.glob('model.*'))
+            },
+            latency_ms=latency,
+            input=_input(model),
+        )
+
+    def _compare(
+        self, subnet: Subnet, folder: Path, network: nn.Module
+    ) -> dict[str, dict[str, float]]:
+        """File to dtype to its largest difference from the supernet."""
+        files: dict[str, Any] = {WEIGHTS: partial(network, mode='tensor')}
+        if 'onnx' in self.formats:
+            files['model.onnx'] = read_onnx(folder / 'model.onnx')
+        if 'pt2' in self.formats:
+            files['model.pt2'] = read_pt2(folder / 'model.pt2')
+        found = certificate.certify(self.model, subnet, files, self.images)
+        compared = {name: dict(float32=value) for name, value in found.items()}
+        # Rounding aside: any other weight shows here.
+        exact = partial(deepcopy(network).double(), mode='tensor')
+        compared[WEIGHTS].update(
+            float64=certificate.certify(
+                self._exact, subnet, {WEIGHTS: exact}, self.images
+            )[WEIGHTS]
+        )
+        return compared
+
+
+def read_network(folder: str | Path) -> Any:
+    """The network of an exported folder, in evaluation mode.
+
+    Args:
+        folder: With ``config.py`` and ``model.pth``.
+    """
+    cfg = Config.fromfile(Path(folder, 'config.py'))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network = MODELS.build(cfg.model)
+    state = torch.load(Path(folder, WEIGHTS), weights_only=True)
+    network.load_state_dict(state)
+    network.eval()
+    return network
+
+
+def read_report(folder: str | Path) -> dict[str, Any]:
+    """The report of an exported folder; empty if there is none to read."""
+    try:
+        text = Path(folder, REPORT).read_text(encoding='utf-8')
+        report = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    is_ours = isinstance(report, dict) and report.get('version') == VERSION
+    return report if is_ours else {}
+
+
+def check_folder(out: str | Path) -> None:
+    """Raises unless a folder can be written without a loss.
+
+    Args:
+        out: New, empty, or an earlier export.
+
+    Raises:
+        ValueError: Names the folder, and what is in it.
+    """
+    out = Path(out)
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ValueError(f'--out {out}: must be a folder, and no link')
+    names = {path.name for path in out.iterdir()} if out.exists() else set()
+    if names and (names - set(FILES) or REPORT not in names):
+        others = sorted(names - set(FILES)) or sorted(names)
+        raise ValueError(
+            f'--out {out}: holds {", ".join(others[:3])}; must be new, '
+            'empty, or an earlier export, which is replaced'
+        )
+
+
+def _input(model: Any) -> dict[str, Any]:
+    """What a user of ONNX or pt2 must feed, who has no preprocessor."""
+    preprocessor = model.data_preprocessor
+    numbers = {
+        name: getattr(preprocessor, name).flatten().tolist()
+        for name in ('mean', 'std')
+        if getattr(preprocessor, name, None) is not None
+    }
+    return dict(
+        shape=['batch', *certificate.image_size(model)],
+        to_rgb=getattr(preprocessor, 'to_rgb', False),
+        **numbers,
+    )

@@ -1,0 +1,122 @@
+"""A whole Pareto front as folders, and what its networks are like."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from eavit_mm.export.directory import Exporter, check_folder, read_report
+from eavit_mm.export.table import format_front, front_row, plot_table
+from eavit_mm.files import write_atomically, write_json
+from eavit_mm.space import Subnet
+from eavit_mm.space.pareto import Member, ParetoFront
+
+TABLES = ('table.json', 'table.txt', 'table.png')
+
+
+def export_front(
+    exporter: Exporter,
+    front: ParetoFront,
+    out: str | Path,
+    note: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Exports every member of a front, and writes a table of them.
+
+    Members lie in OUT/<number>_<MACs>. What a killed export has finished is
+    kept; the tables are written when all are there.
+
+    Args:
+        exporter: Of the supernet that the front is of.
+        front: What a search found.
+        out: New, empty, or an earlier export of this front.
+        note: Is told of every member.
+
+    Returns:
+        What stands in ``table.json``.
+
+    Raises:
+        ValueError: If the front is of another model, something else is in
+            the folder, or an export failed.
+    """
+    out = Path(out)
+    places = dict(zip(_names(front), front.members, strict=True))
+    for member in front.members:
+        _check_member(exporter, member)
+    check_front_folder(exporter, list(places), out)
+    rows = []
+    for number, (name, member) in enumerate(places.items(), 1):
+        kept = exporter.is_complete(member.subnet, out / name)
+        if not kept:
+            exporter.export(member.subnet, out / name)
+        report = read_report(out / name)
+        note(
+            f'[{number}/{len(places)}] {name}: {"kept" if kept else "written"}'
+        )
+        rows.append(front_row(name, member.metrics[front.metric], report))
+    table = dict(
+        version=1,
+        metric=front.metric,
+        rule=front.rule,
+        source=exporter.source,
+        networks=rows,
+    )
+    write_json(table, out / TABLES[0])
+    write_atomically(f'{format_front(table)}\n'.encode(), out / TABLES[1])
+    plot_table(table, out / TABLES[2])
+    return table
+
+
+def _names(front: ParetoFront) -> Iterator[str]:
+    """Folders of the members; sorted by name they are sorted by MACs."""
+    digits = len(str(len(front.members)))
+    for number, member in enumerate(front.members, 1):
+        yield f'{number:0{digits}d}_{member.macs}'
+
+
+def _check_member(exporter: Exporter, member: Member) -> None:
+    """Raises if the front was searched with another head, or image size."""
+    subnet: Subnet = member.subnet
+    own = dict(
+        macs=exporter.model.macs(subnet)['total'],
+        params=exporter.model.params(subnet)['total'],
+    )
+    found = dict(macs=member.macs, params=member.params)
+    if own != found:
+        raise ValueError(
+            f'--pareto: a member has {found} there and {own} in this model; '
+            'the front was searched for another one'
+        )
+
+
+def check_front_folder(
+    exporter: Exporter, places: list[str], out: Path
+) -> None:
+    """Raises unless a folder holds nothing but a part of this front.
+
+    Args:
+        exporter: Of the supernet.
+        places: Names of the members' folders.
+        out: The folder.
+
+    Raises:
+        ValueError: Names the folder, and what is in it.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ValueError(f'--out {out}: must be a folder, and no link')
+    names = sorted(p.name for p in out.iterdir()) if out.exists() else []
+    # A killed export leaves hidden folders behind.
+    visible = [name for name in names if not name.startswith('.')]
+    others = [name for name in visible if name not in (*places, *TABLES)]
+    if others:
+        raise ValueError(
+            f'--out {out}: holds {", ".join(others[:3])}; must be new, '
+            'empty, or an earlier export of this front, which is completed'
+        )
+    sha256 = exporter.source.get('sha256')
+    for name in (name for name in visible if name in places):
+        check_folder(out / name)
+        source = read_report(out / name).get('source') or {}
+        if source.get('sha256') != sha256:
+            raise ValueError(
+                f'--out {out}: {name} is of another checkpoint, '
+                f'{source.get("checkpoint")}; give another folder'
+            )

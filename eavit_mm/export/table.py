@@ -1,0 +1,93 @@
+"""The networks of an exported front side by side: text and figure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from eavit_mm.analysis.plots import save_figure
+from eavit_mm.analysis.subnet_table import macs_unit
+from eavit_mm.export.config import WEIGHTS
+
+
+def front_row(
+    name: str, metric: float, report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the table says of a network.
+
+    Args:
+        name: Of its folder.
+        metric: What the search measured.
+        report: Of its export.
+    """
+    latency = report['latency_ms']
+    return dict(
+        name=name,
+        subnet=report['subnet'],
+        macs=report['macs'],
+        macs_ratio=report['macs'] / report['macs_of_largest'],
+        params=report['params'],
+        bytes=report['bytes'][WEIGHTS],
+        latency_ms=latency['exported'],
+        latency_ratio=latency['exported'] / latency['largest'],
+        metric=metric,
+        latency_of=f'{latency["device"]}, {latency["dtype"]}, batch '
+        f'{latency["batch_size"]}, {latency["threads"]} threads',
+    )
+
+
+def format_front(table: Mapping[str, Any], width: int = 100) -> str:
+    """The rows as text, for terminals and files."""
+    rows = table['networks']
+    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    text = Table()
+    text.add_column('network')
+    headers = (unit_name, '% MACs', 'Mparams', 'MB', 'ms', '% ms')
+    for header in (*headers, table['metric']):
+        text.add_column(header, justify='right')
+    for row in rows:
+        text.add_row(
+            row['name'],
+            f'{row["macs"] / unit:.3f}',
+            f'{row["macs_ratio"]:.1%}',
+            f'{row["params"] / 1e6:.3f}',
+            f'{row["bytes"] / 1e6:.2f}',
+            f'{row["latency_ms"]:.3g}',
+            f'{row["latency_ratio"]:.1%}',
+            f'{row["metric"]:.4g}',
+        )
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(text)
+    measured = ' / '.join(sorted({row['latency_of'] for row in rows}))
+    return f'{capture.get().rstrip()}\nms: {measured}; % of the largest'
+
+
+def plot_table(table: Mapping[str, Any], path: str | Path) -> Path:
+    """Draws the metric over each cost.
+
+    Args:
+        table: Of ``table.json``.
+        path: Ends in .png, .svg or .pdf; replaced in one step.
+    """
+    rows: Sequence[Mapping[str, Any]] = table['networks']
+    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    costs = (
+        ('macs', unit, f'{unit_name} per image'),
+        ('params', 1e6, 'million parameters'),
+        ('latency_ms', 1.0, 'latency (ms)'),
+        ('bytes', 1e6, f'{WEIGHTS} (MB)'),
+    )
+    figure = Figure(figsize=(8.0, 6.0), layout='constrained')
+    panels = figure.subplots(2, 2, sharey=True).flat
+    for axes, (cost, scale, label) in zip(panels, costs, strict=True):
+        points = sorted((row[cost] / scale, row['metric']) for row in rows)
+        axes.plot(*zip(*points, strict=True), color='#0072b2', marker='o')
+        axes.set(xlabel=label)
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    figure.supylabel(table['metric'])
+    return save_figure(figure, path)

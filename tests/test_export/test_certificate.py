@@ -1,0 +1,116 @@
+"""The certificate finds what is not the subnet."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from eavit_mm.export import certificate
+from eavit_mm.export.certificate import (
+    certify,
+    check_params,
+    check_size,
+    image_size,
+    latencies,
+)
+from eavit_mm.export.dense import dense_classifier
+
+from .toys import config, member, supernet
+
+
+@pytest.fixture
+def pair():
+    cfg = config()
+    model = supernet(cfg)
+    return model, dense_classifier(model, cfg.model, member())
+
+
+def test_an_equal_network_passes(pair):
+    model, dense = pair
+    seen = []
+
+    def network(x):
+        seen.append(len(x))
+        return dense(x)
+
+    given = torch.ones(9, 3, 8, 12)
+    found = certify(model, member(), dict(a=network, b=dense), given)
+    assert set(found) == {'a', 'b'}
+    assert 0 <= found['a'] < 1e-5
+    assert seen == [1, 7, *[1] * 9, 7, 2]
+    assert model.backbone.subnet is None
+    double = certify(model.double(), member(), dict(a=dense.double()))
+    assert double['a'] < 1e-12
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_one_wrong_weight_is_found(pair, dtype):
+    model, dense = pair
+    model.to(dtype), dense.to(dtype)
+    step = 1e-2 if dtype == torch.float32 else 1e-6
+    dense.backbone.layers[1].ffn.layers[1].bias.data[3] += step
+    with pytest.raises(ValueError, match=r'new is not the subnet: its outp'):
+        certify(model, member(), dict(new=dense))
+
+
+def test_another_subnet_and_nan_are_found(pair):
+    model, dense = pair
+    with pytest.raises(ValueError, match=r'new is not the subnet'):
+        certify(model, member(8), dict(new=dense))
+    with pytest.raises(ValueError, match='differ by nan'):
+        certify(model, member(), dict(new=lambda x: dense(x) * torch.nan))
+
+
+def test_what_differs_on_given_images_only(pair):
+    model, dense = pair
+    special = torch.full((2, 3, 8, 12), 3.0)
+
+    def network(x):
+        return dense(x) + (x == 3).all()
+
+    certify(model, member(), dict(new=network))
+    with pytest.raises(ValueError, match='new is not the subnet'):
+        certify(model, member(), dict(new=network), special)
+
+
+def test_sizes(tmp_path):
+    path = tmp_path / 'model.pth'
+    path.write_bytes(b'x' * (4 * 10_000 + 800 + 65_536))
+    check_size(path, 10_000)
+    path.write_bytes(b'x' * (4 * 10_000 + 801 + 65_536))
+    with pytest.raises(ValueError, match=r'106,337 bytes; 10,000 parameters'):
+        check_size(path, 10_000)
+
+
+def test_params(pair):
+    _, dense = pair
+    number = sum(p.numel() for p in dense.parameters())
+    check_params(dense, number)
+    with pytest.raises(ValueError, match=f'{number:,} parameters, the subnet'):
+        check_params(dense, number + 1)
+
+
+def test_latencies_are_of_three_networks(pair, monkeypatch):
+    model, dense = pair
+    ran = []
+
+    def measured(cases, device, rounds):
+        for around, run in cases:
+            with torch.no_grad(), around():
+                ran.append(run())
+        return [3.0, 2.0, 1.0]
+
+    monkeypatch.setattr(certificate, 'measure_in_turn', measured)
+    cpu = torch.device('cpu')
+    found = latencies(model, member(), dense, cpu, batch_size=2, rounds=4)
+    assert [found[k] for k in ('largest', 'subnet', 'exported')] == [3, 2, 1]
+    assert (found['batch_size'], found['rounds']) == (2, 4)
+    zeros = torch.zeros(2, *image_size(model))
+    with torch.no_grad():
+        largest, exported = model(zeros), dense(zeros)
+    torch.testing.assert_close(ran[0], largest)
+    torch.testing.assert_close(ran[1], exported)
+    torch.testing.assert_close(ran[2], exported)
+    monkeypatch.undo()
+    measure = partial(latencies, model, member(), dense, cpu)
+    assert all(measure(rounds=1)[k] > 0 for k in ('largest', 'exported'))

@@ -1,0 +1,133 @@
+"""A subnet becomes a classifier of mmpretrain's own."""
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmpretrain.models import ImageClassifier
+from mmpretrain.structures import DataSample
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from eavit_mm.export import dense_classifier, dense_config, dense_state
+from eavit_mm.models import SlimVisionTransformer, register_consumer
+from eavit_mm.models.consumers import _AXES
+
+from .toys import CASES, config, member, supernet
+
+
+def images(model, batch: int = 7) -> torch.Tensor:
+    channels = model.backbone.patch_embed.projection.in_channels
+    rng = torch.Generator().manual_seed(1)
+    return torch.randn(batch, channels, 8, 12, generator=rng)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_exported_is_sliced(name):
+    cfg, subnet = config(name), CASES[name][2]
+    model = supernet(cfg).double()
+    dense = dense_classifier(model, cfg.model, subnet)
+    assert type(dense) is ImageClassifier
+    assert type(dense.backbone) is SlimVisionTransformer
+    assert not dense.training
+    x = images(model).double()
+    with torch.no_grad(), model.backbone.use(subnet):
+        for few in (x, x[:1]):
+            torch.testing.assert_close(
+                dense(few), model(few), rtol=0, atol=1e-9
+            )
+    with (
+        FlopCounterMode(display=False) as counter,
+        sdpa_kernel(SDPBackend.MATH),
+        torch.no_grad(),
+    ):
+        dense(x[:1])
+    assert counter.get_total_flops() == 2 * model.macs(subnet)['total']
+    numbers = sum(p.numel() for p in dense.parameters())
+    assert numbers == model.params(subnet)['total']
+
+
+def test_weights_are_its_own_and_train():
+    cfg = config()
+    model = supernet(cfg)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    dense = dense_classifier(model, cfg.model, member())
+    old = {n: p.detach().clone() for n, p in dense.named_parameters()}
+    dense.train()
+    optimizer = build_optim_wrapper(
+        dense, dict(optimizer=dict(type='AdamW', lr=0.01))
+    )
+    samples = [DataSample().set_gt_label(i % 9) for i in range(7)]
+    batch = dict(inputs=images(model), data_samples=samples)
+    losses = [dense.train_step(batch, optimizer)['loss'] for _ in range(5)]
+    assert losses[-1] < losses[0]
+    for name, p in dense.named_parameters():
+        assert not torch.equal(p, old[name]), name
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_state_is_of_views_where_it_can_be():
+    model = supernet(config())
+    state = dense_state(model, member())
+    conv = model.backbone.patch_embed.projection.weight
+    weight = state['backbone.patch_embed.projection.weight']
+    assert weight.data_ptr() == conv.data_ptr()
+    assert not any(value.requires_grad for value in state.values())
+
+
+def test_config_has_nothing_elastic():
+    cfg = config()
+    cfg.model.update(new_head=True, init_cfg=dict(type='x'), pretrained='y')
+    cfg.model.backbone.init_cfg = dict(type='z')
+    cfg.model.backbone.layer_cfgs = [
+        dict(num_heads=6, feedforward_channels=20, attn_drop_rate=0.1)
+    ] * 2
+    before = cfg.to_dict()
+    dense = dense_config(cfg.model, member())
+    assert cfg.to_dict() == before
+    assert dense == dict(
+        type='ImageClassifier',
+        backbone=dict(
+            type='eavit_mm.SlimVisionTransformer',
+            arch=dict(
+                num_layers=2,
+                embed_dims=14,
+                num_heads=[2, 0],
+                feedforward_channels=[0, 7],
+                head_dims=4,
+            ),
+            img_size=(8, 12),
+            patch_size=4,
+            layer_cfgs=[dict(attn_drop_rate=0.1)] * 2,
+        ),
+        head=dict(type='LinearClsHead', num_classes=9, in_channels=14),
+        neck=None,
+    )
+
+
+def test_a_subnet_of_another_space():
+    cfg = config()
+    with pytest.raises(ValueError, match='embed_dims=13 is outside this'):
+        dense_classifier(supernet(cfg), cfg.model, member(13))
+
+
+class WideNeck(nn.Module):
+    """Says its width by another name than ``in_channels``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(width, 24)
+
+    def forward(self, x):
+        return (self.map(x[-1]),)
+
+
+def test_a_consumer_whose_config_cannot_be_cut(monkeypatch):
+    monkeypatch.setattr('eavit_mm.models.consumers._AXES', dict(_AXES))
+    register_consumer(WideNeck, lambda neck: {'map.weight': 1})
+    cfg = config()
+    model = supernet(cfg)
+    model.neck = WideNeck(24)
+    with pytest.raises(ValueError, match='must take in_channels'):
+        dense_classifier(model, cfg.model, member())

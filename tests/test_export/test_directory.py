@@ -1,0 +1,185 @@
+"""A folder is an export, whole and checked, or it is not there."""
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from eavit_mm.export import directory
+from eavit_mm.export.directory import (
+    check_folder,
+    read_network,
+    read_report,
+)
+from eavit_mm.space import Subnet
+
+from .toys import config, exporter, member, supernet
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+PLAIN = ['config.py', 'model.pth', 'report.json', 'subnet.json']
+
+
+def test_what_an_export_holds(tmp_path):
+    ours = exporter(formats=['pt2', 'onnx'], images=torch.ones(3, 3, 8, 12))
+    out = tmp_path / 'a' / 'b'
+    report = ours.export(member(), out)
+    assert files(out) == sorted([*PLAIN, 'model.onnx', 'model.pt2'])
+    assert files(out.parent) == ['b']
+    assert report == json.loads((out / 'report.json').read_text())
+    assert Subnet.from_file(out / 'subnet.json') == member()
+    state = torch.load(out / 'model.pth', weights_only=True)
+    assert all(type(value) is torch.Tensor for value in state.values())
+    assert all(value.dtype == torch.float32 for value in state.values())
+    model = ours.model
+    assert report['macs'] == model.macs(member())['total']
+    assert report['params'] == model.params(member())['total']
+    assert report['params_of_parts'] == model.params(member())
+    assert report['params_of_largest'] == model.params()['total']
+    found = report['max_difference']
+    assert set(found) == {'model.pth', 'model.onnx', 'model.pt2'}
+    assert found['model.pth']['float64'] < 1e-9
+    assert found['model.pth']['float32'] < 1e-4
+    assert report['images'] == 3
+    assert report['batch_sizes'] == [1, 7]
+    assert report['bytes'] == {
+        name: (out / name).stat().st_size
+        for name in ('model.onnx', 'model.pt2', 'model.pth')
+    }
+    assert report['input'] == dict(shape=['batch', 3, 8, 12], to_rgb=False)
+    network, x = read_network(out), torch.randn(2, 3, 8, 12)
+    with torch.no_grad(), model.backbone.use(member()):
+        torch.testing.assert_close(network(x), model(x))
+    assert ours.is_complete(member(), out)
+    assert not ours.is_complete(member(8), out)
+    (out / 'model.pt2').unlink()
+    assert not ours.is_complete(member(), out)
+    assert not exporter(source=dict(sha256='d')).is_complete(member(), out)
+
+
+def test_an_earlier_export_is_replaced(tmp_path):
+    ours = exporter()
+    (tmp_path / 'out').mkdir()  # empty
+    ours.export(member(), tmp_path / 'out')
+    ours.export(member(8), tmp_path / 'out')
+    assert files(tmp_path) == ['out']
+    assert read_report(tmp_path / 'out')['subnet'] == member(8).to_dict()
+    assert Config.fromfile(tmp_path / 'out' / 'config.py').model.head == dict(
+        type='LinearClsHead', num_classes=9, in_channels=8
+    )
+
+
+@pytest.mark.parametrize('names', [['notes.txt'], ['config.py'], PLAIN[:2]])
+def test_other_files_are_not_written_over(tmp_path, names):
+    out = tmp_path / 'out'
+    out.mkdir()
+    for name in names:
+        (out / name).write_text('mine')
+    with pytest.raises(ValueError, match=rf'--out .*out: holds {names[0]}'):
+        exporter().export(member(), out)
+    assert files(out) == names
+    assert files(tmp_path) == ['out']
+
+
+def test_a_file_or_a_link_is_no_folder(tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    (tmp_path / 'link').symlink_to(tmp_path)
+    for name in ('file', 'link'):
+        with pytest.raises(ValueError, match='must be a folder, and no link'):
+            check_folder(tmp_path / name)
+
+
+def spoil(monkeypatch, name, change):
+    """Changes what a step of the export makes."""
+    step = getattr(directory, name)
+
+    def spoilt(*args):
+        return change(step(*args))
+
+    monkeypatch.setattr(directory, name, spoilt)
+
+
+@pytest.mark.parametrize('before', [False, True])
+def test_wrong_weights_are_no_export(tmp_path, monkeypatch, before):
+    out = tmp_path / 'out'
+    ours = exporter()
+    if before:
+        ours.export(member(8), out)
+
+    def change(network):
+        network.head.fc.bias.data[2] += 0.1
+        return network
+
+    spoil(monkeypatch, 'dense_classifier', change)
+    with pytest.raises(ValueError, match=r'model\.pth is not the subnet'):
+        ours.export(member(), out)
+    # What was there stays.
+    assert files(tmp_path) == ['out'] * before
+    if before:
+        assert read_report(out)['subnet'] == member(8).to_dict()
+
+
+def test_what_only_float64_shows_is_no_export(tmp_path, monkeypatch):
+    def change(network):
+        network.head.fc.bias.data[2] += 1e-6
+        return network
+
+    spoil(monkeypatch, 'dense_classifier', change)
+    with pytest.raises(ValueError, match=r'pth is not .*float64'):
+        exporter().export(member(), tmp_path / 'out')
+
+
+def test_a_file_that_is_too_large_is_no_export(tmp_path, monkeypatch):
+    save = torch.save
+
+    def fat(state, buffer):
+        save(
+            {k: torch.cat([v] * 40)[: len(v)] for k, v in state.items()},
+            buffer,
+        )
+
+    monkeypatch.setattr(torch, 'save', fat)
+    with pytest.raises(ValueError, match=r'model\.pth has .* bytes; .* param'):
+        exporter().export(member(), tmp_path / 'out')
+    assert not files(tmp_path)
+
+
+def test_a_kill_leaves_no_export_and_the_next_one_cleans(
+    tmp_path, monkeypatch
+):
+    out = tmp_path / 'out'
+    ours = exporter()
+    partial = tmp_path / '.out.0123abcd.partial'
+    partial.mkdir()
+    (partial / 'model.pth').write_text('half')
+    other = tmp_path / '.other.0123abcd.partial'
+    other.mkdir()
+    ours.export(member(), out)
+    assert files(tmp_path) == [other.name, 'out']
+
+
+def test_bad_options():
+    with pytest.raises(ValueError, match=r"format='tflite'; must be one of"):
+        exporter(formats=['tflite'])
+    cfg = config()
+    cfg.model.head = None
+    with pytest.raises(ValueError, match='Classifier cannot be exported; mus'):
+        directory.Exporter(supernet(cfg), cfg)
+    with pytest.raises(ValueError, match='Linear cannot be exported; must be'):
+        directory.Exporter(torch.nn.Linear(1, 1), cfg)
+
+
+def test_a_missing_package_is_said_at_once(monkeypatch):
+    find = directory.require_onnx.__globals__['require']
+
+    def missing(name, needed_for):
+        return find(f'no_{name}', needed_for)
+
+    monkeypatch.setitem(directory.require_onnx.__globals__, 'require', missing)
+    with pytest.raises(ValueError, match='--format onnx needs the package no'):
+        exporter(formats=['onnx'])
+    exporter(formats=['pt2'])

@@ -1,0 +1,148 @@
+"""A front is exported member by member, and goes on after a kill."""
+
+import json
+
+import pytest
+
+from eavit_mm.export import front as front_module
+from eavit_mm.export.directory import Exporter, read_report
+from eavit_mm.export.front import export_front
+from eavit_mm.export.table import format_front
+from eavit_mm.space.pareto import Member, ParetoFront
+
+from .toys import ALL_OFF, SMALLEST, exporter, member
+
+SUBNETS = (ALL_OFF, SMALLEST, member())
+
+
+def front_of(model, subnets=SUBNETS):
+    members = sorted(
+        (
+            Member(
+                subnet,
+                {'accuracy/top1': 10.0 * number},
+                model.macs(subnet)['total'],
+                model.params(subnet)['total'],
+            )
+            for number, subnet in enumerate(subnets, 1)
+        ),
+        key=lambda m: m.macs,
+    )
+    return ParetoFront(
+        model.backbone.space,
+        'accuracy/top1',
+        'greater',
+        ('metric', 'macs'),
+        tuple(members),
+        tuple(members),
+        0.5,
+        3,
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def ours():
+    return exporter()
+
+
+def test_table_is_of_all_members(ours, tmp_path):
+    front, out, notes = front_of(ours.model), tmp_path / 'out', []
+    table = export_front(ours, front, out, notes.append)
+    places = [f'{i}_{m.macs}' for i, m in enumerate(front.members, 1)]
+    tables = ['table.json', 'table.png', 'table.txt']
+    assert names(out) == sorted([*places, *tables])
+    assert [row['name'] for row in table['networks']] == places
+    assert table == json.loads((out / 'table.json').read_text())
+    for row, found in zip(table['networks'], front.members, strict=True):
+        report = read_report(out / row['name'])
+        assert report['subnet'] == row['subnet'] == found.subnet.to_dict()
+        assert (row['macs'], row['params']) == (found.macs, found.params)
+        path = out / row['name'] / 'model.pth'
+        assert row['bytes'] == path.stat().st_size
+        assert row['latency_ms'] == report['latency_ms']['exported'] > 0
+        assert row['metric'] == found.metrics['accuracy/top1']
+    text = (out / 'table.txt').read_text()
+    assert text == format_front(table) + '\n'
+    for word in (*places, 'accuracy/top1', 'MMACs', 'ms: '):
+        assert word in text
+    assert (out / 'table.png').stat().st_size > 1000
+    assert notes == [f'[{i}/3] {p}: written' for i, p in enumerate(places, 1)]
+
+
+class Killed(BaseException):
+    """As if by a signal."""
+
+
+@pytest.mark.parametrize('when', [1, 2, 3, 'table'])
+def test_a_kill_loses_nothing(ours, tmp_path, monkeypatch, when):
+    front, out = front_of(ours.model), tmp_path / 'out'
+    export, count = Exporter.export, 0
+
+    def dies(self, subnet, folder):
+        nonlocal count
+        count += 1
+        if count == when:
+            left = out / f'.{folder.name}.00000000.partial'
+            left.mkdir(parents=True)
+            raise Killed
+        return export(self, subnet, folder)
+
+    monkeypatch.setattr(Exporter, 'export', dies)
+    if when == 'table':
+
+        def no_table(*args):
+            raise Killed
+
+        monkeypatch.setattr(front_module, 'plot_table', no_table)
+    with pytest.raises(Killed):
+        export_front(ours, front, out)
+    done = 3 if when == 'table' else when - 1
+    monkeypatch.undo()
+    before = {p: p.stat().st_mtime_ns for p in out.glob('*/report.json')}
+    assert len(before) == done
+    notes: list[str] = []
+    table = export_front(ours, front, out, notes.append)
+    assert [note.split()[-1] for note in notes] == ['kept'] * done + [
+        'written'
+    ] * (3 - done)
+    for path, time in before.items():
+        assert path.stat().st_mtime_ns == time
+    assert len(table['networks']) == 3
+    assert not list(out.glob('.*'))
+
+
+def test_a_member_without_its_file_is_written_again(ours, tmp_path):
+    front, out = front_of(ours.model), tmp_path / 'out'
+    table = export_front(ours, front, out)
+    (out / table['networks'][1]['name'] / 'model.pth').unlink()
+    notes: list[str] = []
+    export_front(ours, front, out, notes.append)
+    assert [note.split()[-1] for note in notes] == ['kept', 'written', 'kept']
+
+
+def test_foreign_folders_are_refused(ours, tmp_path):
+    front, out = front_of(ours.model), tmp_path / 'out'
+    out.mkdir()
+    (out / 'notes.txt').write_text('mine')
+    with pytest.raises(ValueError, match=r'--out .*: holds notes\.txt; must'):
+        export_front(ours, front, out)
+    (out / 'notes.txt').unlink()
+    export_front(ours, front, out)
+    fewer = front_of(ours.model, SUBNETS[1:])
+    with pytest.raises(ValueError, match=r'holds 1_\d+, .*of this front'):
+        export_front(ours, fewer, out)
+    other = exporter(source=dict(sha256='other'))
+    with pytest.raises(ValueError, match=r': 1_\d+ is of another checkpoint'):
+        export_front(other, front, out)
+
+
+def test_a_front_of_another_model_is_refused(ours, tmp_path):
+    front = front_of(ours.model)
+    other = exporter('pool')
+    with pytest.raises(ValueError, match='--pareto: a member has .* in this'):
+        export_front(other, front, tmp_path / 'out')
+    assert not names(tmp_path)

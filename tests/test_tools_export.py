@@ -1,0 +1,330 @@
+"""tools/export.py, and the stock tools on what it writes."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import mmpretrain
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import DATASETS, MODELS
+
+import eavit_mm  # noqa: F401
+from eavit_mm.models import subnet_within
+from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.pareto import Member, ParetoFront
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOL = ROOT / 'tools' / 'export.py'
+STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+DIGITS = ROOT / 'configs' / 'eavit' / 'vitmini_digits.py'
+
+
+def build() -> Any:
+    cfg = Config.fromfile(DIGITS)
+    cfg.model.backbone.init_cfg = None
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(cfg.model)
+    rng = torch.Generator().manual_seed(0)
+    for name, p in model.named_parameters():
+        is_scale = 'ln' in name and name.endswith('weight')
+        noise = torch.randn(p.shape, generator=rng)
+        p.data.copy_(0.15 * noise + float(is_scale))
+    model.eval()
+    return model
+
+
+@pytest.fixture(scope='module')
+def model() -> Any:
+    """ViT-mini for digits; nothing about it is trained."""
+    return build()
+
+
+@pytest.fixture(scope='module')
+def checkpoint(model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('supernet') / 'epoch_1.pth'
+    space = model.backbone.space.to_config()
+    meta = dict(eavit_mm=dict(space=space, rearrangement=None, stage=1))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """Runs a script within this process."""
+
+    def called(script: Path, *args: Any) -> None:
+        argv = [*map(str, (script, *args))]
+        monkeypatch.setattr(sys, 'argv', argv)
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(argv[0], run_name='__main__')
+
+    return called
+
+
+@pytest.fixture(scope='module')
+def exported(model, checkpoint, tmp_path_factory):
+    """A folder of the tool, what it printed, and the subnet in it."""
+    folder = tmp_path_factory.mktemp('exported')
+    subnet = model.backbone.space.uniform(0.4)
+    (folder / 'mine.json').write_text(subnet.to_json())
+    sys_argv, sys.argv = (
+        sys.argv,
+        [
+            *map(str, (TOOL, DIGITS, checkpoint, '--out', folder / 'out')),
+            *('--subnet', str(folder / 'mine.json'), '--rounds', '1'),
+            *('--images', '4'),
+        ],
+    )
+    try:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    finally:
+        sys.argv = sys_argv
+    return folder / 'out', subnet
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def digits() -> list[np.ndarray]:
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        data = DATASETS.build(
+            dict(type='eavit_mm.Digits', split='test', pipeline=[])
+        )
+    return [data[i]['img'] for i in range(6)]
+
+
+def test_a_budget_becomes_a_folder(model, checkpoint, call, capsys, tmp_path):
+    args = ('--budget', '0.3', '--part', 'backbone', '--rounds', '1')
+    formats = ('--format', 'pt2')
+    call(TOOL, DIGITS, checkpoint, *args, *formats, '--out', 'a/out')
+    out = tmp_path / 'a' / 'out'
+    assert names(out) == [
+        'config.py',
+        'model.pt2',
+        'model.pth',
+        'report.json',
+        'subnet.json',
+    ]
+    report = json.loads((out / 'report.json').read_text())
+    subnet = subnet_within(model, Budget.parse(0.3), part='backbone')
+    assert Subnet.from_file(out / 'subnet.json') == subnet
+    assert report['macs'] == model.macs(subnet)['total']
+    assert report['source']['checkpoint'] == str(checkpoint)
+    assert len(report['source']['sha256']) == 64
+    assert report['input']['mean'] == pytest.approx([77.8])
+    assert names(tmp_path) == ['a']  # no work directory
+    text = capsys.readouterr().out
+    assert f'{report["macs"]:,} MACs (' in text
+    assert 'model.pt2' in text
+    assert 'Exported: a/out' in text
+
+
+def test_the_inferencer_runs_it(checkpoint, exported):
+    out, subnet = exported
+    assert json.loads((out / 'report.json').read_text())['images'] == 4
+    inferencers = [
+        ImageClassificationInferencer(str(out / 'config.py'), pretrained)
+        for pretrained in (True, str(out / 'model.pth'))
+    ]
+    supernet = ImageClassificationInferencer(str(DIGITS), str(checkpoint))
+    with supernet.model.backbone.use(subnet):
+        expected = supernet(digits())
+    for inferencer in inferencers:
+        found = inferencer(digits(), batch_size=4)
+        assert len(found) == 6
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(
+                ours['pred_scores'], theirs['pred_scores'], atol=1e-5
+            )
+            assert ours['pred_label'] == theirs['pred_label']
+
+
+def test_the_stock_tool_tests_it(exported, checkpoint, call, tmp_path, capsys):
+    out, subnet = exported
+    work = ('--work-dir', tmp_path / 'work')
+    call(
+        STOCK / 'test.py',
+        *(out / 'config.py', out / 'model.pth', *work),
+        *('--out', tmp_path / 'found.json', '--out-item', 'metrics'),
+    )
+    found = json.loads((tmp_path / 'found.json').read_text())
+    ours = tmp_path / 'ours.json'
+    call(
+        ROOT / 'tools' / 'test.py',
+        *(DIGITS, checkpoint, *work, '--out', ours),
+        *('--subnet', out / 'subnet.json'),
+    )
+    (row,) = json.loads(ours.read_text())['subnets']
+    assert row['subnet'] == subnet.to_dict()
+    assert found['accuracy/top1'] == row['metrics']['accuracy/top1']
+
+
+def test_the_stock_tool_trains_it(exported, call, tmp_path):
+    out, _ = exported
+    work = tmp_path / 'work'
+    call(
+        STOCK / 'train.py',
+        *(out / 'config.py', '--work-dir', work, '--cfg-options'),
+        *('train_cfg.max_epochs=2', 'train_cfg.val_interval=2'),
+        *('param_scheduler.0.end=1', 'param_scheduler.1.begin=1'),
+        *('default_hooks.checkpoint.interval=1',),
+    )
+    cfg = Config.fromfile(out / 'config.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        network = MODELS.build(cfg.model)
+    load_checkpoint(network, str(work / 'epoch_2.pth'), strict=True)
+    before = torch.load(out / 'model.pth', weights_only=True)
+    after = network.state_dict()
+    # It went on from the exported weights, and everything learned.
+    for name, value in before.items():
+        assert not torch.equal(after[name], value), name
+        assert (after[name] - value).abs().max() < 0.1, name
+
+
+@pytest.fixture
+def front(model, tmp_path) -> Path:
+    """A pareto.json of three members."""
+    space = model.backbone.space
+    members = tuple(
+        Member(
+            subnet,
+            {'accuracy/top1': 30.0 * share + 10},
+            model.macs(subnet)['total'],
+            model.params(subnet)['total'],
+        )
+        for share in (0.2, 0.4)
+        for subnet in [space.uniform(share)]
+    )
+    found = ParetoFront(
+        space,
+        'accuracy/top1',
+        'greater',
+        ('metric', 'macs'),
+        members,
+        members,
+        0.5,
+        2,
+    )
+    path = tmp_path / 'pareto.json'
+    path.write_text(json.dumps(found.to_dict()))
+    return path
+
+
+def test_a_front_becomes_folders_and_a_table(
+    model, front, checkpoint, call, capsys, tmp_path
+):
+    args = (DIGITS, checkpoint, '--pareto', front, '--rounds', '1')
+    call(TOOL, *args, '--out', 'out')
+    macs = [m['macs'] for m in json.loads(front.read_text())['members']]
+    places = [f'{i}_{m}' for i, m in enumerate(macs, 1)]
+    assert names(tmp_path / 'out') == [
+        *places,
+        'table.json',
+        'table.png',
+        'table.txt',
+    ]
+    text = capsys.readouterr().out
+    assert (tmp_path / 'out' / 'table.txt').read_text().strip() in text
+    call(TOOL, *args, '--out', 'out')
+    assert f'[2/2] {places[1]}: kept' in capsys.readouterr().out
+    # Another supernet's front.
+    values = json.loads(front.read_text())
+    values['space']['embed_dims'] = [64, 96]
+    front.write_text(json.dumps(values))
+    with pytest.raises(SystemExit, match=r'pareto\.json: this front is of an'):
+        call(TOOL, *args, '--out', 'other')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--budget', 'half'], "budget='half'; must be a share"),
+        (['--budget', '1.5'], "budget='1.5'; must be a share"),
+        (['--budget', '0.0001'], 'budget 0.0001: .* this space reaches'),
+        (['--budget', '5ms'], 'limit in ms needs a latency table'),
+        (['--budget', '0.5', '--part', 'neck'], "part='neck'; this model"),
+        (['--budget', '0.5', '--rounds', '0'], '--rounds=0; must be an int'),
+        (['--budget', '0.5', '--images', '-1'], '--images=-1; must be an'),
+        (['--budget', '0.5', '--batch-size', '0'], '--batch-size=0; must'),
+        (['--budget', '0.5', '--device', 'tpu9'], '--device tpu9: '),
+        (['--subnet', 'no_such.json'], r'no_such\.json'),
+        (['--subnet', 'foreign.json'], r'foreign\.json: .*num_heads=13 is ou'),
+        (['--subnet', 'empty.json'], r'empty\.json: not a subnet in JSON'),
+        (['--pareto', 'no_such.json'], r'no_such\.json'),
+        (['--pareto', 'empty.json'], r'empty\.json: '),
+        (['--budget', '0.5', '--out', 'full'], '--out full: holds notes'),
+        (['--budget', '0.5', '--out', 'empty.json'], 'must be a folder'),
+    ],
+)
+def test_bad_input_is_said(checkpoint, call, tmp_path, options, message):
+    foreign = Subnet(96, (13,) * 6, (384,) * 6, 16)
+    (tmp_path / 'foreign.json').write_text(foreign.to_json())
+    (tmp_path / 'empty.json').write_text('')
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full' / 'notes.txt').write_text('mine')
+    before = names(tmp_path)
+    out = [] if '--out' in options else ['--out', 'out']
+    with pytest.raises(SystemExit, match=f'error: .*{message}'):
+        call(TOOL, DIGITS, checkpoint, *options, *out)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (None, r'input\.pth'),
+        (b'junk', r'input\.pth is broken or no checkpoint'),
+        ({}, r'input\.pth: this checkpoint does not fit'),
+    ],
+)
+def test_a_broken_checkpoint_is_said(call, tmp_path, content, message):
+    path = tmp_path / 'input.pth'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(SystemExit, match=f'error: .*{message}'):
+        call(TOOL, DIGITS, path, '--budget', '0.5', '--out', 'out')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_model_that_is_not_elastic(checkpoint, call):
+    dense = ROOT / 'configs' / 'vit' / 'vitmini_fashion_pretrain.py'
+    with pytest.raises(SystemExit, match='export.py needs an elastic model'):
+        call(TOOL, dense, checkpoint, '--budget', '0.5', '--out', 'out')
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--budget', '1', '--format', 'tflite'], "choice: 'tflite'"),
+        ([], 'one of the arguments --budget --subnet --pareto is required'),
+        (['--budget', '1', '--subnet', 'x'], 'not allowed with argument'),
+    ],
+)
+def test_wrong_usage_is_said(call, capsys, options, message):
+    with pytest.raises(SystemExit) as error:
+        call(TOOL, DIGITS, 'x.pth', '--out', 'out', *options)
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help(call, capsys):
+    with pytest.raises(SystemExit) as error:
+        call(TOOL, '--help')
+    assert error.value.code == 0
+    text = capsys.readouterr().out
+    for option in ('--budget', '--pareto', '--format', '--cfg-options'):
+        assert option in text

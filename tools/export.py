@@ -1,0 +1,208 @@
+"""Exports a subnet, or a whole Pareto front, as dense networks."""
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from mmpretrain.registry import MODELS
+
+import eavit_mm  # noqa: F401
+from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.engine.cli import (
+    add_budget_arguments,
+    add_config_options,
+    load_config,
+    merge_options,
+    run_tool,
+)
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.export.directory import FORMATS, Exporter, check_folder
+from eavit_mm.export.front import export_front
+from eavit_mm.export.table import format_front
+from eavit_mm.models import BudgetSolver, ElasticModelMixin
+from eavit_mm.options import check_count
+from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.latency import read_table
+from eavit_mm.space.pareto import ParetoFront
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file of the supernet')
+    parser.add_argument('checkpoint', help='checkpoint of the supernet')
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        '--budget',
+        metavar='B',
+        help='the subnet for a limit, see --by: 0.5 (a share of the largest), '
+        '8GMACs, 20Mparams, 5ms',
+    )
+    which.add_argument(
+        '--subnet', metavar='FILE', help='JSON file of one subnet'
+    )
+    which.add_argument(
+        '--pareto',
+        metavar='FILE',
+        help='pareto.json of tools/search.py: every member of the front; '
+        'started again, it goes on where it was killed',
+    )
+    parser.add_argument(
+        '--out',
+        required=True,
+        metavar='DIR',
+        help='folder to write: new, empty, or an earlier export',
+    )
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=FORMATS,
+        default=['pth'],
+        help='files to write; model.pth is always one of them',
+    )
+    add_budget_arguments(parser)
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=0,
+        metavar='N',
+        help='compare on N images of val_dataloader too, not only on random '
+        'ones',
+    )
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='to measure latency on (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--batch-size', type=int, default=1, help='for the latency'
+    )
+    parser.add_argument(
+        '--rounds', type=int, default=20, help='measurements of the latency'
+    )
+    add_config_options(parser)
+    # What other tools ask for, and an export does not need.
+    parser.set_defaults(
+        launcher='none', work_dir=None, no_pin_memory=False, local_rank=0
+    )
+    return parser.parse_args()
+
+
+def merge_args(args: argparse.Namespace) -> Config:
+    for name, least in (('images', 0), ('batch_size', 1), ('rounds', 1)):
+        option = f'--{name.replace("_", "-")}'
+        check_count(option, getattr(args, name), least)
+    try:
+        torch.zeros(1, device=args.device)
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f'--device {args.device}: {reason}') from error
+    cfg = load_config(args)
+    merge_options(cfg, args)
+    if not isinstance(cfg.get('model'), dict):
+        raise ValueError(
+            f'{cfg.filename}: model={cfg.get("model")!r}; must be a dict'
+        )
+    return cfg
+
+
+def build_model(cfg: Config) -> ElasticModelMixin:
+    """The supernet of a config, as a runner would build it."""
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
+    model = cfg.model
+    if 'backbone' in model:
+        model.backbone.init_cfg = None  # its weights come from a checkpoint
+    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    return elastic_model(MODELS.build(model), 'tools/export.py')
+
+
+def some_images(cfg: Config, model: Any, num: int) -> torch.Tensor | None:
+    """The first images of ``val_dataloader``, normalised.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    if not num:
+        return None
+    if cfg.get('val_dataloader') is None:
+        raise ValueError(f'--images {num}: the config has no val_dataloader')
+    found: list[torch.Tensor] = []
+    for data in Runner.build_dataloader(cfg.val_dataloader, seed=0):
+        found.extend(model.data_preprocessor(data, False)['inputs'])
+        if len(found) >= num:
+            break
+    return torch.stack(found[:num])
+
+
+def subnet_of(args: argparse.Namespace, model: ElasticModelMixin) -> Subnet:
+    """The subnet that a file or a budget names."""
+    space = model.backbone.space
+    if args.subnet:
+        subnet = Subnet.from_file(args.subnet)
+        try:
+            space.check(subnet)
+        except ValueError as error:
+            raise ValueError(f'{args.subnet}: {error}') from error
+        return subnet
+    table = read_table(args.latency_table, space)
+    solver = BudgetSolver(model, args.count, args.part, table)
+    return solver([Budget.parse(args.budget)], args.by)
+
+
+def summary(report: dict[str, Any], out: str) -> str:
+    """What a user wants to know first."""
+    times = report['latency_ms']
+    differences = ', '.join(
+        f'{name} {found["float32"]:.1e}'
+        for name, found in report['max_difference'].items()
+    )
+    return (
+        f'{report["macs"]:,} MACs '
+        f'({report["macs"] / report["macs_of_largest"]:.1%}), '
+        f'{report["params"]:,} parameters, '
+        f'{times["exported"]:.3g} ms (sliced {times["subnet"]:.3g}, largest '
+        f'{times["largest"]:.3g})\n'
+        f'largest difference from the supernet: {differences}\n'
+        f'Exported: {out}'
+    )
+
+
+def main() -> None:
+    args = parse_args()
+    if args.budget:
+        Budget.parse(args.budget)
+    cfg = merge_args(args)
+    model = build_model(cfg)
+    front = None
+    if args.pareto:
+        front = ParetoFront.read(args.pareto, model.backbone.space)
+    else:
+        check_folder(args.out)
+    load_supernet(model, args.checkpoint)
+    with Path(args.checkpoint).open('rb') as file:
+        sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
+    exporter = Exporter(
+        model,
+        cfg,
+        dict(config=args.config, checkpoint=args.checkpoint, sha256=sha256),
+        args.format,
+        some_images(cfg, model, args.images),
+        torch.device(args.device),
+        args.batch_size,
+        args.rounds,
+    )
+    if front is not None:
+        table = export_front(exporter, front, args.out, print)
+        print(f'{format_front(table)}\nExported: {args.out}')
+    else:
+        # The checkpoint brings the router that answers a budget.
+        subnet = subnet_of(args, model)
+        print(summary(exporter.export(subnet, args.out), args.out))
+
+
+if __name__ == '__main__':
+    run_tool(main)
