@@ -178,8 +178,6 @@ def test_answers_are_told_beside_the_fronts(tmp_path, by):
     runner = build(tmp_path, model=model, **evaluated(budgets=budgets, by=by))
     randomise(runner.model)
     runner.model.router.set_front(front_of(runner.model))
-    # A loop answers as it is built.
-    runner._test_loop = runner.build_test_loop(runner._test_loop)
     metrics = runner.test()
     rows = runner.test_loop.rows
     solver = BudgetSolver(runner.model)

@@ -111,16 +111,17 @@ class _SubnetLoopMixin(BaseLoop):
         for name, spec in subnets.items():
             with _named(f'subnets: {name}={spec!r}'):
                 self.subnets[name] = space.resolve(spec)
-        solver = BudgetSolver(model, count, part, table)
-        self.answers: dict[str, Answer] = {}
+        self.solver = BudgetSolver(model, count, part, table)
+        self.by = by
+        self.budgets: dict[str, Budget] = {}
         for text in budgets:
             with _named('budgets'):
-                answer = Answer.of(Budget.parse(text), solver, by)
-            taken = answer.text in self.subnets
-            name = f'budget {text}' if taken else answer.text
-            self.subnets[name] = answer.subnet
-            self.answers[name] = answer
-        if not self.subnets:
+                budget = Budget.parse(text)
+                self.solver([budget], by)  # says now what cannot be reached
+            taken = budget.text in self.subnets
+            self.budgets[f'budget {text}' if taken else budget.text] = budget
+        self.answers: dict[str, Answer] = {}
+        if not self.subnets and not self.budgets:
             raise ValueError('subnets={}; needs at least one subnet')
         self.metric = metric
         self.metric_scale = metric_scale
@@ -137,9 +138,15 @@ class _SubnetLoopMixin(BaseLoop):
         runner.call_hook(f'before_{phase}')
         runner.call_hook(f'before_{phase}_epoch')
         runner.model.eval()
+        # Only now: a loaded checkpoint brings the router that answers.
+        self.answers = {
+            name: Answer.of(budget, self.solver, self.by)
+            for name, budget in self.budgets.items()
+        }
+        answered = {name: a.subnet for name, a in self.answers.items()}
         self.rows, metrics = [], {}
         known: dict[Subnet, dict[str, Any]] = {}
-        for name, subnet in self.subnets.items():
+        for name, subnet in {**self.subnets, **answered}.items():
             found = self._evaluate(model, subnet, known)
             self.metric = metric = self._metric_of(found)
             row = subnet_row(name, model, subnet, found)
@@ -234,7 +241,7 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
         prefixes = [metric.prefix for metric in self.evaluator.metrics]
         reported = [
             f'{name}/{prefix}/' if prefix else f'{name}/'
-            for name in self.subnets
+            for name in (*self.subnets, *self.budgets)
             for prefix in prefixes
         ]
         for hook in self.runner.hooks:

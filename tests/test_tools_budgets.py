@@ -1,0 +1,151 @@
+"""One checkpoint of stage 2 answers budgets, in every tool alike."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fronts import front_of
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import DATASETS, MODELS
+
+import eavit_mm  # noqa: F401
+from eavit_mm.models import BudgetSolver
+from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.pareto import Member
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = f"""
+_base_ = ['{ROOT}/configs/eavit/vitmini_digits.py']
+model = dict(
+    backbone=dict(init_cfg=None),
+    router=dict(type='eavit_mm.RouterHead', front='gone/pareto.json'))
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1)]
+load_from = 'gone/epoch_80.pth'
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory: Any) -> Path:
+    path = tmp_path_factory.mktemp('stage2') / 'digits_stage2.py'
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture(scope='module')
+def model(config: Path) -> Any:
+    """With a front and values of its subnets that are made up."""
+    cfg = Config.fromfile(config)
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        found = MODELS.build(cfg.model)
+    rng = torch.Generator().manual_seed(0)
+    for name, p in found.named_parameters():
+        is_scale = 'ln' in name and name.endswith('weight')
+        noise = torch.randn(p.shape, generator=rng)
+        p.data.copy_(0.15 * noise + float(is_scale))
+    front = front_of(found, 12)
+    found.router.set_front(front)
+    found.router.evaluated = dict(
+        front=front.members,
+        router=tuple(
+            Member(
+                m.subnet,
+                {front.metric: 49.0 + 2 * i},
+                m.macs,
+                m.params,
+            )
+            for i, m in enumerate(front.members[:6])
+        ),
+    )
+    found.eval()
+    return found
+
+
+@pytest.fixture(scope='module')
+def checkpoint(model: Any, config: Path) -> Path:
+    path = config.with_name('epoch_1.pth')
+    space = model.backbone.space.to_config()
+    meta = dict(eavit_mm=dict(space=space, rearrangement=None, stage=2))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch: Any, tmp_path: Path) -> Any:
+    def called(script: str, *args: Any) -> None:
+        argv = [*map(str, (ROOT / 'tools' / script, *args))]
+        monkeypatch.setattr(sys, 'argv', argv)
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(argv[0], run_name='__main__')
+
+    return called
+
+
+def expected(model: Any, text: str, by: str) -> Subnet:
+    return BudgetSolver(model)([Budget.parse(text)], by)
+
+
+def test_the_stock_inferencer_switches(
+    model: Any, config: Path, checkpoint: Path
+) -> None:
+    inferencer = ImageClassificationInferencer(str(config), str(checkpoint))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        data = DATASETS.build(
+            dict(type='eavit_mm.Digits', split='test', pipeline=[])
+        )
+    images = [data[i]['img'] for i in range(4)]
+    seen = []
+    for text in ('0.3', '0.9', '0.3'):
+        subnet = inferencer.model.set_budget(text)
+        assert subnet == expected(model, text, 'best')
+        seen.append([r['pred_scores'] for r in inferencer(images)])
+        x = torch.from_numpy(np.stack(images))[:, None].float()
+        batch = model.data_preprocessor(dict(inputs=x), False)
+        with torch.no_grad(), model.backbone.use(subnet):
+            scores = model(batch['inputs']).softmax(dim=1).numpy()
+        np.testing.assert_allclose(seen[-1], scores, atol=1e-5)
+    np.testing.assert_array_equal(seen[0], seen[2])
+    assert np.abs(np.array(seen[0]) - np.array(seen[1])).max() > 1e-3
+
+
+@pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
+def test_tables_tell_what_is_used(
+    model: Any, config: Path, checkpoint: Path, call: Any, by: str, capsys: Any
+) -> None:
+    budgets = ('0.2', '0.6', '5MMACs', '0.3Mparams')
+    call('test.py', config, checkpoint, '--budgets', *budgets, '--by', by)
+    text = capsys.readouterr().out
+    assert '% budget' in text
+    result = json.loads(
+        Path('work_dirs/digits_stage2/subnets.json').read_text()
+    )
+    for budget, row in zip(budgets, result['subnets'], strict=True):
+        subnet = expected(model, budget, by)
+        assert Subnet.from_dict(row['subnet']) == subnet
+        assert row['delivered'] <= row['limit']
+        if by == 'router':
+            assert row['used'] > 0.95
+        if by == 'front':
+            assert row['regret'] == 0
+    assert 'regret' in result
+
+
+@pytest.mark.parametrize('by', ['best', 'router'])
+def test_exports_answer_budgets_too(
+    model: Any, config: Path, checkpoint: Path, call: Any, by: str
+) -> None:
+    args = ('--budget', '0.4', '--by', by, '--rounds', '1', '--out', 'out')
+    call('export.py', config, checkpoint, *args)
+    found = Subnet.from_file('out/subnet.json')
+    assert found == expected(model, '0.4', by)
+    state = torch.load('out/model.pth', weights_only=True)
+    assert not any(name.startswith('router') for name in state)
