@@ -1,8 +1,9 @@
-"""A Pareto front without a search."""
+"""Supernets without training, and Pareto fronts without a search."""
 
 from typing import Any
 
 import numpy as np
+import torch
 
 from eavit_mm.space.pareto import Member, ParetoFront
 
@@ -34,3 +35,12 @@ def front_of(model: Any, number: int = 8) -> ParetoFront:
         0.5,
         100,
     )
+
+
+def randomise_vit(model: Any) -> None:
+    """Gives every weight a value of its own, the norms' around 1."""
+    rng = torch.Generator().manual_seed(0)
+    for name, p in model.named_parameters():
+        is_scale = 'ln' in name and name.endswith('weight')
+        noise = torch.randn(p.shape, generator=rng)
+        p.data.copy_(0.15 * noise + float(is_scale))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fronts import front_of
+from fronts import front_of, randomise_vit
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
@@ -47,11 +47,7 @@ def model(config: Path) -> Any:
     cfg.model.data_preprocessor = cfg.data_preprocessor
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         found = MODELS.build(cfg.model)
-    rng = torch.Generator().manual_seed(0)
-    for name, p in found.named_parameters():
-        is_scale = 'ln' in name and name.endswith('weight')
-        noise = torch.randn(p.shape, generator=rng)
-        p.data.copy_(0.15 * noise + float(is_scale))
+    randomise_vit(found)
     front = front_of(found, 12)
     found.router.set_front(front)
     found.router.evaluated = dict(

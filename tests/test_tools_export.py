@@ -10,6 +10,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
+from fronts import randomise_vit
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
@@ -35,11 +36,7 @@ def build() -> Any:
     cfg.model.data_preprocessor = cfg.data_preprocessor
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MODELS.build(cfg.model)
-    rng = torch.Generator().manual_seed(0)
-    for name, p in model.named_parameters():
-        is_scale = 'ln' in name and name.endswith('weight')
-        noise = torch.randn(p.shape, generator=rng)
-        p.data.copy_(0.15 * noise + float(is_scale))
+    randomise_vit(model)
     model.eval()
     return model
 
