@@ -7,14 +7,15 @@ gradient of the soft ones they were made of (straight-through).
 Letters: C channels of the residual stream, H heads, F hidden channels.
 """
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.cells import EMBED, FFN, HEADS
+from eavit_mm.space.cells import EMBED, FFN, HEADS, Choices
 
 
 class Gates(NamedTuple):
@@ -140,8 +141,13 @@ def gates_of(space: SearchSpace, decisions: Decisions) -> Gates:
     )
 
 
-def _spread(prefix: Tensor, choices: Sequence[int]) -> Tensor:
+def _spread(prefix: Tensor, choices: Choices) -> Tensor:
     """One gate per unit; those of the smallest choice are always open."""
-    steps = torch.tensor(choices, device=prefix.device).diff()
-    always = prefix.new_ones(choices[0])
-    return torch.cat((always, prefix.repeat_interleave(steps)))
+    return F.pad(prefix, (1, 0), value=1.0)[_opener(choices, prefix.device)]
+
+
+@lru_cache(maxsize=256)
+def _opener(choices: Choices, device: torch.device) -> Tensor:
+    """Index of the choice that opens each unit: (units)."""
+    added = torch.tensor((0, *choices)).diff()
+    return torch.arange(len(choices)).repeat_interleave(added).to(device)

@@ -127,6 +127,12 @@ class RouterHead(BaseModule):
         self.space = space
         self.kinds = tuple(budgets)
         self.tables = {kind: tables[kind] for kind in self.kinds}
+        lowest = [t.lowest / t.largest for t in self.tables.values()]
+        if highest <= max(lowest):
+            raise ValueError(
+                f'router.highest={highest}; must be above the share of the '
+                f'cheapest subnet, {max(lowest):.3f}'
+            )
         self.costs = nn.ModuleDict(
             {kind: GatedCost(table) for kind, table in self.tables.items()}
         )
@@ -344,13 +350,20 @@ class RouterHead(BaseModule):
         Raises:
             ValueError: If it is broken, or of another space.
         """
-        values = json.loads(bytes(state.cpu().tolist()))
-        if values['front'] is not None:
-            self.set_front(ParetoFront.from_dict(values['front'], self.space))
-        self.evaluated = {
-            source: tuple(Member.from_dict(value) for value in members)
-            for source, members in values['evaluated'].items()
-        }
+        try:
+            values = json.loads(bytes(state.cpu().tolist()))
+            front = values['front']
+            if front is not None:
+                self.set_front(ParetoFront.from_dict(front, self.space))
+            self.evaluated = {
+                source: tuple(map(Member.from_dict, members))
+                for source, members in values['evaluated'].items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f'the front beside the router is broken: {error!r:.200}; '
+                'the checkpoint is damaged, take an earlier one'
+            ) from error
 
 
 def group_name(cell: Cell) -> str:

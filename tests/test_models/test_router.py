@@ -25,13 +25,16 @@ from eavit_mm.models.router import group_name
 def routed(folder: Path | None = None, **changes: Any) -> Any:
     """A classifier with a router, fitted to a front where a folder is."""
     space = changes.pop('space', SPACE)
+    distillation = changes.pop('distillation', None)
     router = dict(type='eavit_mm.RouterHead', **changes)
     if folder is not None:
         path = folder / 'pareto.json'
         front = front_of(classifier(backbone=dict(space=space)))
         path.write_text(json.dumps(front.to_dict()))
         router['front'] = str(path)
-    model = classifier(backbone=dict(space=space), router=router)
+    model = classifier(
+        backbone=dict(space=space), router=router, distillation=distillation
+    )
     if folder is not None:
         model.router.init_weights()
     return model
@@ -253,11 +256,21 @@ def test_supernets_of_both_stages_load_each_other(tmp_path: Path) -> None:
         (dict(gated_every=1.5), 'router.gated_every=1.5'),
         (dict(pareto_weight=-1.0), 'router.pareto_weight=-1.0'),
         (dict(front=3), 'router.front=3'),
+        (dict(highest=0.01), 'router.highest=0.01; must be above the share'),
     ],
 )
 def test_wrong_options(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         routed(**changes)
+
+
+@pytest.mark.parametrize(
+    'text', ['', '3', '{}', '{"front": 3, "evaluated": {}}', '{"front": null}']
+)
+def test_broken_fronts_of_a_checkpoint(text: str) -> None:
+    state = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    with pytest.raises(ValueError, match='the front beside the router is'):
+        routed().router.set_extra_state(state)
 
 
 def test_fronts_that_are_not_there_or_foreign(tmp_path: Path) -> None:
@@ -314,3 +327,18 @@ def test_a_gated_step_trains_the_backbone_as_a_sliced_one(
         torch.testing.assert_close(
             a, b, rtol=0, atol=1e-9, msg=lambda m, n=name: n + m
         )
+
+
+def test_a_teacher_has_no_part_in_the_routers_losses(tmp_path: Path) -> None:
+    """Whatever the weight of the task beside the distillation."""
+    logs = []
+    for task_weight in (1.0, 0.0):
+        teacher = dict(
+            type='eavit_mm.InPlaceDistillation',
+            hidden_weight=0.1,
+            task_weight=task_weight,
+        )
+        model = routed(tmp_path, distillation=teacher)
+        logs.append(elastic_step(model, model, batch_of(0), sgd(model)))
+    for name in ('loss_budget', 'loss_pareto', 'hidden_loss', 'distill_loss'):
+        assert logs[0][name] == logs[1][name] > 0, name
