@@ -1,12 +1,15 @@
-# Stage 2: the router and the supernet together. Give what came before with
+# Stage 2: the router and the supernet together. tools/adapt.py runs all that
+# comes before as well; tools/train.py needs it, with
 #   --cfg-options load_from=CHECKPOINT model.router.front=PARETO_JSON
 _base_ = ['./vitmini_fashion40.py']
+
+stage1 = '{{fileDirname}}/vitmini_fashion40.py'  # trained and searched before
 
 model = dict(
     backbone=dict(init_cfg=None),
     router=dict(
         type='eavit_mm.RouterHead',
-        front='work_dirs/vitmini_fashion40/pareto.json',
+        front='work_dirs/vitmini_fashion40_stage2/search/pareto.json',
         gated_every=2,
     ),
 )
@@ -29,4 +32,4 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=300)]
-load_from = 'work_dirs/vitmini_fashion40/iter_10000.pth'
+load_from = 'work_dirs/vitmini_fashion40_stage2/stage1/iter_10000.pth'

@@ -25,16 +25,16 @@ def check_optimizer(
     Raises:
         CheckpointError: Names the value, its shape and the parameter's.
     """
-    own = [group['params'] for group in optim_wrapper.param_groups]
+    # Not the wrapper's groups: it adds one for what the log calls base_lr.
+    groups = optim_wrapper.optimizer.param_groups
+    own = [group['params'] for group in groups]
     given = [group['params'] for group in state['param_groups']]
     if list(map(len, own)) != list(map(len, given)):
         raise CheckpointError(
             f'--resume: the optimizer has groups of {list(map(len, given))} '
             f'parameters, in this config of {list(map(len, own))}'
         )
-    for ours, theirs in zip(
-        optim_wrapper.param_groups, state['param_groups'], strict=True
-    ):
+    for ours, theirs in zip(groups, state['param_groups'], strict=True):
         _check_options(ours, theirs)
     moments: dict[str, bool] = {}
     places = zip(chain(*own), chain(*given), strict=True)

@@ -127,6 +127,9 @@ def config(
             gated_every=2,
             fit_steps=20,
         )
+        cfg.optim_wrapper.paramwise_cfg = dict(
+            custom_keys=dict(router=dict(lr_mult=4.0, decay_mult=0.0))
+        )
     if kill is not None:
         cfg.custom_hooks.append(dict(type='Killer', point=kill))
     cfg.launcher = 'none' if world == 1 else 'pytorch'

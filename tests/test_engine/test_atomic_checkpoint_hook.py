@@ -139,3 +139,16 @@ def test_the_best_has_no_broken_weights(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match='no checkpoint is written'):
         runner.train()
     assert not list(tmp_path.glob('best_*'))
+
+
+def test_options_of_single_parameters_are_resumed(tmp_path: Path) -> None:
+    """mmengine's wrapper shows a group more than its optimizer has."""
+    options = dict(
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=0.01),
+            paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=2.0)}),
+        )
+    )
+    toy(tmp_path, epochs=2, keep=1, **options).train()
+    resumed(tmp_path, epochs=3, keep=1, **options)
+    assert names(tmp_path) == ['epoch_3.pth']

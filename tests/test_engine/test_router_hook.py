@@ -101,7 +101,13 @@ def test_a_warmup_that_never_ends_is_refused(
         run(tmp_path, warmup=warmup)
 
 
-@pytest.mark.parametrize('warmup', [-1, 1.5, True])
+def test_a_warmup_may_be_a_share(tmp_path: Path) -> None:
+    watch = run(tmp_path, warmup=0.5)  # 4 of 9
+    alone = [not changed - of_router(changed) for changed in watch.changed]
+    assert alone == [True] * 4 + [False] * 5
+
+
+@pytest.mark.parametrize('warmup', [-1, 1.5, True, '0.1'])
 def test_warmups_that_are_no_count(tmp_path: Path, warmup: Any) -> None:
     with pytest.raises(ValueError, match='RouterHook.warmup='):
         run(tmp_path, warmup=warmup)

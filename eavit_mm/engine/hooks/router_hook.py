@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 from eavit_mm.engine.answers import evaluate_answers
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.options import check_count
+from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import HOOKS
 
 
@@ -27,7 +27,8 @@ class RouterHook(Hook):
     was.
 
     Args:
-        warmup: Iterations of the router alone.
+        warmup: Of the router alone: iterations, or a share of the training
+            such as 0.1.
         num_budgets: To evaluate the router's answers to; 0 leaves that out.
 
     Raises:
@@ -40,8 +41,13 @@ class RouterHook(Hook):
 
     priority = 'LOW'  # behind the update of an average, before checkpoints
 
-    def __init__(self, warmup: int = 1000, num_budgets: int = 40) -> None:
-        check_count('RouterHook.warmup', warmup)
+    def __init__(
+        self, warmup: int | float = 1000, num_budgets: int = 40
+    ) -> None:
+        if isinstance(warmup, float):
+            check_probability('RouterHook.warmup', warmup)
+        else:
+            check_count('RouterHook.warmup', warmup)
         check_count('RouterHook.num_budgets', num_budgets)
         self.warmup = warmup
         self.num_budgets = num_budgets
@@ -55,6 +61,8 @@ class RouterHook(Hook):
                 "model.router=dict(type='eavit_mm.RouterHead', "
                 "front='.../pareto.json')"
             )
+        if isinstance(self.warmup, float):
+            self.warmup = int(self.warmup * runner.max_iters)
         if self.warmup >= runner.max_iters:
             raise ValueError(
                 f'RouterHook.warmup={self.warmup}; must be less than the '
