@@ -302,16 +302,15 @@ class ElasticModelMixin(BaseModel):
         A supernet of stage 1 has none: the router then starts as it is.
         """
         given = [key for key in state if key.startswith(prefix)]
-        if self.router is None:
+        if self.router is None and f'{prefix}_extra_state' in given:
             for key in given:
                 del state[key]
-            if given:
-                print_log(
-                    'the router of the checkpoint is left out: the config '
-                    'has none',
-                    'current',
-                )
-        elif not given:
+            print_log(
+                'the router of the checkpoint is left out: the config has '
+                'none',
+                'current',
+            )
+        elif self.router is not None and not given:
             own = self.router.state_dict()
             state.update({prefix + name: own[name] for name in own})
             print_log(

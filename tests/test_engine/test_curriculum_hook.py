@@ -60,8 +60,8 @@ def test_every_draw_lies_in_the_box_of_its_level(tmp_path):
     model, drawn = runner.model, []
     draw = model.draw_subnets
 
-    def watched(iteration):
-        subnets = draw(iteration)
+    def watched(iteration, rank=None):
+        subnets = draw(iteration, rank)
         drawn.extend((runner.epoch, subnet) for subnet in subnets)
         return subnets
 
