@@ -15,7 +15,7 @@ from eavit_mm.options import is_int
 _SEARCH_SHARE, _MOST_SEARCHED = 0.1, 2000
 # Of a folder without a test split, the part that becomes one.
 _TEST_SHARE = 0.2
-_TRAIN, _TEST = ('train',), ('test', 'val')
+_TEST = ('test', 'val')
 _LOADERS = dict(train='train', val='search', search='search', test='test')
 
 
@@ -34,7 +34,7 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
         FileNotFoundError: If there is no such folder.
         ValueError: If it has no images in folders of classes.
     """
-    parts = _parts_of(cfg, Path(folder))
+    parts = _parts_of(Path(folder))
     classes = _classes_of(parts['train'])
     tested = _classes_of(parts['test'])
     if classes != tested:
@@ -53,7 +53,7 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
             loader.dataset = _with_pipeline(parts[part], pipeline)
 
 
-def _parts_of(cfg: Config, folder: Path) -> dict[str, dict[str, Any]]:
+def _parts_of(folder: Path) -> dict[str, dict[str, Any]]:
     """Data sets of the folder: train, search and test, without pipelines.
 
     Raises:

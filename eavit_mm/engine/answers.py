@@ -47,7 +47,8 @@ def evaluate_answers(runner: Runner, number: int) -> None:
             ranked.serve()
     model.train()
     found = told_by_rank_0(lambda: found)
-    for each in (model, *_averages(runner)):
+    averages = [hook.ema_model.module for hook in _averages(runner)]
+    for each in (model, *averages):
         each.router.evaluated = found
 
 
@@ -87,7 +88,7 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
         number: Of budgets.
     """
     tables = model.router.tables
-    lowest = max(t.lowest / t.largest for t in tables.values())
+    lowest = max(t.lowest_share for t in tables.values())
     table = read_table(model.router.latency_table, model.backbone.space)
     solver = BudgetSolver(model, table=table)
     return [
@@ -96,19 +97,15 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     ]
 
 
-def _averages(runner: Runner) -> list[Any]:
-    """Models whose weights are averages of the trained ones."""
-    return [
-        hook.ema_model.module
-        for hook in runner.hooks
-        if isinstance(hook, EMAHook)
-    ]
+def _averages(runner: Runner) -> list[EMAHook]:
+    """The hooks that keep averages of the trained weights."""
+    return [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
 
 
 @contextmanager
 def _averaged(runner: Runner) -> Iterator[None]:
     """With the weights that a checkpoint will give, averaged if they are."""
-    hooks = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+    hooks = _averages(runner)
     for hook in hooks:
         hook._swap_ema_parameters()
     try:

@@ -186,7 +186,7 @@ class BudgetSolver:
                 for k in router.kinds
             ]
             return self._fit(router.subnet(shares), limits)
-        lowest = max(t.lowest / t.largest for t in router.tables.values())
+        lowest = max(t.lowest_share for t in router.tables.values())
         # Its own budgets from low to high: the last choice that fits.
         swept = [
             router.subnet([share] * len(router.kinds))

@@ -127,7 +127,7 @@ class RouterHead(BaseModule):
         self.space = space
         self.kinds = tuple(budgets)
         self.tables = {kind: tables[kind] for kind in self.kinds}
-        lowest = [t.lowest / t.largest for t in self.tables.values()]
+        lowest = [t.lowest_share for t in self.tables.values()]
         if highest <= max(lowest):
             raise ValueError(
                 f'router.highest={highest}; must be above the share of the '
@@ -236,7 +236,7 @@ class RouterHead(BaseModule):
         rng = np.random.default_rng(seed)
         parameter = next(self.parameters())
         for _ in range(self.passes):
-            lowest = [t.lowest / t.largest for t in self.tables.values()]
+            lowest = [t.lowest_share for t in self.tables.values()]
             shares = rng.uniform(lowest, self.highest).clip(max=1.0)
             noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
             budgets = parameter.new_tensor(shares)

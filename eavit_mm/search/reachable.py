@@ -82,7 +82,7 @@ def _extreme(space: SearchSpace, start: Subnet, loss: Loss) -> Subnet:
     _, *others = space.indices(start)
     ends = []
     for embedding in range(space.cells[0].num_choices):
-        subnet = space.build([embedding, *others], _off(space, start))
+        subnet = space.build([embedding, *others], space.off_branches(start))
         ends.append(descend(space, subnet, loss))
     return min(ends, key=loss)
 
@@ -158,7 +158,7 @@ def descend(space: SearchSpace, subnet: Subnet, loss: Loss) -> Subnet:
 
 def _neighbours(space: SearchSpace, subnet: Subnet) -> Iterator[Subnet]:
     """Members that differ in one choice, or in a branch that is off."""
-    indices, off = space.indices(subnet), _off(space, subnet)
+    indices, off = space.indices(subnet), space.off_branches(subnet)
     for place, cell in enumerate(space.cells):
         for index in range(cell.num_choices):
             if index != indices[place]:
@@ -174,7 +174,3 @@ def _neighbours(space: SearchSpace, subnet: Subnet) -> Iterator[Subnet]:
         for other in off:
             rest = [b for b in off if b != other]
             yield space.build(indices, [*rest, branch])
-
-
-def _off(space: SearchSpace, subnet: Subnet) -> Branches:
-    return [(a, i) for a, i in space.branches if not getattr(subnet, a)[i]]

@@ -268,6 +268,10 @@ class Box:
             for layer in range(self.num_layers)
         )
 
+    def off_branches(self, subnet: Subnet) -> list[tuple[str, int]]:
+        """The (axis, layer) pairs that are off in a subnet of L layers."""
+        return [(a, i) for a, i in self.branches if not getattr(subnet, a)[i]]
+
     def choices(self, axis: str, layer: int = 0) -> Choices:
         """The non-zero widths of an axis in a layer, ascending."""
         if axis == EMBED:

@@ -79,9 +79,13 @@ class CostTable:
 
     def share(self, subnet: Subnet) -> float:
         """Of the largest subnet's cost."""
-        space = self.space
-        off = {b for b in space.branches if not getattr(subnet, b[0])[b[1]]}
-        return self.of(space.indices(subnet), off) / self.largest
+        off = self.space.off_branches(subnet)
+        return self.of(self.space.indices(subnet), off) / self.largest
+
+    @property
+    def lowest_share(self) -> float:
+        """Cost of the cheapest member, likewise."""
+        return self.lowest / self.largest
 
 
 def _with_branch(

@@ -152,9 +152,7 @@ class Fitter:
             yield self._with_index(state, number, index)
 
     def _state(self, subnet: Subnet) -> _State:
-        off = (
-            b for b in self.space.branches if not getattr(subnet, b[0])[b[1]]
-        )
+        off = self.space.off_branches(subnet)
         return _State(tuple(self.space.indices(subnet)), frozenset(off))
 
     def _subnet(self, state: _State) -> Subnet:

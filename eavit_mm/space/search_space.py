@@ -326,7 +326,7 @@ class SearchSpace(Box):
         """
         if subnet.num_layers != self.num_layers:
             raise ValueError(self.problems(subnet)[0])
-        off = [(a, i) for a, i in self.branches if not getattr(subnet, a)[i]]
+        off = self.off_branches(subnet)
         off.sort(key=lambda branch: -branch[1])
         indices = [self._nearest_index(cell, subnet) for cell in self.cells]
         return self.build(indices, off[: self.max_off])
