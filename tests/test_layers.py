@@ -16,6 +16,7 @@ LAYERS: dict[str, set[str]] = {
     'registry': set(),
     'compat': set(),
     '__init__': {'compat', 'version'},
+    'apis': {'analysis', 'engine', 'models', 'space'},
     'space': {'options', 'registry'},
     'datasets': {'options', 'registry'},
     'models': {'options', 'space', 'registry'},

@@ -9,70 +9,33 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fronts import front_of, randomise_vit
-from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
-from mmpretrain.registry import DATASETS, MODELS
+from mmpretrain.registry import DATASETS
+from stage2 import stage2_checkpoint, stage2_config, stage2_model
 
 import eavit_mm  # noqa: F401
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.pareto import Member
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = f"""
-_base_ = ['{ROOT}/configs/eavit/vitmini_digits.py']
-model = dict(
-    backbone=dict(init_cfg=None),
-    router=dict(type='eavit_mm.RouterHead', front='gone/pareto.json'))
-custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1)]
-load_from = 'gone/epoch_80.pth'
-"""
 
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory: Any) -> Path:
-    path = tmp_path_factory.mktemp('stage2') / 'digits_stage2.py'
-    path.write_text(CONFIG)
-    return path
+    return stage2_config(tmp_path_factory.mktemp('stage2'))
 
 
 @pytest.fixture(scope='module')
 def model(config: Path) -> Any:
-    """With a front and values of its subnets that are made up."""
-    cfg = Config.fromfile(config)
-    cfg.model.data_preprocessor = cfg.data_preprocessor
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        found = MODELS.build(cfg.model)
-    randomise_vit(found)
-    front = front_of(found, 12)
-    found.router.set_front(front)
-    found.router.evaluated = dict(
-        front=front.members,
-        router=tuple(
-            Member(
-                m.subnet,
-                {front.metric: 49.0 + 2 * i},
-                m.macs,
-                m.params,
-            )
-            for i, m in enumerate(front.members[:6])
-        ),
-    )
-    found.eval()
-    return found
+    return stage2_model(config)
 
 
 @pytest.fixture(scope='module')
 def checkpoint(model: Any, config: Path) -> Path:
-    path = config.with_name('epoch_1.pth')
-    space = model.backbone.space.to_config()
-    meta = dict(eavit_mm=dict(space=space, rearrangement=None, stage=2))
-    torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
-    return path
+    return stage2_checkpoint(model, config.with_name('epoch_1.pth'))
 
 
 @pytest.fixture

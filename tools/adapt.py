@@ -13,7 +13,12 @@ from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
 from eavit_mm.engine.adaptation import shorten, use_image_folder
-from eavit_mm.engine.cli import read_config, run_tool
+from eavit_mm.engine.cli import (
+    add_config_options,
+    merge_options,
+    read_config,
+    run_tool,
+)
 from eavit_mm.export.directory import FORMATS
 from eavit_mm.files import write_atomically
 from eavit_mm.options import check_count
@@ -62,6 +67,7 @@ def parse_args() -> argparse.Namespace:
         default=1,
         help='of training and search, on this machine',
     )
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -88,6 +94,7 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
         if args.quick:
             shorten(cfg, QUICK)
             cfg.search_cfg.max_evaluations = QUICK_EVALUATIONS
+        merge_options(cfg, args)
     return configs
 
 

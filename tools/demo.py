@@ -1,9 +1,10 @@
 """The main job on data that ships in a package, in a few minutes.
 
 A ViT-mini pretrained on Fashion-MNIST becomes elastic on handwritten digits:
-its units are sorted, stage 1 trains nested subnets, every budget gets a
-network, and a search finds the Pareto front. Beside it, the same slices of a
-plainly fine-tuned network.
+tools/adapt.py sorts its units, trains nested subnets, searches the Pareto
+front, trains the router, and exports networks for two budgets. Then every
+budget gets a network. Beside it, the same slices of a plainly fine-tuned
+network.
 """
 
 import argparse
@@ -24,23 +25,36 @@ from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNS = dict(
-    elastic='configs/eavit/vitmini_digits.py',
-    plain='configs/eavit/vitmini_digits_dense.py',
+ADAPTED = 'configs/eavit/vitmini_digits_stage2.py'
+PLAIN = 'configs/eavit/vitmini_digits_dense.py'
+# Name of a result to its label in the figure.
+LABELS = dict(
+    adapted='adapted: stage 2, router and front',
+    stage1='stage 1, uniform widths',
+    plain='slices of plain fine-tuning',
 )
+EXPORTED = ('0.5', '0.2')
 BUDGETS = ('1.0', '0.75', '0.5', '0.4', '0.3', '0.2', '0.1', '0.05')
-# What the README promises for the elastic network: budget -> accuracy.
+# What the README promises for the adapted network: budget -> accuracy.
 PROMISED = {'1.0': 98.0, '0.5': 97.0, '0.2': 94.0}
 METRIC = 'accuracy/top1'
 # Lines of the training log that the terminal shows.
-SHOWN = ('Epoch(val)', 'Curriculum level', 'Rearranged by', 'Search [')
+SHOWN = (
+    '### ',
+    'Epoch(val)',
+    'Curriculum level',
+    'Rearranged by',
+    'Search [',
+    'The router has',
+    'Exported',
+)
 
 
 def run(name: str, command: list[str], log: Path) -> None:
     """Runs a command of this repository; shows what matters of its log."""
     print(f'[{name}] $ python {" ".join(command)}', flush=True)
-    # Both networks train at once: each takes its share of the cores.
-    threads = max(1, (os.cpu_count() or 2) // len(RUNS))
+    # Two networks train at once: each takes its share of the cores.
+    threads = max(1, (os.cpu_count() or 2) // 2)
     with (
         log.open('w') as file,
         subprocess.Popen(
@@ -63,31 +77,41 @@ def run(name: str, command: list[str], log: Path) -> None:
         raise RuntimeError(f'{tail}\nfailed, see {log}')
 
 
-def adapt(name: str, work_dir: Path, options: list[str]) -> dict[str, Any]:
-    """Trains a config and evaluates its budgets; returns the results."""
-    folder = work_dir / name
+def test(
+    name: str, config: str | Path, checkpoint: str, work_dir: Path
+) -> dict[str, Any]:
+    """Evaluates the budgets with a checkpoint; returns the results."""
+    out = work_dir / f'{name}.json'
+    command = ['tools/test.py', str(config), checkpoint]
+    command += ['--budgets', *BUDGETS, '--out', str(out)]
+    command += ['--work-dir', str(work_dir / 'test')]
+    run(name, command, work_dir / f'{name}_test.log')
+    return json.loads(out.read_text())
+
+
+def adapt(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
+    """All stages; the budgets after the first and after the last."""
+    folder = work_dir / 'adapt'
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    shared = ['--work-dir', str(folder)]
-    if options:
-        shared += ['--cfg-options', *options]
-    train = ['tools/train.py', RUNS[name], *shared]
-    run(name, train, work_dir / f'{name}.log')
+    command = ['tools/adapt.py', ADAPTED, '--work-dir', str(folder)]
+    command += ['--budgets', *EXPORTED, '--cfg-options', *options]
+    run('adapt', command, work_dir / 'adapt.log')
+    results = {}
+    for name, stage in dict(stage1='stage1', adapted='stage2').items():
+        checkpoint = (folder / stage / 'last_checkpoint').read_text()
+        config = folder / f'{stage}.py'
+        results[name] = test(name, config, checkpoint, work_dir)
+    return results
+
+
+def plain(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
+    """The control: fine-tuned whole, then sliced for the budgets."""
+    folder = work_dir / 'plain'
+    shutil.rmtree(folder, ignore_errors=True)
+    command = ['tools/train.py', PLAIN, '--work-dir', str(folder)]
+    run('plain', [*command, '--cfg-options', *options], work_dir / 'plain.log')
     checkpoint = (folder / 'last_checkpoint').read_text()
-    test = ['tools/test.py', RUNS[name], checkpoint, '--budgets', *BUDGETS]
-    run(name, [*test, *shared], work_dir / f'{name}_test.log')
-    return json.loads((folder / 'subnets.json').read_text())
-
-
-def search(work_dir: Path, options: list[str]) -> dict[str, Any]:
-    """Searches the elastic network; returns the front."""
-    folder = work_dir / 'search'
-    shutil.rmtree(folder, ignore_errors=True)
-    checkpoint = (work_dir / 'elastic/last_checkpoint').read_text()
-    command = ['tools/search.py', RUNS['elastic'], checkpoint]
-    command += ['--work-dir', str(folder), '--cfg-options', *options]
-    run('search', command, work_dir / 'search.log')
-    return json.loads((folder / 'pareto.json').read_text())
+    return dict(plain=test('plain', PLAIN, checkpoint, work_dir))
 
 
 def accuracies(result: dict[str, Any]) -> dict[str, float]:
@@ -96,24 +120,25 @@ def accuracies(result: dict[str, Any]) -> dict[str, float]:
 
 
 def show(results: dict[str, dict[str, Any]], seconds: float) -> None:
-    """Prints the table of both networks."""
-    elastic, plain = (accuracies(results[name]) for name in RUNS)
-    table = Table(title='Digits, test split: accuracy of one checkpoint')
-    for header in ('budget', 'MACs used', 'M params', 'elastic', 'plain'):
+    """Prints the table of all networks."""
+    table = Table(title='Digits, test split: accuracy for a budget')
+    headers = ('budget', 'MACs used', 'M params', *LABELS)
+    for header in headers:
         table.add_column(header, justify='right')
-    for row in results['elastic']['subnets']:
+    found = [accuracies(results[name]) for name in LABELS]
+    for row in results['adapted']['subnets']:
         name = row['name']
         table.add_row(
             f'{float(name):.0%}',
             f'{row["macs_ratio"]:.1%}',
             f'{row["params"] / 1e6:.3f}',
-            f'{elastic[name]:.1f}',
-            f'{plain[name]:.1f}',
+            *(f'{values[name]:.1f}' for values in found),
         )
     Console(width=80).print(table)
     print(
-        'elastic: one adaptation run (stage 1). plain: the same slices of '
-        f'the network fine-tuned whole.\n{seconds / 60:.1f} minutes.'
+        'adapted: after all stages, one checkpoint. stage1: its uniform '
+        'subnets before search and\nstage 2. plain: the same of the network '
+        f'fine-tuned whole. {seconds / 60:.1f} minutes.'
     )
 
 
@@ -141,34 +166,33 @@ def main() -> None:
     work_dir = Path(args.work_dir).absolute()
     work_dir.mkdir(parents=True, exist_ok=True)
     options = [f'randomness.seed={args.seed}']
-    with ThreadPoolExecutor(len(RUNS)) as pool:
-        futures = {
-            name: pool.submit(adapt, name, work_dir, options) for name in RUNS
-        }
-        results = {name: future.result() for name, future in futures.items()}
+    results: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(task, work_dir, options) for task in (adapt, plain)
+        ]
+        for future in runs:
+            results |= future.result()
     write_json(results, work_dir / 'demo.json')
     curves = {
         label: [
             (row['macs'], row['metrics'][METRIC])
             for row in results[name]['subnets']
         ]
-        for name, label in dict(
-            elastic='elastic (stage 1)',
-            plain='slices of plain fine-tuning',
-        ).items()
+        for name, label in LABELS.items()
     }
     figure = plot_metric_over_macs(
         curves, work_dir / 'demo.png', 'accuracy (%)', 'Digits, test split'
     )
-    front = search(work_dir, options)
     show(results, time.monotonic() - start)
+    adapted = work_dir / 'adapt'
     print(
         f'Figure: {figure}\nResults: {work_dir / "demo.json"}\n'
-        f'Pareto front: {len(front["members"])} of {front["evaluations"]} '
-        f'evaluated subnets, {work_dir / "search"}/pareto.json and .png'
+        f'Pareto front: {adapted}/search/pareto.json and .png\n'
+        f'Exported networks: {adapted}/export'
     )
-    if args.check and missed(results['elastic']):
-        raise SystemExit('; '.join(missed(results['elastic'])))
+    if args.check and missed(results['adapted']):
+        raise SystemExit('; '.join(missed(results['adapted'])))
 
 
 if __name__ == '__main__':

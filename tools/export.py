@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from mmpretrain.registry import MODELS
 
 import eavit_mm  # noqa: F401
 from eavit_mm.engine.checkpoint import load_supernet
@@ -20,7 +18,7 @@ from eavit_mm.engine.cli import (
     merge_options,
     run_tool,
 )
-from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.export.directory import FORMATS, Exporter, check_folder
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
@@ -103,21 +101,7 @@ def merge_args(args: argparse.Namespace) -> Config:
         raise ValueError(f'--device {args.device}: {reason}') from error
     cfg = load_config(args)
     merge_options(cfg, args)
-    if not isinstance(cfg.get('model'), dict):
-        raise ValueError(
-            f'{cfg.filename}: model={cfg.get("model")!r}; must be a dict'
-        )
     return cfg
-
-
-def build_model(cfg: Config) -> ElasticModelMixin:
-    """The supernet of a config, as a runner would build it."""
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    model = cfg.model
-    if 'backbone' in model:
-        model.backbone.init_cfg = None  # its weights come from a checkpoint
-    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
-    return elastic_model(MODELS.build(model), 'tools/export.py')
 
 
 def some_images(cfg: Config, model: Any, num: int) -> torch.Tensor | None:
@@ -176,7 +160,7 @@ def main() -> None:
     if args.budget:
         Budget.parse(args.budget)
     cfg = merge_args(args)
-    model = build_model(cfg)
+    model = build_supernet(cfg, 'tools/export.py')
     front = None
     if args.pareto:
         front = ParetoFront.read(args.pareto, model.backbone.space)

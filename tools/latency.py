@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from mmpretrain.registry import MODELS
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +20,7 @@ from eavit_mm.analysis.latency import (
 )
 from eavit_mm.engine.checkpoint import require_other_file
 from eavit_mm.engine.cli import add_config_options, merge_options, run_tool
-from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.files import write_json
 from eavit_mm.options import check_count
 from eavit_mm.space.latency import LatencyTable
@@ -62,9 +60,7 @@ def build_model(args: argparse.Namespace) -> tuple[Any, Sequence[int]]:
     """The supernet of a config, and the size of its images."""
     cfg = Config.fromfile(args.config)
     merge_options(cfg, args)
-    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    cfg.model.backbone.init_cfg = None  # its weights do not matter
-    model = elastic_model(MODELS.build(cfg.model), 'latency')
+    model = build_supernet(cfg, 'tools/latency.py')
     embed: Any = model.backbone.patch_embed
     size = embed.init_input_size
     return model.to(args.device), (embed.projection.in_channels, *size)

@@ -1,7 +1,7 @@
 """From budgets to the subnet that keeps them."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -131,6 +131,16 @@ class BudgetSolver:
         return max(self.cost(k)(subnet) / v for k, v in limits.items())
 
     # Answers
+
+    def measured(self, subnet: Subnet) -> Mapping[str, float]:
+        """Metrics of a subnet on the held-out data; empty if not known.
+
+        As measured after stage 2, where it was.
+        """
+        for member in self._known('best') or self._known('front'):
+            if member.subnet == subnet:
+                return member.metrics
+        return {}
 
     def _known(self, by: str) -> Sequence[Member]:
         """The evaluated subnets that a source may answer with."""

@@ -158,13 +158,13 @@ class ElasticModelMixin(BaseModel):
 
     # Use
 
-    def set_budget(
+    def subnet_for(
         self,
         *budgets: str | float,
         by: str = 'best',
         latency_table: str | None = None,
     ) -> Subnet:
-        """Makes the subnet for a budget the active one until further notice.
+        """The subnet for a budget.
 
         Args:
             *budgets: Such as 0.5, '8GMACs', '20Mparams', '5ms', of the whole
@@ -172,21 +172,23 @@ class ElasticModelMixin(BaseModel):
             by: Who chooses; see :class:`eavit_mm.models.BudgetSolver`.
             latency_table: File of a table, for milliseconds.
 
-        Returns:
-            The subnet.
-
         Raises:
             ValueError: If a budget is none, or cannot be reached.
+        """
+        if not budgets:
+            return self.backbone.space.largest
+        table = read_table(latency_table, self.backbone.space)
+        limits = [Budget.parse(budget) for budget in budgets]
+        return BudgetSolver(self, table=table)(limits, by)
+
+    def set_budget(self, *budgets: str | float, **kwargs: Any) -> Subnet:
+        """Makes :meth:`subnet_for` the active subnet until further notice.
 
         Example:
             >>> model.set_budget('8GMACs')
             >>> model.set_budget(0.5)
         """
-        subnet = self.backbone.space.largest
-        if budgets:
-            table = read_table(latency_table, self.backbone.space)
-            limits = [Budget.parse(budget) for budget in budgets]
-            subnet = BudgetSolver(self, table=table)(limits, by)
+        subnet = self.subnet_for(*budgets, **kwargs)
         self.backbone.set_subnet(subnet)
         return subnet
 

@@ -56,6 +56,15 @@ class Answer(NamedTuple):
             budget.text, subnet, limit, solver.cost(kind)(subnet), of_front
         )
 
+    def columns(self) -> dict[str, Any]:
+        """What a table says of it beside the subnet's own row."""
+        return dict(
+            budget=self.text,
+            limit=self.limit,
+            delivered=self.delivered,
+            used=self.delivered / self.limit,
+        )
+
 
 class _SubnetLoopMixin(BaseLoop):
     """Evaluates each subnet over the whole data; stands before the loop.
@@ -186,12 +195,7 @@ class _SubnetLoopMixin(BaseLoop):
     ) -> dict[str, Any]:
         """What was asked for, and the front's best answer to it."""
         answer = self.answers[name]
-        columns: dict[str, Any] = dict(
-            budget=answer.text,
-            limit=answer.limit,
-            delivered=answer.delivered,
-            used=answer.delivered / answer.limit,
-        )
+        columns = answer.columns()
         if answer.of_front is None:
             return columns
         metric = self._metric_of(row['metrics'])

@@ -1,0 +1,154 @@
+"""What a notebook calls: load a supernet, ask for budgets, predict."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv.image import imread
+from mmpretrain import ImageClassificationInferencer
+
+from eavit_mm.analysis.subnet_table import format_table, subnet_row
+from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.engine.cli import read_config
+from eavit_mm.engine.loops.subnet_loops import Answer
+from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.models import BudgetSolver
+from eavit_mm.space import Budget
+from eavit_mm.space.latency import read_table
+
+Images = Any
+
+
+def load(
+    config: str | Path,
+    checkpoint: str | Path,
+    device: str | torch.device | None = None,
+) -> ImageClassificationInferencer:
+    """Loads a supernet into the inferencer of mmpretrain.
+
+    Unlike the stock way no code in the checkpoint is run, and it must fit
+    the config to the last weight.
+
+    Args:
+        config: File of stage 2, or of stage 1.
+        checkpoint: Of the same; that of stage 2 brings router and front.
+        device: None for a GPU if there is one, else the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the config has no supernet, or the checkpoint does not
+            fit it.
+
+    Example:
+        >>> network = load('work_dirs/digits/stage2.py',
+        ...                'work_dirs/digits/stage2/epoch_20.pth')
+    """
+    cfg = read_config(str(config))
+    model: Any = build_supernet(cfg, 'load')
+    meta = load_supernet(model, checkpoint)
+    if device is None:
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    # Where mmpretrain's own functions keep them.
+    model._config, model._dataset_meta = cfg, meta.get('dataset_meta') or {}
+    return ImageClassificationInferencer(model, device=device)
+
+
+def ask(
+    network: ImageClassificationInferencer,
+    *budgets: str | float,
+    by: str = 'best',
+    latency_table: str | None = None,
+) -> list[dict[str, Any]]:
+    """The subnet for each budget, and what it costs.
+
+    Args:
+        network: Of :func:`load`.
+        *budgets: Each on its own: 0.5, '8GMACs', '20Mparams', '5ms'.
+        by: Who answers; see :class:`eavit_mm.models.BudgetSolver`.
+        latency_table: File of a table, for milliseconds.
+
+    Returns:
+        A row for each: ``subnet``, ``macs``, ``macs_ratio``, ``params``,
+        ``budget``, ``limit``, ``delivered``, ``used``, and ``metrics``:
+        those measured on the held-out data after training, where they are
+        known. :func:`table` makes text of the rows.
+
+    Raises:
+        ValueError: If a budget is none, or cannot be reached.
+    """
+    model = network.model
+    table_of_device = read_table(latency_table, model.backbone.space)
+    solver = BudgetSolver(model, table=table_of_device)
+    rows = []
+    for text in budgets:
+        answer = Answer.of(Budget.parse(text), solver, by)
+        known = solver.measured(answer.subnet)
+        row = subnet_row(answer.text, model, answer.subnet, known)
+        rows.append({**row, **answer.columns()})
+    return rows
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows of :func:`ask` as text."""
+    return format_table(rows)
+
+
+def predict(
+    network: ImageClassificationInferencer,
+    images: Images | Sequence[Images],
+    *budgets: str | float,
+    by: str = 'best',
+    latency_table: str | None = None,
+    batch_size: int = 32,
+) -> list[dict[str, Any]]:
+    """Classifies images with the subnet for a budget.
+
+    The subnet is chosen for this call alone.
+
+    Args:
+        network: Of :func:`load`.
+        images: One or several: paths, or arrays (height, width, channels)
+            of 0..255, of colours in the order blue, green, red.
+        *budgets: Limits that all hold at once; none for the active subnet,
+            which is the largest unless ``network.model.set_budget`` chose
+            another.
+        by: Who answers, as in :func:`ask`.
+        latency_table: File of a table, for milliseconds.
+        batch_size: Images at once.
+
+    Returns:
+        For each image ``pred_label``, ``pred_score``, ``pred_scores``, and
+        ``pred_class`` where the checkpoint knows the names.
+
+    Raises:
+        FileNotFoundError: If there is no such image.
+        ValueError: If the budgets cannot be reached, or an image is broken.
+    """
+    model = network.model
+    subnet = model.backbone.subnet
+    if budgets:
+        subnet = model.subnet_for(*budgets, by=by, latency_table=latency_table)
+    several = images if isinstance(images, list | tuple) else [images]
+    channels = model.backbone.patch_embed.projection.in_channels
+    # The inferencer itself would read any file in colours.
+    flag = 'grayscale' if channels == 1 else 'color'
+    arrays = [_read(image, flag) for image in several]
+    with model.backbone.frozen(subnet):
+        return network(arrays, batch_size=batch_size)
+
+
+def _read(image: Images, flag: str) -> Any:
+    """An image of a path; an array as it is.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no image.
+    """
+    if not isinstance(image, str | os.PathLike):
+        return image
+    found = imread(image, flag=flag)
+    if found is None:
+        raise ValueError(f'{os.fspath(image)} is no image that can be read')
+    return found

@@ -1,0 +1,137 @@
+"""The functions of a notebook, against the stock inferencer."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.registry import DATASETS
+from stage2 import stage2_checkpoint, stage2_config, stage2_model
+
+from eavit_mm.apis import ask, load, predict, table
+from eavit_mm.models import BudgetSolver
+from eavit_mm.space import Budget, Subnet
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory: Any) -> tuple[Path, Path]:
+    config = stage2_config(tmp_path_factory.mktemp('stage2'))
+    path = config.with_name('epoch_1.pth')
+    return config, stage2_checkpoint(stage2_model(config), path)
+
+
+@pytest.fixture(scope='module')
+def images() -> list[np.ndarray]:
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        data = DATASETS.build(
+            dict(type='eavit_mm.Digits', split='test', pipeline=[])
+        )
+    return [data[i]['img'] for i in range(5)]
+
+
+@pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
+def test_rows_tell_what_the_solver_answers(files: Any, by: str) -> None:
+    network = load(*files)
+    solver = BudgetSolver(network.model)
+    budgets = (0.3, '5MMACs', '0.3Mparams')
+    rows = ask(network, *budgets, by=by)
+    for text, row in zip(budgets, rows, strict=True):
+        subnet = solver([Budget.parse(text)], by)
+        assert Subnet.from_dict(row['subnet']) == subnet
+        assert row['macs'] == network.model.macs(subnet)['total']
+        assert row['delivered'] <= row['limit']
+        assert row['used'] == row['delivered'] / row['limit']
+    if by in ('best', 'front'):
+        assert all('accuracy/top1' in row['metrics'] for row in rows)
+    assert '% budget' in table(rows)
+    assert network.model.backbone.subnet is None
+
+
+def test_measured_metrics_are_those_of_the_checkpoint(files: Any) -> None:
+    network = load(*files)
+    router = network.model.router
+    known = {m.subnet: m.metrics for m in router.evaluated['front']}
+    (row,) = ask(network, 1.0, by='front')
+    assert row['metrics'] == known[Subnet.from_dict(row['subnet'])]
+    (row,) = ask(network, 0.97, by='router')
+    if Subnet.from_dict(row['subnet']) not in known:
+        assert row['metrics'] == {}
+
+
+def test_predictions_are_those_of_the_stock_inferencer(
+    files: Any, images: Any, tmp_path: Path
+) -> None:
+    network = load(*files)
+    stock = ImageClassificationInferencer(*map(str, files))
+    seen = []
+    for budgets in ((), (0.2,), (0.6, '0.3Mparams'), ()):
+        found = predict(network, images, *budgets, batch_size=2)
+        if budgets:
+            stock.model.set_budget(*budgets)
+        else:
+            stock.model.set_budget()
+        expected = stock(images)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(
+                ours['pred_scores'], theirs['pred_scores'], atol=1e-5
+            )
+            assert ours['pred_class'] == f'digit {ours["pred_label"]}'
+        # Chosen for the call alone.
+        assert network.model.backbone.subnet is None
+        seen.append(np.array([r['pred_scores'] for r in found]))
+    np.testing.assert_array_equal(seen[0], seen[3])
+    assert np.abs(seen[0] - seen[1]).max() > 1e-3
+    # A file of a grey image gives what its array gives.
+    path = tmp_path / 'digit.png'
+    cv2.imwrite(str(path), images[0])
+    for image in (path, str(path)):
+        (found,) = predict(network, image)
+        np.testing.assert_allclose(found['pred_scores'], seen[0][0], atol=1e-6)
+
+
+def test_a_budget_that_was_set_stays(files: Any, images: Any) -> None:
+    network = load(*files)
+    subnet = network.model.set_budget(0.3)
+    chosen = predict(network, images)
+    predict(network, images, 0.8)
+    assert network.model.backbone.subnet == subnet
+    np.testing.assert_array_equal(
+        predict(network, images)[0]['pred_scores'], chosen[0]['pred_scores']
+    )
+
+
+def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
+    config, checkpoint = files
+    with pytest.raises(FileNotFoundError, match=r'no\.pth'):
+        load(config, tmp_path / 'no.pth')
+    with pytest.raises(FileNotFoundError, match='nothing'):
+        load(tmp_path / 'nothing.py', checkpoint)
+    dense = ROOT / 'configs/vit/vitmini_fashion_pretrain.py'
+    with pytest.raises(ValueError, match='load needs an elastic model'):
+        load(dense, checkpoint)
+    other = tmp_path / 'other.py'
+    other.write_text(
+        f"_base_ = ['{config}']\n"
+        'model = dict(backbone=dict(space=dict(max_off=1)))\n'
+    )
+    with pytest.raises(ValueError, match=r'epoch_1\.pth: .*another space'):
+        load(other, checkpoint)
+    network = load(config, checkpoint)
+    with pytest.raises(ValueError, match='cannot be reached'):
+        ask(network, 0.0001)
+    with pytest.raises(ValueError, match='by='):
+        predict(network, images, 0.5, by='nobody')
+    with pytest.raises(FileNotFoundError, match=r'no\.png'):
+        predict(network, tmp_path / 'no.png')
+    broken = tmp_path / 'broken.png'
+    broken.write_bytes(b'no image')
+    with pytest.raises(ValueError, match=r'broken\.png is no image'):
+        predict(network, broken)
