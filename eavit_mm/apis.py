@@ -14,7 +14,7 @@ from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.engine.supernet import build_supernet
-from eavit_mm.models import BudgetSolver
+from eavit_mm.models import AdaptiveClassifier, BudgetSolver
 from eavit_mm.space import Budget
 from eavit_mm.space.latency import read_table
 
@@ -101,6 +101,7 @@ def predict(
     *budgets: str | float,
     by: str = 'best',
     latency_table: str | None = None,
+    adaptive: bool = False,
     batch_size: int = 32,
 ) -> list[dict[str, Any]]:
     """Classifies images with the subnet for a budget.
@@ -116,6 +117,9 @@ def predict(
             another.
         by: Who answers, as in :func:`ask`.
         latency_table: File of a table, for milliseconds.
+        adaptive: Each image gets a subnet of its own, and the one budget is
+            a limit on their mean; see
+            :class:`eavit_mm.models.AdaptiveClassifier`.
         batch_size: Images at once.
 
     Returns:
@@ -124,11 +128,14 @@ def predict(
 
     Raises:
         FileNotFoundError: If there is no such image.
-        ValueError: If the budgets cannot be reached, or an image is broken.
+        ValueError: If the budgets cannot be reached, the network has not
+            learnt to route images, or an image is broken.
     """
     model = network.model
     subnet = model.backbone.subnet
-    if budgets:
+    if adaptive:
+        network = _adaptive(network, budgets)
+    elif budgets:
         subnet = model.subnet_for(*budgets, by=by, latency_table=latency_table)
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
@@ -137,6 +144,22 @@ def predict(
     arrays = [_read(image, flag) for image in several]
     with model.backbone.frozen(subnet):
         return network(arrays, batch_size=batch_size)
+
+
+def _adaptive(
+    network: ImageClassificationInferencer, budgets: Sequence[str | float]
+) -> ImageClassificationInferencer:
+    """The inferencer of the same network with routed images."""
+    if len(budgets) != 1:
+        raise ValueError(
+            f'budgets={budgets!r}; adaptive=True needs one, a mean over images'
+        )
+    routed: Any = AdaptiveClassifier(network.model, budgets[0])
+    routed._config, routed._dataset_meta = (
+        network.model._config,
+        network.model._dataset_meta,
+    )
+    return ImageClassificationInferencer(routed)
 
 
 def _read(image: Images, flag: str) -> Any:

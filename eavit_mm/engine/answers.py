@@ -33,7 +33,7 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     model: Any = unwrap(runner.model)
     loop = runner.val_loop
     model.eval()
-    with _averaged(runner):
+    with averaged(runner):
         fitness = Fitness(
             model, loop.dataloader, loop.evaluator, model.router.front.metric
         )
@@ -47,8 +47,7 @@ def evaluate_answers(runner: Runner, number: int) -> None:
             ranked.serve()
     model.train()
     found = told_by_rank_0(lambda: found)
-    averages = [hook.ema_model.module for hook in _averages(runner)]
-    for each in (model, *averages):
+    for each in copies_of(runner):
         each.router.evaluated = found
 
 
@@ -97,13 +96,19 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     ]
 
 
+def copies_of(runner: Runner) -> list[Any]:
+    """The model, and the averages that are kept of it."""
+    averages = [hook.ema_model.module for hook in _averages(runner)]
+    return [unwrap(runner.model), *averages]
+
+
 def _averages(runner: Runner) -> list[EMAHook]:
     """The hooks that keep averages of the trained weights."""
     return [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
 
 
 @contextmanager
-def _averaged(runner: Runner) -> Iterator[None]:
+def averaged(runner: Runner) -> Iterator[None]:
     """With the weights that a checkpoint will give, averaged if they are."""
     hooks = _averages(runner)
     for hook in hooks:

@@ -1,5 +1,6 @@
 """Elastic networks and what consumes their features."""
 
+from .adaptive_classifier import AdaptiveClassifier
 from .budget_solver import BudgetSolver, subnet_within
 from .budgets import cost_of
 from .consumers import cut_consumer, permute_consumer, register_consumer
@@ -17,6 +18,7 @@ from .router import RouterHead
 from .slim_vit import SlimVisionTransformer
 
 __all__ = [
+    'AdaptiveClassifier',
     'BudgetSolver',
     'ElasticDistributedDataParallel',
     'ElasticImageClassifier',

@@ -299,25 +299,14 @@ class ElasticModelMixin(BaseModel):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _fit_router(self, state: dict[str, Any], prefix: str) -> None:
-        """Adds our router to a state without one, drops one that we lack.
+        """Brings the router in a state in line with that of the config.
 
         A supernet of stage 1 has none: the router then starts as it is.
         """
-        given = [key for key in state if key.startswith(prefix)]
-        if self.router is None and f'{prefix}_extra_state' in given:
-            for key in given:
-                del state[key]
-            print_log(
-                'the router of the checkpoint is left out: the config has '
-                'none',
-                'current',
-            )
-        elif self.router is not None and not given:
-            own = self.router.state_dict()
-            state.update({prefix + name: own[name] for name in own})
-            print_log(
-                'no router in the checkpoint: it is a new one', 'current'
-            )
+        _fit_optional(state, prefix, self.router, 'router')
+        if self.router is not None:
+            images = f'{prefix}images.'
+            _fit_optional(state, images, self.router.images, 'image router')
 
     def _head_state(self) -> dict[str, Tensor]:
         head = getattr(self, HEAD[:-1], None)
@@ -331,6 +320,23 @@ class ElasticModelMixin(BaseModel):
             if key.startswith(prefix)
         }
         return given == {key: value.shape for key, value in own.items()}
+
+
+def _fit_optional(
+    state: dict[str, Any], prefix: str, own: nn.Module | None, name: str
+) -> None:
+    """Adds a part of ours to a state without it, drops one that we lack."""
+    given = [key for key in state if key.startswith(prefix)]
+    if own is None and f'{prefix}_extra_state' in given:
+        for key in given:
+            del state[key]
+        print_log(
+            f'the {name} of the checkpoint is left out: the config has none',
+            'current',
+        )
+    elif own is not None and not given:
+        state.update({prefix + k: v for k, v in own.state_dict().items()})
+        print_log(f'no {name} in the checkpoint: it is a new one', 'current')
 
 
 def _build_router(

@@ -24,6 +24,7 @@ from eavit_mm.models.gates import (
     subnet_of,
     switch_gates,
 )
+from eavit_mm.models.image_router import build_image_router
 from eavit_mm.options import check_count, check_number, check_path
 from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
@@ -80,6 +81,8 @@ class RouterHead(BaseModule):
             subnets, sliced, and the router by its own losses. 1 is the paper.
         passes: Budgets of an iteration.
         fit_steps: Of the fit to the references.
+        adaptive: Options of an :class:`ImageRouter`, which after the training
+            learns to give each image a subnet of its own; None for none.
         space: The model's.
         tables: The model's costs by kind.
         init_cfg: Of mmengine.
@@ -108,6 +111,7 @@ class RouterHead(BaseModule):
         gated_every: int = 1,
         passes: int = 1,
         fit_steps: int = 1000,
+        adaptive: Mapping[str, Any] | None = None,
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -154,6 +158,7 @@ class RouterHead(BaseModule):
                 if number
             }
         )
+        self.images = build_image_router(space, adaptive)
         self.front: ParetoFront | None = None
         # Measured again with the weights of stage 2: members of the front
         # under 'front', the router's answers under 'router'.

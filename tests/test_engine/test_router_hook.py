@@ -41,6 +41,7 @@ def run(
     folder: Path,
     more_hooks: Sequence[dict[str, Any]] = (),
     changes: Mapping[str, Any] = MappingProxyType({}),
+    adaptive: dict[str, Any] | None = None,
     **options: Any,
 ) -> Watch:
     front = front_of(MODELS.build(model_cfg()))
@@ -49,6 +50,7 @@ def run(
         type='eavit_mm.RouterHead',
         front=str(folder / 'pareto.json'),
         fit_steps=20,
+        adaptive=adaptive,
     )
     runner = build(
         folder,
@@ -67,7 +69,12 @@ def run(
         **changes,
     )
     runner.train()
-    assert all(p.requires_grad for p in runner.model.parameters())
+    frozen = [
+        name
+        for name, p in runner.model.named_parameters()
+        if not (p.requires_grad or name.startswith('router.images.'))
+    ]
+    assert not frozen
     (watch,) = (h for h in runner.hooks if isinstance(h, Watch))
     return watch
 
