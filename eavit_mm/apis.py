@@ -79,7 +79,9 @@ def ask(
         ValueError: If a budget is none, or cannot be reached.
     """
     model = network.model
-    table_of_device = read_table(latency_table, model.backbone.space)
+    table_of_device = read_table(
+        latency_table, model.backbone.space, model.backbone.geometry
+    )
     solver = BudgetSolver(model, table=table_of_device)
     rows = []
     for text in budgets:

@@ -132,7 +132,7 @@ def subnet_of(args: argparse.Namespace, model: ElasticModelMixin) -> Subnet:
         except ValueError as error:
             raise ValueError(f'{args.subnet}: {error}') from error
         return subnet
-    table = read_table(args.latency_table, space)
+    table = read_table(args.latency_table, space, model.backbone.geometry)
     solver = BudgetSolver(model, args.count, args.part, table)
     return solver([Budget.parse(args.budget)], args.by)
 

@@ -103,7 +103,7 @@ def main() -> None:
         print(f'{args.out}: {table.device}, {table.threads} threads')
         return
     table = LatencyTable.read(args.table)
-    table.check(model.backbone.space)
+    table.check(model.backbone.space, model.backbone.geometry)
     check_device(table, next(model.parameters()).device, args.threads)
     torch.set_num_threads(args.threads or table.threads)
     result = validate(model, table, size, args.num, args.rounds, args.seed)

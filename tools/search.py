@@ -16,10 +16,11 @@ from eavit_mm.engine.cli import (
     build_runner,
     load_config,
     merge_options,
+    renamed,
     run_tool,
 )
 from eavit_mm.engine.data_overlap import check_disjoint
-from eavit_mm.engine.loops.pareto_search_loop import FRONT
+from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
 from eavit_mm.space.pareto import COSTS, METRIC
 
 _OF_TRAINING = (
@@ -71,7 +72,7 @@ def search_config(cfg: Config) -> Config:
     cfg.test_cfg = cfg.search_cfg
     for key in _OF_TRAINING:
         cfg[key] = None
-    return cfg
+    return renamed(cfg, 'search')
 
 
 def datasets_of(cfg: Config) -> dict[str, Any]:
@@ -112,6 +113,11 @@ def main() -> None:
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     check_disjoint(datasets_of(cfg))
     runner = build_runner(search_config(cfg))
+    if not isinstance(runner.test_loop, ParetoSearchLoop):
+        raise ValueError(
+            f'{args.config}: search_cfg.type={cfg.search_cfg.get("type")!r} '
+            "is no search; must be 'eavit_mm.ParetoSearchLoop'"
+        )
     with naming(args.checkpoint):
         metrics = runner.test()
     if is_main_process():

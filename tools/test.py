@@ -23,6 +23,7 @@ from eavit_mm.engine.cli import (
     build_runner,
     load_config,
     merge_options,
+    renamed,
     run_tool,
 )
 from eavit_mm.engine.unwrap import elastic_model
@@ -228,7 +229,7 @@ def main() -> None:
     out = Path(args.out or Path(cfg.work_dir, 'subnets.json'))
     check_places(out, args, cfg)
     read_checkpoint(args.checkpoint)
-    runner = build_runner(cfg)
+    runner = build_runner(renamed(cfg, 'test'))
     if args.subnet:
         check_subnet(runner, args.subnet)
     with naming(args.checkpoint):

@@ -3,10 +3,11 @@
 import platform
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ def build_table(
         dtype,
         batch_size,
         torch.get_num_threads(),
+        model.backbone.geometry.num_tokens,
+        space.head_dims,
         stem,
         branches[HEADS],
         branches[FFN],
@@ -255,4 +258,14 @@ def device_name(device: torch.device) -> str:
     """What a table says about where it was measured."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    return _cpu_name() or platform.processor() or platform.machine()
+
+
+def _cpu_name() -> str:
+    """The model of this processor, where Linux tells it."""
+    with suppress(OSError):
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            name, _, value = line.partition(':')
+            if name.strip() == 'model name':
+                return value.strip()
+    return ''

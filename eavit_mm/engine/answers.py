@@ -63,7 +63,11 @@ def _measured(
         dict.fromkeys(s for part in subnets.values() for s in part)
     )
     metrics = dict(zip(distinct, ranked(distinct), strict=True))
-    table = read_table(model.router.latency_table, model.backbone.space)
+    table = read_table(
+        model.router.latency_table,
+        model.backbone.space,
+        model.backbone.geometry,
+    )
     costs: Any = {
         kind: cost_of(model, kind, table=table)
         for kind in COSTS
@@ -88,7 +92,11 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     """
     tables = model.router.tables
     lowest = max(t.lowest_share for t in tables.values())
-    table = read_table(model.router.latency_table, model.backbone.space)
+    table = read_table(
+        model.router.latency_table,
+        model.backbone.space,
+        model.backbone.geometry,
+    )
     solver = BudgetSolver(model, table=table)
     return [
         solver.routed({k: share * t.largest for k, t in tables.items()})

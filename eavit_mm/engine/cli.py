@@ -144,6 +144,17 @@ def merge_options(cfg: Config, args: Namespace) -> None:
             cfg[field]['persistent_workers'] = False
 
 
+def renamed(cfg: Config, tool: str) -> Config:
+    """The config under a name of its own, such as ``vitb_search.py``.
+
+    A runner writes its config into the work directory, where under its own
+    name that of a training may lie, if not the very file that was given.
+    """
+    path = Path(cfg.filename or 'config.py')
+    name = path.with_name(f'{path.stem}_{tool}{path.suffix}')
+    return Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(name))
+
+
 def build_runner(cfg: Config) -> Runner:
     """The runner that a config asks for; without a GPU, over gloo.
 

@@ -68,14 +68,15 @@ class Fitness:
 
         Raises:
             ValueError: If there is no number of the metric's name.
-            FloatingPointError: If it is not finite; names the subnet.
+            FloatingPointError: If it is not finite, or scores are not; names
+                the subnet.
         """
-        with (
-            self.model.backbone.frozen(subnet),
-            self._autocast(dtype or self.dtype),
-        ):
-            report = self._measure()
         try:
+            with (
+                self.model.backbone.frozen(subnet),
+                self._autocast(dtype or self.dtype),
+            ):
+                report = self._measure()
             return numbers_of(report, self.metric)
         except FloatingPointError as error:
             raise FloatingPointError(f'{subnet.to_json()}: {error}') from error
@@ -90,6 +91,9 @@ class Fitness:
         """Through the stock prediction and the metrics' own processing."""
         for raw, batch in self.batches:
             outputs = self.model(**self._moved(batch), mode='predict')
+            for sample in outputs:
+                if 'pred_score' in sample:
+                    _check_finite(sample.pred_score)
             self.evaluator.process(data_samples=outputs, data_batch=raw)
         return evaluate_here(self.evaluator, self.size)
 
@@ -101,6 +105,7 @@ class Fitness:
                 for _, batch in self.batches
             ]
         )
+        _check_finite(scores)
         (metric,) = self.evaluator.metrics
         found = metric.calculate(
             scores.softmax(dim=1).cpu(), self.labels, metric.topk, metric.thrs
@@ -113,6 +118,19 @@ class Fitness:
     def _moved(self, batch: Any) -> Any:
         """A batch that had to stay outside of the device."""
         return self.model.data_preprocessor.cast_data(batch)
+
+
+def _check_finite(scores: Tensor) -> None:
+    """Raises if a network does not compute: its accuracy would be a number.
+
+    Raises:
+        FloatingPointError: If a score is NaN or infinite.
+    """
+    if not scores.isfinite().all():
+        raise FloatingPointError(
+            'scores are not finite; was the type of numbers too small for '
+            'this network (search_cfg.dtype)?'
+        )
 
 
 def _keep(model: Any, dataloader: DataLoader[Any]) -> list[tuple[Any, Any]]:

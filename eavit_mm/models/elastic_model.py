@@ -177,7 +177,9 @@ class ElasticModelMixin(BaseModel):
         """
         if not budgets:
             return self.backbone.space.largest
-        table = read_table(latency_table, self.backbone.space)
+        table = read_table(
+            latency_table, self.backbone.space, self.backbone.geometry
+        )
         limits = [Budget.parse(budget) for budget in budgets]
         return BudgetSolver(self, table=table)(limits, by)
 
@@ -354,7 +356,9 @@ def _build_router(
     kinds = cfg.get('budgets', ('macs',))
     check_budgets(kinds, cfg.get('latency_table'))
     space = model.backbone.space
-    table = read_table(cfg.get('latency_table'), space)
+    table = read_table(
+        cfg.get('latency_table'), space, model.backbone.geometry
+    )
     costs = {kind: cost_of(model, kind, table=table) for kind in kinds}
     tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
     router = MODELS.build(dict(cfg, space=space, tables=tables))

@@ -16,6 +16,7 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import TASK_UTILS, build_part
 from eavit_mm.search.operators import (
+    STALE,
     ImmigrantMating,
     MemberRepair,
     NewSubnets,
@@ -36,12 +37,13 @@ class SubnetSearch(Algorithm):
 
     Attributes:
         proposed: What was proposed so far.
-        generation_size: How many a generation proposes.
+        n_offsprings: How many a generation proposes.
+        left: Of which so many are evaluated.
     """
 
     proposed: NewSubnets
-    generation_size: int
     n_offsprings: int
+    left: int | None = None
 
     @property
     def report(self) -> str:
@@ -49,13 +51,18 @@ class SubnetSearch(Algorithm):
         return ''
 
     def limit(self, left: int) -> None:
-        """Lets the next generation propose at most so many subnets."""
-        self.n_offsprings = min(self.generation_size, left)
+        """Keeps at most so many subnets of the next generation.
+
+        What it proposes does not depend on it, so that a search with more
+        evaluations begins with those of a shorter one.
+        """
+        self.left = left
 
     def infill(self) -> Population | None:
         """See pymoo's ``Algorithm``; remembers what it proposes."""
         infills = super().infill()
         if infills is not None and len(infills):
+            infills = infills[: self.left]
             self.proposed.note(infills.get('X'))
         return infills
 
@@ -111,7 +118,6 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             )
         drawn = _sampler(sampler)
         self.proposed = NewSubnets()
-        self.generation_size = pop_size
         members = MemberRepair()
         super().__init__(
             pop_size=pop_size,
@@ -180,7 +186,7 @@ class RandomSearch(SubnetSearch):
     ) -> None:
         check_count('pop_size', pop_size, least=1)
         super().__init__(termination=NoTermination())
-        self.generation_size = self.n_offsprings = pop_size
+        self.n_offsprings = pop_size
         self.proposed = NewSubnets()
         self.evaluated = Population.create()
         self.sampling = SamplerSampling(_sampler(sampler), p_off)
@@ -190,15 +196,14 @@ class RandomSearch(SubnetSearch):
 
     def _infill(self) -> Population:
         drawn = Population.create()
-        for _ in range(10):
-            missing = self.n_offsprings - len(drawn)
-            if not missing:
-                break
+        stale = 0
+        while (missing := self.n_offsprings - len(drawn)) and stale < STALE:
             new = self.sampling.do(
                 self.problem, missing, random_state=self.random_state
             )
             new = self.proposed.do(new, drawn)
             drawn = Population.merge(drawn, new)
+            stale = 0 if len(new) else stale + missing
         return drawn
 
     def _advance(self, infills: Any = None, **kwargs: Any) -> None:

@@ -14,11 +14,14 @@ from pymoo.core.sampling import Sampling
 from eavit_mm.options import check_probability
 from eavit_mm.search.predictor import MetricPredictor
 from eavit_mm.search.problem import SubnetProblem
+from eavit_mm.search.reachable import wander
 from eavit_mm.space import Level, SearchSpace, Subnet, SubnetSampler
 from eavit_mm.space.genome import decisions
 
-# Draws for one member within the limits before a draw outside is taken.
+# Draws for one member within the limits before another way is taken.
 _TRIES = 50
+# Drawn members in a row that were proposed before: there are no others.
+STALE = 400
 
 
 class SamplerSampling(Sampling):
@@ -37,6 +40,8 @@ class SamplerSampling(Sampling):
         self._level: Level | None = None
         # What a sampler of several drew beyond what was asked for.
         self._drawn: list[Subnet] = []
+        # The last that was found within limits that draws do not meet.
+        self._within: Subnet | None = None
 
     def _do(
         self,
@@ -54,15 +59,17 @@ class SamplerSampling(Sampling):
     ) -> Subnet:
         if self._level is None or self._level.space is not problem.space:
             self._level = Level(problem.space, p_off=self.p_off)
-            self._drawn = []
+            self._drawn, self._within = [], None
         cost = problem.objectives.costs[problem.objectives.cost]
         for _ in range(_TRIES):
             if not self._drawn:
                 self._drawn = self.sampler.draw(self._level, cost, rng)
             subnet = self._drawn.pop(0)
             if problem.objectives.allows_costs(subnet):
-                break
-        return subnet
+                return subnet
+        start = self._within or problem.within
+        self._within = wander(problem.objectives, problem.space, start, rng)
+        return self._within
 
 
 class StartSampling(SamplerSampling):
@@ -78,9 +85,8 @@ class StartSampling(SamplerSampling):
     ) -> np.ndarray:
         space = problem.space
         objectives = problem.objectives
-        cheapest = space.cheapest(objectives.costs[objectives.cost])
-        ladder = even(space.uniform_ladder, n_samples - 2)
-        start = dict.fromkeys((space.largest, cheapest, *ladder))
+        ladder = scattered(even(space.uniform_ladder, n_samples - 2))
+        start = dict.fromkeys((space.largest, problem.cheapest, *ladder))
         subnets = [s for s in start if objectives.allows_costs(s)][:n_samples]
         while len(subnets) < n_samples:
             subnets.append(self._draw(problem, random_state))
@@ -93,6 +99,13 @@ def even(items: Sequence[Any], number: int) -> list[Any]:
         return list(items)
     places = np.linspace(0, len(items) - 1, max(number, 0)).round()
     return [items[int(place)] for place in places]
+
+
+def scattered(items: Sequence[Any]) -> list[Any]:
+    """A sequence in an order whose every beginning is spread over it."""
+    digits = len(items).bit_length()
+    order = sorted(range(len(items)), key=lambda i: f'{i:0{digits}b}'[::-1])
+    return [items[i] for i in order]
 
 
 def genomes(space: SearchSpace, subnets: Iterable[Subnet]) -> np.ndarray:
@@ -268,13 +281,12 @@ class ImmigrantMating(Mating):
         off = super().do(
             problem, pop, n_offsprings, random_state=random_state, **kwargs
         )
-        for _ in range(_TRIES):
-            missing = n_offsprings - len(off)
-            if not missing:
-                break
+        stale = 0
+        while (missing := n_offsprings - len(off)) and stale < STALE:
             new = self.immigrants.do(
                 problem, missing, random_state=random_state
             )
             new = self.eliminate_duplicates.do(new, pop, off)
             off = Population.merge(off, new)
+            stale = 0 if len(new) else stale + missing
         return off

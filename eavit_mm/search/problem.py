@@ -1,6 +1,7 @@
 """The search as pymoo sees it: integer genomes, objectives, limits."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from pymoo.core.problem import Problem
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from eavit_mm.search.objectives import Objectives
+from eavit_mm.search.reachable import cheapest_member, nearest_to_limits
 from eavit_mm.search.survival import best_of
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member
@@ -45,6 +47,17 @@ class SubnetProblem(Problem):
         """Which objective is the cost that bins divide."""
         return self.objectives.names.index(self.objectives.cost)
 
+    @cached_property
+    def cheapest(self) -> Subnet:
+        """The member of least cost."""
+        cost = self.objectives.costs[self.objectives.cost]
+        return cheapest_member(self.space, cost)
+
+    @cached_property
+    def within(self) -> Subnet:
+        """A member that keeps the limits on cost; there is one."""
+        return nearest_to_limits(self.objectives, self.space)
+
     @property
     def cost_range(self) -> tuple[float, float]:
         """Lowest and highest cost within the limits, as shares."""
@@ -54,7 +67,7 @@ class SubnetProblem(Problem):
             self.objectives.largest[name],
         )
         low, high = self.objectives.limits.get(name, (None, None))
-        least = cost(self.space.cheapest(cost))
+        least = cost(self.cheapest)
         return (
             max(least, least if low is None else low) / largest,
             min(largest, largest if high is None else high) / largest,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _DRAWS = 4000
 _STARTS = 8
 _VARIATIONS = 500
+# Changes that are tried on the way from one member within limits to another.
+_STEPS = 50
 
 Loss = Callable[[Subnet], float]
 Branches = list[tuple[str, int]]
@@ -29,7 +31,8 @@ def check_reachable(objectives: 'Objectives', space: SearchSpace) -> None:
         ValueError: Gives the reachable range of each limited cost, and the
             costs that come nearest to keeping all limits.
     """
-    if any(map(objectives.allows_costs, _landmarks(objectives, space))):
+    nearest = nearest_to_limits(objectives, space)
+    if objectives.allows_costs(nearest):
         return
     ranges = {
         name: cost_range(objectives.costs[name], space)
@@ -45,9 +48,6 @@ def check_reachable(objectives: 'Objectives', space: SearchSpace) -> None:
                 f'cannot be reached; this space reaches {shown(least)} to '
                 f'{shown(most)}'
             )
-    nearest = nearest_to_limits(objectives, space)
-    if objectives.allows_costs(nearest):
-        return
     found = {name: objectives.costs[name](nearest) for name in ranges}
     raise ValueError(
         f'constraints={dict(objectives.limits)}: no subnet was found that '
@@ -72,9 +72,14 @@ def cost_range(cost: Loss, space: SearchSpace) -> tuple[float, float]:
             measured times do not.
         space: With its embedding in the first cell.
     """
-    least = _extreme(space, space.cheapest(cost), cost)
+    least = cheapest_member(space, cost)
     most = _extreme(space, space.largest, lambda subnet: -cost(subnet))
     return cost(least), cost(most)
+
+
+def cheapest_member(space: SearchSpace, cost: Loss) -> Subnet:
+    """The member of least cost, which need not rise with every width."""
+    return _extreme(space, space.cheapest(cost), cost)
 
 
 def _extreme(space: SearchSpace, start: Subnet, loss: Loss) -> Subnet:
@@ -93,15 +98,13 @@ def nearest_to_limits(objectives: 'Objectives', space: SearchSpace) -> Subnet:
     Looks at networks of uniform width and at drawn ones, and improves the
     best of them: by single steps, then by several changes at once.
     """
-
-    def loss(subnet: Subnet) -> float:
-        return sum(max(v, 0.0) for v in objectives.cost_violations(subnet))
-
+    landmarks = _landmarks(objectives, space)
+    for subnet in landmarks:
+        if objectives.allows_costs(subnet):
+            return subnet
+    loss = _excess(objectives)
     rng = np.random.default_rng(0)
-    subnets = [
-        *_landmarks(objectives, space),
-        *(space.sample(rng) for _ in range(_DRAWS)),
-    ]
+    subnets = [*landmarks, *(space.sample(rng) for _ in range(_DRAWS))]
     ends: list[Subnet] = []
     for start in sorted(dict.fromkeys(subnets), key=loss)[:_STARTS]:
         end = descend(space, start, loss)
@@ -109,6 +112,34 @@ def nearest_to_limits(objectives: 'Objectives', space: SearchSpace) -> Subnet:
         if not loss(ends[-1]):
             break
     return min(ends, key=loss)
+
+
+def wander(
+    objectives: 'Objectives',
+    space: SearchSpace,
+    subnet: Subnet,
+    rng: np.random.Generator,
+) -> Subnet:
+    """Another member within the limits on cost, some changes away.
+
+    Args:
+        objectives: With the limits.
+        space: Of the members.
+        subnet: Keeps them.
+        rng: Draws the changes.
+    """
+    for _ in range(_STEPS):
+        other = _varied(space, subnet, rng)
+        if objectives.allows_costs(other):
+            subnet = other
+    return subnet
+
+
+def _excess(objectives: 'Objectives') -> Loss:
+    """By how much a subnet breaks the limits on cost; 0: it keeps them."""
+    return lambda subnet: sum(
+        max(v, 0.0) for v in objectives.cost_violations(subnet)
+    )
 
 
 def _vary(

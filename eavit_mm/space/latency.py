@@ -8,6 +8,7 @@ from typing import Any
 
 from eavit_mm.options import check_count, is_finite
 from eavit_mm.space.cells import EMBED, FFN, HEADS
+from eavit_mm.space.cost import Geometry
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -25,6 +26,8 @@ class LatencyTable:
         dtype: 'float32', 'bfloat16' or 'float16'.
         batch_size: Images of one forward.
         threads: Of a CPU.
+        num_tokens: N of the network, for one image.
+        head_dims: Channels of its heads.
         stem: Embedding width to everything but the branches.
         num_heads: Embedding width to heads to one attention branch.
         feedforward_channels: Likewise, one FFN branch.
@@ -36,6 +39,8 @@ class LatencyTable:
     dtype: str
     batch_size: int
     threads: int
+    num_tokens: int
+    head_dims: int
     stem: Mapping[int, float]
     num_heads: Branch
     feedforward_channels: Branch
@@ -61,12 +66,20 @@ class LatencyTable:
             ) from error
         return total
 
-    def check(self, space: SearchSpace) -> None:
-        """Raises unless every subnet of a space is covered.
+    def check(self, space: SearchSpace, geometry: Geometry) -> None:
+        """Raises unless every subnet of a supernet is covered.
 
         Raises:
-            ValueError: Names the first width that is missing.
+            ValueError: If it is of images or heads of another size; names
+                the first width that is missing.
         """
+        for name in ('num_tokens', 'head_dims'):
+            ours, own = getattr(self, name), getattr(geometry, name)
+            if ours != own:
+                raise ValueError(
+                    f'the latency table is of another network: {name}={ours} '
+                    f'there, {own} here; build one for this config'
+                )
         for width in space.embed_dims:
             for layer in range(space.num_layers):
                 heads = space.choices(HEADS, layer)
@@ -107,18 +120,25 @@ class LatencyTable:
             raise ValueError(f'{path}: {error}') from error
 
 
-def read_table(path: str | None, space: SearchSpace) -> LatencyTable | None:
-    """The table of a file that a config names, for a space; None for none.
+def read_table(
+    path: str | None, space: SearchSpace, geometry: Geometry
+) -> LatencyTable | None:
+    """The table of a file that a config names; None for none.
+
+    Args:
+        path: Of the file.
+        space: Of the supernet that it is for.
+        geometry: Likewise.
 
     Raises:
-        ValueError: If it is no path, no table, or not of this space.
+        ValueError: If it is no path, no table, or not of this supernet.
     """
     if path is None:
         return None
     if not isinstance(path, str):
         raise ValueError(f'latency_table={path!r}; must name a file')
     table = LatencyTable.read(path)
-    table.check(space)
+    table.check(space, geometry)
     return table
 
 
@@ -131,7 +151,7 @@ def _checked(values: Any) -> dict[str, Any]:
         raise ValueError(f'device={values["device"]!r}; must be a name')
     if values['dtype'] not in DTYPES:
         raise ValueError(f'dtype={values["dtype"]!r}; must be one of {DTYPES}')
-    for name in ('batch_size', 'threads'):
+    for name in ('batch_size', 'threads', 'num_tokens', 'head_dims'):
         check_count(name, values[name], least=1)
     for name in ('error', 'kendall_tau'):
         # The rank correlation of equal times is NaN.

@@ -63,7 +63,7 @@ def test_a_table_covers_its_space(space):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     was = model.backbone.space
     table = build_table(model, SIZE, rounds=1)
-    table.check(model.backbone.space)
+    table.check(model.backbone.space, model.backbone.geometry)
     times = [*table.stem.values()]
     for axis in (table.num_heads, table.feedforward_channels):
         assert set(axis) == {4, 12}

@@ -99,6 +99,27 @@ def test_a_number_that_is_none_names_the_subnet(tmp_path):
     assert str(error.value).startswith(subnet.to_json())
 
 
+@pytest.mark.parametrize(
+    'metrics', [TOP1, [TOP1, dict(TOP1, thrs=0.5, prefix='half')]]
+)
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_a_network_that_does_not_compute_has_no_accuracy(
+    tmp_path, metrics, dtype
+):
+    runner = ready(tmp_path, metrics)
+    fitness = fitness_of(runner)
+    space = runner.model.backbone.space
+    assert fitness(space.smallest, dtype)
+    # Finite weights, whose products are not.
+    layer = runner.model.backbone.layers[-1].ffn.layers[1]
+    layer.weight.data[:, -1] = 3e38
+    layer.bias.data[:] = 3e38
+    subnet = space.largest
+    with pytest.raises(FloatingPointError, match='scores are not finite') as e:
+        fitness(subnet, dtype)
+    assert str(e.value).startswith(subnet.to_json())
+
+
 def test_memory_that_kept_batches_took_counts_once(monkeypatch):
     """Ten batches of 10 in 202: half of the memory is enough."""
     free = [202]

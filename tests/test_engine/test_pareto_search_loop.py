@@ -213,6 +213,7 @@ def test_a_space_that_is_smaller_than_the_search(tmp_path):
     ('options', 'message'),
     [
         (dict(dtype='float8'), r"dtype='float8'; must be one of \['float32'"),
+        (dict(fp16=True), "fp16=True; a search takes dtype='float16'"),
         (dict(objectives=['metric']), r"must be 'metric' and one cost"),
         (dict(objectives=['macs', 'params']), r"must be 'metric' and one"),
         (dict(objectives=['metric', 'time']), r"'time'\]; must be of \["),
@@ -470,6 +471,53 @@ def test_a_config_without_a_search_is_said(
         r'error: .*none\.py: search_cfg=None; must be a dict such as dict\(',
         done.last,
     ), done.text
+
+
+def test_a_config_in_the_work_directory_stays(
+    tools: ForkedTools, trained: Path, tmp_path: Path
+) -> None:
+    """A training has left its config there; search and test read it."""
+    config = tmp_path / 'own.py'
+    config.write_text(Config.fromfile(DIGITS).pretty_text)
+    before = config.read_bytes()
+    options = ('--cfg-options', 'search_cfg.max_evaluations=4')
+    shared = (config, trained, '--work-dir', tmp_path)
+    done = tools.run('search.py', *shared, *options)
+    assert done.status == 0, done.text
+    done = tools.run('test.py', *shared, '--budgets', '0.5')
+    assert done.status == 0, done.text
+    assert config.read_bytes() == before
+    assert (tmp_path / 'own_search.py').exists()
+    # A second search, and one that lost its evaluations.
+    front = (tmp_path / 'pareto.json').read_bytes()
+    done = tools.run('search.py', *shared, '--resume', *options)
+    assert done.status == 0, done.text
+    fewer = ('--cfg-options', 'search_cfg.max_evaluations=3')
+    done = tools.run('search.py', *shared, '--resume', *fewer)
+    assert done.last.startswith('error: max_evaluations=3; '), done.text
+    assert 'has 4 already, must be at least as many' in done.last
+    (tmp_path / 'evaluations.jsonl').unlink()
+    for args in ([], ['--resume']):
+        done = tools.run('search.py', *shared, *args, *options)
+        assert done.status == 1
+        assert 'is there, but not the evaluations.jsonl' in done.last
+    assert (tmp_path / 'pareto.json').read_bytes() == front
+
+
+def test_a_loop_that_is_no_search_is_refused(
+    tools: ForkedTools, trained: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / 'other.py'
+    config.write_text(
+        f"_base_ = ['{DIGITS}']\n"
+        "search_cfg = dict(_delete_=True, type='eavit_mm.SubnetTestLoop')\n"
+    )
+    work = tmp_path / 'work'
+    done = tools.run('search.py', config, trained, '--work-dir', work)
+    assert done.status == 1
+    assert (
+        "search_cfg.type='eavit_mm.SubnetTestLoop' is no search" in done.last
+    )
 
 
 def test_data_and_objectives_of_its_own(

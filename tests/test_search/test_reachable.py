@@ -128,7 +128,7 @@ def test_a_cost_need_not_rise_with_every_width(seed):
         return {e: {w: rng.random() for w in widths} for e in (8, 16, 24)}
 
     table = LatencyTable(
-        *('a device', 'float32', 1, 1),
+        *('a device', 'float32', 1, 1, 5, 8),
         {e: rng.random() for e in (8, 16, 24)},
         branch((1, 2)),
         branch((4, 8, 12)),

@@ -61,16 +61,20 @@ def test_a_search_that_was_ended_goes_on(name, done, tmp_path):
     assert second.measured == [m.subnet for m in expected[done:]]
 
 
+@pytest.mark.parametrize('number', [3, 14, 20, 26])
 @EVERY
-def test_a_search_with_more_evaluations_goes_on(name, tmp_path):
+def test_a_search_with_more_evaluations_goes_on(name, number, tmp_path):
     path = tmp_path / 'evaluations.jsonl'
     first = Search(SPACES['free'], path=path)
     first.evaluations.start()
-    # A whole number of generations.
-    before = first.run(ALGORITHMS[name](), 5, 20)
+    # In a generation, or between two.
+    before = first.run(ALGORITHMS[name](), 5, number)
     second = Search(SPACES['free'], path=path)
     second.evaluations.resume(second.space)
-    assert second.run(ALGORITHMS[name](), 5, 35)[:20] == before
+    after = second.run(ALGORITHMS[name](), 5, 35)
+    assert after[:number] == before
+    assert second.evaluations.known.keys() == {m.subnet for m in after}
+    assert after == Search(SPACES['free']).run(ALGORITHMS[name](), 5, 35)
 
 
 @pytest.mark.parametrize('number', [1, 2, 3, 9, 10, 11, 37])
@@ -122,6 +126,22 @@ def test_limits_of_cost_hold_for_every_evaluation(name):
     for member in members:
         assert search.objectives.allows_costs(member.subnet)
     assert len(search.objectives.front(members)) > 3
+
+
+@pytest.mark.parametrize(
+    ('name', 'limits'),
+    [
+        *((name, dict(macs=(0.9, 0.905))) for name in ALGORITHMS),
+        ('ours', dict(macs=(0.5, 0.501))),
+        ('ours', dict(macs=(0.3, 0.31), params=(None, 0.31))),
+        ('chance', dict(macs=(None, 0.02))),
+    ],
+)
+def test_narrow_limits_hold_for_every_evaluation(name, limits):
+    search = Search(DEEP, constraints=limits)
+    members = search.run(ALGORITHMS[name](), 0, 20)
+    assert all(search.objectives.allows_costs(m.subnet) for m in members)
+    assert len(members) > 10
 
 
 def test_a_limit_on_the_metric_holds_on_the_front():

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,12 +8,15 @@ from eavit_mm.files import write_json
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.latency import LatencyTable
 
+NETWORK = SimpleNamespace(num_tokens=5, head_dims=8)
 SPACE = SearchSpace([8, 16], [[1, 2, 3], [1]], [4, 8], 2, 8, max_off=4)
 TABLE = LatencyTable(
     device='a device',
     dtype='float32',
     batch_size=4,
     threads=1,
+    num_tokens=5,
+    head_dims=8,
     stem={8: 1.0, 16: 2.0},
     num_heads={8: {1: 0.1, 2: 0.2, 3: 0.3}, 16: {1: 0.4, 2: 0.5, 3: 0.6}},
     feedforward_channels={8: {4: 10.0, 8: 20.0}, 16: {4: 30.0, 8: 40.0}},
@@ -50,7 +54,14 @@ def test_a_width_that_was_not_measured_is_named(subnet, width):
 
 
 def test_a_table_that_covers_the_space():
-    TABLE.check(SPACE)
+    TABLE.check(SPACE, NETWORK)
+
+
+@pytest.mark.parametrize('name', ['num_tokens', 'head_dims'])
+def test_a_table_of_another_network(name):
+    other = SimpleNamespace(**{**vars(NETWORK), name: 7})
+    with pytest.raises(ValueError, match=f'another network: {name}='):
+        TABLE.check(SPACE, other)
 
 
 def without(axis, embed, width=None):
@@ -74,7 +85,7 @@ def without(axis, embed, width=None):
 )
 def test_a_table_that_lacks_something(table):
     with pytest.raises(ValueError, match='another space'):
-        table.check(SPACE)
+        table.check(SPACE, NETWORK)
 
 
 def test_a_file_gives_back_what_was_written(tmp_path):

@@ -107,6 +107,11 @@ class ParetoSearchLoop(TestLoop):
         resume: bool = False,
         **kwargs: Any,
     ) -> None:
+        if 'fp16' in kwargs:
+            raise ValueError(
+                f'search_cfg: fp16={kwargs["fp16"]!r}; a search takes '
+                "dtype='float16', or 'bfloat16'"
+            )
         super().__init__(*args, evaluator=evaluator, **kwargs)
         self.evaluator_cfg = plain_evaluator(evaluator)
         check_count('max_evaluations', max_evaluations, least=1)
@@ -122,12 +127,22 @@ class ParetoSearchLoop(TestLoop):
             )
         model = elastic_model(self.runner.model, type(self).__name__)
         self.model, self.space = model, model.backbone.space
-        self.table = table = read_table(latency_table, self.space)
+        self.table = table = read_table(
+            latency_table, self.space, model.backbone.geometry
+        )
         self.costs = {
             name: cost_of(model, name, table=table)
             for name in COSTS
             if name != 'latency' or table
         }
+        logger = self.runner.logger
+        # First: infeasible limits end the run in the next step.
+        logger.info(profile_table(self.space, self.costs))
+        if table is not None and table.error is None:
+            logger.warning(
+                f'{latency_table} was not compared with whole networks: '
+                'tools/latency.py validate tells its error'
+            )
         self.objectives = build_objectives(
             objectives,
             metric,
@@ -189,14 +204,26 @@ class ParetoSearchLoop(TestLoop):
         """The config's, else those of the search to resume, else our own.
 
         Raises:
-            FileExistsError: If there is a search that is not to be resumed.
-            ValueError: If its file is broken.
+            FileExistsError: If there is a search that is not to be resumed,
+                or only its front.
+            ValueError: If its file is broken, or has more evaluations than
+                there are to be.
         """
         earlier: dict[str, Any] = {}
         if self.path.exists():
             if not self.resume:
                 raise FileExistsError(in_use(self.path))
-            earlier, _ = read_evaluations(self.path, self.space)
+            earlier, known = read_evaluations(self.path, self.space)
+            if len(known) > self.max_evaluations:
+                raise ValueError(
+                    f'max_evaluations={self.max_evaluations}; {self.path} '
+                    f'has {len(known)} already, must be at least as many'
+                )
+        elif (front := self.path.with_name(FRONT)).exists():
+            raise FileExistsError(
+                f'{front} is there, but not the {EVALUATIONS} that it was '
+                'made from: move it away, or use another --work-dir'
+            )
         seed, threads = self.seed, self.threads
         if seed is None:
             seed = earlier.get('seed', self.runner.seed)
@@ -222,8 +249,6 @@ class ParetoSearchLoop(TestLoop):
     def _search(self, ranked: RankedFitness, header: dict[str, Any]) -> None:
         """Everything that only rank 0 does."""
         logger = self.runner.logger
-        logger.info(profile_table(self.space, self.costs))
-
         progress = Progress(self.objectives, self.max_evaluations, logger)
         evaluations = Evaluations(
             self.path,

@@ -115,7 +115,7 @@ class _SubnetLoopMixin(BaseLoop):
                 "[0.5, '8GMACs']"
             )
         check_number('metric_scale', metric_scale, positive=True)
-        table = read_table(latency_table, space)
+        table = read_table(latency_table, space, model.backbone.geometry)
         self.subnets: dict[str, Subnet] = {}
         for name, spec in subnets.items():
             with _named(f'subnets: {name}={spec!r}'):
