@@ -3,7 +3,8 @@
 Letters: N images, D inputs, K levels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -25,11 +26,13 @@ from eavit_mm.models.image_router import (
     Held,
     ImageRouter,
     level_costs,
-    scouted,
+    seen_through,
 )
 from eavit_mm.space import Budget, Subnet
 
 _BATCH = 256
+# Over which the worth of a scout is a mean.
+_BUDGETS = 41
 # From where the largest level is always worth its cost to where none is.
 _PRICES = (0.0, *np.geomspace(1e-4, 1e2, 300).tolist())
 
@@ -38,7 +41,7 @@ class Observed(NamedTuple):
     """Images through every level.
 
     Attributes:
-        inputs: (N, D) of the image router.
+        inputs: (N, K, D) of the image router, with each level as the scout.
         right: (N, K), probability that a level gives the right class.
         correct: (N, K), whether it gives it the highest score.
     """
@@ -46,6 +49,10 @@ class Observed(NamedTuple):
     inputs: Tensor
     right: Tensor
     correct: Tensor
+
+    def beginning(self, first: int) -> 'Observed':
+        """Without the levels below the one that is the scout."""
+        return Observed(*(values[:, first:] for values in self))
 
 
 def levels_of(model: Any) -> tuple[Subnet, ...]:
@@ -78,13 +85,12 @@ def observe(model: Any, batches: Iterable[Any]) -> Observed:
         data = model.data_preprocessor(raw, False)
         images = data['inputs']
         labels = _labels(data['data_samples']).to(images.device)
-        inputs, logits = scouted(model, images)
-        each = [logits]
-        for level in model.router.images.levels[1:]:
-            with model.backbone.use(level):
-                each.append(model(images, mode='tensor'))
-        scores = torch.stack(each, dim=1)  # (B, K, classes)
-        index = labels[:, None, None].expand(-1, len(each), 1)
+        levels = model.router.images.levels
+        seen = [seen_through(model, level, images) for level in levels]
+        inputs, scores = (
+            torch.stack(part, dim=1) for part in zip(*seen, strict=True)
+        )
+        index = labels[:, None, None].expand(-1, len(levels), 1)
         right = scores.softmax(dim=2).gather(2, index).squeeze(2)
         correct = scores.argmax(dim=2) == labels[:, None]
         parts.append(Observed(inputs.cpu(), right.cpu(), correct.cpu()))
@@ -110,7 +116,7 @@ def fit(router: ImageRouter, observed: Observed, seed: int) -> None:
         seed: Of the order of images.
     """
     device = next(router.mlp.parameters()).device
-    inputs, right = observed.inputs.to(device), observed.right.to(device)
+    inputs, right = observed.inputs[:, 0].to(device), observed.right.to(device)
     order = torch.Generator().manual_seed(seed)
     router.mlp.requires_grad_(True)
     optimizer = torch.optim.Adam(router.mlp.parameters(), lr=router.lr)
@@ -139,7 +145,7 @@ def calibrate(model: Any, observed: Observed) -> tuple[Held, ...]:
     """
     router = model.router.images
     device = next(router.mlp.parameters()).device
-    inputs = observed.inputs.to(device)
+    inputs = observed.inputs[:, 0].to(device)
     base, extra = level_costs(model)
     costs = torch.tensor(extra)
     found: dict[tuple[float, float], Held] = {}
@@ -155,7 +161,7 @@ def calibrate(model: Any, observed: Observed) -> tuple[Held, ...]:
 def fit_image_router(
     model: Any, train: Iterable[Any], held_out: Iterable[Any], seed: int
 ) -> None:
-    """Chooses the levels, fits the MLP, and finds the prices.
+    """Chooses the levels and the scout, fits the MLP, and finds the prices.
 
     Args:
         model: An elastic classifier with a router, in eval mode.
@@ -164,9 +170,26 @@ def fit_image_router(
         seed: Of the fit.
     """
     router = model.router.images
-    router.levels = levels_of(model)
-    fit(router, observe(model, train), seed)
-    router.held_out = calibrate(model, observe(model, held_out))
+    router.levels = levels = levels_of(model)
+    seen, held = observe(model, train), observe(model, held_out)
+    start = deepcopy(router.mlp.state_dict())
+    found = []
+    for first in range(max(1, len(levels) - 1)):
+        router.levels = levels[first:]
+        router.mlp.load_state_dict(start)
+        fit(router, seen.beginning(first), seed)
+        router.held_out = calibrate(model, held.beginning(first))
+        state = deepcopy(router.state_dict())
+        found.append((_worth(router.held_out), -first, state))
+    _, _, best = max(found, key=lambda each: each[:2])
+    router.load_state_dict(best)
+
+
+def _worth(held_out: Sequence[Held]) -> float:
+    """Mean accuracy over budgets; 0 for those that are out of reach."""
+    shares = np.linspace(0, 1, _BUDGETS)
+    fits = ([h.metric for h in held_out if h.share <= s] for s in shares)
+    return float(np.mean([max(metrics, default=0.0) for metrics in fits]))
 
 
 def fit_in_run(runner: Runner) -> None:

@@ -6,7 +6,7 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
-from eavit_mm.models.image_router import level_costs, scouted
+from eavit_mm.models.image_router import level_costs, seen_through
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Budget
 
@@ -60,7 +60,8 @@ class AdaptiveClassifier(BaseModel):
             images: (B, channels, height, width), normalised.
         """
         router = self.module.router.images
-        inputs, logits = scouted(self.module, images)
+        scout = router.levels[0]
+        inputs, logits = seen_through(self.module, scout, images)
         levels = router.choose(inputs, self.expected.price, self.extra)
         for level in levels.unique().tolist():
             if not level:

@@ -41,7 +41,8 @@ class ImageRouter(BaseModule):
     foretells how probable each level makes the right class. An image goes to
     the level of the greatest ``probability - price * cost``; a price for each
     mean cost is known from held-out data. Trained after stage 2, whose
-    weights it does not change.
+    weights it does not change. A scout that costs next to nothing tells
+    little: the fit tries each of the subnets as one, and drops the cheaper.
 
     Args:
         space: The model's.
@@ -187,14 +188,17 @@ def image_inputs(features: Tensor, logits: Tensor) -> Tensor:
     return torch.cat([F.layer_norm(pooled, pooled.shape[1:]), scores], dim=1)
 
 
-def scouted(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What the image router sees of images, and the scout's logits.
+def seen_through(
+    model: Any, subnet: Subnet, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What the image router sees with a scout, and the scout's logits.
 
     Args:
-        model: An elastic classifier whose router has levels.
+        model: An elastic classifier.
+        subnet: The scout.
         images: (B, channels, height, width), normalised.
     """
-    with model.backbone.use(model.router.images.levels[0]):
+    with model.backbone.use(subnet):
         features = model.extract_feat(images)
         logits = model.head(features)
     return image_inputs(features[-1], logits), logits

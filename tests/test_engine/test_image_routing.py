@@ -80,7 +80,7 @@ def test_it_learns_which_images_need_more() -> None:
     inputs = torch.randn(600, 17, generator=rng)
     is_hard = inputs[:, 0] > 0
     right = torch.stack([1 - 0.9 * is_hard.float(), torch.ones(600)], dim=1)
-    observed = Observed(inputs, right, right > 0.5)
+    observed = Observed(inputs[:, None], right, right > 0.5)
     before = [p.clone() for p in router.mlp.parameters()]
     fit(router, observed, seed=0)
     assert any(
@@ -97,6 +97,31 @@ def test_it_learns_which_images_need_more() -> None:
     assert min(h.share for h in half) < level_costs(model)[0] + 0.6 * extra[1]
 
 
+def test_a_scout_that_tells_nothing_is_dropped(monkeypatch: Any) -> None:
+    model = routed(num_levels=3, epochs=40, lr=1e-2, hidden=16)
+    rng = torch.Generator().manual_seed(2)
+    is_hard = torch.rand(500, generator=rng) > 0.5
+    noise = torch.randn(500, 3, 17, generator=rng)
+    noise[:, 1, 0] = 4 * is_hard.float() - 2  # what the second level sees
+    right = torch.stack([is_hard * 0.0, 1 - is_hard.float()], dim=1)
+    right = torch.cat([right, torch.ones(500, 1)], dim=1)
+    observed = Observed(noise, right, right > 0.5)
+    levels = levels_of(model)
+
+    def costs(model: Any) -> tuple[float, list[float]]:
+        first, *others = (0.1, 0.2, 0.5)[-len(model.router.images.levels) :]
+        return first, [0.0, *others]
+
+    place = 'eavit_mm.engine.image_routing'
+    monkeypatch.setattr(f'{place}.observe', lambda *args: observed)
+    monkeypatch.setattr(f'{place}.level_costs', costs)
+    assert len(levels) == 3
+    fit_image_router(model, [], [], seed=0)
+    assert model.router.images.levels == levels[1:]
+    held = model.router.images.held_out
+    assert max(h.metric for h in held if h.share < 0.5) > 0.95
+
+
 def test_prices_tell_costs_and_accuracy_of_held_out_images(
     tmp_path: Path,
 ) -> None:
@@ -109,7 +134,7 @@ def test_prices_tell_costs_and_accuracy_of_held_out_images(
     largest = model.macs()['total']
     for held in router.held_out:
         _, extra = level_costs(model)
-        levels = router.choose(seen.inputs, held.price, extra)
+        levels = router.choose(seen.inputs[:, 0], held.price, extra)
         costs = [model.macs(s)['total'] for s in router.levels]
         scout = costs[0] + router.macs
         spent = [scout + (costs[k] if k else 0) for k in levels.tolist()]
@@ -138,7 +163,8 @@ def test_stage_2_ends_with_it(tmp_path: Path, averaged: bool) -> None:
     router = dict(type='eavit_mm.RouterHead', adaptive=ADAPTIVE)
     model = MODELS.build(model_cfg(router=router))
     model.load_state_dict(states[0])
-    assert model.router.images.levels == levels_of(model)
+    levels = model.router.images.levels
+    assert levels == levels_of(model)[-len(levels) :]
     # The prices are those of the weights in the file.
     data = build(tmp_path / 'data', **evaluated()).val_dataloader
     model.eval()

@@ -17,7 +17,7 @@ from eavit_mm.models.image_router import (
     Held,
     image_inputs,
     level_costs,
-    scouted,
+    seen_through,
 )
 
 torch.set_num_threads(1)
@@ -44,7 +44,8 @@ def routed(levels: int = 3, **options: Any) -> Any:
     model.eval()
     # All levels equally likely, so that all are chosen.
     with torch.no_grad():
-        inputs, _ = scouted(model, 3 * torch.randn(50, 1, 8, 8))
+        x = 3 * torch.randn(50, 1, 8, 8)
+        inputs, _ = seen_through(model, images.levels[0], x)
         images.mlp[2].bias -= images.mlp(inputs).mean(dim=0)
     return model
 
