@@ -36,6 +36,7 @@ lint: env  ## Check style and types
 speed: env  ## Time subnets and the search, twenty minutes
 	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
+	@$(VENV_PYTHON) -W ignore -m benchmarks.latency
 
 benchmark: env  ## Compare methods, searches, exports, hours; resumable
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)

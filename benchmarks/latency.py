@@ -1,0 +1,109 @@
+"""Holds latency tables of this device against whole subnets."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+import eavit_mm  # noqa: F401
+from benchmarks.commit import ROOT, commit
+from benchmarks.methods import OURS
+from eavit_mm.analysis.latency import build_table, device_name, validate
+from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.export.certificate import image_size
+from eavit_mm.files import write_atomically, write_json
+
+FOLDER = ROOT / 'docs/benchmark'
+CONFIGS = {'ViT-mini': OURS, 'ViT-B/16': 'configs/eavit/vitb_flowers.py'}
+INTRO = """# Latency tables
+
+Made by `make speed`: a table is measured block by block (`tools/latency.py
+build`), then compared with subnets that are even over the MACs range and of
+which it saw none (`validate`). Error: mean of |foretold / measured - 1|, and
+of its signed values; tau: Kendall's rank correlation."""
+
+
+def measured(
+    name: str, batch_size: int, rounds: int, num: int, device: str
+) -> dict[str, Any]:
+    """Error and rank correlation of a table of one network."""
+    cfg = Config.fromfile(ROOT / CONFIGS[name])
+    model: Any = build_supernet(cfg, 'benchmarks.latency').to(device)
+    size = image_size(model)
+    table = build_table(model, size, batch_size, rounds)
+    found = validate(model, table, size, num, rounds)
+    signed = np.divide(found.foretold, found.measured) - 1
+    return dict(
+        network=name,
+        batch_size=batch_size,
+        threads=table.threads,
+        subnets=num,
+        rounds=rounds,
+        error=found.error,
+        bias=float(signed.mean()),
+        worst=float(np.abs(signed).max()),
+        kendall_tau=found.kendall_tau,
+    )
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    """The page made from the measurements, in Markdown."""
+    lines = [
+        INTRO,
+        '',
+        '| device | network | batch | threads | subnets | error | signed | '
+        'worst | tau | commit |',
+        '| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |',
+    ]
+    for result in results:
+        for row in result['rows']:
+            cells = [result['device'], row['network']]
+            cells += [
+                str(row[k]) for k in ('batch_size', 'threads', 'subnets')
+            ]
+            cells += [f'{row["error"]:.1%}', f'{row["bias"]:+.1%}']
+            cells += [f'{row["worst"]:.1%}', f'{row["kendall_tau"]:.3f}']
+            lines.append(f'| {" | ".join([*cells, result["commit"]])} |')
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--networks', nargs='+', choices=CONFIGS, default=['ViT-mini']
+    )
+    parser.add_argument('--batch-size', type=int, default=16)
+    parser.add_argument('--rounds', type=int, default=20)
+    parser.add_argument('--num', type=int, default=50, help='subnets')
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
+    )
+    args = parser.parse_args()
+    rows = [
+        measured(name, args.batch_size, args.rounds, args.num, args.device)
+        for name in args.networks
+    ]
+    result = dict(
+        device=device_name(torch.device(args.device)),
+        torch=torch.__version__,
+        commit=commit(),
+        rows=rows,
+    )
+    write_json(result, FOLDER / f'latency_{args.device}.json')
+    write_page(FOLDER)
+    print(page([result]))
+
+
+def write_page(folder: Path) -> None:
+    """Writes latency.md from the measurements in a folder."""
+    found = sorted(folder.glob('latency_*.json'))
+    text = page([json.loads(path.read_text()) for path in found])
+    write_atomically(f'{text}\n'.encode(), folder / 'latency.md')
+
+
+if __name__ == '__main__':
+    main()
