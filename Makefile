@@ -41,6 +41,7 @@ speed: env  ## Time subnets and the search, twenty minutes
 benchmark: env  ## Compare methods, searches, exports, hours; resumable
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
+	@$(VENV_PYTHON) -W ignore -m benchmarks.stage2
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs

@@ -47,6 +47,8 @@ than 3 seeds, runs are still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 _LOCK = threading.Lock()
+# Reading a config imports modules, which threads must not race.
+READING = threading.Lock()
 LOG = 'log.txt'
 # Of a config: what changes its results.
 HASHED = (
@@ -65,7 +67,8 @@ HASHED = (
 
 def run_config(method: str, regime: str, seed: int) -> Config:
     """The whole config of a run."""
-    cfg = method_config(METHODS[method], regime, seed)
+    with READING:
+        cfg = method_config(METHODS[method], regime, seed)
     if METHODS[method].equal_macs:
         return with_cost(cfg, PASSES)
     return with_length(cfg, round(PASSES / cfg.train_dataloader.batch_size))
@@ -123,8 +126,7 @@ def trained(cfg: Config, folder: Path) -> tuple[Path, str]:
 def run(method: str, regime: str, seed: int, folder: Path) -> str:
     """Trains and evaluates one run, unless its record is there."""
     name = f'{method}, {regime}, seed {seed}'
-    with _LOCK:  # reading configs imports modules, which threads must not race
-        cfg = run_config(method, regime, seed)
+    cfg = run_config(method, regime, seed)
     code = config_hash(cfg)
     if any(record['hash'] == code for record in read_records()):
         return f'{name}: known'

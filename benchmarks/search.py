@@ -100,15 +100,14 @@ def search_config(algorithm: Mapping[str, Any], seed: int) -> Config:
     return cfg
 
 
-def search(name: str, seed: int, checkpoint: str, work_dir: Path) -> None:
+def search(cfg: Config, name: str, checkpoint: str, work_dir: Path) -> None:
     """Runs a search, or goes on with it."""
     config = work_dir / 'config.py'
-    text = search_config(ALGORITHMS[name], seed).pretty_text
-    write_atomically(text.encode(), config)
+    write_atomically(cfg.pretty_text.encode(), config)
     shared = ('--work-dir', str(work_dir), '--resume')
     log = work_dir / LOG
     call('tools/search.py', str(config), checkpoint, *shared, log=log)
-    print(f'{name}, seed {seed}: searched', flush=True)
+    print(f'{name}: searched', flush=True)
 
 
 def on_test_split(
@@ -130,12 +129,13 @@ def record(
     name: str, seed: int, checkpoint: str, folder: Path
 ) -> dict[str, Any]:
     """What is told of one search; measured once."""
-    code = config_hash(search_config(ALGORITHMS[name], seed), SEARCHED)
+    cfg = search_config(ALGORITHMS[name], seed)
+    code = config_hash(cfg, SEARCHED)
     work_dir = folder / code
     done = work_dir / 'record.json'
     if not done.exists():
         work_dir.mkdir(parents=True, exist_ok=True)
-        search(name, seed, checkpoint, work_dir)
+        search(cfg, f'{name}, seed {seed}', checkpoint, work_dir)
         write_json(measured(name, seed, checkpoint, work_dir), done)
     found: dict[str, Any] = json.loads(done.read_text())
     return found

@@ -1,0 +1,290 @@
+"""Trains stage 2 on supernets of the accuracy benchmark, and its controls.
+
+Every seed has a supernet, a search and a few trainings of its own; whatever
+was killed goes on where it was.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from benchmarks.accuracy import (
+    LOG,
+    READING,
+    call,
+    config_hash,
+    run_config,
+    trained,
+)
+from benchmarks.commit import ROOT, commit
+from benchmarks.methods import DEFAULT
+from benchmarks.report import mean_and_spread, table
+from benchmarks.search import (
+    ALGORITHMS,
+    METRIC,
+    PARTITION,
+    REGIME,
+    macs_range,
+    search,
+    search_config,
+)
+from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.files import write_atomically, write_json
+
+RECORDS = ROOT / 'docs/benchmark/stage2.json'
+CONFIG = ROOT / 'configs/eavit/vitmini_fashion40_stage2.py'
+SOURCES = ('router', 'best', 'front', 'uniform')
+# Means over images, of which the cheapest must be affordable.
+ADAPTIVE = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
+BUDGETS = 20
+PLAIN, CONTROL = 'default', 'no router'
+# What a variant changes in the config.
+VARIANTS: dict[str, dict[str, Any]] = {
+    PLAIN: {},
+    'gated in every step': {'model.router.gated_every': 1},
+    'no reference (lambda 2 = 0)': {'model.router.pareto_weight': 0.0},
+    CONTROL: {},
+}
+INTRO = f"""# Stage 2 on Fashion-40
+
+Made by `make benchmark` from [stage2.json](stage2.json). Every seed: the
+`{DEFAULT}` supernet of [accuracy.md](accuracy.md), {REGIME}; one search of 400
+evaluations on the 2,000 images kept for it; stage 2 as in
+`{CONFIG.name}`. `{CONTROL}` trains as long with the sampler of stage 1. Each
+network of {BUDGETS} budgets, even from the cheapest uniform subnet's MACs to
+the largest's, is evaluated on the test split (10,000 images), which nothing
+before has seen. Area: under accuracy (0..1) over budget, divided by the range
+of budgets, 100 times; mean and standard deviation over seeds. The front is
+measured again with the weights of stage 2 and answers with its best member
+within the budget."""
+
+
+def stage2_config(
+    variant: str, seed: int, checkpoint: str, front: Path
+) -> Config:
+    """The config of a training."""
+    with READING:
+        cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict(VARIANTS[variant])
+    cfg.randomness.seed = seed
+    cfg.load_from = checkpoint
+    cfg.model.router.front = str(front)
+    first = run_config(DEFAULT, REGIME, seed)
+    cfg.model.backbone.space = first.model.backbone.space
+    if variant == CONTROL:
+        cfg.model.router = None
+        cfg.model.sampler = first.model.sampler
+        (level,) = (
+            hook['levels'][-1]
+            for hook in first.custom_hooks
+            if hook['type'] == 'eavit_mm.CurriculumHook'
+        )
+        cfg.custom_hooks = [
+            dict(type='eavit_mm.CurriculumHook', levels=[dict(level, begin=0)])
+        ]
+    elif variant == PLAIN:
+        cfg.model.router.adaptive = dict()
+    return cfg
+
+
+def searched(seed: int, folder: Path) -> tuple[str, Path]:
+    """Checkpoint of a seed's supernet, and the front of its search."""
+    first = run_config(DEFAULT, REGIME, seed)
+    work_dir, checkpoint = trained(first, folder)
+    found = work_dir / f'search_{config_hash(first)}'
+    found.mkdir(exist_ok=True)
+    front = found / 'pareto.json'
+    if not front.exists():
+        cfg = search_config(ALGORITHMS[PARTITION], 0)
+        cfg.randomness.seed = seed
+        search(cfg, f'{PARTITION}, supernet {seed}', checkpoint, found)
+    return checkpoint, front
+
+
+def budgets() -> list[float]:
+    """Shares of the largest subnet's MACs."""
+    low, high = macs_range()
+    shares = np.linspace(low / high, 1, BUDGETS)
+    # Rounded up: the lowest is that of a network.
+    return [float(np.ceil(1e4 * share) / 1e4) for share in shares]
+
+
+def answers(
+    cfg: Config, checkpoint: str, work_dir: Path, source: str
+) -> list[tuple[float, float, float]]:
+    """Budget, used share of the MACs and accuracy, on the test split."""
+    config, out = work_dir / 'eval.py', work_dir / f'{source}.json'
+    write_atomically(cfg.pretty_text.encode(), config)
+    asked = ('--budgets', *map(str, budgets()), '--by', source)
+    shared = ('--work-dir', str(work_dir), '--out', str(out))
+    log = work_dir / LOG
+    call('tools/test.py', str(config), checkpoint, *asked, *shared, log=log)
+    return [
+        (float(row['budget']), row['macs_ratio'], row['metrics'][METRIC])
+        for row in json.loads(out.read_text())['subnets']
+    ]
+
+
+def adaptive_rows(
+    cfg: Config, checkpoint: str, work_dir: Path
+) -> list[dict[str, float]]:
+    """Mean share, accuracy, and that of one subnet for all, per budget."""
+    config, out = work_dir / 'eval.py', work_dir / 'adaptive.json'
+    write_atomically(cfg.pretty_text.encode(), config)
+    asked = ('--adaptive', '--budgets', *map(str, ADAPTIVE))
+    shared = ('--work-dir', str(work_dir), '--out', str(out))
+    log = work_dir / LOG
+    call('tools/test.py', str(config), checkpoint, *asked, *shared, log=log)
+    return [
+        dict(
+            budget=float(row['name']),
+            share=row['macs_ratio'],
+            accuracy=row['metrics'][METRIC],
+            static=row['static'][METRIC],
+        )
+        for row in json.loads(out.read_text())['budgets']
+    ]
+
+
+def area(found: Sequence[tuple[float, float, float]]) -> float:
+    """Under accuracy over budget, per unit of budget."""
+    asked, _, accuracy = zip(*found, strict=True)
+    whole = np.trapezoid(accuracy, asked)
+    return float(whole / (asked[-1] - asked[0]))
+
+
+def record(variant: str, seed: int, folder: Path) -> dict[str, Any]:
+    """What is told of one training; measured once."""
+    checkpoint, front = searched(seed, folder)
+    cfg = stage2_config(variant, seed, checkpoint, front)
+    work_dir, last = trained(cfg, folder)
+    done = work_dir / 'record.json'
+    if not done.exists():
+        write_json(measured(variant, seed, cfg, last, work_dir), done)
+    print(f'{variant}, seed {seed}: measured', flush=True)
+    found: dict[str, Any] = json.loads(done.read_text())
+    return found
+
+
+def measured(
+    variant: str, seed: int, cfg: Config, checkpoint: str, work_dir: Path
+) -> dict[str, Any]:
+    """Answers of all sources, and their areas."""
+    tested = Config(cfg.to_dict())
+    sources = SOURCES
+    if variant == CONTROL:
+        _, front = searched(seed, work_dir.parent)
+        router = dict(type='eavit_mm.RouterHead', front=str(front))
+        tested.model.router = router
+        sources = ('front', 'uniform')
+    found = {s: answers(tested, checkpoint, work_dir, s) for s in sources}
+    adaptive = []
+    if variant == PLAIN:
+        adaptive = adaptive_rows(tested, checkpoint, work_dir)
+    return dict(
+        variant=variant,
+        seed=seed,
+        hash=config_hash(cfg),
+        commit=commit(),
+        iterations=cfg.train_cfg.max_iters,
+        answers=found,
+        areas={source: area(values) for source, values in found.items()},
+        adaptive=adaptive,
+    )
+
+
+def shown(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and spread."""
+    mean, spread = mean_and_spread(values)
+    return f'{mean:.{digits}f} ± {spread:.{digits}f}'
+
+
+def page(records: Sequence[Mapping[str, Any]]) -> str:
+    """The page made from the records, in Markdown."""
+    rows = []
+    for variant in VARIANTS:
+        found = [r for r in records if r['variant'] == variant]
+        if found:
+            cells = [
+                shown([r['areas'][s] for r in found])
+                if s in found[0]['areas']
+                else ''
+                for s in SOURCES
+            ]
+            rows.append([f'{variant} ({len(found)})', *cells])
+    header = ['stage 2 (seeds)', *(f'by {source}' for source in SOURCES)]
+    parts = [INTRO, table(header, rows), '![by budget](stage2.png)']
+    routed = [r['adaptive'] for r in records if r['adaptive']]
+    if routed:
+        parts.append(adaptive_section(routed))
+    commits = ', '.join(sorted({r['commit'] for r in records}))
+    return '\n\n'.join([*parts, f'Commit {commits}.'])
+
+
+def adaptive_section(routed: Sequence[Sequence[Mapping[str, float]]]) -> str:
+    """A subnet for each image beside one for all."""
+    rows = [
+        [
+            f'{same[0]["budget"]:.0%}',
+            shown([100 * row['share'] for row in same], 1),
+            shown([row['accuracy'] for row in same]),
+            shown([row['static'] for row in same]),
+            shown([row['accuracy'] - row['static'] for row in same]),
+        ]
+        for same in zip(*routed, strict=True)
+    ]
+    header = ['mean asked for', '% of the MACs', 'a subnet for each image']
+    header += ['one for all at that mean', 'difference']
+    return '\n\n'.join(
+        ['## A subnet for each image', table(header, rows)],
+    )
+
+
+def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Writes stage2.md and its figure into a folder."""
+    _, whole = macs_range()
+    found = [r for r in records if r['variant'] == PLAIN]
+    curves = {}
+    for source in SOURCES:
+        values = np.mean([r['answers'][source] for r in found], axis=0)
+        curves[f'by {source}'] = [(b * whole, a) for b, _, a in values]
+    plot_metric_over_macs(
+        curves,
+        folder / 'stage2.png',
+        'accuracy (%)',
+        'Stage 2, test split: accuracy for a budget',
+    )
+    path = folder / 'stage2.md'
+    write_atomically(f'{page(records)}\n'.encode(), path)
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument('--jobs', type=int, default=os.cpu_count())
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    args = parser.parse_args()
+    folder = Path(args.work_dir).absolute()
+    macs_range()  # once, before threads ask for it
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(lambda seed: searched(seed, folder), args.seeds))
+        futures = [
+            pool.submit(record, variant, seed, folder)
+            for seed in args.seeds
+            for variant in VARIANTS
+        ]
+        records = [future.result() for future in futures]
+    write_json(records, RECORDS)
+    print(f'Report: {write_report(records, RECORDS.parent)}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,109 @@
+"""The benchmark of stage 2: configs, areas and the page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+
+from benchmarks import search, stage2
+from benchmarks.methods import DEFAULT, METHODS, method_config
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supernet's length is not settled: that replays every draw."""
+    monkeypatch.setattr(
+        stage2,
+        'run_config',
+        lambda *args: method_config(METHODS[DEFAULT], search.REGIME, args[2]),
+    )
+    monkeypatch.setattr(stage2, 'macs_range', lambda: (40, 1000))
+
+
+@pytest.mark.parametrize('variant', stage2.VARIANTS)
+def test_every_variant_builds(variant: str, tmp_path: Path) -> None:
+    front = tmp_path / 'pareto.json'  # need not be there yet
+    cfg = stage2.stage2_config(variant, 2, 'last.pth', front)
+    assert cfg.randomness.seed == 2
+    assert cfg.load_from == 'last.pth'
+    init_default_scope(cfg.default_scope)
+    model: Any = MODELS.build(cfg.model)
+    hooks = [hook['type'] for hook in cfg.custom_hooks]
+    if variant == stage2.CONTROL:
+        assert model.router is None
+        assert hooks == ['eavit_mm.CurriculumHook']
+        (level,) = cfg.custom_hooks[0]['levels']
+        assert level['begin'] == 0
+        assert level['embed_dims'] == model.backbone.space.embed_dims[0]
+        # The same draws as stage 1's last level.
+        assert cfg.model.sampler == stage2.run_config(0, 0, 0).model.sampler
+    else:
+        assert model.router is not None
+        assert hooks == ['eavit_mm.RouterHook']
+        assert model.router.front_file == str(front)
+    assert (model.router is not None and model.router.images is not None) == (
+        variant == stage2.PLAIN
+    )
+
+
+def test_variants_differ_in_one_thing(tmp_path: Path) -> None:
+    def routers(variant: str) -> dict[str, Any]:
+        cfg = stage2.stage2_config(variant, 0, 'last.pth', tmp_path / 'f.json')
+        return dict(cfg.model.router)
+
+    plain = routers(stage2.PLAIN)
+    del plain['adaptive']  # comes after the training
+    often = routers('gated in every step')
+    assert often.pop('gated_every') == 1
+    assert plain.pop('gated_every') == 2
+    assert often == plain
+    free = routers('no reference (lambda 2 = 0)')
+    assert free.pop('pareto_weight') == 0
+    assert dict(free, gated_every=2) == dict(plain, gated_every=2)
+
+
+def test_areas_are_means_over_budgets() -> None:
+    found = [(0.2, 0.1, 50.0), (0.4, 0.4, 70.0), (1.0, 0.9, 90.0)]
+    expected = (0.2 * 60 + 0.6 * 80) / 0.8
+    assert stage2.area(found) == pytest.approx(expected)
+
+
+def test_budgets_reach_over_the_range() -> None:
+    found = stage2.budgets()
+    assert len(found) == stage2.BUDGETS
+    assert found == sorted(set(found))
+    assert found[0] >= 0.04
+    assert found[-1] == 1.0
+
+
+def row(variant: str, seed: int, sources: tuple[str, ...]) -> dict[str, Any]:
+    adaptive = []
+    if variant == stage2.PLAIN:
+        adaptive = [
+            dict(budget=b, share=b, accuracy=81.0 + seed, static=80.0)
+            for b in stage2.ADAPTIVE
+        ]
+    return dict(
+        variant=variant,
+        seed=seed,
+        commit='abc',
+        answers={s: [(0.1, 0.1, 80.0), (1.0, 0.9, 85.0)] for s in sources},
+        areas=dict.fromkeys(sources, 82.5 + seed),
+        adaptive=adaptive,
+    )
+
+
+def test_the_page(tmp_path: Path) -> None:
+    records = [
+        row(stage2.PLAIN, 0, stage2.SOURCES),
+        row(stage2.PLAIN, 1, stage2.SOURCES),
+        row(stage2.CONTROL, 0, ('front', 'uniform')),
+    ]
+    text = stage2.write_report(records, tmp_path).read_text()
+    assert '| default (2) | 83.00 ± 0.71 |' in text
+    assert '| no router (1) |  |  | 82.50 ± 0.00 | 82.50 ± 0.00 |' in text
+    assert '| 10% | 10.0 ± 0.0 | 81.50 ± 0.71 | 80.00 ± 0.00 | 1.50' in text
+    assert 'Commit abc.' in text
+    assert (tmp_path / 'stage2.png').stat().st_size > 10_000
