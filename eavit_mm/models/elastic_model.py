@@ -353,6 +353,13 @@ def _build_router(
         raise ValueError(
             f"router={cfg!r}; must be a dict with type='eavit_mm.RouterHead'"
         )
+    with MODELS.switch_scope_and_registry(None) as registry:
+        built = registry.get(cfg['type'])  # None: build says what is known
+    if isinstance(built, type) and not issubclass(built, RouterHead):
+        raise ValueError(
+            f'router.type={cfg["type"]!r}; must be a RouterHead, such as '
+            "'eavit_mm.RouterHead'"
+        )
     kinds = cfg.get('budgets', ('macs',))
     check_budgets(kinds, cfg.get('latency_table'))
     space = model.backbone.space
@@ -361,9 +368,7 @@ def _build_router(
     )
     costs = {kind: cost_of(model, kind, table=table) for kind in kinds}
     tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
-    router = MODELS.build(dict(cfg, space=space, tables=tables))
-    if not isinstance(router, RouterHead):
-        raise ValueError(f'router={cfg!r}; must be a RouterHead')
+    router: RouterHead = MODELS.build(dict(cfg, space=space, tables=tables))
     return router
 
 

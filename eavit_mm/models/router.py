@@ -169,7 +169,7 @@ class RouterHead(BaseModule):
         # Here already, for the copies that are made before training. Where a
         # checkpoint brings the front, the file need not be there any more.
         if front is not None and Path(front).is_file():
-            self.set_front(ParetoFront.read(front, space))
+            self.set_front(_read_front(front, space))
 
     def _group_sizes(self) -> dict[str, int]:
         """Gates of each group: choices beyond the smallest, and branches."""
@@ -300,7 +300,7 @@ class RouterHead(BaseModule):
         """
         super().init_weights()
         if self.front_file is not None:
-            self.set_front(ParetoFront.read(self.front_file, self.space))
+            self.set_front(_read_front(self.front_file, self.space))
             self.fit()
 
     def set_front(self, front: ParetoFront) -> None:
@@ -369,6 +369,24 @@ class RouterHead(BaseModule):
                 f'the front beside the router is broken: {error!r:.200}; '
                 'the checkpoint is damaged, take an earlier one'
             ) from error
+
+
+def _read_front(path: str, space: SearchSpace) -> ParetoFront:
+    """The front that a config names.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken, or of another space.
+    """
+    try:
+        return ParetoFront.read(path, space)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'router.front={path!r} is not there; tools/search.py writes '
+            'such a file into its work directory'
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f'router.front={path!r}: {error}') from error
 
 
 def group_name(cell: Cell) -> str:

@@ -15,18 +15,20 @@ from typing import Any
 import pytest
 import torch
 
-from . import checkpoints, configs, subnets
+from . import checkpoints, configs, routers, subnets
 from .mutation import SEED, TEST, Mutation
 from .workspace import ROOT, make, run
 
-KINDS = dict(config=configs, checkpoint=checkpoints, subnet=subnets)
+KINDS = dict(
+    config=configs, checkpoint=checkpoints, subnet=subnets, router=routers
+)
 MUTATIONS = {
     f'{kind}-{mutation.name}': mutation
     for kind, module in KINDS.items()
     for mutation in module.mutations()
 }
 # Logs of a run, and the config that it ran with.
-LOGS = re.compile(r'work/(config\.py|\d{8}_\d{6}(/.*)?)')
+LOGS = re.compile(r'work/(config(_test)?\.py|\d{8}_\d{6}(/.*)?)')
 
 
 @pytest.fixture(scope='module')
@@ -102,6 +104,7 @@ def test_they_are_many_and_differ(whole: Path, tmp_path: Path) -> None:
     assert counts['config'] >= 80
     assert counts['checkpoint'] >= 80
     assert counts['subnet'] >= 40
+    assert counts['router'] >= 50
 
 
 def test_without_the_mutation_every_command_works(

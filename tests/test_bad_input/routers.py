@@ -1,0 +1,180 @@
+"""Wrong options of a router, and wrong Pareto fronts."""
+
+import json
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from fronts import front_of
+from mmpretrain.registry import MODELS
+
+from .mutation import TEST, TRAIN, Mutation
+from .workspace import config, put, write_config
+
+nan = float('nan')
+ROUTER = 'model.router'
+ADAPTIVE = f'{ROUTER}.adaptive'
+FRONT = 'pareto.json'
+NAMED = f'{FRONT}: '
+
+# A place in the config, the wrong value, what the error must say beside the
+# option's name and the value.
+WRONG: list[tuple[Any, ...]] = [
+    (ROUTER, 'eavit_mm.RouterHead', 'must be a dict'),
+    (f'{ROUTER}.type', 'eavit_mm.Router', 'known are'),
+    (f'{ROUTER}.type', 'LinearClsHead', 'must be a RouterHead'),
+    (f'{ROUTER}.front', 3, 'must be a path or None'),
+    (f'{ROUTER}.front', 'nothing.json', 'is not there; tools/search.py'),
+    (f'{ROUTER}.front', 'config.py', 'config.py: '),
+    (f'{ROUTER}.front', 'trained.pth', 'trained.pth: '),
+    (f'{ROUTER}.budgets', [], 'must list some of'),
+    (f'{ROUTER}.budgets', 'macs', 'must list some of'),
+    (f'{ROUTER}.budgets', ['flops'], 'must list some of'),
+    (f'{ROUTER}.budgets', ['macs', 'macs'], 'stands twice'),
+    (f'{ROUTER}.budgets', ['latency'], 'a table'),
+    (f'{ROUTER}.latency_table', 'pareto.json', "'latency' and a table"),
+    (f'{ROUTER}.hidden', 0, 'at least 1'),
+    (f'{ROUTER}.hidden', 1.5, 'an integer'),
+    (f'{ROUTER}.temperature', 0, 'positive'),
+    (f'{ROUTER}.temperature', nan, 'positive'),
+    (f'{ROUTER}.budget_weight', -1, 'at least 0'),
+    (f'{ROUTER}.budget_weight', '20', 'at least 0'),
+    (f'{ROUTER}.pareto_weight', nan, 'at least 0'),
+    (f'{ROUTER}.highest', 0, 'positive'),
+    (f'{ROUTER}.highest', 0.01, 'above the share of the cheapest'),
+    (f'{ROUTER}.gated_every', 0, 'at least 1'),
+    (f'{ROUTER}.gated_every', True, 'an integer'),
+    (f'{ROUTER}.passes', 0, 'at least 1'),
+    (f'{ROUTER}.fit_steps', -1, 'at least 0'),
+    (f'{ROUTER}.depth', 3, 'valid are'),
+    (ADAPTIVE, 'yes', 'must be None or a dict'),
+    (ADAPTIVE, dict(levels=2), 'must be None or a dict of options'),
+    (f'{ADAPTIVE}.num_levels', 1, 'at least 2'),
+    (f'{ADAPTIVE}.hidden', '8', 'an integer'),
+    (f'{ADAPTIVE}.num_images', 0, 'at least 1'),
+    (f'{ADAPTIVE}.epochs', 0, 'at least 1'),
+    (f'{ADAPTIVE}.lr', nan, 'positive'),
+    ('custom_hooks.1.warmup', -1, 'at least 0'),
+    ('custom_hooks.1.warmup', 1.5, 'in [0, 1]'),
+    ('custom_hooks.1.warmup', 1000, 'must be less than the'),
+    ('custom_hooks.1.num_budgets', 2.5, 'an integer'),
+    ('custom_hooks.1.num_budgets', 0, 'needs validation data'),
+    ('custom_hooks.1.steps', 10, 'valid are'),
+    ('test_cfg.by', 'fast', 'must be one of'),
+]
+
+
+def _cut(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def _with(**changes: Any) -> Callable[[str], str]:
+    """The front with other values, also of its first member."""
+
+    def changed(text: str) -> str:
+        values = json.loads(text)
+        for place, value in changes.items():
+            put(values, place.replace('__', '.'), value)
+        return json.dumps(values)
+
+    return changed
+
+
+def _without(key: str) -> Callable[[str], str]:
+    def changed(text: str) -> str:
+        values = json.loads(text)
+        del values[key]
+        return json.dumps(values)
+
+    return changed
+
+
+# What is done to the front, and what the error must say.
+FRONTS: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
+    'empty': (lambda text: '', (NAMED,)),
+    'cut': (_cut, (NAMED,)),
+    'list': (lambda text: f'[{text}]', (NAMED, 'must be a JSON object')),
+    'deep': (lambda text: '[' * 100_000, (NAMED,)),
+    'version': (_with(version=2), (NAMED, 'version=2')),
+    'no_space': (_without('space'), (NAMED, "['space'] missing")),
+    'no_members': (_with(members=[]), (NAMED, 'members: must list at least')),
+    'no_references': (_with(references=[]), (NAMED, 'references: must list')),
+    'other_space': (_with(space__max_off=2), (NAMED, 'max_off')),
+    'unknown_width': (
+        _with(members__0__subnet__embed_dims=5),
+        (NAMED, 'members[0]'),
+    ),
+    'no_metric': (_with(members__0__metrics={}), (NAMED, 'no metric')),
+    'nan_metric': (
+        _with(members__0__metrics={'accuracy/top1': nan}),
+        (NAMED, 'members[0]'),
+    ),
+    'macs': (_with(members__0__macs=-3), (NAMED, 'members[0]')),
+    'unsorted': (
+        lambda text: _with(members=json.loads(text)['members'][::-1])(text),
+        (NAMED, 'must be sorted by MACs'),
+    ),
+    'rule': (_with(rule='more'), (NAMED, "rule='more'")),
+    'metric': (_with(metric=3), (NAMED, 'metric=3')),
+    'objectives': (_with(objectives='macs'), (NAMED, "objectives='macs'")),
+    'hypervolume': (_with(hypervolume=nan), (NAMED, 'hypervolume=nan')),
+}
+
+
+def stage2() -> dict[str, Any]:
+    """The config of a stage 2; every option has a value that works."""
+    cfg = config()
+    del cfg['model']['distillation'], cfg['model']['backbone']['init_cfg']
+    cfg['load_from'] = 'trained.pth'
+    cfg['model']['router'] = dict(
+        type='eavit_mm.RouterHead',
+        front=FRONT,
+        fit_steps=5,
+        adaptive=dict(num_levels=2, num_images=8, epochs=1, hidden=4),
+    )
+    cfg['custom_hooks'] = [
+        cfg['custom_hooks'][0],
+        dict(type='eavit_mm.RouterHook', warmup=1, num_budgets=3),
+    ]
+    cfg['test_cfg']['by'] = 'best'
+    return cfg
+
+
+@cache
+def _front() -> str:
+    """Of the network of :func:`stage2`, as if a search had found it."""
+    cfg = config()['model']
+    del cfg['backbone']['init_cfg']
+    cfg['head']['type'] = 'mmpretrain.LinearClsHead'
+    return json.dumps(front_of(MODELS.build(cfg)).to_dict())
+
+
+def _prepare(folder: Path) -> None:
+    (folder / FRONT).write_text(_front())
+    write_config(folder, stage2())
+
+
+def _write(place: str, value: Any, folder: Path) -> None:
+    cfg = stage2()
+    put(cfg, place, value)
+    write_config(folder, cfg)
+
+
+def _spoil(change: Callable[[str], str], folder: Path) -> None:
+    (folder / FRONT).write_text(change(_front()))
+
+
+def mutations() -> list[Mutation]:
+    """One wrong option each, or a wrong front."""
+    found = []
+    for place, value, *words in WRONG:
+        spoil = partial(_write, place, value)
+        said = (place.rsplit('.', 1)[-1], *words)
+        command = TEST if place.startswith('test_') else TRAIN
+        name = f'{place}={value!r}'[:80]
+        found.append(Mutation(name, command, spoil, said, _prepare))
+    for name, (change, words) in FRONTS.items():
+        spoil = partial(_spoil, change)
+        found.append(Mutation(f'front_{name}', TRAIN, spoil, words, _prepare))
+    return found
