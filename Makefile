@@ -33,12 +33,12 @@ lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
-speed: env  ## Time subnets and the search, twenty minutes
+speed: env  ## Time subnets, search, latency tables, half an hour
 	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
 	@$(VENV_PYTHON) -W ignore -m benchmarks.latency
 
-benchmark: env  ## Compare methods, searches, exports, hours; resumable
+benchmark: env  ## Compare methods, searches, stage 2, hours; resumable
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
 	@$(VENV_PYTHON) -W ignore -m benchmarks.stage2
