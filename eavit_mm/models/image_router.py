@@ -3,7 +3,6 @@
 Letters: B images, C channels, D inputs, K levels.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from eavit_mm.models.extra_state import packed, unpacked
 from eavit_mm.options import check_count, check_number
 from eavit_mm.space import SearchSpace, Subnet
 
@@ -141,12 +141,8 @@ class ImageRouter(BaseModule):
 
     def get_extra_state(self) -> Tensor:
         """Levels and prices as bytes of JSON."""
-        values = dict(
-            levels=[level.to_dict() for level in self.levels],
-            held_out=self.held_out,
-        )
-        text = json.dumps(values).encode()
-        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        levels = [level.to_dict() for level in self.levels]
+        return packed(dict(levels=levels, held_out=self.held_out))
 
     def set_extra_state(self, state: Tensor) -> None:
         """The inverse.
@@ -155,7 +151,7 @@ class ImageRouter(BaseModule):
             ValueError: If it is broken, or of another space.
         """
         try:
-            values = json.loads(bytes(state.cpu().tolist()))
+            values = unpacked(state)
             levels = tuple(map(Subnet.from_dict, values['levels']))
             for level in levels:
                 self.space.check(level)

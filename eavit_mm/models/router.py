@@ -3,7 +3,6 @@
 Letters: K kinds of budgets, R references of the Pareto front.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from eavit_mm.models.extra_state import packed, unpacked
 from eavit_mm.models.gated_cost import GatedCost
 from eavit_mm.models.gates import (
     Decisions,
@@ -339,15 +339,15 @@ class RouterHead(BaseModule):
 
         A tensor, as all of a checkpoint is.
         """
-        values = dict(
-            front=None if self.front is None else self.front.to_dict(),
-            evaluated={
-                source: [member.to_dict() for member in members]
-                for source, members in self.evaluated.items()
-            },
+        return packed(
+            dict(
+                front=None if self.front is None else self.front.to_dict(),
+                evaluated={
+                    source: [member.to_dict() for member in members]
+                    for source, members in self.evaluated.items()
+                },
+            )
         )
-        text = json.dumps(values).encode()
-        return torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """The inverse.
@@ -356,7 +356,7 @@ class RouterHead(BaseModule):
             ValueError: If it is broken, or of another space.
         """
         try:
-            values = json.loads(bytes(state.cpu().tolist()))
+            values = unpacked(state)
             front = values['front']
             if front is not None:
                 self.set_front(ParetoFront.from_dict(front, self.space))
