@@ -21,9 +21,12 @@ import torch
 from benchmarks.commit import ROOT, commit
 from benchmarks.speed_cases import (
     AGAIN,
+    GATED,
+    SLICED,
     STOCK,
     Case,
     elastic_cases,
+    stage2_cases,
     stock_cases,
 )
 from eavit_mm.analysis.latency import seconds
@@ -35,8 +38,10 @@ Made by `make speed`: ViT-S/16 at 224 px, cases interleaved in one process,
 ratios formed inside a round; median and quartiles. A step is forward, backward
 and AdamW through `train_step`, weights sliced anew; a forward is without
 gradients. "stock again" over "stock" is the noise. Memory is the peak that a
-run adds to its model and optimizer, in a process of its own. Ratios of time
-say nothing about other machines: run it on yours."""
+run adds to its model and optimizer, in a process of its own. Stage 2: steps at
+budgets as they are drawn in training; with `gated_every=k` one of k is gated,
+the others are sliced. Ratios of time say nothing about other machines: run it
+on yours."""
 
 
 def measure(
@@ -44,12 +49,15 @@ def measure(
 ) -> dict[str, dict[str, list[float]]]:
     """Seconds of every run of every case, one per round, interleaved."""
     times: dict[str, dict[str, list[float]]] = {
-        kind: {case.name: [] for case in cases} for kind in cases[0].runs
+        kind: {case.name: [] for case in cases if kind in case.runs}
+        for kind in cases[0].runs
     }
     rng = np.random.default_rng(0)
     for number in range(-1, rounds):
         for kind, found in times.items():
             for i in rng.permutation(len(cases)):
+                if cases[i].name not in found:
+                    continue
                 spent = seconds(cases[i].runs[kind], torch.device(device))
                 if number >= 0:  # the first round warms up
                     found[cases[i].name].append(spent)
@@ -68,6 +76,8 @@ def ratios(
             case=case.name, over=case.reference, macs_ratio=case.share
         )
         for kind, found in times.items():
+            if case.name not in found:
+                continue
             pairs = np.divide(found[case.name], found[case.reference])
             low, median, high = np.quantile(pairs, [0.25, 0.5, 0.75])
             row[kind] = [round(float(x), 3) for x in (low, median, high)]
@@ -77,13 +87,15 @@ def ratios(
 
 def all_cases(batch_size: int, device: str) -> list[Case]:
     """Every case of the benchmark."""
-    return stock_cases(batch_size, device) + elastic_cases(batch_size, device)
+    makers = (stock_cases, elastic_cases, stage2_cases)
+    return [case for make in makers for case in make(batch_size, device)]
 
 
 def peak_memory(name: str, kind: str, batch_size: int, device: str) -> float:
     """MiB that one run needs beyond what its model and optimizer hold."""
-    made = stock_cases if name == STOCK else elastic_cases
-    (case,) = (c for c in made(batch_size, device) if c.name == name)
+    made = {STOCK: stock_cases, GATED: stage2_cases, SLICED: stage2_cases}
+    cases = made.get(name, elastic_cases)(batch_size, device)
+    (case,) = (c for c in cases if c.name == name)
     run = case.runs[kind]
     run()  # the optimizer's state, and what torch makes once
     if device != 'cpu':
@@ -120,6 +132,8 @@ def add_memory(
     for kind in ('step', 'forward'):
         known: dict[str, float] = {}
         for row in rows:
+            if kind not in row:
+                continue
             pair = []
             for name in (row['case'], row['over']):
                 name = STOCK if name == AGAIN else name
@@ -143,6 +157,9 @@ def report(result: dict[str, Any]) -> str:
     for row in result['rows']:
         cells = [row['case'], row['over'], f'{row["macs_ratio"]:.3f}']
         for kind in ('step', 'forward'):
+            if kind not in row:
+                cells.append('')
+                continue
             low, median, high = row[kind]
             cells.append(f'{median:.3f} ({low:.3f} to {high:.3f})')
         for kind in ('step_memory', 'forward_memory'):

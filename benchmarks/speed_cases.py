@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmpretrain.structures import DataSample
 
 import eavit_mm  # noqa: F401
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.pareto import Member, ParetoFront
 from eavit_mm.space.samplers import FixedListSampler
 
 SIZE, CLASSES, LAYERS = 224, 100, 12
@@ -27,6 +29,9 @@ SPACE = dict(
 )
 OPTIMIZER = dict(type='AdamW', lr=1e-4, weight_decay=0.05)
 STOCK, AGAIN, LARGEST = 'stock', 'stock again', 'largest'
+# Steps of stage 2, with the router: through gates, or sliced in between.
+GATED, SLICED = 'stage 2, gated', 'stage 2, sliced'
+NEVER = 10**9
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Case:
         name: Of the network.
         share: Of the largest subnet's MACs.
         reference: Name of the case that it is held against.
-        runs: What is timed, by name.
+        runs: What is timed, by name: 'step', 'forward' or both.
     """
 
     name: str
@@ -46,8 +51,14 @@ class Case:
     runs: Mapping[str, Callable[[], Any]]
 
 
-def build(elastic: bool, device: str) -> Any:
-    """A classifier; the stock one or the supernet, with equal weights."""
+def build(elastic: bool, device: str, **options: Any) -> Any:
+    """A classifier; the stock one or the supernet, with equal weights.
+
+    Args:
+        elastic: The supernet.
+        device: Where it runs.
+        **options: Of the supernet.
+    """
     init_default_scope('mmpretrain')
     backbone: dict[str, Any] = dict(
         type='VisionTransformer', arch=ARCH, img_size=SIZE, patch_size=16
@@ -66,6 +77,7 @@ def build(elastic: bool, device: str) -> Any:
                 num_classes=CLASSES,
                 in_channels=ARCH['embed_dims'],
             ),
+            **options,
         )
     )
     return model.to(device)
@@ -120,6 +132,39 @@ def elastic_cases(batch_size: int, device: str) -> list[Case]:
             _runs(model, subnet, optimizer, batch),
         )
         for name, subnet in subnets_of(model).items()
+    ]
+
+
+def stage2_cases(batch_size: int, device: str) -> list[Case]:
+    """Steps of a router that was fitted to the uniform networks."""
+    model = build(True, device, router=dict(type='eavit_mm.RouterHead'))
+    ladder = model.backbone.space.uniform_ladder
+    costs = [
+        (model.macs(subnet)['total'], model.params(subnet)['total'])
+        for subnet in ladder
+    ]
+    members = tuple(
+        Member(subnet, {'made up': float(i)}, *cost)
+        for i, (subnet, cost) in enumerate(zip(ladder, costs, strict=True))
+    )
+    space, names = model.backbone.space, ('metric', 'macs')
+    front = (space, 'made up', 'greater', names, members, members, 0.0, 0)
+    model.router.set_front(ParetoFront(*front))
+    model.router.fit()
+    optimizer, batch = _optimizer(model), _batch(batch_size, device)
+
+    def step(gated_every: int) -> None:
+        model.train()
+        model.router.gated_every = gated_every
+        optimizer._inner_count += 1  # another budget; the first is gated
+        model.train_step(batch, optimizer)
+
+    lowest = model.router.tables['macs'].lowest_share
+    # Of the budgets that are drawn.
+    mean = float(np.linspace(lowest, model.router.highest).clip(max=1).mean())
+    return [
+        Case(name, share, LARGEST, dict(step=partial(step, every)))
+        for name, share, every in ((GATED, 1.0, 1), (SLICED, mean, NEVER))
     ]
 
 

@@ -69,6 +69,30 @@ def test_a_case_trains_its_subnet() -> None:
     assert moved[: subnet.embed_dims].any()
 
 
+def test_steps_of_stage_2_are_gated_or_sliced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gated, sliced = speed_cases.stage2_cases(1, 'cpu')
+    assert (gated.name, gated.share) == (speed_cases.GATED, 1.0)
+    assert 0.3 < sliced.share < 0.7
+    assert gated.runs.keys() == sliced.runs.keys() == {'step'}
+    calls = []
+    backbone = speed_cases.MODELS.get('eavit_mm.ElasticVisionTransformer')
+    for name in ('gated', 'use'):
+        plain = getattr(backbone, name)
+
+        def watched(self: Any, *args: Any, n: str = name, f: Any = plain):
+            calls.append(n)
+            return f(self, *args)
+
+        monkeypatch.setattr(backbone, name, watched)
+    gated.runs['step']()
+    assert calls[0] == 'gated'
+    calls.clear()
+    sliced.runs['step']()
+    assert calls == ['use']
+
+
 def test_ratios_are_formed_inside_a_round() -> None:
     cases = [
         Case(name, share, reference, {})
@@ -80,16 +104,19 @@ def test_ratios_are_formed_inside_a_round() -> None:
         )
     ]
     # The machine is ten times slower in the second round.
-    times = {
+    times: Any = {
+        'forward': {STOCK: [1.0] * 3, AGAIN: [2.0] * 3},
         'step': {
             STOCK: [1.0, 10.0, 1.0],
             AGAIN: [1.0, 10.0, 2.0],
             LARGEST: [1.1, 11.0, 1.1],
             'half': [0.55, 5.5, 0.55],
-        }
+        },
     }
     again, largest, half = speed.ratios(cases, times)
     assert again['step'] == [1.0, 1.0, 1.5]
+    assert again['forward'] == [2.0, 2.0, 2.0]
+    assert 'forward' not in half
     assert largest['step'] == [1.1, 1.1, 1.1]
     assert (half['over'], half['step']) == (LARGEST, [0.5, 0.5, 0.5])
 
