@@ -42,6 +42,7 @@ def test_a_folder_of_images_becomes_networks(tmp_path: Path) -> None:
     work = tmp_path / 'work'
     args = (DIGITS, '--data', tmp_path / 'images', '--quick')
     args = (*args, '--work-dir', work, '--budgets', '0.5')
+    args = (*args, '--processes', '2')
     done = adapt(*args)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     last = done.stdout.strip().splitlines()[-5:]
