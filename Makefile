@@ -25,8 +25,8 @@ env:  ## Make .venv, or bring it up to date
 demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
 
-test: env  ## Run the tests
-	$(VENV_PYTHON) -m pytest $(ARGS)
+test: env  ## Run the tests, files side by side
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff check .
