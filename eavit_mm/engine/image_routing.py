@@ -214,7 +214,8 @@ def fit_in_run(runner: Runner) -> None:
         held = calibration_batches(held_out, every, seed)
         fit_image_router(model, train, held, seed)
         state = model.router.images.state_dict()
-        return {name: value.cpu() for name, value in state.items()}
+        # Copies: the weights go back to the average that they belong to.
+        return {name: value.cpu().clone() for name, value in state.items()}
 
     model.eval()
     with preserved_random_state(), averaged(runner):

@@ -147,10 +147,19 @@ def test_prices_tell_costs_and_accuracy_of_held_out_images(
 
 
 @pytest.mark.parametrize('averaged', [False, True])
-def test_stage_2_ends_with_it(tmp_path: Path, averaged: bool) -> None:
+def test_stage_2_ends_with_it(
+    tmp_path: Path, averaged: bool, monkeypatch: Any
+) -> None:
     average = [dict(type='EMAHook', momentum=0.5)] * averaged
     whole, again = tmp_path / 'whole', tmp_path / 'again'
     states = []
+    fits = []
+
+    def noted(router: Any, *args: Any) -> None:
+        fit(router, *args)
+        fits.append([p.clone() for p in router.mlp.parameters()])
+
+    monkeypatch.setattr('eavit_mm.engine.image_routing.fit', noted)
     for folder in (whole, again):
         folder.mkdir()
         options = dict(adaptive=ADAPTIVE, warmup=2, num_budgets=5)
@@ -165,6 +174,12 @@ def test_stage_2_ends_with_it(tmp_path: Path, averaged: bool) -> None:
     model.load_state_dict(states[0])
     levels = model.router.images.levels
     assert levels == levels_of(model)[-len(levels) :]
+    # One of the fits, not what was before.
+    found = list(model.router.images.mlp.parameters())
+    assert any(
+        all(torch.equal(a, b) for a, b in zip(found, weights, strict=True))
+        for weights in fits
+    )
     # The prices are those of the weights in the file.
     data = build(tmp_path / 'data', **evaluated()).val_dataloader
     model.eval()

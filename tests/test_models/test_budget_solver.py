@@ -50,6 +50,8 @@ def table_of(space: Any) -> LatencyTable:
         'float32',
         1,
         1,
+        17,
+        4,
         {e: 0.1 + 0.01 * e for e in space.embed_dims},
         {
             e: {h: 0.2 + 0.01 * e + 0.1 * h for h in range(1, 7)}
