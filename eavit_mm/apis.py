@@ -15,8 +15,8 @@ from eavit_mm.engine.cli import read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.models import AdaptiveClassifier, BudgetSolver
+from eavit_mm.models.budgets import table_for
 from eavit_mm.space import Budget
-from eavit_mm.space.latency import read_table
 
 Images = Any
 
@@ -79,10 +79,7 @@ def ask(
         ValueError: If a budget is none, or cannot be reached.
     """
     model = network.model
-    table_of_device = read_table(
-        latency_table, model.backbone.space, model.backbone.geometry
-    )
-    solver = BudgetSolver(model, table=table_of_device)
+    solver = BudgetSolver(model, table=table_for(model, latency_table))
     rows = []
     for text in budgets:
         answer = Answer.of(Budget.parse(text), solver, by)

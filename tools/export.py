@@ -23,9 +23,9 @@ from eavit_mm.export.directory import FORMATS, Exporter, check_folder
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
 from eavit_mm.models import BudgetSolver, ElasticModelMixin
+from eavit_mm.models.budgets import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.latency import read_table
 from eavit_mm.space.pareto import ParetoFront
 
 
@@ -132,7 +132,7 @@ def subnet_of(args: argparse.Namespace, model: ElasticModelMixin) -> Subnet:
         except ValueError as error:
             raise ValueError(f'{args.subnet}: {error}') from error
         return subnet
-    table = read_table(args.latency_table, space, model.backbone.geometry)
+    table = table_for(model, args.latency_table)
     solver = BudgetSolver(model, args.count, args.part, table)
     return solver([Budget.parse(args.budget)], args.by)
 

@@ -13,8 +13,8 @@ from eavit_mm.engine.fitness import Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import BudgetSolver, cost_of
+from eavit_mm.models.budgets import table_for
 from eavit_mm.space import Subnet
-from eavit_mm.space.latency import read_table
 from eavit_mm.space.pareto import COSTS, Member
 
 
@@ -63,11 +63,7 @@ def _measured(
         dict.fromkeys(s for part in subnets.values() for s in part)
     )
     metrics = dict(zip(distinct, ranked(distinct), strict=True))
-    table = read_table(
-        model.router.latency_table,
-        model.backbone.space,
-        model.backbone.geometry,
-    )
+    table = table_for(model, model.router.latency_table)
     costs: Any = {
         kind: cost_of(model, kind, table=table)
         for kind in COSTS
@@ -92,11 +88,7 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     """
     tables = model.router.tables
     lowest = max(t.lowest_share for t in tables.values())
-    table = read_table(
-        model.router.latency_table,
-        model.backbone.space,
-        model.backbone.geometry,
-    )
+    table = table_for(model, model.router.latency_table)
     solver = BudgetSolver(model, table=table)
     return [
         solver.routed({k: share * t.largest for k, t in tables.items()})

@@ -4,9 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 from eavit_mm.space import Subnet
-from eavit_mm.space.latency import LatencyTable
+from eavit_mm.space.latency import LatencyTable, read_table
 
 PARTS = ('backbone', 'neck', 'head', 'total')
+
+
+def table_for(model: Any, path: str | None) -> LatencyTable | None:
+    """The latency table of a file, checked for a model; None for none.
+
+    Raises:
+        ValueError: If it is no path, no table, or of another network.
+    """
+    backbone = model.backbone
+    return read_table(path, backbone.space, backbone.geometry)
 
 
 def cost_of(

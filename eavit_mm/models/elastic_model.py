@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from eavit_mm.models.budget_solver import BudgetSolver
-from eavit_mm.models.budgets import cost_of
+from eavit_mm.models.budgets import cost_of, table_for
 from eavit_mm.models.consumers import (
     channel_axes,
     check_consumer,
@@ -28,7 +28,6 @@ from eavit_mm.options import check_flag
 from eavit_mm.registry import MODELS, build_part
 from eavit_mm.space import Budget, Level, Subnet, SubnetSampler
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.latency import read_table
 
 BACKBONE = 'backbone.'
 HEAD = 'head.'
@@ -177,9 +176,7 @@ class ElasticModelMixin(BaseModel):
         """
         if not budgets:
             return self.backbone.space.largest
-        table = read_table(
-            latency_table, self.backbone.space, self.backbone.geometry
-        )
+        table = table_for(self, latency_table)
         limits = [Budget.parse(budget) for budget in budgets]
         return BudgetSolver(self, table=table)(limits, by)
 
@@ -363,9 +360,7 @@ def _build_router(
     kinds = cfg.get('budgets', ('macs',))
     check_budgets(kinds, cfg.get('latency_table'))
     space = model.backbone.space
-    table = read_table(
-        cfg.get('latency_table'), space, model.backbone.geometry
-    )
+    table = table_for(model, cfg.get('latency_table'))
     costs = {kind: cost_of(model, kind, table=table) for kind in kinds}
     tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
     router: RouterHead = MODELS.build(dict(cfg, space=space, tables=tables))

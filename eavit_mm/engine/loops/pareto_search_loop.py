@@ -23,7 +23,7 @@ from eavit_mm.engine.search_header import (
 )
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import write_json
-from eavit_mm.models.budgets import cost_of
+from eavit_mm.models.budgets import cost_of, table_for
 from eavit_mm.options import check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
 from eavit_mm.search.algorithms import SubnetSearch
@@ -37,7 +37,6 @@ from eavit_mm.search.objectives import build_objectives
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.search.run import run_search
 from eavit_mm.space import Subnet
-from eavit_mm.space.latency import read_table
 from eavit_mm.space.pareto import COSTS, Member, ParetoFront
 
 EVALUATIONS = 'evaluations.jsonl'
@@ -127,9 +126,7 @@ class ParetoSearchLoop(TestLoop):
             )
         model = elastic_model(self.runner.model, type(self).__name__)
         self.model, self.space = model, model.backbone.space
-        self.table = table = read_table(
-            latency_table, self.space, model.backbone.geometry
-        )
+        self.table = table = table_for(model, latency_table)
         self.costs = {
             name: cost_of(model, name, table=table)
             for name in COSTS

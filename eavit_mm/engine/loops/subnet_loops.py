@@ -13,10 +13,10 @@ from eavit_mm.analysis.subnet_table import (
 )
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budgets import table_for
 from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.latency import read_table
 
 DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
 
@@ -115,7 +115,7 @@ class _SubnetLoopMixin(BaseLoop):
                 "[0.5, '8GMACs']"
             )
         check_number('metric_scale', metric_scale, positive=True)
-        table = read_table(latency_table, space, model.backbone.geometry)
+        table = table_for(model, latency_table)
         self.subnets: dict[str, Subnet] = {}
         for name, spec in subnets.items():
             with _named(f'subnets: {name}={spec!r}'):
