@@ -23,12 +23,14 @@ INTRO = """# Latency tables
 
 Made by `make speed`: a table is measured block by block (`tools/latency.py
 build`), then compared with subnets that are even over the MACs range and of
-which it saw none (`validate`). Error: mean of |foretold / measured - 1|, and
-of its signed values; tau: Kendall's rank correlation."""
+which it saw none (`validate`), each for a minute. Error: mean of
+|foretold / measured - 1|, and of its signed values; tau: Kendall's rank
+correlation. Drift: by how much the device was slower or faster in the second
+minute, on a dozen subnets that both measure."""
 
 
 def measured(
-    name: str, batch_size: int, rounds: int, num: int, device: str
+    name: str, batch_size: int, rounds: int | None, num: int, device: str
 ) -> dict[str, Any]:
     """Error and rank correlation of a table of one network."""
     cfg = Config.fromfile(ROOT / CONFIGS[name])
@@ -47,6 +49,8 @@ def measured(
         bias=float(signed.mean()),
         worst=float(np.abs(signed).max()),
         kendall_tau=found.kendall_tau,
+        drift=found.drift - 1,
+        own_error=found.own_error,
     )
 
 
@@ -56,8 +60,8 @@ def page(results: list[dict[str, Any]]) -> str:
         INTRO,
         '',
         '| device | network | batch | threads | subnets | error | signed | '
-        'worst | tau | commit |',
-        '| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |',
+        'worst | tau | drift | error without | commit |',
+        f'| --- | --- {"| ---: " * 9}| --- |',
     ]
     for result in results:
         for row in result['rows']:
@@ -67,6 +71,7 @@ def page(results: list[dict[str, Any]]) -> str:
             ]
             cells += [f'{row["error"]:.1%}', f'{row["bias"]:+.1%}']
             cells += [f'{row["worst"]:.1%}', f'{row["kendall_tau"]:.3f}']
+            cells += [f'{row["drift"]:+.1%}', f'{row["own_error"]:.1%}']
             lines.append(f'| {" | ".join([*cells, result["commit"]])} |')
     return '\n'.join(lines)
 
@@ -77,7 +82,7 @@ def main() -> None:
         '--networks', nargs='+', choices=CONFIGS, default=['ViT-mini']
     )
     parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--rounds', type=int, default=20)
+    parser.add_argument('--rounds', type=int, help='default: a minute')
     parser.add_argument('--num', type=int, default=50, help='subnets')
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'

@@ -41,7 +41,9 @@ def parse_args() -> argparse.Namespace:
     check.add_argument('--seed', type=int, default=0)
     for command in (build, check):
         command.add_argument(
-            '--rounds', type=int, default=20, help='measurements of each'
+            '--rounds',
+            type=int,
+            help='measurements of each (default: a minute of them)',
         )
         command.add_argument(
             '--device',
@@ -84,6 +86,10 @@ def report(result: Validation) -> None:
         f'mean error {result.error:.1%}, '
         f'Kendall tau {result.kendall_tau:.3f} over {len(result.measured)} '
         'subnets'
+    )
+    print(
+        f'{result.drift - 1:+.1%} time of the device since it was measured '
+        f'for the table; without that, mean error {result.own_error:.1%}'
     )
 
 

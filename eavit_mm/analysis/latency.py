@@ -29,6 +29,8 @@ DTYPES = {
 _WHOLE, _SEED = 12, 2**40
 # Calls of one subnet in a round; the fastest counts.
 _CALLS = 3
+# Rounds for which no number is given: a device's clock changes over seconds.
+_LEAST_ROUNDS, _LEAST_SECONDS = 20, 60.0
 # What surrounds a call and is not timed, and the call.
 Timed = tuple[Callable[[], AbstractContextManager[None]], Callable[[], Any]]
 
@@ -40,6 +42,8 @@ class Validation:
     Attributes:
         error: Mean of |foretold / measured - 1|.
         kendall_tau: Rank correlation.
+        drift: Time of the subnets that the table was brought in line with,
+            over what it was for the table.
         subnets: What was measured.
         foretold: Milliseconds by the table.
         measured: Milliseconds.
@@ -47,40 +51,45 @@ class Validation:
 
     error: float
     kendall_tau: float
+    drift: float
     subnets: Sequence[Subnet]
     foretold: Sequence[float]
     measured: Sequence[float]
+
+    @property
+    def own_error(self) -> float:
+        """The error at the speed that the device had for the table."""
+        return _error(np.multiply(self.foretold, self.drift), self.measured)
 
 
 def build_table(
     model: Any,
     image_size: Sequence[int],
     batch_size: int = 1,
-    rounds: int = 20,
+    rounds: int | None = None,
     dtype: str = 'float32',
 ) -> LatencyTable:
     """Measures every block of a supernet's space on the model's device.
 
     Each is timed inside a network that has nothing else in it, in all layers
     that offer it at once: the time over the same network without any branch,
-    divided by the number of these layers. All networks take turns. In a whole
-    network blocks are a little slower than by themselves, since they share
-    caches: at last all times are multiplied by what a few drawn networks take
-    over what the times add up to.
+    divided by the number of these layers. In a whole network blocks are a
+    little slower than by themselves, since they share caches: at last all
+    times are multiplied by what a few drawn networks take over what the times
+    add up to. All networks take turns.
 
     Args:
         model: An elastic classifier, on the device to measure.
         image_size: (channels, height, width).
         batch_size: Images of one forward.
-        rounds: How often each is measured; the fastest tenth counts.
+        rounds: As for :func:`measure_in_turn`.
         dtype: Of weights and images.
     """
     space = model.backbone.space
-    alone = dict(_alone(space))
-    found = measure(
-        model, list(alone.values()), image_size, batch_size, rounds, dtype
-    )
-    times = dict(zip(alone, found, strict=True))
+    alone, whole = dict(_alone(space)), _references(model)
+    subnets = [*alone.values(), *whole]
+    found = measure(model, subnets, image_size, batch_size, rounds, dtype)
+    times = dict(zip(alone, found, strict=False))
     stem = {width: times[width, None, 0] for width in space.embed_dims}
     branches: dict[str, dict[int, dict[int, float]]] = {
         axis: {width: {} for width in space.embed_dims} for axis in BRANCHES
@@ -102,10 +111,25 @@ def build_table(
         branches[HEADS],
         branches[FFN],
     )
-    whole = _drawn(model, _WHOLE, _SEED)
-    found = measure(model, whole, image_size, batch_size, rounds, dtype)
-    foretold = [table(subnet) for subnet in whole]
-    return _scaled(table, float(np.median(np.divide(found, foretold))))
+    return _scaled(table, _drift(table, whole, found[len(alone) :]))
+
+
+def _references(model: Any) -> list[Subnet]:
+    """Whole subnets that the sum of blocks is brought in line with."""
+    return _drawn(model, _WHOLE, _SEED)
+
+
+def _drift(
+    table: LatencyTable, subnets: Sequence[Subnet], measured: Sequence[float]
+) -> float:
+    """Measured times over those of a table."""
+    foretold = [table(subnet) for subnet in subnets]
+    return float(np.median(np.divide(measured, foretold)))
+
+
+def _error(foretold: Any, measured: Any) -> float:
+    """Mean of |foretold / measured - 1|."""
+    return float(np.abs(np.divide(foretold, measured) - 1).mean())
 
 
 def _drawn(model: Any, num: int, seed: int) -> list[Subnet]:
@@ -154,7 +178,7 @@ def validate(
     table: LatencyTable,
     image_size: Sequence[int],
     num: int = 50,
-    rounds: int = 20,
+    rounds: int | None = None,
     seed: int = 0,
 ) -> Validation:
     """Compares a table with whole subnets, even over the MACs range.
@@ -168,14 +192,25 @@ def validate(
         seed: Of their draw.
     """
     check_count('num', num, least=2)
-    subnets = _drawn(model, num, seed)
-    measured = measure(
-        model, subnets, image_size, table.batch_size, rounds, table.dtype
+    subnets, references = _drawn(model, num, seed), _references(model)
+    found = measure(
+        model,
+        [*subnets, *references],
+        image_size,
+        table.batch_size,
+        rounds,
+        table.dtype,
     )
+    measured = found[: len(subnets)]
     foretold = [table(subnet) for subnet in subnets]
-    error = np.abs(np.divide(foretold, measured) - 1).mean()
-    tau = kendalltau(foretold, measured).statistic
-    return Validation(float(error), float(tau), subnets, foretold, measured)
+    return Validation(
+        _error(foretold, measured),
+        float(kendalltau(foretold, measured).statistic),
+        _drift(table, references, found[len(subnets) :]),
+        subnets,
+        foretold,
+        measured,
+    )
 
 
 def check_device(
@@ -209,7 +244,7 @@ def measure(
     subnets: Sequence[Subnet],
     image_size: Sequence[int],
     batch_size: int,
-    rounds: int,
+    rounds: int | None,
     dtype: str,
 ) -> list[float]:
     """Milliseconds of a forward of subnets, measured in turn.
@@ -219,7 +254,7 @@ def measure(
         subnets: Branches may be off beyond what its space allows.
         image_size: (channels, height, width).
         batch_size: Images of one forward.
-        rounds: How often each is measured; the fastest tenth counts.
+        rounds: As for :func:`measure_in_turn`.
         dtype: Of weights and images.
     """
     check_count('batch_size', batch_size, least=1)
@@ -238,24 +273,40 @@ def measure(
 
 
 def measure_in_turn(
-    cases: Sequence[Timed], device: torch.device, rounds: int
+    cases: Sequence[Timed], device: torch.device, rounds: int | None = None
 ) -> list[float]:
-    """Milliseconds of calls: what slows one round slows all of them.
+    """Milliseconds of calls at the speed of the fastest tenth of the rounds.
+
+    What slows a round slows all calls of it: each counts as its median over
+    the rounds, relative to its round.
 
     Args:
         cases: What surrounds a call and is not timed, and the call.
         device: Where they run.
-        rounds: How often each is measured; the fastest tenth counts.
+        rounds: How often each is measured; None: for a minute, at least 20
+            times.
     """
-    check_count('rounds', rounds, least=1)
-    times = np.empty((rounds, len(cases)))
-    for row in times:
-        for i, (around, run) in enumerate(cases):
+    if rounds is not None:
+        check_count('rounds', rounds, least=1)
+    rows: list[list[float]] = []
+    start = time.perf_counter()
+    while _another_round(len(rows), rounds, time.perf_counter() - start):
+        rows.append([])
+        for around, run in cases:
             with torch.no_grad(), around():
-                row[i] = _fastest(run, device)
-    # Other work on the machine only adds to a time, now and then for long.
-    found: list[float] = np.quantile(times, 0.1, axis=0).tolist()
+                rows[-1].append(_fastest(run, device))
+    times = np.array(rows)
+    level = np.median(times / np.median(times, axis=0), axis=1, keepdims=True)
+    relative = np.median(times / level, axis=0)
+    found: list[float] = (relative * np.quantile(level, 0.1)).tolist()
     return found
+
+
+def _another_round(done: int, rounds: int | None, passed: float) -> bool:
+    """Whether calls are measured once more, after some seconds."""
+    if rounds is None:
+        return done < _LEAST_ROUNDS or passed < _LEAST_SECONDS
+    return done < rounds
 
 
 def _free(space: SearchSpace) -> SearchSpace:

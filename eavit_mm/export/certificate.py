@@ -140,7 +140,7 @@ def latencies(
         exported: The subnet as a network of its own.
         device: Where to measure.
         batch_size: Images of one forward.
-        rounds: How often each is measured; the fastest tenth counts.
+        rounds: How often each is measured.
 
     Returns:
         Of the 'largest' subnet, of the 'subnet' sliced, and 'exported', and

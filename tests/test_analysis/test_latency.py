@@ -1,6 +1,8 @@
 """Latency tables of a toy network; nothing is said about the times."""
 
+from contextlib import nullcontext
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from eavit_mm.analysis.latency import (
     build_table,
     check_device,
     measure,
+    measure_in_turn,
     validate,
 )
 from eavit_mm.files import write_json
@@ -133,6 +136,69 @@ def test_the_error_is_that_of_the_table(monkeypatch):
     timed(monkeypatch, lambda subnet: -additive(subnet))
     found = validate(model, table, SIZE, num=9)
     assert found.kendall_tau == pytest.approx(-1)
+
+
+def test_a_slower_device_is_told_from_a_wrong_table(monkeypatch):
+    timed(monkeypatch, additive)
+    model = network()
+    table = build_table(model, SIZE)
+    timed(monkeypatch, lambda subnet: 1.25 * additive(subnet))
+    found = validate(model, table, SIZE, num=9)
+    assert found.drift == pytest.approx(1.25)
+    assert found.error == pytest.approx(0.2)
+    assert found.own_error == pytest.approx(0, abs=1e-9)
+    wide = model.backbone.space.embed_dims[-1]
+    timed(
+        monkeypatch,
+        lambda subnet: additive(subnet) * (1 + (subnet.embed_dims == wide)),
+    )
+    found = validate(model, table, SIZE, num=9)
+    assert found.own_error > 0.1
+
+
+class Clock:
+    """Seconds that calls take, one after another."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def call(self, lengths):
+        lengths = iter(lengths)
+
+        def run():
+            self.now += next(lengths)
+
+        return nullcontext, run
+
+
+def test_a_slow_round_slows_all_its_calls(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(latency, 'time', clock)
+    rng = np.random.default_rng(0)
+    speed = np.repeat(rng.uniform(1, 3, 40), 3)
+    # One call in five is interrupted, the fastest of three hardly ever.
+    lengths = np.array([2.0, 5.0, 7.0])[:, None] * speed
+    lengths = lengths + 4.0 * (rng.random(lengths.shape) < 0.2)
+    cases = [clock.call(row) for row in lengths]
+    found = measure_in_turn(cases, torch.device('cpu'), 40)
+    assert found == pytest.approx(
+        1e3 * np.quantile(speed, 0.1) * np.array([2.0, 5.0, 7.0]), rel=0.02
+    )
+
+
+@pytest.mark.parametrize(
+    ('length', 'rounds'), [(0.1, 100), (0.5, 20), (4.0, 20)]
+)
+def test_rounds_of_a_minute(monkeypatch, length, rounds):
+    clock = Clock()
+    monkeypatch.setattr(latency, 'time', clock)
+    cases = [clock.call(repeat(length))] * 2
+    found = measure_in_turn(cases, torch.device('cpu'))
+    assert found == pytest.approx([1e3 * length] * 2)
+    assert clock.now == pytest.approx(rounds * length * 6)
 
 
 def test_noise_makes_no_negative_times(monkeypatch):

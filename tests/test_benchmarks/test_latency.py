@@ -15,6 +15,8 @@ torch.set_num_threads(1)
 def test_a_measurement_and_its_page(name: str, tmp_path: Path) -> None:
     row = latency.measured(name, batch_size=1, rounds=1, num=3, device='cpu')
     assert row['error'] > 0
+    assert row['own_error'] > 0
+    assert row['drift'] > -1
     assert row['worst'] >= row['error'] >= abs(row['bias'])
     assert -1 <= row['kendall_tau'] <= 1
     result = dict(device='toy', torch='9', commit='abc', rows=[row])
