@@ -40,15 +40,17 @@ from eavit_mm.files import write_atomically, write_json
 
 RECORDS = ROOT / 'docs/benchmark/stage2.json'
 CONFIG = ROOT / 'configs/eavit/vitmini_fashion40_stage2.py'
-SOURCES = ('router', 'best', 'front', 'uniform')
 # Means over images, of which the cheapest must be affordable.
 ADAPTIVE = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 BUDGETS = 20
+ROUTER, FRONT, UNIFORM = 'router', 'front', 'uniform'
+SOURCES = (ROUTER, 'best', FRONT, UNIFORM)
 PLAIN, CONTROL = 'default', 'no router'
 # What a variant changes in the config.
 VARIANTS: dict[str, dict[str, Any]] = {
     PLAIN: {},
     'gated in every step': {'model.router.gated_every': 1},
+    'gated in every fifth step': {'model.router.gated_every': 5},
     'no reference (lambda 2 = 0)': {'model.router.pareto_weight': 0.0},
     CONTROL: {},
 }
@@ -63,7 +65,8 @@ the largest's, is evaluated on the test split (10,000 images), which nothing
 before has seen. Area: under accuracy (0..1) over budget, divided by the range
 of budgets, 100 times; mean and standard deviation over seeds. The front is
 measured again with the weights of stage 2 and answers with its best member
-within the budget."""
+within the budget. Least used: of the budgets, by the router's answers; none
+may be exceeded."""
 
 
 def stage2_config(
@@ -178,12 +181,12 @@ def measured(
 ) -> dict[str, Any]:
     """Answers of all sources, and their areas."""
     tested = Config(cfg.to_dict())
-    sources = SOURCES
+    sources = SOURCES if variant == PLAIN else (ROUTER, FRONT)
     if variant == CONTROL:
         _, front = searched(seed, work_dir.parent)
         router = dict(type='eavit_mm.RouterHead', front=str(front))
         tested.model.router = router
-        sources = ('front', 'uniform')
+        sources = (FRONT, UNIFORM)
     found = {s: answers(tested, checkpoint, work_dir, s) for s in sources}
     adaptive = []
     if variant == PLAIN:
@@ -198,6 +201,23 @@ def measured(
         areas={source: area(values) for source, values in found.items()},
         adaptive=adaptive,
     )
+
+
+def used_shares(found: Mapping[str, Any]) -> list[float]:
+    """How much of each budget the router's answers use.
+
+    Raises:
+        ValueError: If a budget is exceeded.
+    """
+    shares = []
+    for budget, used, _ in found['answers'].get(ROUTER, ()):
+        if used > budget:
+            raise ValueError(
+                f'{found["variant"]}, seed {found["seed"]}: {used} of the '
+                f'MACs for a budget of {budget}'
+            )
+        shares.append(used / budget)
+    return shares
 
 
 def shown(values: Sequence[float], digits: int = 2) -> str:
@@ -218,8 +238,11 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
                 else ''
                 for s in SOURCES
             ]
+            used = [share for r in found for share in used_shares(r)]
+            cells.append(f'{min(used):.1%}' if used else '')
             rows.append([f'{variant} ({len(found)})', *cells])
     header = ['stage 2 (seeds)', *(f'by {source}' for source in SOURCES)]
+    header += ['least used']
     parts = [INTRO, table(header, rows), '![by budget](stage2.png)']
     routed = [r['adaptive'] for r in records if r['adaptive']]
     if routed:
@@ -281,9 +304,11 @@ def main() -> None:
             for seed in args.seeds
             for variant in VARIANTS
         ]
-        records = [future.result() for future in futures]
-    write_json(records, RECORDS)
-    print(f'Report: {write_report(records, RECORDS.parent)}')
+        records = []
+        for future in futures:
+            records.append(future.result())
+            write_json(records, RECORDS)
+            write_report(records, RECORDS.parent)
 
 
 if __name__ == '__main__':

@@ -103,7 +103,15 @@ def test_the_page(tmp_path: Path) -> None:
     ]
     text = stage2.write_report(records, tmp_path).read_text()
     assert '| default (2) | 83.00 ± 0.71 |' in text
-    assert '| no router (1) |  |  | 82.50 ± 0.00 | 82.50 ± 0.00 |' in text
+    assert '| 83.00 ± 0.71 | 90.0% |' in text
+    assert '| no router (1) |  |  | 82.50 ± 0.00 | 82.50 ± 0.00 |  |' in text
     assert '| 10% | 10.0 ± 0.0 | 81.50 ± 0.71 | 80.00 ± 0.00 | 1.50' in text
     assert 'Commit abc.' in text
     assert (tmp_path / 'stage2.png').stat().st_size > 10_000
+
+
+def test_an_exceeded_budget_is_no_result(tmp_path: Path) -> None:
+    over = row(stage2.PLAIN, 0, stage2.SOURCES)
+    over['answers'][stage2.ROUTER][1] = (0.5, 0.51, 80.0)
+    with pytest.raises(ValueError, match='0.51 of the MACs for a budget'):
+        stage2.write_report([over], tmp_path)
