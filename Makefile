@@ -42,6 +42,7 @@ benchmark: env  ## Compare methods, searches, stage 2, hours; resumable
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
 	@$(VENV_PYTHON) -W ignore -m benchmarks.stage2
+	@$(VENV_PYTHON) -W ignore -m benchmarks.finetune
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs

@@ -37,6 +37,12 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(spread)
 
 
+def shown(values: Sequence[float], digits: int = 2) -> str:
+    """Mean and spread."""
+    mean, spread = mean_and_spread(values)
+    return f'{mean:.{digits}f} ± {spread:.{digits}f}'
+
+
 def at(curve: Curve, macs: int) -> tuple[float, float] | None:
     """Mean and spread at a cost, between two networks on a straight line."""
     costs = list(curve)

@@ -25,7 +25,7 @@ from benchmarks.accuracy import (
 )
 from benchmarks.commit import ROOT, commit
 from benchmarks.methods import DEFAULT
-from benchmarks.report import mean_and_spread, table
+from benchmarks.report import shown, table
 from benchmarks.search import (
     ALGORITHMS,
     METRIC,
@@ -218,12 +218,6 @@ def used_shares(found: Mapping[str, Any]) -> list[float]:
             )
         shares.append(used / budget)
     return shares
-
-
-def shown(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and spread."""
-    mean, spread = mean_and_spread(values)
-    return f'{mean:.{digits}f} ± {spread:.{digits}f}'
 
 
 def page(records: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,46 @@
+"""The benchmark of fine-tuning: the config of a training, and the page."""
+
+import json
+from pathlib import Path
+
+from mmengine.config import Config
+
+from benchmarks import finetune, stage2
+from benchmarks.methods import DEFAULT, METHODS, method_config
+from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.export.config import config_text, plain_config
+
+
+def test_an_exported_network_trains_as_a_dense_one(
+    tmp_path: Path, monkeypatch
+) -> None:
+    supernet = method_config(METHODS[DEFAULT], 'fashion40', 0)
+    monkeypatch.setattr(stage2, 'run_config', lambda *args: supernet)
+    cfg = stage2.stage2_config(stage2.PLAIN, 0, 'x.pth', tmp_path / 'f.json')
+    space = build_supernet(supernet, 'a test').backbone.space
+    path = tmp_path / 'config.py'
+    path.write_text(config_text(plain_config(cfg, space.smallest)))
+    plain = finetune.plain_training(Config.fromfile(path))
+    assert plain.load_from == str(tmp_path / 'model.pth')
+    assert plain.train_cfg.max_epochs == finetune.EPOCHS
+    assert plain.optim_wrapper.optimizer.lr == finetune.LR
+    assert 'eavit_mm.RouterHook' not in str(plain.custom_hooks)
+    assert plain.test_dataloader == cfg.test_dataloader
+    assert plain.train_dataloader.dataset == cfg.train_dataloader.dataset
+    # Every epoch sees each image once.
+    assert plain.train_dataloader.sampler.type == 'DefaultSampler'
+
+
+def test_the_page() -> None:
+    rows = [
+        dict(budget=0.1, seed=0, commit='abc', before=80.0, after=81.0),
+        dict(budget=0.1, seed=1, commit='abc', before=81.0, after=83.0),
+    ]
+    text = finetune.page(json.loads(json.dumps(rows)))
+    assert '| 10% (2) | 80.50 ± 0.71 | 82.00 ± 1.41 | 1.50 ± 0.71 |' in text
+    assert 'Commit abc.' in text
+
+
+def test_the_stock_tools_are_there() -> None:
+    assert (finetune.TOOLS / 'train.py').exists()
+    assert (finetune.TOOLS / 'test.py').exists()
