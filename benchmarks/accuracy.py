@@ -112,14 +112,18 @@ def call(script: str, *args: str, log: Path) -> None:
         raise RuntimeError(f'{" ".join(command)} failed, see {log}')
 
 
-def trained(cfg: Config, folder: Path) -> tuple[Path, str]:
+def trained(
+    cfg: Config, folder: Path, validate: bool = False
+) -> tuple[Path, str]:
     """The work directory and the last checkpoint of a run, trained if new."""
     work_dir = folder / config_hash(cfg)
     work_dir.mkdir(parents=True, exist_ok=True)
     config = work_dir / 'config.py'
     write_atomically(cfg.pretty_text.encode(), config)
-    shared = ('--work-dir', str(work_dir), '--resume', '--no-validate')
-    call('tools/train.py', str(config), *shared, log=work_dir / LOG)
+    options = ['--work-dir', str(work_dir), '--resume']
+    if not validate:
+        options.append('--no-validate')
+    call('tools/train.py', str(config), *options, log=work_dir / LOG)
     return work_dir, (work_dir / 'last_checkpoint').read_text()
 
 

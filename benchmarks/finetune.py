@@ -65,7 +65,7 @@ def accuracy(config: Path, checkpoint: Path, work_dir: Path) -> float:
 def records_of(seed: int, folder: Path) -> list[dict[str, Any]]:
     """Accuracies before and after, for every budget; measured once."""
     cfg = stage2_config(PLAIN, seed, *searched(seed, folder))
-    stage2, checkpoint = trained(cfg, folder)
+    stage2, checkpoint = trained(cfg, folder, validate=True)
     found = []
     for budget in BUDGETS:
         work_dir = stage2 / f'export_{budget}'

@@ -167,7 +167,8 @@ def record(variant: str, seed: int, folder: Path) -> dict[str, Any]:
     """What is told of one training; measured once."""
     checkpoint, front = searched(seed, folder)
     cfg = stage2_config(variant, seed, checkpoint, front)
-    work_dir, last = trained(cfg, folder)
+    # The router's answers are measured on the images kept for the search.
+    work_dir, last = trained(cfg, folder, validate=True)
     done = work_dir / 'record.json'
     if not done.exists():
         write_json(measured(variant, seed, cfg, last, work_dir), done)
