@@ -117,6 +117,10 @@ def trained(
 ) -> tuple[Path, str]:
     """The work directory and the last checkpoint of a run, trained if new."""
     work_dir = folder / config_hash(cfg)
+    last = work_dir / 'last_checkpoint'
+    whole = f'iter_{cfg.train_cfg.max_iters}.pth'
+    if last.exists() and Path(last.read_text()).name == whole:
+        return work_dir, last.read_text()
     work_dir.mkdir(parents=True, exist_ok=True)
     config = work_dir / 'config.py'
     write_atomically(cfg.pretty_text.encode(), config)
@@ -124,7 +128,7 @@ def trained(
     if not validate:
         options.append('--no-validate')
     call('tools/train.py', str(config), *options, log=work_dir / LOG)
-    return work_dir, (work_dir / 'last_checkpoint').read_text()
+    return work_dir, last.read_text()
 
 
 def run(method: str, regime: str, seed: int, folder: Path) -> str:
