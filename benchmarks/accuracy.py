@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ than 3 seeds, runs are still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 _LOCK = threading.Lock()
-# Reading a config imports modules, which threads must not race.
+# Threads must not race: reading a config imports modules, and its length is
+# settled by draws whose seed is one for the process.
 READING = threading.Lock()
 LOG = 'log.txt'
 # Of a config: what changes its results.
@@ -68,7 +71,12 @@ HASHED = (
 def run_config(method: str, regime: str, seed: int) -> Config:
     """The whole config of a run."""
     with READING:
-        cfg = method_config(METHODS[method], regime, seed)
+        return deepcopy(_settled(method, regime, seed))
+
+
+@cache
+def _settled(method: str, regime: str, seed: int) -> Config:
+    cfg = method_config(METHODS[method], regime, seed)
     if METHODS[method].equal_macs:
         return with_cost(cfg, PASSES)
     return with_length(cfg, round(PASSES / cfg.train_dataloader.batch_size))
