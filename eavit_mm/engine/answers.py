@@ -15,6 +15,7 @@ from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import BudgetSolver, cost_of
 from eavit_mm.models.budgets import table_for
 from eavit_mm.space import Subnet
+from eavit_mm.space.budget import limit_of
 from eavit_mm.space.pareto import COSTS, Member
 
 
@@ -91,7 +92,9 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     table = table_for(model, model.router.latency_table)
     solver = BudgetSolver(model, table=table)
     return [
-        solver.routed({k: share * t.largest for k, t in tables.items()})
+        solver.routed(
+            {k: limit_of(share, t.largest) for k, t in tables.items()}
+        )
         for share in np.linspace(lowest, 1.0, number)
     ]
 

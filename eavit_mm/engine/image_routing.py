@@ -5,7 +5,6 @@ Letters: N images, D inputs, K levels.
 
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from eavit_mm.models.image_router import (
     seen_through,
 )
 from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.budget import limit_of
 
 _BATCH = 256
 # Over which the worth of a scout is a mean.
@@ -63,7 +63,7 @@ def levels_of(model: Any) -> tuple[Subnet, ...]:
     largest = model.macs()['total']
     shares = np.geomspace(model.macs(lowest)['total'] / largest, 1, number)
     # Rounded up, or the cheapest would be left out.
-    limits = [min(ceil(s * largest), largest) for s in shares]
+    limits = [limit_of(s, largest) for s in shares]
     budgets = [Budget('macs', limit, f'{limit}MACs') for limit in limits]
     found = dict.fromkeys(solver([budget], 'best') for budget in budgets)
     return tuple(sorted(found, key=lambda s: model.macs(s)['total']))

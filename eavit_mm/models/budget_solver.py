@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from eavit_mm.models.budgets import cost_of
 from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import Fitter
 from eavit_mm.space.latency import LatencyTable
@@ -27,13 +28,15 @@ Limits = dict[str, float]
 class BudgetSolver:
     """Answers budgets with subnets of a model; never one that exceeds them.
 
-    - 'router': what the router chooses, repaired down until it fits, then
-      widened by the smallest steps while it does.
+    - 'router': what the router chooses, repaired: the gates it is least sure
+      of go or come until the budget is met, then steps of single choices,
+      down until it fits and up while it does, use the rest.
     - 'front': of the evaluated subnets of the Pareto front that fit, the
       best.
     - 'best': of all evaluated subnets that fit, the router's answers to
       smaller budgets too, the best: quality on the held-out data never falls
-      as a budget rises. Where none fits or none was evaluated, the router.
+      as a budget rises. Before the end of stage 2 those of the front, as
+      the search measured them. Where none fits, the router.
     - 'uniform': the largest uniform subnet that fits.
 
     Without a router or a front, each gives way to the next that there is.
@@ -79,9 +82,12 @@ class BudgetSolver:
         fits = [m for m in known if self.load(m.subnet, limits) <= 1]
         if fits:
             return self._best(fits).subnet
-        if by != 'uniform' and self.model.router is not None:
-            return self.routed(limits)
-        return self._uniform(limits)
+        router = self.model.router
+        if by == 'uniform' or router is None:
+            return self._uniform(limits)
+        if not router.is_ready and by != 'router':
+            return self._uniform(limits)
+        return self.routed(limits)
 
     # Limits
 
@@ -100,7 +106,9 @@ class BudgetSolver:
             kind = 'macs' if budget.kind == 'share' else budget.kind
             cost = self.cost(kind)
             highest = cost(self.space.largest)
-            limit = budget.value * (highest if budget.kind == 'share' else 1)
+            limit = budget.value
+            if budget.kind == 'share':
+                limit = limit_of(budget.value, highest)
             self._check_reachable(budget, limit, cost)
             limits[kind] = min(limit, limits.get(kind, limit))
         return limits
@@ -109,6 +117,11 @@ class BudgetSolver:
         self, budget: Budget, limit: float, cost: Callable[[Subnet], float]
     ) -> None:
         highest = cost(self.space.largest)
+        if not highest:
+            raise ValueError(
+                f'budget {budget.text}: count={self.count!r} leaves out the '
+                f'{self.part}, which costs nothing then'
+            )
         lowest = cost(self.space.cheapest(cost))
         if lowest > limit:
             unit = _UNITS.get(budget.kind, 'MACs')
@@ -150,9 +163,7 @@ class BudgetSolver:
         front = router.evaluated.get('front') or router.front.members
         if by == 'front':
             return tuple(front)
-        return (
-            [*front, *router.evaluated['router']] if router.evaluated else ()
-        )
+        return [*front, *router.evaluated.get('router', ())]
 
     def _best(self, members: Sequence[Member]) -> Member:
         front = self.model.router.front
@@ -195,15 +206,21 @@ class BudgetSolver:
                 limits[k] / self.cost(k)(largest) if k in limits else 1.0
                 for k in router.kinds
             ]
-            return self._fit(router.subnet(shares), limits)
+            return self._fit(self._within(shares, limits), limits)
         lowest = max(t.lowest_share for t in router.tables.values())
         # Its own budgets from low to high: the last choice that fits.
-        swept = [
-            router.subnet([share] * len(router.kinds))
-            for share in np.linspace(lowest, 1, _SWEEP)
-        ]
-        fits = [s for s in swept if self.load(s, limits) <= 1]
-        return self._fit(fits[-1] if fits else swept[0], limits)
+        shares = [lowest] * len(router.kinds)
+        for share in np.linspace(lowest, 1, _SWEEP):
+            own = [float(share)] * len(router.kinds)
+            if self.load(router.subnet(own), limits) <= 1:
+                shares = own
+        return self._fit(self._within(shares, limits), limits)
+
+    def _within(self, shares: Sequence[float], limits: Limits) -> Subnet:
+        """The largest of the router's nested subnets that fits."""
+        nested: list[Subnet] = self.model.router.nested(shares)
+        fits = [s for s in nested if self.load(s, limits) <= 1]
+        return fits[-1] if fits else nested[0]
 
     def _uniform(self, limits: Limits) -> Subnet:
         """The largest uniform subnet; if none fits, one with branches off."""

@@ -158,7 +158,14 @@ class RouterHead(BaseModule):
                 if number
             }
         )
+        if not self.groups:
+            raise ValueError(
+                'model.router: the space has one member, there is nothing to '
+                'choose; give backbone.space more, or router=None'
+            )
         self.images = build_image_router(space, adaptive)
+        # Fitted to a front, or trained; before, its choices mean nothing.
+        self.is_ready = False
         self.front: ParetoFront | None = None
         # Measured again with the weights of stage 2: members of the front
         # under 'front', the router's answers under 'router'.
@@ -191,8 +198,11 @@ class RouterHead(BaseModule):
             budgets: (K), shares of the largest subnet's costs.
             generator: Of the Gumbel noise; None for none, as in use.
         """
-        soft = self.soft_gates(budgets, generator)
-        empty = budgets.new_zeros(0)
+        return self._decided(self.soft_gates(budgets, generator))
+
+    def _decided(self, soft: Mapping[str, Tensor]) -> Decisions:
+        """The hard gates of soft ones."""
+        empty = next(iter(soft.values())).new_zeros(0)
         prefixes = tuple(
             prefix_gates(soft.get(group_name(cell), empty))
             for cell in self.space.cells
@@ -225,9 +235,36 @@ class RouterHead(BaseModule):
         Args:
             budgets: (K), shares of the largest subnet's costs.
         """
+        return subnet_of(self.space, self(self._shares(budgets)))
+
+    @torch.no_grad()
+    def nested(self, budgets: Sequence[float]) -> list[Subnet]:
+        """Subnets around the router's choice, each within the next.
+
+        Gates are opened in the order of how sure the router is of them: of
+        each group as many as are above a threshold, which is the same for
+        all groups. At a half it is the router's choice. Branches that it
+        leaves on or off stay so.
+
+        Args:
+            budgets: (K), shares of the largest subnet's costs.
+        """
+        soft = self.soft_gates(self._shares(budgets))
+        soft = {name: values.cpu() for name, values in soft.items()}
+        switches = soft.pop(_SWITCHES, None)
+        thresholds = {0.0, 1.0}.union(*(v.tolist() for v in soft.values()))
+        subnets = []
+        for threshold in sorted(thresholds, reverse=True):
+            gates = {k: (v > threshold).to(v) for k, v in soft.items()}
+            if switches is not None:
+                gates[_SWITCHES] = switches
+            subnets.append(subnet_of(self.space, self._decided(gates)))
+        return list(dict.fromkeys(subnets))
+
+    def _shares(self, budgets: Sequence[float]) -> Tensor:
+        """Input of the MLPs."""
         parameter = next(self.parameters())
-        shares = parameter.new_tensor([min(b, 1.0) for b in budgets])
-        return subnet_of(self.space, self(shares))
+        return parameter.new_tensor([min(b, 1.0) for b in budgets])
 
     # Training
 
@@ -237,6 +274,7 @@ class RouterHead(BaseModule):
         Budgets are uniform between the cheapest subnet's share and
         ``highest``, clamped to 1.
         """
+        self.is_ready = True
         routes = []
         rng = np.random.default_rng(seed)
         parameter = next(self.parameters())
@@ -331,6 +369,7 @@ class RouterHead(BaseModule):
             torch.autograd.backward(error)
             optimizer.step()
         optimizer.zero_grad()
+        self.is_ready = True
 
     # In checkpoints, which then need no file beside them
 
@@ -341,6 +380,8 @@ class RouterHead(BaseModule):
         """
         return packed(
             dict(
+                budgets=self.kinds,
+                is_ready=self.is_ready,
                 front=None if self.front is None else self.front.to_dict(),
                 evaluated={
                     source: [member.to_dict() for member in members]
@@ -357,6 +398,7 @@ class RouterHead(BaseModule):
         """
         try:
             values = unpacked(state)
+            kinds = tuple(values.get('budgets', self.kinds))
             front = values['front']
             if front is not None:
                 self.set_front(ParetoFront.from_dict(front, self.space))
@@ -369,6 +411,12 @@ class RouterHead(BaseModule):
                 f'the front beside the router is broken: {error!r:.200}; '
                 'the checkpoint is damaged, take an earlier one'
             ) from error
+        if kinds != self.kinds:
+            raise ValueError(
+                f'router.budgets={list(self.kinds)}; the router of the '
+                f'checkpoint has {list(kinds)}'
+            )
+        self.is_ready = bool(values.get('is_ready', True))
 
 
 def _read_front(path: str, space: SearchSpace) -> ParetoFront:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 _SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
 _PATTERN = re.compile(
     r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'
@@ -13,6 +15,8 @@ _VALID = (
     "a share in (0, 1] such as 0.5, or '8GMACs', '20Mparams', '5ms' "
     '(a MAC is two FLOPs)'
 )
+# Of a limit, by which the product of a share may miss it.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,11 @@ class Budget:
             ValueError: If it is none of these or not positive.
         """
         is_number = isinstance(text, int | float) and text is not True
-        written = f'{text:.12f}'.rstrip('0') if is_number else str(text)
-        written = written.strip().removesuffix('.')
+        if is_number:
+            text = float(text)
+            written = np.format_float_positional(text, trim='-')
+        else:
+            written = str(text).strip()
         match = _PATTERN.fullmatch(written)
         if match is None:
             raise ValueError(f'budget={text!r}; must be {_VALID}')
@@ -55,3 +62,16 @@ class Budget:
         if value <= 0 or value == float('inf') or share_too_big:
             raise ValueError(f'budget={text!r}; must be {_VALID}')
         return cls(kind, value, written)
+
+
+def limit_of(share: float, largest: float) -> float:
+    """The cost that a share of the largest subnet's allows.
+
+    A subnet whose cost is just that share fits, however the quotient was
+    rounded.
+
+    Args:
+        share: In (0, 1].
+        largest: Cost of the largest subnet.
+    """
+    return min(share * largest * (1 + _ROUNDING), largest)
