@@ -1,6 +1,8 @@
 """Bringing a subnet within its budgets, and up to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from math import prod
 from typing import NamedTuple
 
 from eavit_mm.space.cells import EMBED
@@ -10,6 +12,8 @@ from eavit_mm.space.subnet import Subnet
 
 # Of a budget, below which another embedding width is tried.
 USED = 0.95
+# Of a space, combinations of widths that are tried one by one then.
+_FEW = 512
 
 
 class _State(NamedTuple):
@@ -54,22 +58,43 @@ class Fitter:
             only where less than 95 % of a budget could be used otherwise.
             None if no member was found within them.
         """
-        best, load = None, 0.0
-        for state in self._starts(self._state(subnet), limits):
-            found = self._fill(state, limits)
-            if found is not None and self._load(found, limits) > load:
-                best, load = found, self._load(found, limits)
-            if load >= USED:
-                break
-        if best is None:
+        found: dict[_State, float] = {}
+        for state in self._ways(self._state(subnet), limits):
+            found[state] = self._load(state, limits)
+            if found[state] >= USED:
+                return self._subnet(state)
+        if not found:
             return None
-        return self._subnet(best if load >= USED else self._swap(best, limits))
+        return self._subnet(max(found, key=found.__getitem__))
+
+    def _ways(
+        self, state: _State, limits: Mapping[str, float]
+    ) -> Iterator[_State]:
+        """States within the limits, from the nearest to any that there is."""
+        near = []
+        for start in self._starts(state, limits):
+            if (filled := self._fill(start, limits)) is not None:
+                near.append(filled)
+                yield filled
+        yield from (self._swap(filled, limits) for filled in near)
+        numbers = [range(cell.num_choices) for cell in self.space.cells]
+        if prod(map(len, numbers)) <= _FEW:
+            for indices in product(*numbers):
+                start = state._replace(indices=indices)
+                if (filled := self._fill(start, limits)) is not None:
+                    yield filled
 
     def _swap(self, state: _State, limits: Mapping[str, float]) -> _State:
-        """A step up that does not fit, and others down: the best of these."""
-        found = [self._fill(higher, limits) for higher in self._up(state)]
-        fits = [state, *(other for other in found if other is not None)]
-        return max(fits, key=lambda other: self._load(other, limits))
+        """A step up that does not fit, and others down, while that helps."""
+        load = self._load(state, limits)
+        while load < USED:
+            swapped = (self._fill(high, limits) for high in self._up(state))
+            fits = {s: self._load(s, limits) for s in swapped if s is not None}
+            best = max(fits, key=fits.__getitem__, default=state)
+            if fits.get(best, 0.0) <= load:
+                break
+            state, load = best, fits[best]
+        return state
 
     def _starts(
         self, state: _State, limits: Mapping[str, float]
@@ -114,14 +139,20 @@ class Fitter:
         )
 
     def _down(self, state: _State) -> Iterator[_State]:
-        """States one step below."""
+        """States of the same embedding width one step away, or below."""
         for number, index in enumerate(state.indices):
-            if index:
+            if index and EMBED not in self.space.cells[number].axes:
                 yield self._with_index(state, number, index - 1)
         if len(state.off) < self.space.max_off:
             for branch in self.space.branches:
                 if branch not in state.off:
                     yield state._replace(off=state.off | {branch})
+            return
+        # All that may be off are: others instead of them.
+        for branch in self.space.branches:
+            if branch not in state.off:
+                for on in state.off:
+                    yield state._replace(off=state.off - {on} | {branch})
 
     def _up(self, state: _State) -> Iterator[_State]:
         """States one step above."""

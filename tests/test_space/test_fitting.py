@@ -1,5 +1,8 @@
 """Fitted subnets keep their budgets, and use them."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,56 @@ def test_budgets_are_kept_and_used(name: str, kind: str) -> None:
         # Steps are coarse where next to nothing is open, or few choices.
         if name != 'never_off' and limit > max(3 * low, 0.1 * high):
             assert cost(subnet) > USED * limit
+
+
+def reachable(space: SearchSpace, cost: Any) -> np.ndarray:
+    """All costs of a space whose layers are alike, by counting."""
+    found = set()
+    layers, (few, many) = space.num_layers, space.choices('num_heads', 0)
+    narrow, wide = space.choices('feedforward_channels', 0)
+    for embed_dims in space.embed_dims:
+        for off in range(space.max_off + 1):
+            for heads_off in range(off + 1):
+                ffn_off = off - heads_off
+                for h in range(layers - heads_off + 1):
+                    for f in range(layers - ffn_off + 1):
+                        heads = [0] * heads_off + [many] * h + [few] * layers
+                        ffn = [0] * ffn_off + [wide] * f + [narrow] * layers
+                        subnet = Subnet(
+                            embed_dims,
+                            tuple(heads[:layers]),
+                            tuple(ffn[:layers]),
+                            space.head_dims,
+                        )
+                        found.add(cost(subnet))
+    return np.array(sorted(found))
+
+
+@pytest.mark.parametrize('kind', ['macs', 'params'])
+def test_coarse_spaces_are_used_too(kind: str) -> None:
+    space = SearchSpace(
+        [384, 768],
+        [6, 12],
+        [1536, 3072],
+        num_layers=12,
+        head_dims=64,
+        max_off=2,
+    )
+    shape = replace(
+        geometry(space),
+        layer_scale=((False, False),) * 12,
+        swiglu=(False,) * 12,
+    )
+    cost = getattr(shape, kind)
+    costs = reachable(space, cost)
+    fit = Fitter(space, {kind: CostTable(space, cost)})
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        limit = rng.uniform(costs[0], costs[-1])
+        most = costs[np.searchsorted(costs, limit, side='right') - 1]
+        subnet = fit(space.sample(rng), {kind: limit})
+        assert cost(subnet) <= limit
+        assert cost(subnet) >= min(USED * limit, most), (limit, most)
 
 
 def test_both_of_two_budgets_are_kept() -> None:
