@@ -78,6 +78,8 @@ def ask(
     Raises:
         ValueError: If a budget is none, or cannot be reached.
     """
+    if not budgets:
+        raise ValueError("no budget is given; must be such as 0.5, '8GMACs'")
     model = network.model
     solver = BudgetSolver(model, table=table_for(model, latency_table))
     rows = []
@@ -138,9 +140,7 @@ def predict(
         subnet = model.subnet_for(*budgets, by=by, latency_table=latency_table)
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
-    # The inferencer itself would read any file in colours.
-    flag = 'grayscale' if channels == 1 else 'color'
-    arrays = [_read(image, flag) for image in several]
+    arrays = [_read(image, channels) for image in several]
     with model.backbone.frozen(subnet):
         return network(arrays, batch_size=batch_size)
 
@@ -161,15 +161,25 @@ def _adaptive(
     return ImageClassificationInferencer(routed)
 
 
-def _read(image: Images, flag: str) -> Any:
+def _read(image: Images, channels: int) -> Any:
     """An image of a path; an array as it is.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no image.
+        ValueError: If it is no image of so many channels.
     """
     if not isinstance(image, str | os.PathLike):
+        shape: tuple[int, ...] = getattr(image, 'shape', ())
+        is_gray = channels == 1 and len(shape) == 2
+        if not is_gray and (len(shape) != 3 or shape[2] != channels):
+            raise ValueError(
+                f'an image of type {type(image).__name__} and shape '
+                f'{tuple(shape)}; must be a path, or an array (height, width, '
+                f'{channels})'
+            )
         return image
+    # The inferencer itself would read any file in colours.
+    flag = 'grayscale' if channels == 1 else 'color'
     found = imread(image, flag=flag)
     if found is None:
         raise ValueError(f'{os.fspath(image)} is no image that can be read')

@@ -1,6 +1,8 @@
 """All stages from one config, on a folder of images."""
 
+import argparse
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +82,8 @@ def test_a_folder_of_images_becomes_networks(tmp_path: Path) -> None:
         (['configs/eavit/vitmini_digits.py'], 'must be the config of a stage'),
         ([DIGITS, '--budgets', 'fast'], "budget='fast'; must be a share"),
         ([DIGITS, '--processes', '0'], '--processes=0; must be an integer'),
+        ([DIGITS, '--budgets', '5ms'], 'a limit in ms needs a latency table'),
+        ([DIGITS, '--budgets', '0.5', '9MACs'], 'budget 9MACs: 9 MACs of the'),
         ([DIGITS, '--data', '/no/such'], 'no such folder; must hold'),
     ],
 )
@@ -99,3 +103,22 @@ def test_both_stages_are_of_one_network() -> None:
         first = Config.fromfile(second.stage1)
         assert first.model.backbone.space == second.model.backbone.space
         assert first.model.head == second.model.head
+
+
+def test_options_reach_the_stage_that_they_are_for(monkeypatch: Any) -> None:
+    options = {
+        'model.router.hidden': 3,
+        'model.backbone.init_cfg.checkpoint': 'mine.pth',
+        'randomness.seed': 7,
+    }
+    namespace = runpy.run_path(str(ROOT / 'tools/adapt.py'))
+    args = argparse.Namespace(
+        config=str(DIGITS), data=None, quick=False, cfg_options=options
+    )
+    configs = namespace['stage_configs'](args)
+    first, second = configs['stage1'], configs['stage2']
+    assert 'router' not in first.model
+    assert first.model.backbone.init_cfg.checkpoint == 'mine.pth'
+    assert second.model.router.hidden == 3
+    assert second.model.backbone.init_cfg is None
+    assert first.randomness.seed == second.randomness.seed == 7

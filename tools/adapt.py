@@ -7,6 +7,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -19,14 +20,19 @@ from eavit_mm.engine.cli import (
     read_config,
     run_tool,
 )
+from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.export.directory import FORMATS
 from eavit_mm.files import write_atomically
+from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budgets import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
 TOOLS = Path(__file__).resolve().parent
 # Of a whole training and search, what --quick does.
 QUICK, QUICK_EVALUATIONS = 0.1, 40
+# Settings of one stage alone.
+_PRETRAINED, _ROUTER = 'model.backbone.init_cfg', 'model.router'
 
 
 def parse_args() -> argparse.Namespace:
@@ -94,8 +100,35 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
         if args.quick:
             shorten(cfg, QUICK)
             cfg.search_cfg.max_evaluations = QUICK_EVALUATIONS
-        merge_options(cfg, args)
+        # Stage 1 has no router, stage 2 begins with its weights.
+        other = _PRETRAINED if cfg is second else _ROUTER
+        options = {
+            key: value
+            for key, value in (args.cfg_options or {}).items()
+            if not key.startswith(other)
+        }
+        merge_options(cfg, argparse.Namespace(cfg_options=options))
     return configs
+
+
+def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
+    """Raises, before anything runs, unless the networks can be had.
+
+    Args:
+        cfg: Of stage 2.
+        texts: The budgets.
+
+    Raises:
+        ValueError: If one is none, or cannot be reached.
+    """
+    budgets = [Budget.parse(text) for text in texts]
+    cfg = Config(cfg.to_dict())
+    path = cfg.model.router.get('latency_table')
+    cfg.model.router = None
+    model = build_supernet(cfg, 'tools/adapt.py')
+    solver = BudgetSolver(model, table=table_for(model, path))
+    for budget in budgets:
+        solver.limits([budget])
 
 
 class Adaptation:
@@ -152,9 +185,8 @@ class Adaptation:
 def main() -> None:
     args = parse_args()
     check_count('--processes', args.processes, least=1)
-    for text in args.budgets:
-        Budget.parse(text)
     configs = stage_configs(args)
+    check_budgets(configs['stage2'], args.budgets)
     default = Path('work_dirs', Path(args.config).stem)
     folder = Path(args.work_dir or default).absolute()
     adaptation = Adaptation(folder, args.processes)
@@ -165,13 +197,15 @@ def main() -> None:
     adapted = adaptation.train('stage2', configs['stage2'])
     second = adaptation.config('stage2')
     table = folder / 'budgets.json'
-    options = ('--work-dir', folder / 'test', '--out', table)
+    times = configs['stage2'].model.router.get('latency_table')
+    latency = ('--latency-table', times) if times else ()
+    options = ('--work-dir', folder / 'test', '--out', table, *latency)
     budgets = ('--budgets', *args.budgets)
     adaptation.call('test', second, adapted, *budgets, *options, alone=True)
     exported = [folder / 'export' / text for text in args.budgets]
     for text, out in zip(args.budgets, exported, strict=True):
         files = ('--format', *args.format, '--out', out)
-        which = ('--budget', text)
+        which = ('--budget', text, *latency)
         adaptation.call('export', second, adapted, *which, *files, alone=True)
     print(
         f'\nAdapted checkpoint: {adapted}\nIts config: {second}\n'

@@ -7,6 +7,7 @@ from typing import Any
 from eavit_mm.export.directory import Exporter, check_folder, read_report
 from eavit_mm.export.table import format_front, front_row, plot_table
 from eavit_mm.files import write_atomically, write_json
+from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import Member, ParetoFront
 
@@ -38,6 +39,8 @@ def export_front(
             the folder, or an export failed.
     """
     out = Path(out)
+    # Where stage 2 has measured the front again, with these weights.
+    solver = BudgetSolver(exporter.model)
     places = dict(zip(_names(front), front.members, strict=True))
     for member in front.members:
         _check_member(exporter, member)
@@ -51,7 +54,8 @@ def export_front(
         note(
             f'[{number}/{len(places)}] {name}: {"kept" if kept else "written"}'
         )
-        rows.append(front_row(name, member.metrics[front.metric], report))
+        metrics = solver.measured(member.subnet) or member.metrics
+        rows.append(front_row(name, metrics[front.metric], report))
     table = dict(
         version=1,
         metric=front.metric,

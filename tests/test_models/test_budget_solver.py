@@ -247,3 +247,47 @@ def test_a_budget_is_set_until_further_notice(tmp_path: Path) -> None:
     with model.backbone.use(model.backbone.space.largest):
         assert torch.equal(model(x), outs[0])
     assert model.backbone.subnet == small
+
+
+@pytest.mark.parametrize('part', ['total', 'backbone'])
+def test_a_share_that_is_a_cost_fits_it(part: str) -> None:
+    """Whatever the quotient was rounded to."""
+    model = model_with(dict())
+    solver = BudgetSolver(model, part=part)
+    spent = solver.cost('macs')
+    space = model.backbone.space
+    whole = spent(space.largest)
+    rng = np.random.default_rng(0)
+    subnets = [space.cheapest(spent), *(space.sample(rng) for _ in range(300))]
+    for subnet in subnets:
+        share = spent(subnet) / whole
+        limits = solver.limits([Budget.parse(share)])
+        assert spent(subnet) <= limits['macs'] < spent(subnet) + 1
+    cheapest = solver([Budget.parse(spent(subnets[0]) / whole)], 'router')
+    assert spent(cheapest) == spent(subnets[0])
+
+
+def test_a_part_without_macs_has_no_budget() -> None:
+    solver = BudgetSolver(model_with(), count='paper', part='head')
+    with pytest.raises(ValueError, match="count='paper' leaves out the head"):
+        solver([Budget.parse(0.5)], 'uniform')
+
+
+def test_a_router_that_learnt_nothing_is_not_asked(tmp_path: Path) -> None:
+    front = fitted(tmp_path).router.front
+    model = model_with(dict(front=str(tmp_path / 'pareto.json')))
+    state = model_with().state_dict()
+    model.load_state_dict(state)  # of stage 1
+    assert not model.router.is_ready
+    members = {member.subnet for member in front.members}
+    for share in (0.2, 0.5, 0.9):
+        assert model.subnet_for(share) in members
+    # Without a front either, the uniform networks are left.
+    model = model_with(dict())
+    model.load_state_dict(state)
+    assert model.subnet_for(0.5) == model.subnet_for(0.5, by='uniform')
+    # What was fitted says so in checkpoints.
+    trained = fitted(tmp_path)
+    model = model_with(dict(front=str(tmp_path / 'pareto.json')))
+    model.load_state_dict(trained.state_dict())
+    assert model.router.is_ready

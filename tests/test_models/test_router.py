@@ -342,3 +342,55 @@ def test_a_teacher_has_no_part_in_the_routers_losses(tmp_path: Path) -> None:
         logs.append(elastic_step(model, model, batch_of(0), sgd(model)))
     for name in ('loss_budget', 'loss_pareto', 'hidden_loss', 'distill_loss'):
         assert logs[0][name] == logs[1][name] > 0, name
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_nested_subnets_surround_the_choice(seed: int) -> None:
+    torch.manual_seed(seed)
+    router = routed().router
+    for mlp in router.groups.values():
+        torch.nn.init.normal_(mlp[-1].bias, std=2.0)
+    share = float(np.random.default_rng(seed).uniform(0.2, 1))
+    nested = router.nested([share])
+    space = router.space
+    assert len(set(nested)) == len(nested)
+    off = space.off_branches(nested[0])
+    # The width of a branch that is off is no fact of a subnet.
+    cells = [
+        (i, cell)
+        for i, cell in enumerate(space.cells)
+        if not cell.branches or set(cell.branches) - set(off)
+    ]
+    soft = router.soft_gates(router._shares([share]))
+    groups = [
+        (i, sorted(soft[group_name(cell)].tolist(), reverse=True))
+        for i, cell in cells
+    ]
+    for number, subnet in enumerate(nested):
+        space.check(subnet)
+        assert space.off_branches(subnet) == off
+        indices = space.indices(subnet)
+        opened = [p for i, group in groups for p in group[: indices[i]]]
+        shut = [p for i, group in groups for p in group[indices[i] :]]
+        # The likeliest first.
+        assert min(opened, default=1) > max(shut, default=0)
+        assert len(opened) >= number
+    assert not any(space.indices(nested[0]))
+    assert router.subnet([share]) in nested
+    full = space.indices(nested[-1])
+    assert all(full[i] == cell.num_choices - 1 for i, cell in cells)
+
+
+def test_a_router_of_other_budgets_is_refused() -> None:
+    state = routed(budgets=['params']).state_dict()
+    words = r"router.budgets=\['macs'\]; the router of the checkpoint has"
+    with pytest.raises(ValueError, match=words):
+        routed().load_state_dict(state)
+    two = routed(budgets=['params', 'macs']).state_dict()
+    with pytest.raises(ValueError, match=r"\['macs', 'params'\]; the router"):
+        routed(budgets=['macs', 'params']).load_state_dict(two)
+
+
+def test_one_member_leaves_nothing_to_choose() -> None:
+    with pytest.raises(ValueError, match='the space has one member'):
+        routed(space=None)
