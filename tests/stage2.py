@@ -39,6 +39,7 @@ def stage2_model(config: Path) -> Any:
     randomise_vit(model)
     front = front_of(model, 12)
     model.router.set_front(front)
+    model.router.is_ready = True
     model.router.evaluated = dict(
         front=front.members,
         router=tuple(

@@ -132,6 +132,15 @@ def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
         predict(network, images, 0.5, by='nobody')
     with pytest.raises(FileNotFoundError, match=r'no\.png'):
         predict(network, tmp_path / 'no.png')
+    for wrong in (
+        np.zeros((28, 28, 3), np.uint8),
+        np.zeros((2, 28, 28, 1), np.uint8),
+        7,
+    ):
+        with pytest.raises(ValueError, match=r'an array \(height, width, 1\)'):
+            predict(network, wrong)
+    with pytest.raises(ValueError, match='no budget is given'):
+        ask(network)
     broken = tmp_path / 'broken.png'
     broken.write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'broken\.png is no image'):

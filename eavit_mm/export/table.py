@@ -20,7 +20,7 @@ def front_row(
 
     Args:
         name: Of its folder.
-        metric: What the search measured.
+        metric: On the held-out data.
         report: Of its export.
     """
     latency = report['latency_ms']

@@ -146,3 +146,16 @@ def test_a_front_of_another_model_is_refused(ours, tmp_path):
     with pytest.raises(ValueError, match='--pareto: a member has .* in this'):
         export_front(other, front, tmp_path / 'out')
     assert not names(tmp_path)
+
+
+def test_metrics_are_those_after_stage_2(ours, tmp_path, monkeypatch):
+    front = front_of(ours.model)
+    again = {front.members[1].subnet: {front.metric: 77.0}}
+    monkeypatch.setattr(
+        front_module.BudgetSolver,
+        'measured',
+        lambda solver, subnet: again.get(subnet, {}),
+    )
+    rows = export_front(ours, front, tmp_path / 'out')['networks']
+    known = [m.metrics[front.metric] for m in front.members]
+    assert [row['metric'] for row in rows] == [known[0], 77.0, *known[2:]]

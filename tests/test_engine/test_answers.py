@@ -1,0 +1,30 @@
+"""Budgets that a router is asked for when its training ends."""
+
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from eavit_mm.engine.answers import router_answers
+from eavit_mm.engine.supernet import build_supernet
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize('classes', [10, 18, 50, 200])
+def test_the_cheapest_subnet_answers_its_own_share(classes: int) -> None:
+    """Its share times the largest's cost may be a hair less than its cost.
+
+    So it is for 18, 50 and 200 classes.
+    """
+    cfg = Config.fromfile(ROOT / 'configs/eavit/vitmini_digits_stage2.py')
+    cfg.model.head.num_classes = classes
+    cfg.model.router.front = None
+    model = build_supernet(cfg, 'a test')
+    (table,) = model.router.tables.values()
+    missed = table.lowest_share * table.largest < table.lowest
+    assert missed == (classes != 10)
+    least, *others, most = router_answers(model, 5)
+    assert table.share(least) == table.lowest_share
+    assert most == model.backbone.space.largest
+    assert len(others) == 3
