@@ -193,13 +193,20 @@ def evaluation_config(cfg: Config, split: str) -> Config:
     return cfg
 
 
+def add_run_arguments(parser: argparse.ArgumentParser, seeds: int) -> None:
+    """Which seeds run, how many runs at once, and where."""
+    parser.add_argument(
+        '--seeds', nargs='+', type=int, default=[*range(seeds)]
+    )
+    parser.add_argument('--jobs', type=int, default=os.cpu_count())
+    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--methods', nargs='+', default=list(METHODS))
     parser.add_argument('--regimes', nargs='+', default=list(REGIMES))
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--jobs', type=int, default=os.cpu_count())
-    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    add_run_arguments(parser, seeds=3)
     parser.add_argument(
         '--report', action='store_true', help='only write the report'
     )

@@ -5,7 +5,6 @@ Stock mmpretrain: its tools read the exported config and weights.
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,13 @@ from typing import Any
 import mmpretrain
 from mmengine.config import Config
 
-from benchmarks.accuracy import LOG, READING, call, trained
+from benchmarks.accuracy import (
+    LOG,
+    READING,
+    add_run_arguments,
+    call,
+    trained,
+)
 from benchmarks.commit import ROOT, commit
 from benchmarks.report import shown, table
 from benchmarks.search import METRIC, macs_range
@@ -123,9 +128,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--jobs', type=int, default=os.cpu_count())
-    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    add_run_arguments(parser, seeds=3)
     args = parser.parse_args()
     folder = Path(args.work_dir).absolute()
     macs_range()  # once, before threads ask for it

@@ -6,7 +6,6 @@ the test split. A search that was killed goes on where it was.
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -22,6 +21,7 @@ import eavit_mm  # noqa: F401
 from benchmarks.accuracy import (
     HASHED,
     LOG,
+    add_run_arguments,
     call,
     config_hash,
     evaluate,
@@ -228,9 +228,7 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seeds', nargs='+', type=int, default=[*range(5)])
-    parser.add_argument('--jobs', type=int, default=os.cpu_count())
-    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    add_run_arguments(parser, seeds=5)
     args = parser.parse_args()
     folder = Path(args.work_dir).absolute()
     work_dir, checkpoint = trained(supernet_config(), folder)

@@ -6,7 +6,6 @@ was killed goes on where it was.
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmengine.config import Config
 from benchmarks.accuracy import (
     LOG,
     READING,
+    add_run_arguments,
     call,
     config_hash,
     run_config,
@@ -286,9 +286,7 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
-    parser.add_argument('--jobs', type=int, default=os.cpu_count())
-    parser.add_argument('--work-dir', default='work_dirs/benchmark')
+    add_run_arguments(parser, seeds=3)
     args = parser.parse_args()
     folder = Path(args.work_dir).absolute()
     macs_range()  # once, before threads ask for it
