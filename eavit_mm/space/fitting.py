@@ -143,16 +143,16 @@ class Fitter:
         for number, index in enumerate(state.indices):
             if index and EMBED not in self.space.cells[number].axes:
                 yield self._with_index(state, number, index - 1)
+        # Of equals those of the last layers go: least is built on them.
+        on = [b for b in self.space.branches[::-1] if b not in state.off]
         if len(state.off) < self.space.max_off:
-            for branch in self.space.branches:
-                if branch not in state.off:
-                    yield state._replace(off=state.off | {branch})
+            for branch in on:
+                yield state._replace(off=state.off | {branch})
             return
         # All that may be off are: others instead of them.
-        for branch in self.space.branches:
-            if branch not in state.off:
-                for on in state.off:
-                    yield state._replace(off=state.off - {on} | {branch})
+        for branch in on:
+            for other in sorted(state.off):
+                yield state._replace(off=state.off - {other} | {branch})
 
     def _up(self, state: _State) -> Iterator[_State]:
         """States one step above."""
