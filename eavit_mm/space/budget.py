@@ -42,11 +42,9 @@ class Budget:
             ValueError: If it is none of these or not positive.
         """
         is_number = isinstance(text, int | float) and text is not True
+        written = str(text).strip()
         if is_number:
-            text = float(text)
-            written = np.format_float_positional(text, trim='-')
-        else:
-            written = str(text).strip()
+            written = np.format_float_positional(float(text), trim='-')
         match = _PATTERN.fullmatch(written)
         if match is None:
             raise ValueError(f'budget={text!r}; must be {_VALID}')
