@@ -30,7 +30,7 @@ from benchmarks.accuracy import (
 )
 from benchmarks.commit import ROOT, commit
 from benchmarks.methods import DEFAULT
-from benchmarks.report import mean_and_spread, table
+from benchmarks.report import shown, table
 from eavit_mm.analysis.pareto_plots import plot_hypervolume
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models.budgets import cost_of
@@ -205,9 +205,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
             continue
         cells = [f'{name} ({len(found)})']
         for key in ('hypervolume', 'test_hypervolume', 'gap', 'members'):
-            mean, spread = mean_and_spread([r[key] for r in found])
             digits = 1 if key == 'members' else 4
-            cells.append(f'{mean:.{digits}f} ± {spread:.{digits}f}')
+            cells.append(shown([r[key] for r in found], digits))
         rows.append([*cells, str(min(r['bins'] for r in found))])
     header = ['algorithm (seeds)', 'hypervolume', 'on the test split']
     header += ['largest gap', 'members', 'bins']

@@ -72,24 +72,20 @@ class Fitter:
     ) -> Iterator[_State]:
         """States within the limits, from the nearest to any that there is."""
         near = []
-        for start in self._starts(state, limits):
-            if (filled := self._fill(start, limits)) is not None:
-                near.append(filled)
-                yield filled
+        for filled in self._filled(self._starts(state, limits), limits):
+            near.append(filled)
+            yield filled
         yield from (self._swap(filled, limits) for filled in near)
         numbers = [range(cell.num_choices) for cell in self.space.cells]
         if prod(map(len, numbers)) <= _FEW:
-            for indices in product(*numbers):
-                start = state._replace(indices=indices)
-                if (filled := self._fill(start, limits)) is not None:
-                    yield filled
+            starts = (state._replace(indices=i) for i in product(*numbers))
+            yield from self._filled(starts, limits)
 
     def _swap(self, state: _State, limits: Mapping[str, float]) -> _State:
         """A step up that does not fit, and others down, while that helps."""
         load = self._load(state, limits)
         while load < USED:
-            swapped = (self._fill(high, limits) for high in self._up(state))
-            fits = {s: self._load(s, limits) for s in swapped if s is not None}
+            fits = self._loads(self._filled(self._up(state), limits), limits)
             best = max(fits, key=fits.__getitem__, default=state)
             if fits.get(best, 0.0) <= load:
                 break
@@ -105,6 +101,14 @@ class Fitter:
         # Steps down never change which branches were off.
         for kind in limits:
             yield self._state(self.tables[kind].cheapest)
+
+    def _filled(
+        self, starts: Iterator[_State], limits: Mapping[str, float]
+    ) -> Iterator[_State]:
+        """What :meth:`_fill` makes of states, where it finds something."""
+        for start in starts:
+            if (state := self._fill(start, limits)) is not None:
+                yield state
 
     def _fill(
         self, state: _State, limits: Mapping[str, float]
