@@ -19,10 +19,9 @@ import numpy as np
 import torch
 
 from benchmarks.commit import ROOT, commit
+from benchmarks.dense_cases import dense_cases
 from benchmarks.speed_cases import (
     AGAIN,
-    GATED,
-    SLICED,
     STOCK,
     Case,
     elastic_cases,
@@ -32,6 +31,7 @@ from benchmarks.speed_cases import (
 from eavit_mm.analysis.latency import seconds
 from eavit_mm.files import write_atomically, write_json
 
+MAKERS = (stock_cases, elastic_cases, stage2_cases, dense_cases)
 INTRO = """# Speed of subnets
 
 Made by `make speed`: ViT-S/16 at 224 px, cases interleaved in one process,
@@ -40,8 +40,9 @@ and AdamW through `train_step`, weights sliced anew; a forward is without
 gradients. "stock again" over "stock" is the noise. Memory is the peak that a
 run adds to its model and optimizer, in a process of its own. Stage 2: steps at
 budgets as they are drawn in training; with `gated_every=k` one of k is gated,
-the others are sliced. Ratios of time say nothing about other machines: run it
-on yours."""
+the others are sliced. Exported networks run against networks of the same
+widths and weights written in plain torch. Ratios of time say nothing about
+other machines: run it on yours."""
 
 
 def measure(
@@ -71,7 +72,9 @@ def ratios(
 ) -> list[dict[str, Any]]:
     """Median and quartiles of every case over its reference."""
     rows = []
-    for case in cases[1:]:
+    for case in cases:
+        if case.name == case.reference:
+            continue
         row: dict[str, Any] = dict(
             case=case.name, over=case.reference, macs_ratio=case.share
         )
@@ -87,15 +90,13 @@ def ratios(
 
 def all_cases(batch_size: int, device: str) -> list[Case]:
     """Every case of the benchmark."""
-    makers = (stock_cases, elastic_cases, stage2_cases)
-    return [case for make in makers for case in make(batch_size, device)]
+    return [case for make in MAKERS for case in make(batch_size, device)]
 
 
 def peak_memory(name: str, kind: str, batch_size: int, device: str) -> float:
     """MiB that one run needs beyond what its model and optimizer hold."""
-    made = {STOCK: stock_cases, GATED: stage2_cases, SLICED: stage2_cases}
-    cases = made.get(name, elastic_cases)(batch_size, device)
-    (case,) = (c for c in cases if c.name == name)
+    made = (make(batch_size, device) for make in MAKERS)
+    case = next(c for cases in made for c in cases if c.name == name)
     run = case.runs[kind]
     run()  # the optimizer's state, and what torch makes once
     if device != 'cpu':

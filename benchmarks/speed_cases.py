@@ -17,7 +17,7 @@ from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member, ParetoFront
 from eavit_mm.space.samplers import FixedListSampler
 
-SIZE, CLASSES, LAYERS = 224, 100, 12
+SIZE, PATCH, CLASSES, LAYERS = 224, 16, 100, 12
 ARCH = dict(
     embed_dims=384, num_layers=LAYERS, num_heads=6, feedforward_channels=1536
 )
@@ -60,27 +60,29 @@ def build(elastic: bool, device: str, **options: Any) -> Any:
         **options: Of the supernet.
     """
     init_default_scope('mmpretrain')
+    torch.manual_seed(0)
+    cfg = dict(model_config(elastic), **options)
+    return MODELS.build(cfg).to(device)
+
+
+def model_config(elastic: bool) -> dict[str, Any]:
+    """The config of :func:`build`."""
     backbone: dict[str, Any] = dict(
-        type='VisionTransformer', arch=ARCH, img_size=SIZE, patch_size=16
+        type='VisionTransformer', arch=ARCH, img_size=SIZE, patch_size=PATCH
     )
     if elastic:
         backbone.update(type='eavit_mm.ElasticVisionTransformer', space=SPACE)
-    torch.manual_seed(0)
-    model = MODELS.build(
-        dict(
-            type='eavit_mm.ElasticImageClassifier'
-            if elastic
-            else 'ImageClassifier',
-            backbone=backbone,
-            head=dict(
-                type='VisionTransformerClsHead',
-                num_classes=CLASSES,
-                in_channels=ARCH['embed_dims'],
-            ),
-            **options,
-        )
+    return dict(
+        type='eavit_mm.ElasticImageClassifier'
+        if elastic
+        else 'ImageClassifier',
+        backbone=backbone,
+        head=dict(
+            type='VisionTransformerClsHead',
+            num_classes=CLASSES,
+            in_channels=ARCH['embed_dims'],
+        ),
     )
-    return model.to(device)
 
 
 def subnets_of(model: Any) -> dict[str, Subnet]:
