@@ -215,8 +215,8 @@ class ElasticModelMixin(BaseModel):
         if self.router is None:
             subnets = self.draw_subnets(iteration, rank)
             return [Pass(subnet) for subnet in subnets]
-        routes = self.router.draw(self._stream(iteration, rank))
         is_gated = iteration % self.router.gated_every == 0
+        routes = self.router.draw(self._stream(iteration, rank), is_gated)
         return [Pass(r.gates.subnet, r, is_gated) for r in routes]
 
     def _stream(self, iteration: int, rank: int | None) -> list[int]:

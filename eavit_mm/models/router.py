@@ -268,11 +268,18 @@ class RouterHead(BaseModule):
 
     # Training
 
-    def draw(self, seed: Sequence[int]) -> list[Route]:
+    def draw(
+        self, seed: Sequence[int], is_noisy: bool = True
+    ) -> list[Route]:
         """The routes of an iteration: a function of the seed alone.
 
         Budgets are uniform between the cheapest subnet's share and
         ``highest``, clamped to 1.
+
+        Args:
+            seed: Of the budgets and the noise.
+            is_noisy: With Gumbel noise, to explore; else just what the router
+                answers with at use, which the backbone is to be good at.
         """
         self.is_ready = True
         routes = []
@@ -283,7 +290,7 @@ class RouterHead(BaseModule):
             shares = rng.uniform(lowest, self.highest).clip(max=1.0)
             noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
             budgets = parameter.new_tensor(shares)
-            decisions = self(budgets, noise)
+            decisions = self(budgets, noise if is_noisy else None)
             gates = gates_of(self.space, decisions)
             routes.append(Route(budgets, decisions, gates))
         return routes

@@ -18,6 +18,7 @@ from toys import (
 )
 
 from eavit_mm.models import RouterHead, elastic_step
+from eavit_mm.models.elastic_step import Pass
 from eavit_mm.models.gates import decisions_of, subnet_of
 from eavit_mm.models.router import group_name
 
@@ -312,13 +313,16 @@ def test_a_gated_step_trains_the_backbone_as_a_sliced_one(
 ) -> None:
     model = routed(tmp_path)
     twin = copy.deepcopy(model)
-    twin.router.gated_every = 10**6
-    for number, network in enumerate((model, twin)):
+    (gated,) = model.draw_passes(seed)
+    assert gated.is_gated
+    twin.draw_passes = lambda iteration: [
+        Pass(each.gates.subnet, each)
+        for each in twin.router.draw(twin._stream(iteration, None))
+    ]
+    for network in (model, twin):
         wrapper = sgd(network)
-        # Iteration 1 is gated in the first, sliced in the second.
-        wrapper._inner_count = 1 + seed
+        wrapper._inner_count = seed
         elastic_step(network, network, batch_of(seed), wrapper)
-        assert number == 0 or network.router.gated_every > 1
     for (name, a), (_, b) in zip(
         model.backbone.named_parameters(),
         twin.backbone.named_parameters(),
@@ -327,6 +331,22 @@ def test_a_gated_step_trains_the_backbone_as_a_sliced_one(
         torch.testing.assert_close(
             a, b, rtol=0, atol=1e-9, msg=lambda m, n=name: n + m
         )
+
+
+def test_sliced_steps_train_what_the_router_answers_with(
+    tmp_path: Path,
+) -> None:
+    model = routed(tmp_path, gated_every=3, passes=8)
+    for iteration in range(6):
+        passes = model.draw_passes(iteration)
+        answers = [
+            model.router.subnet(each.route.budgets.tolist()) for each in passes
+        ]
+        trained = [each.subnet for each in passes]
+        is_gated = iteration % 3 == 0
+        assert all(each.is_gated == is_gated for each in passes)
+        # Noise explores around the answers in the gated ones.
+        assert (trained != answers) == is_gated
 
 
 def test_a_teacher_has_no_part_in_the_routers_losses(tmp_path: Path) -> None:
