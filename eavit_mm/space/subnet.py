@@ -43,10 +43,13 @@ class Subnet:
                 raise ValueError(
                     f'{name}={widths!r}; must list one width per layer'
                 )
-            checked = tuple(
-                _check_width(f'layer {layer}: {name}', width, least=0)
-                for layer, width in enumerate(widths)
-            )
+            checked = tuple(widths)
+            # Nearly always so, and subnets are made by the thousand.
+            if not all(type(w) is int and w >= 0 for w in checked):
+                checked = tuple(
+                    _check_width(f'layer {layer}: {name}', width, least=0)
+                    for layer, width in enumerate(widths)
+                )
             object.__setattr__(self, name, checked)
         for name in ('embed_dims', 'head_dims'):
             width = _check_width(name, getattr(self, name), least=1)
