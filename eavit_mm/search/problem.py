@@ -9,7 +9,7 @@ from pymoo.core.problem import Problem
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from eavit_mm.search.objectives import Objectives
-from eavit_mm.search.reachable import cheapest_member, nearest_to_limits
+from eavit_mm.search.reachable import nearest_to_limits
 from eavit_mm.search.survival import best_of
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member
@@ -51,7 +51,7 @@ class SubnetProblem(Problem):
     def cheapest(self) -> Subnet:
         """The member of least cost."""
         cost = self.objectives.costs[self.objectives.cost]
-        return cheapest_member(self.space, cost)
+        return self.space.cheapest(cost)
 
     @cached_property
     def within(self) -> Subnet:

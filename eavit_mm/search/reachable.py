@@ -7,6 +7,7 @@ import numpy as np
 
 from eavit_mm.search.limits import shown
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.genome import decisions, encode
 
 if TYPE_CHECKING:
@@ -70,26 +71,10 @@ def cost_range(cost: Loss, space: SearchSpace) -> tuple[float, float]:
     Args:
         cost: Adds up over branches. It need not rise with every width, as
             measured times do not.
-        space: With its embedding in the first cell.
+        space: Of the subnets.
     """
-    least = cheapest_member(space, cost)
-    most = _extreme(space, space.largest, lambda subnet: -cost(subnet))
-    return cost(least), cost(most)
-
-
-def cheapest_member(space: SearchSpace, cost: Loss) -> Subnet:
-    """The member of least cost, which need not rise with every width."""
-    return _extreme(space, space.cheapest(cost), cost)
-
-
-def _extreme(space: SearchSpace, start: Subnet, loss: Loss) -> Subnet:
-    """The member of least loss, sought from every embedding width."""
-    _, *others = space.indices(start)
-    ends = []
-    for embedding in range(space.cells[0].num_choices):
-        subnet = space.build([embedding, *others], space.off_branches(start))
-        ends.append(descend(space, subnet, loss))
-    return min(ends, key=loss)
+    table = CostTable(space, cost)
+    return table.lowest, table.highest
 
 
 def nearest_to_limits(objectives: 'Objectives', space: SearchSpace) -> Subnet:

@@ -1,14 +1,39 @@
 """A cost by parts: the stem, and each branch at its two widths."""
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 
+from eavit_mm.space.box import Box
 from eavit_mm.space.cells import BRANCHES, EMBED
-from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
 Branch = tuple[str, int]
+
+
+class _Way(NamedTuple):
+    """Decisions about some cells, and what they come to."""
+
+    cost: float
+    rank: int  # of the branches that are off; lower is deeper
+    indices: tuple[int, ...]
+    off: tuple[Branch, ...]
+
+    def then(self, other: '_Way') -> '_Way':
+        """These decisions, and those about further cells."""
+        return _Way(
+            self.cost + other.cost,
+            self.rank + other.rank,
+            self.indices + other.indices,
+            self.off + other.off,
+        )
+
+
+# Of equal costs that whose branches that are off lie deepest.
+_by_cost = itemgetter(0, 1)
 
 
 class CostTable:
@@ -19,26 +44,24 @@ class CostTable:
     places that know it; who asks for the cost of very many subnets, or for
     one as a function of gates, looks it up here.
 
+    Sums of integers below 2**53 are exact in any order, and so are the times
+    of a :class:`LatencyTable`: all values here equal the cost's. Of any other
+    cost they do so up to rounding.
+
     Args:
         space: Of the subnets.
-        cost: Adds up over the branches.
+        cost: Adds up over the branches; need not rise with every width, as
+            measured times do not.
 
     Attributes:
         stem: (choices of the embedding width): all branches off.
         branches: (axis, layer) to (choices of the embedding width, choices
             of the branch's width): what the branch adds.
-        cheapest: The member of least cost.
-        lowest: Its cost.
         largest: Cost of the largest subnet.
     """
 
-    def __init__(
-        self, space: SearchSpace, cost: Callable[[Subnet], float]
-    ) -> None:
+    def __init__(self, space: Box, cost: Callable[[Subnet], float]) -> None:
         self.space = space
-        self.cheapest = space.cheapest(cost)
-        self.lowest = float(cost(self.cheapest))
-        self.largest = float(cost(space.largest))
         stem = [cost(_with_branch(space, e)) for e in space.embed_dims]
         self.stem = np.array(stem, dtype=np.float64)
         self.branches = {
@@ -58,14 +81,18 @@ class CostTable:
 
         # Plain numbers: numpy is slow at reading one at a time.
         self._stem = self.stem.tolist()
-        rows = {branch: v.tolist() for branch, v in self.branches.items()}
+        self._rows = {
+            b: values.tolist() for b, values in self.branches.items()
+        }
         self._cells = [
-            [(branch, rows[branch]) for branch in cell.branches]
+            [(branch, self._rows[branch]) for branch in cell.branches]
             for cell in space.cells
         ]
         (self._embed,) = (
             i for i, cell in enumerate(space.cells) if EMBED in cell.axes
         )
+        widest = [cell.num_choices - 1 for cell in space.cells]
+        self.largest = self.of(widest, ())
 
     def of(self, indices: Sequence[int], off: Collection[Branch]) -> float:
         """Cost of the subnet that ``space.build`` makes of the same."""
@@ -77,19 +104,114 @@ class CostTable:
                     total += rows[embed][index]
         return total
 
+    def of_subnet(self, subnet: Subnet) -> float:
+        """Cost of a member."""
+        embed = self.space.embed_dims.index(subnet.embed_dims)
+        total: float = self._stem[embed]
+        for (axis, layer), rows in self._rows.items():
+            if width := getattr(subnet, axis)[layer]:
+                index = self.space.choices(axis, layer).index(width)
+                total += rows[embed][index]
+        return total
+
     def share(self, subnet: Subnet) -> float:
         """Of the largest subnet's cost."""
-        off = self.space.off_branches(subnet)
-        return self.of(self.space.indices(subnet), off) / self.largest
+        return self.of_subnet(subnet) / self.largest
 
     @property
     def lowest_share(self) -> float:
         """Cost of the cheapest member, likewise."""
         return self.lowest / self.largest
 
+    # The ends of the range
+
+    @cached_property
+    def cheapest(self) -> Subnet:
+        """The member of least cost.
+
+        Of equals that of the narrowest embedding, then of the fewest branches
+        off, then with those of the deepest layers off. So what saves nothing
+        stays on.
+        """
+        return self._least(1)
+
+    @cached_property
+    def lowest(self) -> float:
+        """Its cost."""
+        return self.of_subnet(self.cheapest)
+
+    @cached_property
+    def highest(self) -> float:
+        """Cost of the dearest member, which need not be the largest."""
+        return self.of_subnet(self._least(-1))
+
+    def _least(self, sign: int) -> Subnet:
+        """The member of least cost, times a sign."""
+        embeds = range(len(self._stem))
+        ways = (self._least_at(embed, sign) for embed in embeds)
+        best = min(ways, key=itemgetter(0))  # of equals the narrowest
+        return self.space.build(best.indices, best.off)
+
+    def _least_at(self, embed: int, sign: int) -> _Way:
+        """All cells' decisions at one embedding width.
+
+        Cells only share ``max_off``. So of the best ways for the first cells,
+        one for each number of branches off, follow those for one cell more.
+        """
+        ways = [_Way(sign * self._stem[embed], 0, (), ())]
+        for number in range(len(self._cells)):
+            further = self._ways_of(number, embed, sign)
+            most = min(len(ways) + len(further) - 2, self.space.max_off)
+            ways = [
+                min(
+                    (
+                        ways[off - more].then(way)
+                        for more, way in enumerate(further)
+                        if 0 <= off - more < len(ways)
+                    ),
+                    key=_by_cost,
+                )
+                for off in range(most + 1)
+            ]
+        return min(ways, key=itemgetter(0))  # of equals the fewest off
+
+    def _ways_of(self, number: int, embed: int, sign: int) -> list[_Way]:
+        """The best of one cell with 0, 1, ... of its branches off."""
+        indices: Sequence[int] = range(self.space.cells[number].num_choices)
+        if number == self._embed:
+            indices = [embed]
+        cell = self._cells[number]
+        by_index = []
+        for index in indices:
+            # What saves most goes off first, of equals the deepest.
+            parts = sorted(
+                (-sign * rows[embed][index], self._ranks[branch], branch)
+                for branch, rows in cell
+            )
+            by_index.append(
+                [
+                    _Way(
+                        -sum(minus for minus, _, _ in parts[off:]),
+                        sum(rank for _, rank, _ in parts[:off]),
+                        (index,),
+                        tuple(branch for _, _, branch in parts[:off]),
+                    )
+                    for off in range(min(len(cell), self.space.max_off) + 1)
+                ]
+            )
+        return [
+            min(ways, key=_by_cost) for ways in zip(*by_index, strict=True)
+        ]
+
+    @cached_property
+    def _ranks(self) -> dict[Branch, int]:
+        """Places of the branches from the deepest layer on."""
+        deepest = sorted(self.space.branches, key=lambda b: -b[1])
+        return {branch: place for place, branch in enumerate(deepest)}
+
 
 def _with_branch(
-    space: SearchSpace,
+    space: Box,
     embed_dims: int,
     axis: str = '',
     layer: int = 0,

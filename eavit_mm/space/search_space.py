@@ -13,6 +13,7 @@ import numpy as np
 from eavit_mm.space import genome
 from eavit_mm.space.box import Box
 from eavit_mm.space.cells import EMBED, Cell
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.subnet import Subnet
 
 # Widths of the full spaces of EA-ViT: steps of one head for the embedding,
@@ -100,29 +101,12 @@ class SearchSpace(Box):
         return self.cheapest(weights)
 
     def cheapest(self, cost: Callable[[Subnet], float]) -> Subnet:
-        """The member of least cost, for a cost that adds up over branches.
+        """The member of least cost; see :class:`CostTable`.
 
         Args:
-            cost: Rises with every width.
+            cost: Adds up over the branches.
         """
-        indices = [0] * len(self.cells)
-        off: list[tuple[str, int]] = []
-        while len(off) < self.max_off:
-            # min keeps the first of equals: go from the deepest layer.
-            candidates = [
-                branch
-                for branch in sorted(self.branches, key=lambda b: -b[1])
-                if branch not in off
-            ]
-            off.append(
-                min(
-                    candidates,
-                    key=lambda branch: cost(
-                        self.build(indices, [*off, branch])
-                    ),
-                )
-            )
-        return self.build(indices, off)
+        return CostTable(self, cost).cheapest
 
     def uniform(self, s: float) -> Subnet:
         """Every axis and layer at the choice nearest to s times its maximum.

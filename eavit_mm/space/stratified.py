@@ -6,6 +6,7 @@ import numpy as np
 
 from eavit_mm.options import check_count
 from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.curriculum import Level
 from eavit_mm.space.samplers import Cost, RandomSampler, moved
 from eavit_mm.space.search_space import SearchSpace
@@ -16,8 +17,8 @@ from eavit_mm.space.subnet import Subnet
 class StratifiedSampler(RandomSampler):
     """Even over the MACs range: small and large subnets get their share.
 
-    Draws a target uniformly between the MACs of the box's smallest and
-    largest subnet, takes the nearest ``uniform(s)``, moves every cell by up
+    Draws a target uniformly between the MACs of the box's cheapest and
+    dearest subnet, takes the nearest ``uniform(s)``, moves every cell by up
     to ``jitter`` choices, takes the next embedding width that can reach the
     target if this one cannot, and then steps layers towards the target while
     that brings the MACs nearer. How even the draws come out depends on how
@@ -64,7 +65,8 @@ class _Profile:
     def __init__(self, level: Level, cost: Cost) -> None:
         box = level.box
         self.level, self.cost = level, cost
-        self.low, self.high = cost(box.cheapest(cost)), cost(box.largest)
+        table = CostTable(box, cost)
+        self.low, self.high = table.lowest, table.highest
         ladder = box.uniform_ladder
         self.ladder = [box.indices(subnet) for subnet in ladder]
         self.costs = np.array([cost(subnet) for subnet in ladder])

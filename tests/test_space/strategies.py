@@ -136,6 +136,31 @@ def spaces_and_members(draw, **kwargs):
 
 
 @st.composite
+def prices(draw, space, lowest=0, highest=6):
+    """A cost that adds up over branches and rises with no width.
+
+    Few different integers: there are ties.
+    """
+    price = st.integers(lowest, highest)
+    stems = {e: draw(price) for e in space.embed_dims}
+    parts = {
+        (embed, axis, layer, width): draw(price)
+        for embed in space.embed_dims
+        for axis, layer in space.branches
+        for width in space.choices(axis, layer)
+    }
+
+    def cost(subnet):
+        return stems[subnet.embed_dims] + sum(
+            parts[subnet.embed_dims, axis, layer, width]
+            for axis, layer in space.branches
+            if (width := getattr(subnet, axis)[layer])
+        )
+
+    return cost
+
+
+@st.composite
 def level_lists(draw, space):
     """Valid levels of a curriculum that reaches the space."""
     number = draw(st.integers(1, 4))

@@ -1,14 +1,19 @@
 """Fitted subnets keep their budgets, and use them."""
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eavit_mm.space import Geometry, SearchSpace, Subnet
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import USED, Fitter
+
+from .strategies import members, prices, spaces_and_members
 
 
 def geometry(space: SearchSpace) -> Geometry:
@@ -196,3 +201,40 @@ def test_what_fits_is_only_widened() -> None:
         for axis, layer in space.branches:
             pair = [getattr(s, axis)[layer] for s in (subnet, wider)]
             assert pair[0] <= pair[1] or wider.embed_dims > subnet.embed_dims
+
+
+@settings(max_examples=100)
+@given(spaces_and_members(), st.data())
+def test_costs_need_not_rise_with_the_widths(pair: tuple, data: Any) -> None:
+    """What any member keeps is kept, and what none does is not answered."""
+    space, start = pair
+    cost = data.draw(prices(space, lowest=1))
+    fit = Fitter(space, dict(latency=CostTable(space, cost)))
+    costs = sorted({cost(subnet) for subnet in members(space)})
+    for limit in costs:
+        found = fit(start, dict(latency=limit))
+        assert found is not None
+        assert space.contains(found)
+        assert cost(found) <= limit
+    assert fit(start, dict(latency=costs[0] - 0.5)) is None
+
+
+@pytest.mark.parametrize('name', SPACES)
+def test_the_cheapest_is_found_where_costs_are_jagged(name: str) -> None:
+    """From any subnet; single steps down would end elsewhere."""
+    space = SPACES[name]
+    rng = np.random.default_rng(6)
+    times: dict[tuple, int] = defaultdict(lambda: int(rng.integers(1, 1000)))
+
+    def cost(subnet: Subnet) -> int:
+        return times[subnet.embed_dims,] + sum(
+            times[subnet.embed_dims, axis, width]
+            for axis, layer in space.branches
+            if (width := getattr(subnet, axis)[layer])
+        )
+
+    table = CostTable(space, cost)
+    fit = Fitter(space, dict(latency=table))
+    for limit in (table.lowest, 1.02 * table.lowest, 1.2 * table.lowest):
+        for _ in range(5):
+            assert cost(fit(space.sample(rng), dict(latency=limit))) <= limit

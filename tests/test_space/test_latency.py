@@ -2,10 +2,12 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from eavit_mm.files import write_json
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.latency import LatencyTable
 
 NETWORK = SimpleNamespace(num_tokens=5, head_dims=8)
@@ -37,6 +39,24 @@ TABLE = LatencyTable(
 )
 def test_the_parts_add_up(subnet, expected):
     assert TABLE(subnet) == pytest.approx(expected)
+
+
+def test_times_add_up_exactly_in_any_order():
+    rng = np.random.default_rng(0)
+
+    def branch(widths):
+        return {e: {w: rng.random() for w in widths} for e in (8, 16)}
+
+    table = replace(
+        TABLE,
+        stem={8: rng.random(), 16: rng.random()},
+        num_heads=branch((1, 2, 3)),
+        feedforward_channels=branch((4, 8)),
+    )
+    parts = CostTable(SPACE, table)
+    for _ in range(100):
+        subnet = SPACE.sample(rng)
+        assert parts.of_subnet(subnet) == table(subnet)
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,18 @@ def test_stratified_follows_a_change_of_cost():
     assert used.draw(level, costlier, rng(1)) == fresh
 
 
+def test_stratified_reaches_the_dearest_where_that_is_not_the_largest():
+    space = mini(max_off=0)
+
+    def cost(subnet):  # 5 heads cost more than 6
+        heads = sum(20 * (h == 5) + h for h in subnet.num_heads)
+        return heads + sum(subnet.feedforward_channels) / 384
+
+    drawn = StratifiedSampler(400).draw(Level(space, p_off=0.0), cost, rng(0))
+    above = np.mean([cost(subnet) > cost(space.largest) for subnet in drawn])
+    assert above > 0.1
+
+
 def test_uniform_crowds_where_stratified_does_not():
     # Why there is a stratified sampler at all.
     cost, stream = VIT_B_GEOMETRY.macs, rng(0)
