@@ -104,25 +104,23 @@ class BudgetSolver:
         limits: Limits = {}
         for budget in budgets:
             kind = 'macs' if budget.kind == 'share' else budget.kind
-            cost = self.cost(kind)
-            highest = cost(self.space.largest)
+            table = self._costs(kind)
             limit = budget.value
             if budget.kind == 'share':
-                limit = limit_of(budget.value, highest)
-            self._check_reachable(budget, limit, cost)
+                limit = limit_of(budget.value, table.largest)
+            self._check_reachable(budget, limit, table)
             limits[kind] = min(limit, limits.get(kind, limit))
         return limits
 
     def _check_reachable(
-        self, budget: Budget, limit: float, cost: Callable[[Subnet], float]
+        self, budget: Budget, limit: float, table: CostTable
     ) -> None:
-        highest = cost(self.space.largest)
-        if not highest:
+        if not table.largest:
             raise ValueError(
                 f'budget {budget.text}: count={self.count!r} leaves out the '
                 f'{self.part}, which costs nothing then'
             )
-        lowest = cost(self.space.cheapest(cost))
+        lowest, highest = table.lowest, table.largest
         if lowest > limit:
             unit = _UNITS.get(budget.kind, 'MACs')
             raise ValueError(
@@ -140,8 +138,17 @@ class BudgetSolver:
             )
 
     def load(self, subnet: Subnet, limits: Limits) -> float:
-        """Largest share of a limit that a subnet uses."""
-        return max(self.cost(k)(subnet) / v for k, v in limits.items())
+        """Largest share of a limit that a member of the space uses."""
+        return max(
+            self._costs(kind).of_subnet(subnet) / limit
+            for kind, limit in limits.items()
+        )
+
+    def _costs(self, kind: str) -> CostTable:
+        """:meth:`cost` of all members, read once."""
+        if kind not in self._tables:
+            self._tables[kind] = CostTable(self.space, self.cost(kind))
+        return self._tables[kind]
 
     # Answers
 
@@ -179,9 +186,7 @@ class BudgetSolver:
 
     def _fit(self, subnet: Subnet, limits: Limits) -> Subnet:
         for kind in limits:
-            if kind not in self._tables:
-                table = CostTable(self.space, self.cost(kind))
-                self._tables[kind] = table
+            self._costs(kind)  # the fitter looks them up
         found = self._fitter(subnet, limits)
         if found is None:
             raise ValueError(
@@ -201,9 +206,8 @@ class BudgetSolver:
         """
         router = self.model.router
         if set(router.kinds) & set(limits):
-            largest = self.space.largest
             shares = [
-                limits[k] / self.cost(k)(largest) if k in limits else 1.0
+                limits[k] / self._costs(k).largest if k in limits else 1.0
                 for k in router.kinds
             ]
             return self._fit(self._within(shares, limits), limits)
@@ -229,7 +233,7 @@ class BudgetSolver:
         if fits:
             return fits[-1]
         for kind in limits:
-            cheapest: Subnet = self.space.cheapest(self.cost(kind))
+            cheapest = self._costs(kind).cheapest
             if self.load(cheapest, limits) <= 1:
                 return cheapest
         return self._fit(ladder[0], limits)

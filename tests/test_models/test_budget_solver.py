@@ -1,6 +1,7 @@
 """Answers to budgets keep them, use them, and never get worse."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,74 @@ def test_several_budgets_and_kinds_the_router_does_not_know(
         )
         assert table(subnet) <= limit
         assert cost(model, subnet, 'macs') <= 0.4 * model.macs()['total']
+
+
+def jagged_table(space: Any, seed: int) -> LatencyTable:
+    """Random times: many widths take longer than wider ones."""
+    rng = np.random.default_rng(seed)
+
+    def times(widths: Any) -> dict[int, float]:
+        return {width: float(rng.uniform(0.1, 1)) for width in widths}
+
+    embeds = space.embed_dims
+    return replace(
+        table_of(space),
+        stem=times(embeds),
+        num_heads={e: times(range(1, 7)) for e in embeds},
+        feedforward_channels={e: times(range(2, 21, 2)) for e in embeds},
+    )
+
+
+def least_time(space: Any, table: LatencyTable) -> float:
+    """Of all members of a free space with layers that are alike."""
+    found = []
+    for embed, stem in table.stem.items():
+        axes = (table.num_heads, table.feedforward_channels)
+        times = [min(axis[embed].values()) for axis in axes]
+        branches = sorted(times * space.num_layers)
+        found.append(stem + sum(branches[: len(branches) - space.max_off]))
+    return min(found)
+
+
+@pytest.mark.parametrize('by', ['router', 'uniform'])
+@pytest.mark.parametrize('seed', range(4))
+def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    model = model_with({})
+    model.router.apply(_reset)
+    space = model.backbone.space
+    table = jagged_table(space, seed)
+    solver = BudgetSolver(model, table=table)
+    least = least_time(space, table)
+    for limit in np.linspace(least + 1e-6, table(space.largest), 12):
+        budget = Budget('latency', float(limit), f'{limit}ms')
+        subnet = solver([budget], by)
+        assert space.contains(subnet)
+        assert table(subnet) <= limit
+    with pytest.raises(
+        ValueError, match=f'this space reaches {least:.6f}'[:-1]
+    ):
+        solver([Budget.parse(f'{least - 1e-6:.9f}ms')], by)
+    # A member's own time is enough for an answer, to the last bit.
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        time = table(space.sample(rng))
+        subnet = solver([Budget('latency', time, f'{time}ms')], by)
+        assert table(subnet) <= time
+
+
+@pytest.mark.parametrize('count', ['exact', 'paper'])
+def test_a_load_is_that_of_the_closed_form(count: str) -> None:
+    model = model_with()
+    space = model.backbone.space
+    table = jagged_table(space, 0)
+    solver = BudgetSolver(model, count, table=table)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        subnet = space.sample(rng)
+        for kind in (*KINDS, 'latency'):
+            # As integers, not nearly: the limits of shares build on it.
+            assert solver.load(subnet, {kind: 1}) == solver.cost(kind)(subnet)
 
 
 @pytest.mark.parametrize('by', ['router', 'uniform'])
