@@ -251,14 +251,27 @@ class RouterHead(BaseModule):
         """
         soft = self.soft_gates(self._shares(budgets))
         soft = {name: values.cpu() for name, values in soft.items()}
-        switches = soft.pop(_SWITCHES, None)
+        off = self.space.off_branches(
+            subnet_of(self.space, self._decided(soft))
+        )
+        soft.pop(_SWITCHES, None)
         thresholds = {0.0, 1.0}.union(*(v.tolist() for v in soft.values()))
-        subnets = []
-        for threshold in sorted(thresholds, reverse=True):
-            gates = {k: (v > threshold).to(v) for k, v in soft.items()}
-            if switches is not None:
-                gates[_SWITCHES] = switches
-            subnets.append(subnet_of(self.space, self._decided(gates)))
+        falling = torch.tensor(
+            sorted(thresholds, reverse=True), dtype=torch.float64
+        )
+        # All thresholds at once: (thresholds, gates) -> (thresholds).
+        opened = {
+            name: (values.double() > falling[:, None]).sum(dim=1).tolist()
+            for name, values in soft.items()
+        }
+        closed = [0] * len(falling)
+        columns = [
+            opened.get(group_name(cell), closed) for cell in self.space.cells
+        ]
+        subnets = [
+            self.space.build(indices, off)
+            for indices in zip(*columns, strict=True)
+        ]
         return list(dict.fromkeys(subnets))
 
     def _shares(self, budgets: Sequence[float]) -> Tensor:
