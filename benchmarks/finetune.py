@@ -3,7 +3,6 @@
 Stock mmpretrain: its tools read the exported config and weights.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +15,19 @@ from mmengine.config import Config
 from benchmarks.accuracy import (
     LOG,
     READING,
-    add_run_arguments,
     call,
     trained,
 )
 from benchmarks.commit import ROOT, commit
 from benchmarks.report import shown, table
-from benchmarks.search import METRIC, macs_range
-from benchmarks.stage2 import PLAIN, REGIME, searched, stage2_config
+from benchmarks.search import METRIC
+from benchmarks.stage2 import (
+    PLAIN,
+    REGIME,
+    run_arguments,
+    searched,
+    stage2_config,
+)
 from eavit_mm.files import write_atomically, write_json
 
 RECORDS = ROOT / 'docs/benchmark/finetune.json'
@@ -127,11 +131,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_run_arguments(parser, seeds=3)
-    args = parser.parse_args()
-    folder = Path(args.work_dir).absolute()
-    macs_range()  # once, before threads ask for it
+    args, folder = run_arguments(__doc__)
     with ThreadPoolExecutor(args.jobs) as pool:
         found = pool.map(lambda seed: records_of(seed, folder), args.seeds)
         records = [record for records in found for record in records]

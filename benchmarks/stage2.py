@@ -284,12 +284,17 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     return path
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def run_arguments(description: str | None) -> tuple[argparse.Namespace, Path]:
+    """Arguments of a script that trains stage 2, and its runs' folder."""
+    parser = argparse.ArgumentParser(description=description)
     add_run_arguments(parser, seeds=3)
     args = parser.parse_args()
-    folder = Path(args.work_dir).absolute()
     macs_range()  # once, before threads ask for it
+    return args, Path(args.work_dir).absolute()
+
+
+def main() -> None:
+    args, folder = run_arguments(__doc__)
     with ThreadPoolExecutor(args.jobs) as pool:
         list(pool.map(lambda seed: searched(seed, folder), args.seeds))
         futures = [

@@ -115,3 +115,18 @@ def test_an_exceeded_budget_is_no_result(tmp_path: Path) -> None:
     over['answers'][stage2.ROUTER][1] = (0.5, 0.51, 80.0)
     with pytest.raises(ValueError, match='0.51 of the MACs for a budget'):
         stage2.write_report([over], tmp_path)
+
+
+def test_arguments_of_the_scripts_that_train_stage_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(stage2, 'macs_range', lambda: asked.append(1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', ['x', '--seeds', '4', '--work-dir', 'w'])
+    args, folder = stage2.run_arguments('what it does')
+    assert args.seeds == [4]
+    assert folder == tmp_path / 'w'
+    assert asked  # threads would each build the supernet
+    monkeypatch.setattr('sys.argv', ['x'])
+    assert stage2.run_arguments(None)[0].seeds == [0, 1, 2]
