@@ -5,6 +5,8 @@ from itertools import product
 from math import prod
 from typing import NamedTuple
 
+import numpy as np
+
 from eavit_mm.space.cells import EMBED
 from eavit_mm.space.cost_table import Branch, CostTable
 from eavit_mm.space.search_space import SearchSpace
@@ -14,6 +16,11 @@ from eavit_mm.space.subnet import Subnet
 USED = 0.95
 # Of a space, combinations of widths that are tried one by one then.
 _FEW = 512
+# Of a search for a member that keeps several limits: rounds, how fast weights
+# follow the loads, and what sums of weighted loads may be off by.
+_ROUNDS = 20
+_PACE = 4.0
+_ROUNDING = 1e-9
 
 
 class _State(NamedTuple):
@@ -56,7 +63,8 @@ class Fitter:
         Returns:
             A member within all limits; the embedding width is another one
             only where less than 95 % of a budget could be used otherwise.
-            None if no member was found within them.
+            None if no member was found within them: of one limit there is
+            none then; of several there may be one that only just keeps them.
         """
         found: dict[_State, float] = {}
         for state in self._ways(self._state(subnet), limits):
@@ -64,7 +72,9 @@ class Fitter:
             if found[state] >= USED:
                 return self._subnet(state)
         if not found:
-            return None
+            starts = self._balanced(limits)
+            last = next(self._filled(starts, limits), None)
+            return None if last is None else self._subnet(last)
         return self._subnet(max(found, key=found.__getitem__))
 
     def _ways(
@@ -101,6 +111,44 @@ class Fitter:
         # Steps down never change which branches were off.
         for kind in limits:
             yield self._state(self.tables[kind].cheapest)
+
+    def _balanced(self, limits: Mapping[str, float]) -> Iterator[_State]:
+        """The members of least mean load, ever more of what is exceeded.
+
+        Ends where a weighted mean of the loads is above 1 for every member:
+        none keeps all limits then.
+        """
+        if len(limits) == 1:
+            return  # its cheapest member was a start
+        weights = np.full(len(limits), 1 / len(limits))
+        for number in range(_ROUNDS):
+            mean = self._mean_load(limits, weights)
+            if mean.lowest > 1 + _ROUNDING:
+                return
+            state = self._state(mean.cheapest)
+            yield state
+            loads = np.array(
+                [self._load(state, {k: limits[k]}) for k in limits]
+            )
+            # A load of thousands would leave nothing of the other weights.
+            loads = loads.clip(max=2)
+            weights = weights * np.exp(_PACE * loads / np.sqrt(1 + number))
+            weights /= weights.sum()
+
+    def _mean_load(
+        self, limits: Mapping[str, float], weights: np.ndarray
+    ) -> CostTable:
+        """A weighted mean of the shares of the limits that are used."""
+        parts = [
+            (self.tables[kind], float(weight) / limits[kind])
+            for kind, weight in zip(limits, weights, strict=True)
+        ]
+        return CostTable(
+            self.space,
+            lambda s: sum(
+                scale * table.of_subnet(s) for table, scale in parts
+            ),
+        )
 
     def _filled(
         self, starts: Iterator[_State], limits: Mapping[str, float]

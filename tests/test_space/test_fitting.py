@@ -219,11 +219,8 @@ def test_costs_need_not_rise_with_the_widths(pair: tuple, data: Any) -> None:
     assert fit(start, dict(latency=costs[0] - 0.5)) is None
 
 
-@pytest.mark.parametrize('name', SPACES)
-def test_the_cheapest_is_found_where_costs_are_jagged(name: str) -> None:
-    """From any subnet; single steps down would end elsewhere."""
-    space = SPACES[name]
-    rng = np.random.default_rng(6)
+def jagged(space: SearchSpace, rng: np.random.Generator) -> Any:
+    """A random cost: many widths cost more than wider ones."""
     times: dict[tuple, int] = defaultdict(lambda: int(rng.integers(1, 1000)))
 
     def cost(subnet: Subnet) -> int:
@@ -233,8 +230,45 @@ def test_the_cheapest_is_found_where_costs_are_jagged(name: str) -> None:
             if (width := getattr(subnet, axis)[layer])
         )
 
+    return cost
+
+
+@pytest.mark.parametrize('name', SPACES)
+def test_the_cheapest_is_found_where_costs_are_jagged(name: str) -> None:
+    """From any subnet; single steps down would end elsewhere."""
+    space = SPACES[name]
+    rng = np.random.default_rng(6)
+    cost = jagged(space, rng)
     table = CostTable(space, cost)
     fit = Fitter(space, dict(latency=table))
     for limit in (table.lowest, 1.02 * table.lowest, 1.2 * table.lowest):
         for _ in range(5):
             assert cost(fit(space.sample(rng), dict(latency=limit))) <= limit
+
+
+@pytest.mark.parametrize('share', [0.2, 0.5, 0.8])
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('name', SPACES)
+def test_two_limits_that_hardly_leave_a_member(
+    name: str, seed: int, share: float
+) -> None:
+    space = SPACES[name]
+    rng = np.random.default_rng(seed)
+    costs = dict(macs=costs_of(space)['macs'], latency=jagged(space, rng))
+    tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
+    scales = dict(
+        macs=share / tables['macs'].largest,
+        latency=(1 - share) / tables['latency'].largest,
+    )
+    # No member costs less of both.
+    best = space.cheapest(
+        lambda s: sum(scales[kind] * costs[kind](s) for kind in costs)
+    )
+    fit = Fitter(space, tables)
+    limits = {kind: cost(best) for kind, cost in costs.items()}
+    start = space.sample(rng)
+    for slack in (1, 1.03):
+        found = fit(start, {k: slack * v for k, v in limits.items()})
+        for kind, limit in limits.items():
+            assert costs[kind](found) <= slack * limit
+    assert fit(start, {k: 0.99 * v for k, v in limits.items()}) is None
