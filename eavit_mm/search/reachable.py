@@ -22,7 +22,6 @@ _VARIATIONS = 500
 _STEPS = 50
 
 Loss = Callable[[Subnet], float]
-Branches = list[tuple[str, int]]
 
 
 def check_reachable(objectives: 'Objectives', space: SearchSpace) -> None:
