@@ -76,13 +76,18 @@ def supernet_config() -> Config:
 
 
 @cache
-def macs_range() -> tuple[int, int]:
-    """MACs of the supernet's cheapest and largest subnets."""
+def macs_range(uniform: bool = False) -> tuple[int, int]:
+    """MACs of the supernet's cheapest and largest subnets.
+
+    Args:
+        uniform: Of the networks of uniform width, which have no branch off.
+    """
     cfg = supernet_config()
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     space, cost = model.backbone.space, cost_of(model, 'macs')
-    return int(cost(space.cheapest(cost))), int(cost(space.largest))
+    lowest = space.uniform_ladder[0] if uniform else space.cheapest(cost)
+    return int(cost(lowest)), int(cost(space.largest))
 
 
 def search_config(algorithm: Mapping[str, Any], seed: int) -> Config:

@@ -46,12 +46,19 @@ BUDGETS = 20
 ROUTER, FRONT, UNIFORM = 'router', 'front', 'uniform'
 SOURCES = (ROUTER, 'best', FRONT, UNIFORM)
 PLAIN, CONTROL = 'default', 'no router'
+NO_REFERENCE = 'no reference (lambda 2 = 0)'
+# What the router's answers are held against: variant and source.
+RIVALS = {
+    'the front, same weights': (PLAIN, FRONT),
+    'uniform networks, same weights': (PLAIN, UNIFORM),
+    'the router of lambda 2 = 0': (NO_REFERENCE, ROUTER),
+    'uniform networks trained as long without a router': (CONTROL, UNIFORM),
+}
 # What a variant changes in the config.
 VARIANTS: dict[str, dict[str, Any]] = {
     PLAIN: {},
     'gated in every step': {'model.router.gated_every': 1},
-    'gated in every fifth step': {'model.router.gated_every': 5},
-    'no reference (lambda 2 = 0)': {'model.router.pareto_weight': 0.0},
+    NO_REFERENCE: {'model.router.pareto_weight': 0.0},
     CONTROL: {},
 }
 INTRO = f"""# Stage 2 on Fashion-40
@@ -112,8 +119,8 @@ def searched(seed: int, folder: Path) -> tuple[str, Path]:
 
 
 def budgets() -> list[float]:
-    """Shares of the largest subnet's MACs."""
-    low, high = macs_range()
+    """Shares of the largest subnet's MACs, where all sources have answers."""
+    low, high = macs_range(uniform=True)
     shares = np.linspace(low / high, 1, BUDGETS)
     # Rounded up: the lowest is that of a network.
     return [float(np.ceil(1e4 * share) / 1e4) for share in shares]
@@ -238,12 +245,35 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
             rows.append([f'{variant} ({len(found)})', *cells])
     header = ['stage 2 (seeds)', *(f'by {source}' for source in SOURCES)]
     header += ['least used']
-    parts = [INTRO, table(header, rows), '![by budget](stage2.png)']
+    parts = [INTRO, table(header, rows), rivals_section(records)]
+    parts.append('![by budget](stage2.png)')
     routed = [r['adaptive'] for r in records if r['adaptive']]
     if routed:
         parts.append(adaptive_section(routed))
     commits = ', '.join(sorted({r['commit'] for r in records}))
     return '\n\n'.join([*parts, f'Commit {commits}.'])
+
+
+def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
+    """How far the router's area is above others', seed by seed."""
+
+    def by_seed(variant: str, source: str) -> dict[int, float]:
+        return {
+            r['seed']: r['areas'][source]
+            for r in records
+            if r['variant'] == variant
+        }
+
+    own = by_seed(PLAIN, ROUTER)
+    rows = []
+    for name, rival in RIVALS.items():
+        other = by_seed(*rival)
+        found = [own[seed] - other[seed] for seed in own if seed in other]
+        if found:
+            each = ' '.join(f'{value:+.2f}' for value in found)
+            rows.append([name, shown(found), each])
+    header = ['the router over', 'difference of areas', 'seed by seed']
+    return table(header, rows)
 
 
 def adaptive_section(routed: Sequence[Sequence[Mapping[str, float]]]) -> str:
@@ -289,7 +319,7 @@ def run_arguments(description: str | None) -> tuple[argparse.Namespace, Path]:
     parser = argparse.ArgumentParser(description=description)
     add_run_arguments(parser, seeds=3)
     args = parser.parse_args()
-    macs_range()  # once, before threads ask for it
+    macs_range(uniform=True)  # once, before threads ask for it
     return args, Path(args.work_dir).absolute()
 
 

@@ -10,14 +10,16 @@ model = dict(
     router=dict(
         type='eavit_mm.RouterHead',
         front='work_dirs/vitmini_fashion40_stage2/search/pareto.json',
-        gated_every=2,
+        gated_every=5,
+        skew=2.0,
     ),
 )
-max_iters = 3000
+max_iters = 6000
 optim_wrapper = dict(
-    optimizer=dict(lr=5e-4),
+    optimizer=dict(lr=2e-3),
     paramwise_cfg=dict(
-        custom_keys={'router': dict(lr_mult=4.0, decay_mult=0.0)}
+        # A router that moves fast leaves behind what the network has learnt.
+        custom_keys={'router': dict(lr_mult=0.25, decay_mult=0.0)}
     ),
 )
 param_scheduler = [
@@ -31,5 +33,5 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=300)]
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=100)]
 load_from = 'work_dirs/vitmini_fashion40_stage2/stage1/iter_10000.pth'

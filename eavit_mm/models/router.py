@@ -76,6 +76,9 @@ class RouterHead(BaseModule):
             training begins; :class:`eavit_mm.engine.hooks.RouterHook` lowers
             it.
         highest: Training draws budgets up to this share; above 1 is 1.
+        skew: Of the drawn budgets: 1 for even ones, as in the paper; above 1
+            low ones come more often. At 2 widths are about even, since costs
+            rise with their squares.
         gated_every: Of so many iterations one trains the router through the
             gated network; in the others the backbone trains at the router's
             subnets, sliced, and the router by its own losses. 1 is the paper.
@@ -108,6 +111,7 @@ class RouterHead(BaseModule):
         budget_weight: float = 20.0,
         pareto_weight: float = 20.0,
         highest: float = 1.1,
+        skew: float = 1.0,
         gated_every: int = 1,
         passes: int = 1,
         fit_steps: int = 1000,
@@ -121,6 +125,7 @@ class RouterHead(BaseModule):
         check_number('router.budget_weight', budget_weight)
         check_number('router.pareto_weight', pareto_weight)
         check_number('router.highest', highest, positive=True)
+        check_number('router.skew', skew, positive=True)
         for name, value in (
             ('hidden', hidden),
             ('gated_every', gated_every),
@@ -146,6 +151,7 @@ class RouterHead(BaseModule):
         self.budget_weight = budget_weight
         self.pareto_weight = pareto_weight
         self.highest = highest
+        self.skew = skew
         self.gated_every = gated_every
         self.passes = passes
         self.fit_steps = fit_steps
@@ -281,13 +287,12 @@ class RouterHead(BaseModule):
 
     # Training
 
-    def draw(
-        self, seed: Sequence[int], is_noisy: bool = True
-    ) -> list[Route]:
+    def draw(self, seed: Sequence[int], is_noisy: bool = True) -> list[Route]:
         """The routes of an iteration: a function of the seed alone.
 
-        Budgets are uniform between the cheapest subnet's share and
-        ``highest``, clamped to 1.
+        Budgets lie between the cheapest subnet's share and ``highest``,
+        clamped to 1: so much of the way, as a uniform number to the power of
+        ``skew`` says.
 
         Args:
             seed: Of the budgets and the noise.
@@ -298,9 +303,10 @@ class RouterHead(BaseModule):
         routes = []
         rng = np.random.default_rng(seed)
         parameter = next(self.parameters())
+        lowest = np.array([t.lowest_share for t in self.tables.values()])
         for _ in range(self.passes):
-            lowest = [t.lowest_share for t in self.tables.values()]
-            shares = rng.uniform(lowest, self.highest).clip(max=1.0)
+            places = rng.uniform(size=len(lowest)) ** self.skew
+            shares = (lowest + places * (self.highest - lowest)).clip(max=1.0)
             noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
             budgets = parameter.new_tensor(shares)
             decisions = self(budgets, noise if is_noisy else None)

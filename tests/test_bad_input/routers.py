@@ -43,6 +43,8 @@ WRONG: list[tuple[Any, ...]] = [
     (f'{ROUTER}.pareto_weight', nan, 'at least 0'),
     (f'{ROUTER}.highest', 0, 'positive'),
     (f'{ROUTER}.highest', 0.01, 'above the share of the cheapest'),
+    (f'{ROUTER}.skew', 0, 'router.skew=0'),
+    (f'{ROUTER}.skew', 'low', "router.skew='low'"),
     (f'{ROUTER}.gated_every', 0, 'at least 1'),
     (f'{ROUTER}.gated_every', True, 'an integer'),
     (f'{ROUTER}.passes', 0, 'at least 1'),

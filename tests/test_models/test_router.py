@@ -100,6 +100,19 @@ def test_budgets_cover_the_range() -> None:
     assert abs((shares == 1).mean() - expected) < 0.06
 
 
+@pytest.mark.parametrize('skew', [0.5, 2.0])
+def test_low_budgets_come_as_often_as_skew_says(skew: float) -> None:
+    router = routed(passes=400, skew=skew).router
+    lowest = router.tables['macs'].lowest_share
+    shares = np.array([r.budgets.item() for r in router.draw([5])])
+    for share in (0.3, 0.6, 0.9):
+        # P(budget < share) of a uniform number to that power.
+        place = (share - lowest) / (1.1 - lowest)
+        assert (shares < share).mean() == pytest.approx(
+            place ** (1 / skew), abs=0.08
+        )
+
+
 def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
     """P(open) is the sigmoid of the logit, at any temperature."""
     router = routed(temperature=0.5).router
