@@ -35,8 +35,11 @@ from eavit_mm.space.pareto import COSTS, Member, ParetoFront
 # What the router adds to a model's losses; a teacher has no part in it.
 LOSSES = ('loss_budget', 'loss_pareto')
 _SWITCHES = 'switches'
-# Of the fit to the references: targets keep some gradient alive.
-_OPEN = 0.9
+# Of the fit to the references: how sure the router is to be of a width gate
+# and of a branch. Targets below 1 keep some gradient alive. Noise and the
+# deviation from the budget move what is less sure; a branch that goes off by
+# chance costs far more than a step of a width.
+_SURE_OF_WIDTHS, _SURE_OF_BRANCHES = 0.9, 0.99
 
 
 class Route(NamedTuple):
@@ -383,8 +386,19 @@ class RouterHead(BaseModule):
         """Moves the MLPs towards the references, from where they are."""
         parameter = next(self.parameters())
         costs = self.reference_costs.to(parameter)
-        targets = 1 - _OPEN + (2 * _OPEN - 1) * self.reference_masks
-        targets = targets.to(parameter)
+        sure = torch.cat(
+            [
+                costs.new_full(
+                    (mlp[-1].out_features,),
+                    _SURE_OF_BRANCHES
+                    if name == _SWITCHES
+                    else _SURE_OF_WIDTHS,
+                )
+                for name, mlp in self.groups.items()
+            ]
+        )
+        masks = self.reference_masks.to(parameter)
+        targets = masks * sure + (1 - masks) * (1 - sure)
         optimizer = torch.optim.Adam(self.groups.parameters(), lr=1e-2)
         for _ in range(self.fit_steps):
             logits = [mlp(costs) for mlp in self.groups.values()]
