@@ -12,14 +12,15 @@ from eavit_mm.models.budgets import cost_of
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.fitting import Fitter
+from eavit_mm.space.fitting import USED, Fitter
 from eavit_mm.space.latency import LatencyTable
 from eavit_mm.space.pareto import Member
 
 # Who chooses.
 SOURCES = ('best', 'router', 'front', 'uniform')
 _UNITS = dict(params='parameters', latency='ms')
-# Steps over the router's range, for a kind of budget that it does not know.
+# Steps over the router's range, where it does not know a kind of budget, or
+# its choice for a budget does not fit it.
 _SWEEP = 50
 
 Limits = dict[str, float]
@@ -221,10 +222,28 @@ class BudgetSolver:
         return self._fit(self._within(shares, limits), limits)
 
     def _within(self, shares: Sequence[float], limits: Limits) -> Subnet:
-        """The largest of the router's nested subnets that fits."""
-        nested: list[Subnet] = self.model.router.nested(shares)
-        fits = [s for s in nested if self.load(s, limits) <= 1]
-        return fits[-1] if fits else nested[0]
+        """The largest that fits of what the router knows about a budget.
+
+        Of its nested subnets; where those jump over the budget, as between
+        two embedding widths, of its choices for smaller budgets too.
+        """
+        router = self.model.router
+        nested: list[Subnet] = router.nested(shares)
+        known = self._loads(nested, limits)
+        if max(known.values(), default=0.0) < USED:
+            smaller = [
+                router.subnet([share * part for share in shares])
+                for part in np.linspace(0, 1, _SWEEP)
+            ]
+            known |= self._loads(smaller, limits)
+        return max(known, key=known.__getitem__, default=nested[0])
+
+    def _loads(
+        self, subnets: list[Subnet], limits: Limits
+    ) -> dict[Subnet, float]:
+        """Those of some subnets that fit, and what they use."""
+        loads = {subnet: self.load(subnet, limits) for subnet in subnets}
+        return {subnet: load for subnet, load in loads.items() if load <= 1}
 
     def _uniform(self, limits: Limits) -> Subnet:
         """The largest uniform subnet; if none fits, one with branches off."""
