@@ -8,14 +8,13 @@ model = dict(
     router=dict(
         type='eavit_mm.RouterHead',
         front='work_dirs/vitmini_digits_stage2/search/pareto.json',
-        gated_every=2,
+        gated_every=5,
+        skew=2.0,
     ),
 )
 optim_wrapper = dict(
     optimizer=dict(lr=3e-4),
-    paramwise_cfg=dict(
-        custom_keys={'router': dict(lr_mult=4.0, decay_mult=0.0)}
-    ),
+    paramwise_cfg=dict(custom_keys={'router': dict(decay_mult=0.0)}),
 )
 train_cfg = dict(max_epochs=20)
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.1)]

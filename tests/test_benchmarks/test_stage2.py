@@ -129,7 +129,7 @@ def test_arguments_of_the_scripts_that_train_stage_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(stage2, 'macs_range', lambda: asked.append(1))
+    monkeypatch.setattr(stage2, 'macs_range', lambda uniform: asked.append(1))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('sys.argv', ['x', '--seeds', '4', '--work-dir', 'w'])
     args, folder = stage2.run_arguments('what it does')

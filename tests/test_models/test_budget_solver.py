@@ -92,6 +92,39 @@ def _reset(module: torch.nn.Module) -> None:
         torch.nn.init.normal_(module.bias, std=3.0)
 
 
+def test_choices_for_smaller_budgets_answer_where_nested_subnets_jump(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    model = fitted(tmp_path)
+    router = model.router
+    # Unsure of the embedding's gates: nested subnets lose them first.
+    router.groups['embed_dims'][-1].weight.data *= 0.01
+    router.groups['embed_dims'][-1].bias.data *= 0.01
+    solver = BudgetSolver(model)
+    lowest, whole = (
+        router.tables['macs'].lowest_share,
+        cost(model, None, 'macs'),
+    )
+    jumps = 0
+    for share in np.linspace(lowest, 1, 30):
+        limits = dict(macs=share * whole)
+        loads = [solver.load(s, limits) for s in router.nested([share])]
+        nested = max((v for v in loads if v <= 1), default=0.0)
+        smaller = [
+            solver.load(router.subnet([share * part]), limits)
+            for part in np.linspace(0, 1, 50)
+        ]
+        best = max((v for v in smaller if v <= 1), default=0.0)
+        start = solver.load(solver._within([share], limits), limits)
+        if nested < 0.95 and best > nested:
+            jumps += 1
+            assert start == best
+        elif nested:
+            assert start == nested
+    assert jumps
+
+
 @pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
 @pytest.mark.parametrize('routed', [False, True])
 def test_twenty_budgets_are_kept(

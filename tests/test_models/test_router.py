@@ -127,6 +127,18 @@ def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
     assert (shares - exact).abs().max() < 0.04
 
 
+def test_a_fitted_router_is_surest_of_branches(tmp_path: Path) -> None:
+    """In the mean: so noise seldom turns one off that should be on."""
+    router = routed(tmp_path).router
+    masks = router.reference_masks.bool()
+    soft = [router.soft_gates(c) for c in router.reference_costs.double()]
+    gates = torch.stack([torch.cat(list(s.values())) for s in soft])
+    right = torch.where(masks, gates, 1 - gates).mean(dim=0)
+    widths, branches = right[:-6], right[-6:]
+    assert 0.8 < widths.mean() < 0.92
+    assert 0.95 < branches.mean() < 0.995
+
+
 # Gradients
 
 
