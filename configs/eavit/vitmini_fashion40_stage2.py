@@ -19,7 +19,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=2e-3),
     paramwise_cfg=dict(
         # A router that moves fast leaves behind what the network has learnt.
-        custom_keys={'router': dict(lr_mult=0.25, decay_mult=0.0)}
+        custom_keys={'router': dict(lr_mult=0.05, decay_mult=0.0)}
     ),
 )
 param_scheduler = [
