@@ -228,22 +228,18 @@ class BudgetSolver:
         two embedding widths, of its choices for smaller budgets too.
         """
         router = self.model.router
-        nested: list[Subnet] = router.nested(shares)
-        known = self._loads(nested, limits)
-        if max(known.values(), default=0.0) < USED:
-            smaller = [
-                router.subnet([share * part for share in shares])
-                for part in np.linspace(0, 1, _SWEEP)
-            ]
-            known |= self._loads(smaller, limits)
-        return max(known, key=known.__getitem__, default=nested[0])
-
-    def _loads(
-        self, subnets: list[Subnet], limits: Limits
-    ) -> dict[Subnet, float]:
-        """Those of some subnets that fit, and what they use."""
-        loads = {subnet: self.load(subnet, limits) for subnet in subnets}
-        return {subnet: load for subnet, load in loads.items() if load <= 1}
+        start: Subnet = router.within(
+            shares, lambda subnet: self.load(subnet, limits)
+        )
+        if USED <= self.load(start, limits) <= 1:
+            return start
+        smaller = [
+            router.subnet([share * part for share in shares])
+            for part in np.linspace(0, 1, _SWEEP)
+        ]
+        loads = {s: self.load(s, limits) for s in (start, *smaller)}
+        fits = [subnet for subnet, load in loads.items() if load <= 1]
+        return max(fits, key=loads.__getitem__, default=start)
 
     def _uniform(self, limits: Limits) -> Subnet:
         """The largest uniform subnet; if none fits, one with branches off."""

@@ -217,7 +217,10 @@ class ElasticModelMixin(BaseModel):
             return [Pass(subnet) for subnet in subnets]
         is_gated = iteration % self.router.gated_every == 0
         routes = self.router.draw(self._stream(iteration, rank), is_gated)
-        return [Pass(r.gates.subnet, r, is_gated) for r in routes]
+        if is_gated:
+            return [Pass(r.gates.subnet, r, is_gated) for r in routes]
+        # What is over its budget is not what is used.
+        return [Pass(self.router.repaired(r), r) for r in routes]
 
     def _stream(self, iteration: int, rank: int | None) -> list[int]:
         """Seed of what a step draws."""

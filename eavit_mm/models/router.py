@@ -3,7 +3,7 @@
 Letters: K kinds of budgets, R references of the Pareto front.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -282,6 +282,32 @@ class RouterHead(BaseModule):
             for indices in zip(*columns, strict=True)
         ]
         return list(dict.fromkeys(subnets))
+
+    def within(
+        self, budgets: Sequence[float], load: Callable[[Subnet], float]
+    ) -> Subnet:
+        """The largest of the nested subnets that fits, or the smallest.
+
+        Args:
+            budgets: (K), shares of the largest subnet's costs.
+            load: Share of its limits that a subnet uses; above 1 it does not
+                fit.
+        """
+        nested = self.nested(budgets)
+        loads = {subnet: load(subnet) for subnet in nested}
+        fits = [subnet for subnet in nested if loads[subnet] <= 1]
+        return max(fits, key=loads.__getitem__, default=nested[0])
+
+    def repaired(self, route: Route) -> Subnet:
+        """What the router answers with at use to the budgets of a route."""
+        budgets = route.budgets.tolist()
+
+        def load(subnet: Subnet) -> float:
+            tables = self.tables.values()
+            pairs = zip(tables, budgets, strict=True)
+            return max(table.share(subnet) / share for table, share in pairs)
+
+        return self.within(budgets, load)
 
     def _shares(self, budgets: Sequence[float]) -> Tensor:
         """Input of the MLPs."""
