@@ -412,17 +412,10 @@ class RouterHead(BaseModule):
         """Moves the MLPs towards the references, from where they are."""
         parameter = next(self.parameters())
         costs = self.reference_costs.to(parameter)
-        sure = torch.cat(
-            [
-                costs.new_full(
-                    (mlp[-1].out_features,),
-                    _SURE_OF_BRANCHES
-                    if name == _SWITCHES
-                    else _SURE_OF_WIDTHS,
-                )
-                for name, mlp in self.groups.items()
-            ]
-        )
+        gates = self.reference_masks.shape[1]
+        sure = costs.new_full((gates,), _SURE_OF_WIDTHS)
+        if _SWITCHES in self.groups:  # the last
+            sure[-len(self.space.branches) :] = _SURE_OF_BRANCHES
         masks = self.reference_masks.to(parameter)
         targets = masks * sure + (1 - masks) * (1 - sure)
         optimizer = torch.optim.Adam(self.groups.parameters(), lr=1e-2)
