@@ -268,7 +268,7 @@ def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for name, rival in RIVALS.items():
         other = by_seed(*rival)
-        found = [own[seed] - other[seed] for seed in own if seed in other]
+        found = [own[s] - other[s] for s in sorted(own) if s in other]
         if found:
             each = ' '.join(f'{value:+.2f}' for value in found)
             rows.append([name, shown(found), each])

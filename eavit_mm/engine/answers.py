@@ -1,7 +1,7 @@
 """What a trained router answers with, measured on held-out data."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -86,17 +86,21 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     Args:
         model: With a router; of several kinds all get the same share.
         number: Of budgets.
+
+    Returns:
+        One for each budget that can be kept.
     """
     tables = model.router.tables
     lowest = max(t.lowest_share for t in tables.values())
     table = table_for(model, model.router.latency_table)
     solver = BudgetSolver(model, table=table)
-    return [
-        solver.routed(
-            {k: limit_of(share, t.largest) for k, t in tables.items()}
-        )
-        for share in np.linspace(lowest, 1.0, number)
-    ]
+    answers = []
+    for share in np.linspace(lowest, 1.0, number):
+        limits = {k: limit_of(share, t.largest) for k, t in tables.items()}
+        # Each of several budgets can be kept alone, not all at once perhaps.
+        with suppress(ValueError):
+            answers.append(solver.routed(limits))
+    return answers
 
 
 def copies_of(runner: Runner) -> list[Any]:

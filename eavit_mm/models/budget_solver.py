@@ -106,9 +106,9 @@ class BudgetSolver:
         for budget in budgets:
             kind = 'macs' if budget.kind == 'share' else budget.kind
             table = self._costs(kind)
-            limit = budget.value
+            limit = float(budget.value)
             if budget.kind == 'share':
-                limit = limit_of(budget.value, table.largest)
+                limit = limit_of(limit, table.largest)
             self._check_reachable(budget, limit, table)
             limits[kind] = min(limit, limits.get(kind, limit))
         return limits
@@ -121,7 +121,7 @@ class BudgetSolver:
                 f'budget {budget.text}: count={self.count!r} leaves out the '
                 f'{self.part}, which costs nothing then'
             )
-        lowest, highest = table.lowest, table.largest
+        lowest, highest = table.lowest, table.highest
         if lowest > limit:
             unit = _UNITS.get(budget.kind, 'MACs')
             raise ValueError(
@@ -176,9 +176,10 @@ class BudgetSolver:
     def _best(self, members: Sequence[Member]) -> Member:
         front = self.model.router.front
         sign = 1 if front.rule == 'greater' else -1
-        # Of equals the cheapest.
+        # Few images make many equals: the largest is likeliest to be as good
+        # on others.
         return max(
-            members, key=lambda m: (sign * m.metrics[front.metric], -m.macs)
+            members, key=lambda m: (sign * m.metrics[front.metric], m.macs)
         )
 
     @cached_property

@@ -7,6 +7,7 @@ from mmengine.config import Config
 
 from eavit_mm.engine.answers import router_answers
 from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.models import BudgetSolver
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,3 +29,24 @@ def test_the_cheapest_subnet_answers_its_own_share(classes: int) -> None:
     assert table.share(least) == table.lowest_share
     assert most == model.backbone.space.largest
     assert len(others) == 3
+
+
+def test_budgets_that_exclude_each_other_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The training must not end in an error: its checkpoint comes after."""
+    cfg = Config.fromfile(ROOT / 'configs/eavit/vitmini_digits_stage2.py')
+    cfg.model.router.update(front=None, budgets=['macs', 'params'])
+    model = build_supernet(cfg, 'a test')
+    macs = model.router.tables['macs']
+    routed = BudgetSolver.routed
+
+    def dear(solver: BudgetSolver, limits: dict[str, float]) -> object:
+        """As if few parameters were to be had with many MACs only."""
+        left = max(limits['macs'] - 0.3 * macs.largest, 1.0)
+        return routed(solver, dict(limits, macs=left))
+
+    monkeypatch.setattr(BudgetSolver, 'routed', dear)
+    found = router_answers(model, 10)
+    assert 5 <= len(found) <= 7
+    assert all(macs.share(subnet) <= 0.7 for subnet in found)

@@ -393,3 +393,31 @@ def test_a_router_that_learnt_nothing_is_not_asked(tmp_path: Path) -> None:
     model = model_with(dict(front=str(tmp_path / 'pareto.json')))
     model.load_state_dict(trained.state_dict())
     assert model.router.is_ready
+
+
+def test_of_equal_members_the_largest_answers(tmp_path: Path) -> None:
+    """On few images many are equal; it is likeliest to be so on others."""
+    model = fitted(tmp_path)
+    router = model.router
+    front = router.front
+    equal = [
+        replace(m, metrics={front.metric: 80.0}) for m in front.members[:4]
+    ]
+    router.evaluated = dict(front=tuple(equal))
+    solver = BudgetSolver(model)
+    for number, member in enumerate(equal):
+        budget = Budget.parse(f'{member.macs}macs')
+        assert solver([budget]) == equal[number].subnet
+
+
+@pytest.mark.parametrize('kind', [np.float16, np.float32, np.int64])
+def test_numbers_of_numpy_are_no_excuse(kind: type) -> None:
+    model = model_with()
+    solver = BudgetSolver(model)
+    whole = cost(model, None, 'macs')
+    for share in np.linspace(0.3, 1, 12):
+        value = share if kind is np.float16 else share * whole
+        name = 'share' if kind is np.float16 else 'macs'
+        budget = Budget(name, kind(value), 'asked')
+        limit = float(kind(value)) * (whole if name == 'share' else 1)
+        assert cost(model, solver([budget], 'router'), 'macs') <= limit
