@@ -299,7 +299,10 @@ class RouterHead(BaseModule):
         return max(fits, key=loads.__getitem__, default=nested[0])
 
     def repaired(self, route: Route) -> Subnet:
-        """What the router answers with at use to the budgets of a route."""
+        """The choice of a route, shut until it keeps its budgets.
+
+        At use single steps then fill what is left of them.
+        """
         budgets = route.budgets.tolist()
 
         def load(subnet: Subnet) -> float:
