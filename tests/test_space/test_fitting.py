@@ -203,20 +203,46 @@ def test_what_fits_is_only_widened() -> None:
             assert pair[0] <= pair[1] or wider.embed_dims > subnet.embed_dims
 
 
+def check_against_all(
+    space: SearchSpace, start: Subnet, costs: dict, limits: dict
+) -> None:
+    """What any member keeps is kept, and used as far as any uses it."""
+
+    def used(subnet: Subnet) -> float:
+        return max(costs[kind](subnet) / limits[kind] for kind in limits)
+
+    tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
+    found = Fitter(space, tables)(start, limits)
+    most = max((u for s in members(space) if (u := used(s)) <= 1), default=0)
+    if not most:
+        assert found is None
+        return
+    assert space.contains(found)
+    assert min(USED, most) <= used(found) <= 1
+
+
 @settings(max_examples=100)
 @given(spaces_and_members(), st.data())
 def test_costs_need_not_rise_with_the_widths(pair: tuple, data: Any) -> None:
-    """What any member keeps is kept, and what none does is not answered."""
     space, start = pair
     cost = data.draw(prices(space, lowest=1))
-    fit = Fitter(space, dict(latency=CostTable(space, cost)))
-    costs = sorted({cost(subnet) for subnet in members(space)})
-    for limit in costs:
-        found = fit(start, dict(latency=limit))
-        assert found is not None
-        assert space.contains(found)
-        assert cost(found) <= limit
-    assert fit(start, dict(latency=costs[0] - 0.5)) is None
+    least = min(map(cost, members(space)))
+    limits = st.integers(least - 1, max(map(cost, members(space))))
+    for limit in data.draw(st.lists(limits, max_size=5)):
+        found = dict(latency=max(limit, 0.5))
+        check_against_all(space, start, dict(latency=cost), found)
+
+
+@settings(max_examples=100)
+@given(spaces_and_members(), st.data())
+def test_any_two_limits(pair: tuple, data: Any) -> None:
+    space, start = pair
+    costs = {k: data.draw(prices(space, lowest=1)) for k in ('a', 'b')}
+    limits = {
+        kind: data.draw(st.sampled_from(sorted({*map(cost, members(space))})))
+        for kind, cost in costs.items()
+    }
+    check_against_all(space, start, costs, limits)
 
 
 def jagged(space: SearchSpace, rng: np.random.Generator) -> Any:
