@@ -43,6 +43,7 @@ benchmark: env  ## Compare methods, searches, stage 2, hours; resumable
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
 	@$(VENV_PYTHON) -W ignore -m benchmarks.stage2
 	@$(VENV_PYTHON) -W ignore -m benchmarks.finetune
+	@$(VENV_PYTHON) -W ignore -m benchmarks.budgets
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs
