@@ -11,7 +11,7 @@ from mmengine.logging import print_log
 from eavit_mm.models.budgets import cost_of
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.budget import limit_of
-from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.cost_table import CostTable, load_of
 from eavit_mm.space.fitting import USED, Fitter
 from eavit_mm.space.latency import LatencyTable
 from eavit_mm.space.pareto import Member
@@ -140,10 +140,8 @@ class BudgetSolver:
 
     def load(self, subnet: Subnet, limits: Limits) -> float:
         """Largest share of a limit that a member of the space uses."""
-        return max(
-            self._costs(kind).of_subnet(subnet) / limit
-            for kind, limit in limits.items()
-        )
+        tables = {kind: self._costs(kind) for kind in limits}
+        return load_of(subnet, tables, limits)
 
     def _costs(self, kind: str) -> CostTable:
         """:meth:`cost` of all members, read once."""
@@ -232,13 +230,12 @@ class BudgetSolver:
         start: Subnet = router.within(
             shares, lambda subnet: self.load(subnet, limits)
         )
-        if USED <= self.load(start, limits) <= 1:
+        loads = {start: self.load(start, limits)}
+        if USED <= loads[start] <= 1:
             return start
-        smaller = [
-            router.subnet([share * part for share in shares])
-            for part in np.linspace(0, 1, _SWEEP)
-        ]
-        loads = {s: self.load(s, limits) for s in (start, *smaller)}
+        for part in np.linspace(0, 1, _SWEEP):
+            smaller = router.subnet([share * part for share in shares])
+            loads[smaller] = self.load(smaller, limits)
         fits = [subnet for subnet, load in loads.items() if load <= 1]
         return max(fits, key=loads.__getitem__, default=start)
 

@@ -28,8 +28,9 @@ from eavit_mm.models.image_router import build_image_router
 from eavit_mm.options import check_count, check_number, check_path
 from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cells import Cell
-from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.cost_table import CostTable, load_of
 from eavit_mm.space.pareto import COSTS, Member, ParetoFront
 
 # What the router adds to a model's losses; a teacher has no part in it.
@@ -304,13 +305,13 @@ class RouterHead(BaseModule):
         At use single steps then fill what is left of them.
         """
         budgets = route.budgets.tolist()
-
-        def load(subnet: Subnet) -> float:
-            tables = self.tables.values()
-            pairs = zip(tables, budgets, strict=True)
-            return max(table.share(subnet) / share for table, share in pairs)
-
-        return self.within(budgets, load)
+        limits = {
+            kind: limit_of(share, table.largest)
+            for share, (kind, table) in zip(
+                budgets, self.tables.items(), strict=True
+            )
+        }
+        return self.within(budgets, lambda s: load_of(s, self.tables, limits))
 
     def _shares(self, budgets: Sequence[float]) -> Tensor:
         """Input of the MLPs."""

@@ -1,6 +1,6 @@
 """A cost by parts: the stem, and each branch at its two widths."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
@@ -208,6 +208,24 @@ class CostTable:
         """Places of the branches from the deepest layer on."""
         deepest = sorted(self.space.branches, key=lambda b: -b[1])
         return {branch: place for place, branch in enumerate(deepest)}
+
+
+def load_of(
+    subnet: Subnet,
+    tables: Mapping[str, CostTable],
+    limits: Mapping[str, float],
+) -> float:
+    """Largest share of a limit that a member uses; above 1 it does not fit.
+
+    Args:
+        subnet: The member.
+        tables: Of each kind of cost that is limited.
+        limits: Kind of cost to the most of it.
+    """
+    return max(
+        tables[kind].of_subnet(subnet) / limit
+        for kind, limit in limits.items()
+    )
 
 
 def _with_branch(
