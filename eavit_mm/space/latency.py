@@ -17,6 +17,7 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 # measured. Such sums are exact in any order, so that a CostTable, which adds
 # up the same parts otherwise, says the same of a limit.
 _STEP = 2.0**-30
+_LONGEST = 1e9
 # Width to milliseconds of one branch, per embedding width.
 Branch = Mapping[int, Mapping[int, float]]
 
@@ -165,6 +166,8 @@ def _checked(values: Any) -> dict[str, Any]:
             raise ValueError(f'{name}={values[name]!r}; must be a number')
     found = dict(values)
     found['stem'] = _times('stem', values['stem'])
+    if not all(found['stem'].values()):
+        raise ValueError(f'stem={found["stem"]!r:.80}; a network takes time')
     for axis in (HEADS, FFN):
         table = values[axis]
         if not isinstance(table, Mapping):
@@ -180,8 +183,11 @@ def _times(name: str, values: Any) -> dict[int, float]:
     if not isinstance(values, Mapping) or not values:
         raise ValueError(f'{name}={values!r:.80}; must be widths and ms')
     for time in values.values():
-        if not is_finite(time) or time < 0:
-            raise ValueError(f'{name}: {time!r}; must be milliseconds')
+        if not is_finite(time) or not 0 <= time <= _LONGEST:
+            raise ValueError(
+                f'{name}: {time!r}; must be milliseconds, at most '
+                f'{_LONGEST:.0e}'
+            )
     return {_width(name, width): time for width, time in values.items()}
 
 

@@ -122,6 +122,14 @@ BROKEN = [
     (dict(stem={'8': None}), 'stem: None; must be milliseconds'),
     (dict(stem={'8': -1.0}), 'stem: -1.0; must be milliseconds'),
     (dict(stem={'8': float('nan')}), 'stem: nan; must be milliseconds'),
+    (
+        dict(stem={'8': 1e300}),
+        r'stem: 1e\+300; must be milliseconds, at most 1e\+09',
+    ),
+    (
+        dict(stem={'8': 1.0, '16': 0}),
+        'stem={8: 1.0, 16: 0}; a network takes time',
+    ),
     (dict(stem={'8.5': 1.0}), "stem: '8.5' is no embed_dims or width"),
     (dict(num_heads=[1]), r'num_heads=\[1\]; must be a dict'),
     (dict(num_heads={'8': {}}), 'num_heads={}; must be widths and ms'),
