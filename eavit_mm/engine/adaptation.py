@@ -16,6 +16,8 @@ _SEARCH_SHARE, _MOST_SEARCHED = 0.1, 2000
 # Of a folder without a test split, the part that becomes one.
 _TEST_SHARE = 0.2
 _TEST = ('test', 'val')
+# Images to train with.
+_FEWEST = 10
 _LOADERS = dict(train='train', val='search', search='search', test='test')
 
 
@@ -66,15 +68,16 @@ def _parts_of(folder: Path) -> dict[str, dict[str, Any]]:
             'and test/CLASS/*.jpg, or CLASS/*.jpg'
         )
     names = {path.name for path in folder.iterdir() if path.is_dir()}
-    whole = _images(folder / 'train' if 'train' in names else folder)
-    number = _number_of(whole, folder)
+    trained = folder / 'train' if 'train' in names else folder
+    whole = _images(trained)
+    number = _number_of(whole, trained, least=_FEWEST)
     tests = [name for name in _TEST if name in names]
     sizes: dict[str, int | None]
     if 'train' in names and tests:
         searched = _search_size(number)
         sizes = dict(search=searched, train=None)
         test = _images(folder / tests[0])
-        _number_of(test, folder)
+        _number_of(test, folder / tests[0], least=1)
     elif 'train' in names:
         raise ValueError(
             f'--data {folder}: has train, but neither of {list(_TEST)}'
@@ -120,7 +123,7 @@ def _build(dataset: dict[str, Any]) -> Any:
     return built
 
 
-def _number_of(dataset: dict[str, Any], folder: Path) -> int:
+def _number_of(dataset: dict[str, Any], folder: Path, least: int) -> int:
     try:
         number = len(_build(dataset))
     except (FileNotFoundError, RuntimeError, AssertionError) as error:
@@ -128,10 +131,10 @@ def _number_of(dataset: dict[str, Any], folder: Path) -> int:
             f'--data {folder}: {error}; must hold train/CLASS/*.jpg and '
             'test/CLASS/*.jpg, or CLASS/*.jpg'
         ) from error
-    if number < 10:
+    if number < least:
         raise ValueError(
-            f'--data {folder}: {number} images in folders of classes; must '
-            'be at least 10'
+            f'--data {folder}: {number} images in folders of classes; '
+            f'must be at least {least}'
         )
     return number
 

@@ -115,3 +115,15 @@ def test_a_shorter_training_keeps_its_shape() -> None:
         (1, 60),
     ]
     assert cfg.custom_hooks[0].warmup == 1
+
+
+def test_few_images_to_test_with_are_enough(tmp_path: Path) -> None:
+    write_images(tmp_path / 'train', 5)
+    write_images(tmp_path / 'test', 1)
+    cfg = Config.fromfile(DIGITS)
+    use_image_folder(cfg, tmp_path)
+    assert len(datasets(cfg)['test']) == 3
+    write_images(tmp_path / 'few' / 'train', 2)
+    write_images(tmp_path / 'few' / 'test', 2)
+    with pytest.raises(ValueError, match='few/train: 6 images .* least 10'):
+        use_image_folder(cfg, tmp_path / 'few')
