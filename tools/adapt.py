@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--budgets',
         nargs='+',
-        default=['0.5', '0.25', '0.1'],
+        default=['0.5', '0.25'],
         metavar='B',
         help='of the networks to evaluate and export (default: %(default)s)',
     )
