@@ -32,7 +32,8 @@ options, a search space and weights of its own; of ten subnets one is the
 largest, one the smallest, and one has all branches off. Each is exported, and
 the files are read back and compared with the sliced supernet on random images;
 the largest absolute difference of any logit counts. A case whose difference is
-no rounding (1e-4 in float32, 1e-9 in float64) ends the benchmark."""
+no rounding (above 1e-4 in float32, 1e-9 in float64, of the largest logit where
+that is above 1) ends the benchmark."""
 
 
 def run_case(seed: int, formats: Sequence[str]) -> dict[str, Any]:

@@ -19,5 +19,6 @@ optim_wrapper = dict(
 )
 # 1,836 images in batches of 256: 8 steps an epoch.
 train_cfg = dict(max_epochs=225)
-custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
+# 1,000 of these 1,800 steps; a share, for folders of fewer images.
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=5 / 9)]
 load_from = 'work_dirs/vitb_flowers_stage2/stage1/epoch_100.pth'
