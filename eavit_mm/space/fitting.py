@@ -48,8 +48,8 @@ class Fitter:
         Returns:
             A member within all limits; None if there is none. Steps from the
             given one, at its embedding width or else at the nearest, find
-            most. Where they use less than 95 % of every budget, it is the
-            nearest member that uses as much of one, or the one that uses
+            most. Where they use less than 95 % of every budget, it is a
+            near member that uses as much of one, or the one that uses
             most.
         """
         found: dict[Decisions, float] = {}
@@ -77,20 +77,17 @@ class Fitter:
         self, near: Sequence[Decisions], limits: Mapping[str, float]
     ) -> Iterator[Decisions]:
         """Those that use enough, or else the most, of each limit."""
-        programs = [
-            MemberProgram(
-                self.space, state.indices[self._embed], self.tables, limits
-            )
-            for state in near
-        ]
-        for kind in limits:
-            for state, program in zip(near, programs, strict=True):
-                if (found := program.nearest(state, kind, USED)) is not None:
-                    yield found
-        for kind in limits:
-            for program in programs:
-                if (found := program.fullest(kind)) is not None:
-                    yield found
+        rest = []
+        for state in near:
+            width = state.indices[self._embed]
+            program = MemberProgram(self.space, width, self.tables, limits)
+            for kind in limits:
+                full = program.fullest(kind)
+                if full is not None and self._load(full, limits) >= USED:
+                    yield program.nearest(state, kind, USED) or full
+                elif full is not None:
+                    rest.append(full)
+        yield from rest
 
     def _filled(
         self, starts: Sequence[Decisions], limits: Mapping[str, float]

@@ -1,6 +1,6 @@
 """Members within limits as integer programs, which scipy's HiGHS solves."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +13,13 @@ from eavit_mm.space.search_space import SearchSpace
 # Of the rows of loads: the solver's tolerance, 1e-6, is far below what any
 # branch costs then.
 _SCALE = 1000.0
-# Where devices care little for widths, to prove that nothing is better takes
-# long: what was found after so many nodes, or so near to the best, counts.
-_OPTIONS = dict(node_limit=200, mip_rel_gap=0.005)
+# Of a search: nodes, and how near to the best an answer must be: in cost, and
+# in distance, which is a matter of taste.
+_NODES = 200
+_COST_GAP, _DISTANCE_GAP = 0.005, 0.1
+
+# Branches that cost the same at every width.
+Group = tuple[Branch, ...]
 
 
 class Decisions(NamedTuple):
@@ -28,9 +32,9 @@ class Decisions(NamedTuple):
 class MemberProgram:
     """All members of one embedding width, within limits.
 
-    Unknowns are 0 or 1: which index a cell has, and at which index a branch
-    is on. What adds up over the branches, as every cost here does, is linear
-    in them.
+    Unknowns are which index a cell of several branches has, and how many
+    branches of a group are on at which index. What adds up over the branches,
+    as every cost here does, is linear in them.
 
     Args:
         space: Of the members.
@@ -47,29 +51,45 @@ class MemberProgram:
         limits: Mapping[str, float],
     ) -> None:
         self.space, self.embed = space, embed
-        self.chosen = [
-            (cell, index)
-            for cell in range(len(space.cells))
-            for index in self._indices(cell)
+        self._cells = {
+            branch: number
+            for number, cell in enumerate(space.cells)
+            for branch in cell.branches
+        }
+        # (cell, index) of those whose branches have it in common.
+        self._common = [
+            (number, index)
+            for number, cell in enumerate(space.cells)
+            if len(cell.branches) > 1
+            for index in self._indices(number)
         ]
-        self.on = [
-            (branch, index)
-            for cell, index in self.chosen
-            for branch in space.cells[cell].branches
-        ]
-        self.stems = {k: tables[k].stem[embed] / limits[k] for k in limits}
-        self.loads = {
-            kind: np.array(
-                [tables[kind].branches[b][embed, i] for b, i in self.on]
-            )
-            / limit
+        self._stems = {k: tables[k].stem[embed] / limits[k] for k in limits}
+        self._loads = {
+            kind: {
+                branch: values[embed] / limit
+                for branch, values in tables[kind].branches.items()
+            }
             for kind, limit in limits.items()
         }
+
+    def fullest(self, kind: str) -> Decisions | None:
+        """The member that uses most of a limit, up to half a per cent.
+
+        Args:
+            kind: The limit's.
+
+        Returns:
+            None if no member keeps them all.
+        """
+        loads = self._loads[kind]
+        groups = self._alike()
+        costs = [-loads[group[0]] for group in groups]
+        return self._solved(groups, costs, kind, -np.inf, _COST_GAP)
 
     def nearest(
         self, start: Decisions, kind: str, least: float
     ) -> Decisions | None:
-        """The member nearest to a start that uses at least so much.
+        """A member near to a start that uses at least so much.
 
         Args:
             start: Decisions of a member. Near are few steps of its widths,
@@ -80,98 +100,142 @@ class MemberProgram:
         Returns:
             None if there is none.
         """
-        return self._solved(self._changes(start), kind, least)
+        groups = [(branch,) for branch in self.space.branches]
+        changes = [self._changes(start, branch) for (branch,) in groups]
+        return self._solved(groups, changes, kind, least, _DISTANCE_GAP)
 
-    def fullest(self, kind: str) -> Decisions | None:
-        """The member that uses most of a limit; None if none keeps them all.
-
-        Up to half a per cent.
-        """
-        return self._solved(-self.loads[kind], kind, -np.inf)
-
-    def _indices(self, cell: int) -> Sequence[int]:
+    def _indices(self, number: int) -> Sequence[int]:
         """What a cell may be."""
-        found = self.space.cells[cell]
-        return (
-            [self.embed] if EMBED in found.axes else range(found.num_choices)
-        )
+        cell = self.space.cells[number]
+        return [self.embed] if EMBED in cell.axes else range(cell.num_choices)
 
-    def _changes(self, start: Decisions) -> np.ndarray:
-        """(branches on): what it adds to a member's distance to be on."""
-        of_branch = {
-            branch: (cell, index)
-            for cell, index in zip(
-                self.space.cells, start.indices, strict=True
-            )
-            for branch in cell.branches
-        }
-        found = []
-        for branch, index in self.on:
-            cell, own = of_branch[branch]
-            # To be switched counts as much as all steps of a width.
-            is_on = branch not in start.off
-            steps = abs(index - own) / cell.num_choices if is_on else 0.0
-            found.append(steps - 1 if is_on else 1.0)
-        return np.array(found)
+    def _alike(self) -> list[Group]:
+        """Groups as large as possible.
+
+        Which of many equal layers is which makes programs very slow.
+        """
+        found: dict[object, list[Branch]] = {}
+        for branch, number in self._cells.items():
+            key: object = branch
+            if len(self.space.cells[number].branches) == 1:
+                key = tuple(
+                    tuple(loads[branch]) for loads in self._loads.values()
+                )
+            found.setdefault(key, []).append(branch)
+        return [tuple(group) for group in found.values()]
+
+    def _changes(self, start: Decisions, branch: Branch) -> np.ndarray:
+        """(indices): what it adds to the distance to be on there."""
+        number = self._cells[branch]
+        choices = self.space.cells[number].num_choices
+        if branch in start.off:
+            return np.ones(choices)
+        # To be switched counts as much as all steps of a width.
+        steps = np.abs(np.arange(choices) - start.indices[number])
+        return steps / choices - 1.0
 
     def _solved(
-        self, costs: np.ndarray, kind: str, least: float
+        self,
+        groups: Sequence[Group],
+        costs: Sequence[np.ndarray],
+        kind: str,
+        least: float,
+        gap: float,
     ) -> Decisions | None:
-        """The member of least cost, a sum over the branches on."""
-        unused = np.zeros(len(self.chosen))
+        """The member of least cost.
+
+        Args:
+            groups: All branches.
+            costs: Of each group: (indices), of a branch that is on there.
+            kind: The limit to be used.
+            least: Share of it.
+            gap: Relative to the least cost, how far off an answer may be.
+        """
+        on = [
+            (number, index)
+            for number, group in enumerate(groups)
+            for index in self._indices(self._cells[group[0]])
+        ]
+        unused = np.zeros(len(self._common))
         found = milp(
-            np.concatenate([unused, costs]),
+            np.concatenate([unused, [costs[n][i] for n, i in on]]),
             integrality=1,
-            bounds=(0, 1),
-            constraints=[*self._structure(), *self._limits(kind, least)],
-            options=_OPTIONS,
+            bounds=(0, [1] * len(unused) + [len(groups[n]) for n, _ in on]),
+            constraints=[
+                *self._structure(groups, on),
+                *self._limits(groups, on, kind, least),
+            ],
+            options=dict(node_limit=_NODES, mip_rel_gap=gap),
         )
-        return None if found.x is None else self._read(found.x.round())
+        if found.x is None:
+            return None
+        common, counts = np.split(found.x.round().astype(int), [len(unused)])
+        return self._read(groups, on, common, counts)
 
-    def _structure(self) -> Iterator[LinearConstraint]:
-        """Members: an index per cell, branches on at it, few off."""
-        columns = len(self.chosen) + len(self.on)
-        first = {pair: i for i, pair in enumerate(self.chosen)}
-        cells = np.zeros((len(self.space.cells), columns))
-        for (cell, _), column in first.items():
-            cells[cell, column] = 1
-        yield LinearConstraint(cells, 1, 1)
-        at = np.zeros((len(self.on), columns))
-        of_branch = {
-            branch: number
-            for number, cell in enumerate(self.space.cells)
-            for branch in cell.branches
-        }
-        for row, (branch, index) in enumerate(self.on):
-            at[row, len(self.chosen) + row] = 1
-            at[row, first[of_branch[branch], index]] = -1
-        yield LinearConstraint(at, -np.inf, 0)
-        number = np.zeros((1, columns))
-        number[0, len(self.chosen) :] = 1
+    def _structure(
+        self, groups: Sequence[Group], on: Sequence[tuple[int, int]]
+    ) -> list[LinearConstraint]:
+        """An index per cell and branch, and few branches off."""
+        before, width = len(self._common), len(self._common) + len(on)
+        chosen = np.zeros((len(self.space.cells), width))
+        places = {pair: column for column, pair in enumerate(self._common)}
+        for (cell, _), column in places.items():
+            chosen[cell, column] = 1
+        used = np.zeros((len(groups), width))
+        common = [np.zeros(width)]  # of no unknowns, so that there is one
+        for column, (number, index) in enumerate(on, before):
+            used[number, column] = 1
+            place = places.get((self._cells[groups[number][0]], index))
+            if place is not None:
+                row = np.zeros(width)
+                row[column], row[place] = 1, -1
+                common.append(row)
+        needed = chosen.any(1).astype(float)
         fewest = len(self.space.branches) - self.space.max_off
-        yield LinearConstraint(number, fewest, np.inf)
+        return [
+            LinearConstraint(chosen, needed, needed),
+            LinearConstraint(used, 0, [len(group) for group in groups]),
+            LinearConstraint(np.array(common), -np.inf, 0),
+            LinearConstraint(used.sum(0), fewest, np.inf),
+        ]
 
-    def _limits(self, kind: str, least: float) -> Iterator[LinearConstraint]:
-        unused = np.zeros(len(self.chosen))
-        for name, loads in self.loads.items():
-            row = np.concatenate([unused, loads])
-            low = least - self.stems[name] if name == kind else -np.inf
-            high = 1 - self.stems[name]
-            yield LinearConstraint(_SCALE * row, _SCALE * low, _SCALE * high)
+    def _limits(
+        self,
+        groups: Sequence[Group],
+        on: Sequence[tuple[int, int]],
+        kind: str,
+        least: float,
+    ) -> list[LinearConstraint]:
+        """All limits are kept, and one is used."""
+        unused = np.zeros(len(self._common))
+        found = []
+        for name, loads in self._loads.items():
+            row = np.array([loads[groups[n][0]][i] for n, i in on])
+            low = least - self._stems[name] if name == kind else -np.inf
+            high = 1 - self._stems[name]
+            row = _SCALE * np.concatenate([unused, row])
+            found.append(LinearConstraint(row, _SCALE * low, _SCALE * high))
+        return found
 
-    def _read(self, values: np.ndarray) -> Decisions:
-        chosen, on = np.split(values, [len(self.chosen)])
-        indices = {
-            cell: index
-            for (cell, index), value in zip(self.chosen, chosen, strict=True)
-            if value
-        }
-        open_ = {
-            branch
-            for (branch, _), value in zip(self.on, on, strict=True)
-            if value
-        }
-        off = frozenset(self.space.branches) - open_
-        return Decisions(
-            tuple(indices[cell] for cell in range(len(indices))), off
-        )
+    def _read(
+        self,
+        groups: Sequence[Group],
+        on: Sequence[tuple[int, int]],
+        common: np.ndarray,
+        counts: np.ndarray,
+    ) -> Decisions:
+        """What the unknowns say; of a group the last layers are off."""
+        indices = [0] * len(self.space.cells)
+        for (place, index), value in zip(self._common, common, strict=True):
+            if value:
+                indices[place] = index
+        waiting = [list(group) for group in groups]
+        for (number, index), count in zip(on, counts, strict=True):
+            for branch in waiting[number][:count]:
+                indices[self._cells[branch]] = index
+            del waiting[number][:count]
+        for number, cell in enumerate(self.space.cells):
+            if EMBED in cell.axes:
+                indices[number] = self.embed
+        off = frozenset(branch for group in waiting for branch in group)
+        return Decisions(tuple(indices), off)
