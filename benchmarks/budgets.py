@@ -32,15 +32,14 @@ CONFIGS = {
 }
 # What is limited; the routers know MACs.
 KINDS = (('macs',), ('params',), ('latency',), ('macs', 'latency'))
-INTRO = f"""# Random budgets, routers that learnt nothing
+INTRO = """# Random budgets, routers that learnt nothing
 
 Made by `make benchmark`: budgets drawn evenly from the cheapest subnet's cost
 to the largest's, for routers with random weights; with two kinds at once each
-has a limit of its own. Latency: of a made-up device on which a branch takes
-half its time whatever its width. Used: of the budget, or of that of two which
-is used more. None may be exceeded; where less than {USED:.0%} is used, no
-subnet uses more (an integer program says so). Times: of an answer, on one
-thread, its cost tables read."""
+has a limit of its own. Latency: of a made-up device on which the widest branch
+takes half its time whatever its width, and others more. Used: of the budget,
+or of that of two which is used more. None may be exceeded. Times: of an
+answer, on one thread, its cost tables read."""
 
 
 def random_model(path: str, seed: int) -> Any:

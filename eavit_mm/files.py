@@ -57,7 +57,8 @@ def folder_atomically(path: str | Path) -> Iterator[Path]:
     """A folder to fill, which gets its name when it is full.
 
     An earlier folder of that name is replaced. If the block raises, or the
-    process is killed, what was there stays.
+    process is killed, what was there stays; killed in between the two
+    renames, it comes back with :func:`remove_leftovers`.
 
     Args:
         path: Its parent is made if it is not there.
@@ -79,11 +80,19 @@ def folder_atomically(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Deletes what killed calls of :func:`folder_atomically` left behind."""
-    _remove(Path(path), 'partial')
+    """Mends what killed calls of :func:`folder_atomically` left behind."""
+    path = Path(path)
+    for old in _hidden(path, 'old'):
+        if not path.exists():
+            old.rename(path)
+    _remove(path, 'partial')
 
 
 def _remove(path: Path, ending: str) -> None:
     """Deletes the hidden folders of an ending beside a path."""
-    for left in path.parent.glob(f'.{escape(path.name)}.*.{ending}'):
+    for left in _hidden(path, ending):
         rmtree(left, ignore_errors=True)
+
+
+def _hidden(path: Path, ending: str) -> list[Path]:
+    return list(path.parent.glob(f'.{escape(path.name)}.*.{ending}'))

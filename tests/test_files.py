@@ -120,3 +120,13 @@ def test_leftovers_of_one_folder_are_removed(tmp_path):
         (tmp_path / name).mkdir()
     remove_leftovers(tmp_path / 'a[1]')
     assert files(tmp_path) == sorted(names[1:])
+
+
+def test_a_folder_whose_replacement_was_killed_comes_back(tmp_path):
+    """Between the two renames."""
+    for name in ('.a.0f.partial', '.a.0f.old'):
+        (tmp_path / name).mkdir()
+    (tmp_path / '.a.0f.old' / 'file').write_text('old')
+    remove_leftovers(tmp_path / 'a')
+    assert files(tmp_path) == ['a']
+    assert files(tmp_path / 'a') == ['file']

@@ -80,6 +80,7 @@ def test_a_folder_of_images_becomes_networks(tmp_path: Path) -> None:
     ('args', 'words'),
     [
         (['configs/eavit/vitmini_digits.py'], 'must be the config of a stage'),
+        (['configs/_base_/elastic_runtime.py'], 'model.router=None; must be'),
         ([DIGITS, '--budgets', 'fast'], "budget='fast'; must be a share"),
         ([DIGITS, '--processes', '0'], '--processes=0; must be an integer'),
         ([DIGITS, '--budgets', '5ms'], 'a limit in ms needs a latency table'),

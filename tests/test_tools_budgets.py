@@ -138,3 +138,31 @@ def test_adaptive_needs_budgets(
 ) -> None:
     with pytest.raises(SystemExit, match='--adaptive needs --budgets, and'):
         call('test.py', config, checkpoint, '--adaptive', *args)
+
+
+@pytest.mark.parametrize(
+    'args', [('--by', 'router'), ('--count', 'paper'), ('--part', 'head')]
+)
+def test_adaptive_budgets_are_of_one_kind(
+    config: Path, checkpoint: Path, call: Any, args: tuple[str, str]
+) -> None:
+    asked = ('--adaptive', '--budgets', '0.5', *args)
+    with pytest.raises(SystemExit, match='--adaptive goes with none of --by'):
+        call('test.py', config, checkpoint, *asked)
+
+
+def test_results_are_not_written_over_the_front(
+    config: Path, checkpoint: Path, call: Any, tmp_path: Path
+) -> None:
+    front = tmp_path / 'pareto.json'
+    front.write_text('{}')
+    asked = (
+        '--budgets',
+        '0.5',
+        '--cfg-options',
+        f'model.router.front={front}',
+    )
+    for out, words in ((front, 'pareto.json'), (tmp_path, 'is a folder')):
+        with pytest.raises(SystemExit, match=words):
+            call('test.py', config, checkpoint, *asked, '--out', out)
+    assert front.read_text() == '{}'

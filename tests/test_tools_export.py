@@ -18,7 +18,7 @@ from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import DATASETS, MODELS
 
 import eavit_mm  # noqa: F401
-from eavit_mm.models import subnet_within
+from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.pareto import Member, ParetoFront
 
@@ -115,7 +115,8 @@ def test_a_budget_becomes_a_folder(model, checkpoint, call, capsys, tmp_path):
         'subnet.json',
     ]
     report = json.loads((out / 'report.json').read_text())
-    subnet = subnet_within(model, Budget.parse(0.3), part='backbone')
+    solver = BudgetSolver(model, part='backbone')
+    subnet = solver([Budget.parse(0.3)], 'uniform')
     assert Subnet.from_file(out / 'subnet.json') == subnet
     assert report['macs'] == model.macs(subnet)['total']
     assert report['source']['checkpoint'] == str(checkpoint)

@@ -84,12 +84,11 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
         ValueError: If the config names no stage 1, or has no router.
     """
     second = read_config(args.config)
-    if not isinstance(second.get('stage1'), str) or not second.model.get(
-        'router'
-    ):
+    router = (second.get('model') or {}).get('router')
+    if not isinstance(second.get('stage1'), str) or not router:
         raise ValueError(
             f'{args.config}: stage1={second.get("stage1")!r}, model.router='
-            f'{second.model.get("router")!r}; must be the config of a stage '
+            f'{router!r}; must be the config of a stage '
             '2, which names that of stage 1, such as '
             'configs/eavit/vitmini_digits_stage2.py'
         )

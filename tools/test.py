@@ -106,6 +106,13 @@ def adaptive_loop(args: argparse.Namespace) -> dict[str, Any]:
             '--adaptive needs --budgets, and goes with neither --subnet nor '
             '--tta'
         )
+    chosen = [args.by, args.count, args.part, args.latency_table]
+    if chosen != ['best', 'exact', 'total', None]:
+        raise ValueError(
+            '--adaptive goes with none of --by, --count, --part and '
+            '--latency-table: budgets are means of exact MACs of the whole '
+            'network'
+        )
     return dict(type='eavit_mm.AdaptiveTestLoop', budgets=args.budgets)
 
 
@@ -154,8 +161,15 @@ def check_places(out: Path, args: argparse.Namespace, cfg: Config) -> None:
             f'--out {out}: the figure will lie there; give the JSON file '
             'another ending, such as .json'
         )
-    table = (cfg.get('test_cfg') or {}).get('latency_table')
-    sources = args.config, args.checkpoint, args.subnet, table
+    if out.is_dir():
+        raise ValueError(f'--out {out}: is a folder; must be a JSON file')
+    router = cfg.model.get('router') or {}
+    tables = [
+        (part or {}).get('latency_table')
+        for part in (cfg.get('test_cfg'), router)
+    ]
+    given = args.config, args.checkpoint, args.subnet
+    sources = *given, *tables, router.get('front')
     for source in filter(None, sources):
         require_other_file(source, out)
         require_other_file(source, figure)

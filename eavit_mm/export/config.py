@@ -35,7 +35,7 @@ def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
         if key not in _DROPPED and not key.startswith('search_')
     }
     plain['model'] = dense_config(plain['model'], subnet)
-    plain['custom_imports'] = dict(imports=['eavit_mm'])
+    plain['custom_imports'] = _with_ours(plain.get('custom_imports'))
     # mmengine puts the folder of the config there.
     plain['load_from'] = f'{{{{fileDirname}}}}/{WEIGHTS}'
     for name in ('train_cfg', 'val_cfg', 'test_cfg'):
@@ -49,6 +49,14 @@ def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
         hook for hook in plain.get('custom_hooks') or [] if _fits(hook)
     ]
     return plain
+
+
+def _with_ours(imports: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Custom imports, of which this package is one."""
+    found = dict(imports or {})
+    names = found.get('imports') or []
+    names = [names] if isinstance(names, str) else list(names)
+    return dict(found, imports=list(dict.fromkeys([*names, 'eavit_mm'])))
 
 
 def config_text(plain: Mapping[str, Any]) -> str:

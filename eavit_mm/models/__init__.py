@@ -1,7 +1,7 @@
 """Elastic networks and what consumes their features."""
 
 from .adaptive_classifier import AdaptiveClassifier
-from .budget_solver import BudgetSolver, subnet_within
+from .budget_solver import BudgetSolver
 from .budgets import cost_of
 from .consumers import cut_consumer, permute_consumer, register_consumer
 from .distillation import (
@@ -34,5 +34,4 @@ __all__ = [
     'elastic_step',
     'permute_consumer',
     'register_consumer',
-    'subnet_within',
 ]

@@ -189,9 +189,15 @@ class BudgetSolver:
             self._costs(kind)  # the fitter looks them up
         found = self._fitter(subnet, limits)
         if found is None:
+            asked = (
+                f'{value:,.6g} {_UNITS.get(kind, "MACs")} (reachable are '
+                f'{self._costs(kind).lowest:,.6g} to '
+                f'{self._costs(kind).highest:,.6g})'
+                for kind, value in limits.items()
+            )
             raise ValueError(
-                'no subnet was found within all of '
-                f'{ {k: f"{v:,.6g}" for k, v in limits.items()} }'
+                'no subnet is within all budgets at once: '
+                + ' and '.join(asked)
             )
         return found
 
@@ -250,19 +256,3 @@ class BudgetSolver:
             if self.load(cheapest, limits) <= 1:
                 return cheapest
         return self._fit(ladder[0], limits)
-
-
-def subnet_within(
-    model: Any,
-    budget: Budget,
-    count: str = 'exact',
-    part: str = 'total',
-    table: LatencyTable | None = None,
-) -> Subnet:
-    """The largest uniform subnet within a budget.
-
-    Where even the smallest uniform subnet is too large, the cheapest member
-    of the space, which may have branches off. Arguments and errors: those of
-    :class:`BudgetSolver`.
-    """
-    return BudgetSolver(model, count, part, table)([budget], 'uniform')

@@ -219,7 +219,7 @@ class ElasticModelMixin(BaseModel):
         routes = self.router.draw(self._stream(iteration, rank), is_gated)
         if is_gated:
             return [Pass(r.gates.subnet, r, is_gated) for r in routes]
-        # What is over its budget is not what is used.
+        # At use choices are repaired too.
         return [Pass(self.router.repaired(r), r) for r in routes]
 
     def _stream(self, iteration: int, rank: int | None) -> list[int]:

@@ -300,9 +300,10 @@ class RouterHead(BaseModule):
         return max(fits, key=loads.__getitem__, default=nested[0])
 
     def repaired(self, route: Route) -> Subnet:
-        """The choice of a route, shut until it keeps its budgets.
+        """The choice of a route, opened or shut until it keeps its budgets.
 
-        At use single steps then fill what is left of them.
+        The largest of its nested subnets that does, or the smallest, where
+        even that exceeds them. At use single steps follow.
         """
         budgets = route.budgets.tolist()
         limits = {

@@ -17,7 +17,8 @@ DTYPES = ('float32', 'bfloat16', 'float16')
 # measured. Such sums are exact in any order, so that a CostTable, which adds
 # up the same parts otherwise, says the same of a limit.
 _STEP = 2.0**-30
-_LONGEST = 1e9
+# Sums of a network's branches stay exact below this.
+_LONGEST = 1e5
 # Width to milliseconds of one branch, per embedding width.
 Branch = Mapping[int, Mapping[int, float]]
 
@@ -166,7 +167,7 @@ def _checked(values: Any) -> dict[str, Any]:
             raise ValueError(f'{name}={values[name]!r}; must be a number')
     found = dict(values)
     found['stem'] = _times('stem', values['stem'])
-    if not all(found['stem'].values()):
+    if not all(round(time / _STEP) for time in found['stem'].values()):
         raise ValueError(f'stem={found["stem"]!r:.80}; a network takes time')
     for axis in (HEADS, FFN):
         table = values[axis]

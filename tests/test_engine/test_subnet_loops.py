@@ -7,7 +7,7 @@ import torch
 from fronts import front_of
 from mmengine.runner import Runner
 
-from eavit_mm.models import BudgetSolver, subnet_within
+from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
 
 from .toys import (
@@ -163,7 +163,8 @@ def test_budgets_stand_beside_the_subnets(tmp_path):
     names = ['largest', '0.5', '0.8', '2000macs', '1kparams']
     assert [row['name'] for row in runner.test_loop.rows] == names
     for text in names[1:]:
-        subnet = subnet_within(runner.model, Budget.parse(text))
+        solver = BudgetSolver(runner.model)
+        subnet = solver([Budget.parse(text)], 'uniform')
         expected = by_hand(runner, subnet, runner.test_dataloader.dataset)
         assert metrics[f'{text}/{TOP1}'] == pytest.approx(expected)
     ratios = {r['name']: r['macs_ratio'] for r in runner.test_loop.rows}
@@ -206,9 +207,8 @@ def test_budgets_alone_are_all(tmp_path):
     runner = tested(tmp_path, budgets=[0.5], part='backbone', count='paper')
     runner.val()
     (row,) = runner.val_loop.rows
-    expected = subnet_within(
-        runner.model, Budget.parse('0.5'), 'paper', 'backbone'
-    )
+    solver = BudgetSolver(runner.model, 'paper', 'backbone')
+    expected = solver([Budget.parse('0.5')], 'uniform')
     assert row['subnet'] == expected.to_dict()
     assert row['name'] == '0.5'
 

@@ -79,3 +79,14 @@ def test_text_is_read_as_it_was(tmp_path):
     assert read == plain
     assert 'Subnet' not in path.read_text()
     assert 'Elastic' not in path.read_text()
+
+
+def test_imports_of_the_user_stay():
+    imports = dict(imports=['mine', 'eavit_mm'], allow_failed_imports=True)
+    for given, names in (
+        (imports, ['mine', 'eavit_mm']),
+        (dict(imports=['mine']), ['mine', 'eavit_mm']),
+        (dict(imports='mine'), ['mine', 'eavit_mm']),
+    ):
+        found = plain_config(config(custom_imports=given), member())
+        assert found['custom_imports'] == {**given, 'imports': names}
