@@ -17,5 +17,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={'router': dict(decay_mult=0.0)}),
 )
 train_cfg = dict(max_epochs=20)
+default_hooks = dict(checkpoint=dict(interval=5))
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.1)]
 load_from = 'work_dirs/vitmini_digits_stage2/stage1/epoch_80.pth'
