@@ -47,17 +47,19 @@ ROUTER, FRONT, UNIFORM = 'router', 'front', 'uniform'
 SOURCES = (ROUTER, 'best', FRONT, UNIFORM)
 PLAIN, CONTROL = 'default', 'no router'
 NO_REFERENCE = 'no reference (lambda 2 = 0)'
+ALWAYS_GATED = 'gated in every step'
 # What the router's answers are held against: variant and source.
 RIVALS = {
     'the front, same weights': (PLAIN, FRONT),
     'uniform networks, same weights': (PLAIN, UNIFORM),
     'the router of lambda 2 = 0': (NO_REFERENCE, ROUTER),
+    'the router gated in every step': (ALWAYS_GATED, ROUTER),
     'uniform networks trained as long without a router': (CONTROL, UNIFORM),
 }
 # What a variant changes in the config.
 VARIANTS: dict[str, dict[str, Any]] = {
     PLAIN: {},
-    'gated in every step': {'model.router.gated_every': 1},
+    ALWAYS_GATED: {'model.router.gated_every': 1},
     NO_REFERENCE: {'model.router.pareto_weight': 0.0},
     CONTROL: {},
 }
