@@ -16,6 +16,7 @@ from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.models import AdaptiveClassifier, BudgetSolver
 from eavit_mm.models.budgets import table_for
+from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
 Images = Any
@@ -130,8 +131,10 @@ def predict(
     Raises:
         FileNotFoundError: If there is no such image.
         ValueError: If the budgets cannot be reached, the network has not
-            learnt to route images, or an image is broken.
+            learnt to route images, an image is broken, or ``batch_size`` is
+            no positive integer.
     """
+    check_count('batch_size', batch_size, least=1)
     model = network.model
     subnet = model.backbone.subnet
     if adaptive:

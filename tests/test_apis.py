@@ -130,6 +130,8 @@ def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
         ask(network, 0.0001)
     with pytest.raises(ValueError, match='by='):
         predict(network, images, 0.5, by='nobody')
+    with pytest.raises(ValueError, match='batch_size=0; must be an integer'):
+        predict(network, [], 0.2, batch_size=0)
     with pytest.raises(FileNotFoundError, match=r'no\.png'):
         predict(network, tmp_path / 'no.png')
     for wrong in (

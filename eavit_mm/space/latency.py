@@ -121,6 +121,11 @@ class LatencyTable:
             FileNotFoundError: If there is no such file.
             ValueError: If it is no latency table; names the file.
         """
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f'latency_table={path}: no such file; tools/latency.py build '
+                'makes one'
+            )
         try:
             values = json.loads(Path(path).read_text(encoding='utf-8'))
             return cls(**_checked(values))
