@@ -72,7 +72,9 @@ evaluations on the 2,000 images kept for it; stage 2 as in
 network of {BUDGETS} budgets, even from the cheapest uniform subnet's MACs to
 the largest's, is evaluated on the test split (10,000 images), which nothing
 before has seen. Area: under accuracy (0..1) over budget, divided by the range
-of budgets, 100 times; mean and standard deviation over seeds. The front is
+of budgets, 100 times; mean and standard deviation over seeds. Over the MACs
+taken: the same by what answers really take, over the range that both cover,
+however coarse their steps. The front is
 measured again with the weights of stage 2 and answers with its best member
 within the budget. Least used: of the budgets, by the router's answers; none
 may be exceeded."""
@@ -172,6 +174,34 @@ def area(found: Sequence[tuple[float, float, float]]) -> float:
     return float(whole / (asked[-1] - asked[0]))
 
 
+def curve(
+    found: Sequence[tuple[float, float, float]],
+) -> tuple[list[float], list[float]]:
+    """Accuracies over the shares of the MACs that answers really take."""
+    values = {used: accuracy for _, used, accuracy in found}
+    shares = sorted(values)
+    return shares, [values[share] for share in shares]
+
+
+def lead(
+    own: Sequence[tuple[float, float, float]],
+    other: Sequence[tuple[float, float, float]],
+) -> float:
+    """By how much one's area is larger, over the MACs that both cover.
+
+    Between two networks accuracy is taken to be on a straight line, though
+    nobody can have what lies there; unlike over budgets, who leaves a part of
+    them unused loses nothing.
+    """
+    curves = curve(own), curve(other)
+    low = max(shares[0] for shares, _ in curves)
+    high = min(shares[-1] for shares, _ in curves)
+    inside = {x for shares, _ in curves for x in shares if low < x < high}
+    at = [low, *sorted(inside), high]
+    first, second = (np.interp(at, *values) for values in curves)
+    return float(np.trapezoid(first - second, at)) / (high - low)
+
+
 def record(variant: str, seed: int, folder: Path) -> dict[str, Any]:
     """What is told of one training; measured once."""
     checkpoint, front = searched(seed, folder)
@@ -249,19 +279,27 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     header += ['least used']
     parts = [INTRO, table(header, rows), rivals_section(records)]
     parts.append('![by budget](stage2.png)')
-    routed = [r['adaptive'] for r in records if r['adaptive']]
+    routed = [r for r in records if r['adaptive']]
     if routed:
         parts.append(adaptive_section(routed))
-    commits = ', '.join(sorted({r['commit'] for r in records}))
-    return '\n\n'.join([*parts, f'Commit {commits}.'])
+    commits = [
+        f'{variant}: {", ".join(found)}'
+        for variant in VARIANTS
+        if (
+            found := sorted(
+                {r['commit'] for r in records if r['variant'] == variant}
+            )
+        )
+    ]
+    return '\n\n'.join([*parts, f'Commits: {"; ".join(commits)}.'])
 
 
 def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
     """How far the router's area is above others', seed by seed."""
 
-    def by_seed(variant: str, source: str) -> dict[int, float]:
+    def by_seed(variant: str, source: str) -> dict[int, Any]:
         return {
-            r['seed']: r['areas'][source]
+            r['seed']: r['answers'][source]
             for r in records
             if r['variant'] == variant
         }
@@ -270,16 +308,24 @@ def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for name, rival in RIVALS.items():
         other = by_seed(*rival)
-        found = [own[s] - other[s] for s in sorted(own) if s in other]
-        if found:
-            each = ' '.join(f'{value:+.2f}' for value in found)
-            rows.append([name, shown(found), each])
-    header = ['the router over', 'difference of areas', 'seed by seed']
+        pairs = [(own[s], other[s]) for s in sorted(own) if s in other]
+        if pairs:
+            rows.append([name])
+        for values in (
+            [area(a) - area(b) for a, b in pairs],
+            [lead(a, b) for a, b in pairs],
+        ):
+            if values:
+                each = ' '.join(f'{value:+.2f}' for value in values)
+                rows[-1] += [shown(values), each]
+    header = ['the router over', 'over budgets', 'seed by seed']
+    header += ['over the MACs taken', 'seed by seed']
     return table(header, rows)
 
 
-def adaptive_section(routed: Sequence[Sequence[Mapping[str, float]]]) -> str:
+def adaptive_section(routed: Sequence[Mapping[str, Any]]) -> str:
     """A subnet for each image beside one for all."""
+    static = [curve(r['answers'][ROUTER]) for r in routed]
     rows = [
         [
             f'{same[0]["budget"]:.0%}',
@@ -287,11 +333,18 @@ def adaptive_section(routed: Sequence[Sequence[Mapping[str, float]]]) -> str:
             shown([row['accuracy'] for row in same]),
             shown([row['static'] for row in same]),
             shown([row['accuracy'] - row['static'] for row in same]),
+            shown(
+                [
+                    row['accuracy'] - float(np.interp(row['share'], *values))
+                    for row, values in zip(same, static, strict=True)
+                ]
+            ),
         ]
-        for same in zip(*routed, strict=True)
+        for same in zip(*(r['adaptive'] for r in routed), strict=True)
     ]
     header = ['mean asked for', '% of the MACs', 'a subnet for each image']
-    header += ['one for all at that mean', 'difference']
+    header += ['one for all, by best', 'difference']
+    header += ['difference to the router, at the same MACs']
     return '\n\n'.join(
         ['## A subnet for each image', table(header, rows)],
     )

@@ -141,7 +141,13 @@ def test_adaptive_needs_budgets(
 
 
 @pytest.mark.parametrize(
-    'args', [('--by', 'router'), ('--count', 'paper'), ('--part', 'head')]
+    'args',
+    [
+        ('--by', 'router'),
+        ('--count', 'paper'),
+        ('--part', 'head'),
+        ('--latency-table', 'table.json'),
+    ],
 )
 def test_adaptive_budgets_are_of_one_kind(
     config: Path, checkpoint: Path, call: Any, args: tuple[str, str]

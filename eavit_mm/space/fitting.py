@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from eavit_mm.space.cells import EMBED
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.program import Decisions, MemberProgram
+from eavit_mm.space.program import COST_GAP, Decisions, MemberProgram
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -46,7 +46,8 @@ class Fitter:
             limits: Kind of cost to the most of it; at least one.
 
         Returns:
-            A member within all limits; None if there is none. Steps from the
+            A member within all limits; None if none was found: of one limit
+            there is none then, and of several hardly ever. Steps from the
             given one, at its embedding width or else at the nearest, find
             most. Where they use less than 95 % of every budget, it is a
             near member that uses as much of one, or the one that uses
@@ -83,11 +84,18 @@ class Fitter:
             program = MemberProgram(self.space, width, self.tables, limits)
             for kind in limits:
                 full = program.fullest(kind)
-                if full is not None and self._load(full, limits) >= USED:
-                    yield program.nearest(state, kind, USED) or full
-                elif full is not None:
+                if full is None:
+                    continue
+                found = None
+                if self._load(full, limits) >= USED - COST_GAP:
+                    found = program.nearest(state, kind, USED)
+                if found is None:
                     rest.append(full)
+                else:
+                    yield found
         yield from rest
+        for kind in limits:  # exact: one limit that can be kept is kept
+            yield self._state(self.tables[kind].cheapest)
 
     def _filled(
         self, starts: Sequence[Decisions], limits: Mapping[str, float]

@@ -13,10 +13,12 @@ from eavit_mm.space.search_space import SearchSpace
 # Of the rows of loads: the solver's tolerance, 1e-6, is far below what any
 # branch costs then.
 _SCALE = 1000.0
-# Of a search: nodes, and how near to the best an answer must be: in cost, and
-# in distance, which is a matter of taste.
+# Nodes of a search; what was found until then counts.
 _NODES = 200
-_COST_GAP, _DISTANCE_GAP = 0.005, 0.1
+# How near to the best an answer must be: in cost, and in distance, which is a
+# matter of taste.
+COST_GAP = 0.005
+_DISTANCE_GAP = 0.1
 
 # Branches that cost the same at every width.
 Group = tuple[Branch, ...]
@@ -79,12 +81,12 @@ class MemberProgram:
             kind: The limit's.
 
         Returns:
-            None if no member keeps them all.
+            None if no member was found that keeps them all.
         """
         loads = self._loads[kind]
         groups = self._alike()
         costs = [-loads[group[0]] for group in groups]
-        return self._solved(groups, costs, kind, -np.inf, _COST_GAP)
+        return self._solved(groups, costs, kind, -np.inf, COST_GAP)
 
     def nearest(
         self, start: Decisions, kind: str, least: float
@@ -98,7 +100,7 @@ class MemberProgram:
             least: Share of it.
 
         Returns:
-            None if there is none.
+            None if none was found.
         """
         groups = [(branch,) for branch in self.space.branches]
         changes = [self._changes(start, branch) for (branch,) in groups]

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -114,7 +115,7 @@ def test_the_page(tmp_path: Path) -> None:
     assert f'| {without} | 0.00 ± 0.00 | +0.00 |' in text
     assert 'the router of lambda 2' not in text
     assert '| 10% | 10.0 ± 0.0 | 81.50 ± 0.71 | 80.00 ± 0.00 | 1.50' in text
-    assert 'Commit abc.' in text
+    assert 'default: abc' in text
     assert (tmp_path / 'stage2.png').stat().st_size > 10_000
 
 
@@ -138,3 +139,19 @@ def test_arguments_of_the_scripts_that_train_stage_2(
     assert asked  # threads would each build the supernet
     monkeypatch.setattr('sys.argv', ['x'])
     assert stage2.run_arguments(None)[0].seeds == [0, 1, 2]
+
+
+def test_unused_budget_is_no_lead_over_the_macs_taken() -> None:
+    """Accuracies on one line, of which one side skips networks."""
+    budgets = np.linspace(0.1, 1, 10)
+    fine = [(b, b, 50 + 10 * b) for b in budgets]
+    coarse = [
+        (b, u, 50 + 10 * u)
+        for b in budgets
+        for u in [0.1 if b < 0.5 else 0.5 if b < 1 else 1.0]
+    ]
+    assert stage2.area(fine) > stage2.area(coarse)
+    assert stage2.lead(fine, coarse) == pytest.approx(0)
+    better = [(b, u, a + 2 * (u > 0.45)) for b, u, a in fine]
+    assert stage2.lead(better, fine) == pytest.approx(1.1 / 0.9)
+    assert stage2.lead(fine, better) == -stage2.lead(better, fine)
