@@ -16,7 +16,7 @@ LAYERS: dict[str, set[str]] = {
     'registry': set(),
     'compat': set(),
     '__init__': {'compat', 'version'},
-    'apis': {'analysis', 'engine', 'models', 'space'},
+    'apis': {'analysis', 'engine', 'models', 'options', 'space'},
     'space': {'options', 'registry'},
     'datasets': {'options', 'registry'},
     'models': {'options', 'space', 'registry'},
