@@ -15,10 +15,10 @@ from torch import nn
 
 import eavit_mm  # noqa: F401
 from benchmarks.commit import ROOT, commit
-from benchmarks.report import table
+from benchmarks.report import publish, table
 from eavit_mm.analysis.latency import device_name
 from eavit_mm.engine.supernet import build_supernet
-from eavit_mm.files import write_atomically, write_json
+from eavit_mm.files import write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, SearchSpace
 from eavit_mm.space.cost_table import CostTable
@@ -166,9 +166,7 @@ def main() -> None:
     device = device_name(torch.device('cpu'))
     result = dict(device=device, commit=commit(), rows=rows)
     write_json(result, RECORDS)
-    text = f'{page(result)}\n'
-    write_atomically(text.encode(), RECORDS.with_suffix('.md'))
-    print(text)
+    publish(page(result), RECORDS.with_suffix('.md'))
 
 
 if __name__ == '__main__':

@@ -20,9 +20,10 @@ from benchmarks.export_cases import (
     random_model,
     random_subnet,
 )
+from benchmarks.report import publish
 from eavit_mm.export.certificate import BATCH_SIZES
 from eavit_mm.export.directory import FORMATS, Exporter
-from eavit_mm.files import write_atomically, write_json
+from eavit_mm.files import write_json
 
 RECORDS = ROOT / 'docs/benchmark/export.json'
 INTRO = """# Exported networks against the supernet
@@ -140,9 +141,7 @@ def main() -> None:
         write_json(dict(header, rows=rows), out)
         if sys.stderr.isatty():
             print(f'\rcase {seed + 1}/{args.num}', end='', file=sys.stderr)
-    text = page(dict(header, rows=rows))
-    write_atomically(text.encode(), out.with_suffix('.md'))
-    print(text)
+    publish(page(dict(header, rows=rows)), out.with_suffix('.md'))
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ from benchmarks.accuracy import (
     trained,
 )
 from benchmarks.commit import ROOT, commit
-from benchmarks.report import shown, table
+from benchmarks.report import publish, shown, table
 from benchmarks.search import METRIC
 from benchmarks.stage2 import (
     PLAIN,
@@ -136,9 +136,7 @@ def main() -> None:
         found = pool.map(lambda seed: records_of(seed, folder), args.seeds)
         records = [record for records in found for record in records]
     write_json(records, RECORDS)
-    text = f'{page(records)}\n'
-    write_atomically(text.encode(), RECORDS.with_suffix('.md'))
-    print(text)
+    publish(page(records), RECORDS.with_suffix('.md'))
 
 
 if __name__ == '__main__':

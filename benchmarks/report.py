@@ -81,6 +81,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
+def publish(text: str, path: Path) -> None:
+    """Writes and prints a page."""
+    text = f'{text.rstrip()}\n'
+    write_atomically(text.encode(), path)
+    print(text)
+
+
 def curve_table(curves: Mapping[str, Curve], whole: int) -> str:
     """Accuracy of every method at every size that any of them has."""
     sizes = sorted({macs for curve in curves.values() for macs in curve})

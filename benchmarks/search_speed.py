@@ -24,8 +24,9 @@ import eavit_mm  # noqa: F401
 from benchmarks.accuracy import ENV
 from benchmarks.commit import ROOT, commit
 from benchmarks.methods import OURS
+from benchmarks.report import publish
 from eavit_mm.analysis.latency import device_name, seconds
-from eavit_mm.files import write_atomically, write_json
+from eavit_mm.files import write_json
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space import Subnet
 
@@ -160,9 +161,7 @@ def main() -> None:
         rows=measure(args.rounds, args.evaluations),
     )
     write_json(result, RECORDS)
-    text = page(result)
-    write_atomically(f'{text}\n'.encode(), RECORDS.with_suffix('.md'))
-    print(text)
+    publish(page(result), RECORDS.with_suffix('.md'))
 
 
 if __name__ == '__main__':

@@ -309,15 +309,16 @@ def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
     for name, rival in RIVALS.items():
         other = by_seed(*rival)
         pairs = [(own[s], other[s]) for s in sorted(own) if s in other]
-        if pairs:
-            rows.append([name])
+        if not pairs:
+            continue
+        row = [name]
         for values in (
             [area(a) - area(b) for a, b in pairs],
             [lead(a, b) for a, b in pairs],
         ):
-            if values:
-                each = ' '.join(f'{value:+.2f}' for value in values)
-                rows[-1] += [shown(values), each]
+            each = ' '.join(f'{value:+.2f}' for value in values)
+            row += [shown(values), each]
+        rows.append(row)
     header = ['the router over', 'over budgets', 'seed by seed']
     header += ['over the MACs taken', 'seed by seed']
     return table(header, rows)

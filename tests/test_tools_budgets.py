@@ -157,18 +157,24 @@ def test_adaptive_budgets_are_of_one_kind(
         call('test.py', config, checkpoint, *asked)
 
 
+@pytest.mark.parametrize('more', [(), ('--tta',)])
 def test_results_are_not_written_over_the_front(
-    config: Path, checkpoint: Path, call: Any, tmp_path: Path
+    config: Path,
+    checkpoint: Path,
+    call: Any,
+    tmp_path: Path,
+    more: tuple[str, ...],
 ) -> None:
     front = tmp_path / 'pareto.json'
     front.write_text('{}')
-    asked = (
-        '--budgets',
-        '0.5',
-        '--cfg-options',
-        f'model.router.front={front}',
-    )
-    for out, words in ((front, 'pareto.json'), (tmp_path, 'is a folder')):
+    routed = tmp_path / 'routed.py'
+    text = f"model = dict(router=dict(front='{front}'))\n"
+    routed.write_text(f"_base_ = ['{config}']\n{text}")
+    asked = ('--budgets', '0.5', *more)
+    for out, words in (
+        (front, 'is the file to read and to write'),
+        (tmp_path, 'is a folder'),
+    ):
         with pytest.raises(SystemExit, match=words):
-            call('test.py', config, checkpoint, *asked, '--out', out)
+            call('test.py', routed, checkpoint, *asked, '--out', out)
     assert front.read_text() == '{}'

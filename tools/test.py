@@ -163,13 +163,16 @@ def check_places(out: Path, args: argparse.Namespace, cfg: Config) -> None:
         )
     if out.is_dir():
         raise ValueError(f'--out {out}: is a folder; must be a JSON file')
-    router = cfg.model.get('router') or {}
-    tables = [
-        (part or {}).get('latency_table')
-        for part in (cfg.get('test_cfg'), router)
-    ]
-    given = args.config, args.checkpoint, args.subnet
-    sources = *given, *tables, router.get('front')
+    model = cfg.model.get('module', cfg.model)  # inside --tta's
+    router, test = model.get('router') or {}, cfg.get('test_cfg') or {}
+    sources = (
+        args.config,
+        args.checkpoint,
+        args.subnet,
+        test.get('latency_table'),
+        router.get('latency_table'),
+        router.get('front'),
+    )
     for source in filter(None, sources):
         require_other_file(source, out)
         require_other_file(source, figure)

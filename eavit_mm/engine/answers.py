@@ -15,7 +15,6 @@ from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import BudgetSolver, cost_of
 from eavit_mm.models.budgets import table_for
 from eavit_mm.space import Subnet
-from eavit_mm.space.budget import limit_of
 from eavit_mm.space.pareto import COSTS, Member
 
 
@@ -90,13 +89,13 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     Returns:
         One for each budget that can be kept.
     """
-    tables = model.router.tables
-    lowest = max(t.lowest_share for t in tables.values())
-    table = table_for(model, model.router.latency_table)
+    router = model.router
+    lowest = max(t.lowest_share for t in router.tables.values())
+    table = table_for(model, router.latency_table)
     solver = BudgetSolver(model, table=table)
     answers = []
     for share in np.linspace(lowest, 1.0, number):
-        limits = {k: limit_of(share, t.largest) for k, t in tables.items()}
+        limits = router.limits([float(share)] * len(router.kinds))
         # Each of several budgets can be kept alone, not all at once perhaps.
         with suppress(ValueError):
             answers.append(solver.routed(limits))

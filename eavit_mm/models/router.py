@@ -284,6 +284,15 @@ class RouterHead(BaseModule):
         ]
         return list(dict.fromkeys(subnets))
 
+    def limits(self, budgets: Sequence[float]) -> dict[str, float]:
+        """Kind of cost to the most of it.
+
+        Args:
+            budgets: (K), shares of the largest subnet's costs.
+        """
+        pairs = zip(self.tables.items(), budgets, strict=True)
+        return {k: limit_of(share, t.largest) for (k, t), share in pairs}
+
     def within(
         self, budgets: Sequence[float], load: Callable[[Subnet], float]
     ) -> Subnet:
@@ -306,12 +315,7 @@ class RouterHead(BaseModule):
         even that exceeds them. At use single steps follow.
         """
         budgets = route.budgets.tolist()
-        limits = {
-            kind: limit_of(share, table.largest)
-            for share, (kind, table) in zip(
-                budgets, self.tables.items(), strict=True
-            )
-        }
+        limits = self.limits(budgets)
         return self.within(budgets, lambda s: load_of(s, self.tables, limits))
 
     def _shares(self, budgets: Sequence[float]) -> Tensor:
