@@ -19,7 +19,8 @@ LAYERS: dict[str, set[str]] = {
     'apis': {'analysis', 'engine', 'models', 'options', 'space'},
     'space': {'options', 'registry'},
     'datasets': {'options', 'registry'},
-    'models': {'options', 'space', 'registry'},
+    'weights': set(),
+    'models': {'options', 'space', 'registry', 'weights'},
     'search': {'files', 'options', 'space', 'registry'},
     'rearrange': {'models', 'space', 'registry'},
     'analysis': {
@@ -49,6 +50,7 @@ LAYERS: dict[str, set[str]] = {
         'registry',
         'search',
         'space',
+        'weights',
     },
 }
 MODULES = sorted(ROOT.rglob('*.py'))

@@ -5,12 +5,12 @@ import argparse
 import eavit_mm  # noqa: F401
 from eavit_mm.engine.checkpoint import require_other_file, save_atomically
 from eavit_mm.engine.cli import run_tool
-from eavit_mm.models.weights import (
+from eavit_mm.weights import (
     convert_weights,
     layout_of,
     read_weights,
 )
-from eavit_mm.models.weights.heads import HEADS
+from eavit_mm.weights.heads import HEADS
 
 
 def parse_args() -> argparse.Namespace:

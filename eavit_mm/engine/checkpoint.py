@@ -10,8 +10,8 @@ import torch
 
 from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
-from eavit_mm.models.state_dict import CheckpointError
-from eavit_mm.models.weights.read import read_torch_file
+from eavit_mm.weights.read import read_torch_file
+from eavit_mm.weights.state_dict import CheckpointError
 
 
 def supernet_meta(

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from eavit_mm.models.state_dict import CheckpointError, is_plain
 from eavit_mm.options import is_finite
+from eavit_mm.weights.state_dict import CheckpointError, is_plain
 
 
 def check_optimizer(

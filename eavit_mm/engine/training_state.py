@@ -10,8 +10,8 @@ from torch import Tensor
 
 from eavit_mm.engine.optimizer_state import check_optimizer
 from eavit_mm.engine.pending_gradients import GRADIENTS
-from eavit_mm.models.state_dict import CheckpointError
 from eavit_mm.options import is_finite, is_int
+from eavit_mm.weights.state_dict import CheckpointError
 
 # What a training run writes, and mmengine reads without a look.
 _PARTS: dict[str, dict[str, type]] = dict(

@@ -23,11 +23,11 @@ from eavit_mm.models.distillation import Distillation
 from eavit_mm.models.elastic_step import Pass, elastic_step
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.router import Route, RouterHead, check_budgets
-from eavit_mm.models.state_dict import adapt_vit_state, check_state_dict
 from eavit_mm.options import check_flag
 from eavit_mm.registry import MODELS, build_part
 from eavit_mm.space import Budget, Level, Subnet, SubnetSampler
 from eavit_mm.space.cost_table import CostTable
+from eavit_mm.weights.state_dict import adapt_vit_state, check_state_dict
 
 BACKBONE = 'backbone.'
 HEAD = 'head.'

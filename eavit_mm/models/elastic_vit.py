@@ -29,18 +29,18 @@ from eavit_mm.models.elastic_ops import (
     tensors_in,
 )
 from eavit_mm.models.gates import Gates
-from eavit_mm.models.state_dict import (
+from eavit_mm.registry import MODELS
+from eavit_mm.space import Geometry, SearchSpace, Subnet
+from eavit_mm.weights.pretrained import (
+    resolve_pretrained,
+    split_checkpoint,
+)
+from eavit_mm.weights.state_dict import (
     CheckpointError,
     adapt_vit_state,
     check_state_dict,
     require_pretrained,
 )
-from eavit_mm.models.weights.pretrained import (
-    resolve_pretrained,
-    split_checkpoint,
-)
-from eavit_mm.registry import MODELS
-from eavit_mm.space import Geometry, SearchSpace, Subnet
 
 
 class BackboneSlices(NamedTuple):

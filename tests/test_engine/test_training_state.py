@@ -12,7 +12,7 @@ from eavit_mm.engine.training_state import (
     check_run,
     check_training_state,
 )
-from eavit_mm.models.state_dict import CheckpointError
+from eavit_mm.weights.state_dict import CheckpointError
 
 from .toys import build
 

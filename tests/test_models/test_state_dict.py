@@ -27,7 +27,7 @@ from toys import (
     snapshot,
 )
 
-from eavit_mm.models.state_dict import CheckpointError, require_sound
+from eavit_mm.weights.state_dict import CheckpointError, require_sound
 
 State = dict[str, Any]
 
@@ -482,7 +482,7 @@ def test_wrong_prefix(prefix: str, tmp_path: Path) -> None:
 def test_timm_names(load: Callable[..., None], tmp_path: Path) -> None:
     state = renamed(full_state(), timm_names)
     assert 'blocks.0.mlp.fc1.weight' in state
-    # A backbone's init_cfg converts them: test_weights_pretrained.py.
+    # A backbone's init_cfg converts them: test_weights/test_pretrained.py.
     backbones = [] if load is through_init_cfg else [small_vit()]
     for model in (classifier(), *backbones):
         refused(

@@ -16,8 +16,8 @@ from eavit_mm.engine.pending_gradients import (
 from eavit_mm.engine.training_state import EXPIRED
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import write_atomically
-from eavit_mm.models.state_dict import CheckpointError, require_sound
 from eavit_mm.registry import HOOKS
+from eavit_mm.weights.state_dict import CheckpointError, require_sound
 
 BACKEND = 'eavit_mm_atomic'
 

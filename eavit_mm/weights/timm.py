@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from eavit_mm.models.weights.renaming import rename
+from eavit_mm.weights.renaming import rename
 
 _LAYER = r'blocks\.(\d+)\.'
 _HERE = r'backbone.layers.\1.'

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign import Attack, flax_arrays, timm_vit
 from safetensors.torch import save_file
 
-from eavit_mm.models.weights import read_weights
-from eavit_mm.models.weights.renaming import rename
+from eavit_mm.weights import read_weights
+from eavit_mm.weights.renaming import rename
+
+from .foreign import Attack, flax_arrays, timm_vit
 
 FORMATS = ['pth', 'bin', 'pt', 'safetensors', 'npz', 'legacy.pth']
 

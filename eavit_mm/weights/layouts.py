@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from eavit_mm.models.weights.flax import from_flax
-from eavit_mm.models.weights.hugging_face import from_hugging_face
-from eavit_mm.models.weights.timm import from_timm
+from eavit_mm.weights.flax import from_flax
+from eavit_mm.weights.hugging_face import from_hugging_face
+from eavit_mm.weights.timm import from_timm
 
 MMPRETRAIN = 'mmpretrain'
 # Layout to its mapping, in the order of the anchors below.

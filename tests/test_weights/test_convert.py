@@ -10,15 +10,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from foreign import (
-    TINY,
-    big_vision_arrays,
-    flax_arrays,
-    hub_names,
-    new_names,
-    shuffle,
-    timm_vit,
-)
 from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
 from timm.layers import SwiGLUPacked
@@ -26,7 +17,7 @@ from torch import Tensor, nn
 
 import eavit_mm  # noqa: F401
 from eavit_mm.models import ElasticVisionTransformer
-from eavit_mm.models.weights import (
+from eavit_mm.weights import (
     convert_weights,
     from_flax,
     from_hugging_face,
@@ -34,6 +25,16 @@ from eavit_mm.models.weights import (
     layout_of,
     place_head,
     read_weights,
+)
+
+from .foreign import (
+    TINY,
+    big_vision_arrays,
+    flax_arrays,
+    hub_names,
+    new_names,
+    shuffle,
+    timm_vit,
 )
 
 torch.set_num_threads(1)
@@ -281,7 +282,7 @@ def test_what_masked_pretraining_leaves(
     state['decoder_blocks.0.attn.qkv.weight'] = torch.ones(2)
     said: list[str] = []
     monkeypatch.setattr(
-        'eavit_mm.models.weights.renaming.print_log',
+        'eavit_mm.weights.renaming.print_log',
         lambda text, logger: said.append(text),
     )
     ours = backbone()

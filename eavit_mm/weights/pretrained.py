@@ -15,9 +15,9 @@ from typing import Any
 from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
-from eavit_mm.models.weights.convert import convert_weights
-from eavit_mm.models.weights.layouts import MMPRETRAIN, layout_of
-from eavit_mm.models.weights.read import OTHER_FORMATS, read_weights
+from eavit_mm.weights.convert import convert_weights
+from eavit_mm.weights.layouts import MMPRETRAIN, layout_of
+from eavit_mm.weights.read import OTHER_FORMATS, read_weights
 
 SCHEME = 'eavit_mm://'
 _QUERY = '?num_patches='

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from eavit_mm.models.weights.complete import check_complete
-from eavit_mm.models.weights.heads import place_head
-from eavit_mm.models.weights.layouts import MAPPINGS, MMPRETRAIN, layout_of
-from eavit_mm.models.weights.positions import fit_positions
-from eavit_mm.models.weights.refused import refuse_by_name
+from eavit_mm.weights.complete import check_complete
+from eavit_mm.weights.heads import place_head
+from eavit_mm.weights.layouts import MAPPINGS, MMPRETRAIN, layout_of
+from eavit_mm.weights.positions import fit_positions
+from eavit_mm.weights.refused import refuse_by_name
 
 _BACKBONE = 'backbone.'
 

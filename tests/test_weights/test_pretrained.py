@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from foreign import Attack, flax_arrays, hub_names, timm_vit
 from mmpretrain.models import VisionTransformer
 from safetensors.torch import save_file
-from test_weights_convert import (
+
+from eavit_mm.weights import resolve_pretrained
+
+from .foreign import Attack, flax_arrays, hub_names, timm_vit
+from .test_convert import (
     POOL,
     TINY_VIT,
     assert_same_features,
@@ -17,8 +20,6 @@ from test_weights_convert import (
     big,
     classifier,
 )
-
-from eavit_mm.models.weights import resolve_pretrained
 
 
 def write(kind: str, model: Any, folder: Path) -> Path:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from eavit_mm.models.weights.renaming import join_qkv, rename
+from eavit_mm.weights.renaming import join_qkv, rename
 
 _LAYER = r'Transformer/encoderblock_(\d+)/'
 _HERE = r'backbone.layers.\1.'

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from eavit_mm.models.weights.renaming import join_qkv, rename
+from eavit_mm.weights.renaming import join_qkv, rename
 
 # transformers 5 renamed the modules: `layers.0.attention.q_proj`; the files
 # on the hub have `encoder.layer.0.attention.attention.query`. DINOv2 has

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from eavit_mm.models.state_dict import require_sound
+from eavit_mm.weights.state_dict import require_sound
 
 
 def check_complete(weights: Mapping[str, Tensor]) -> None:
