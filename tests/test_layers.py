@@ -1,74 +1,92 @@
-"""Imports point down only, and one module holds the active subnet."""
+"""The house's laws on its own source, read from the syntax trees.
+
+Imports point down and in no circle, one module holds the active subnet, and
+functions and files stay short. What breaks a law today is listed by name; a
+line that is no longer needed fails as well, so the lists only shrink.
+"""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-import eavit_mm
-
-ROOT = Path(eavit_mm.__file__).parent
-# From the design: what a part of the package may import of the others.
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'eavit_mm'
+GROUND = {'files', 'options', 'registry'}
+# What a part of the package may import of the others.
 LAYERS: dict[str, set[str]] = {
+    '__init__': {'compat', 'version'},
     'version': set(),
+    'compat': set(),
     'files': set(),
     'options': set(),
     'registry': set(),
-    'compat': set(),
-    '__init__': {'compat', 'version'},
-    'apis': {'analysis', 'engine', 'models', 'options', 'space'},
-    'space': {'options', 'registry'},
-    'datasets': {'options', 'registry'},
-    'weights': set(),
-    'models': {'options', 'space', 'registry', 'weights'},
-    'search': {'files', 'options', 'space', 'registry'},
-    'rearrange': {'models', 'space', 'registry'},
-    'analysis': {
-        'files',
-        'models',
-        'options',
-        'registry',
-        'search',
-        'space',
-    },
-    'export': {
-        'analysis',
-        'files',
-        'models',
-        'options',
-        'registry',
-        'search',
-        'space',
-    },
-    'engine': {
-        'analysis',
-        'datasets',
-        'files',
-        'models',
-        'options',
-        'rearrange',
-        'registry',
-        'search',
-        'space',
-        'weights',
-    },
+    'space': GROUND,
+    'weights': GROUND,
+    'datasets': GROUND,
+    'models': GROUND | {'space', 'weights'},
+    'search': GROUND | {'space'},
+    'rearrange': GROUND | {'models', 'search', 'space'},
+    'analysis': GROUND | {'models', 'search', 'space'},
+    'export': GROUND | {'analysis', 'models', 'search', 'space'},
+    'engine': GROUND
+    | {'analysis', 'datasets', 'export', 'models', 'rearrange'}
+    | {'search', 'space', 'weights'},
+    'apis': GROUND | {'analysis', 'engine', 'export', 'models', 'space'},
 }
-MODULES = sorted(ROOT.rglob('*.py'))
-NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
-OWNER = ROOT / 'models' / 'elastic_vit.py'
-# Of a model: set_budget, which a user calls, and nothing of training.
-ASKED = ROOT / 'models' / 'elastic_model.py'
+# Folders beside the package and what they may not import.
+BESIDE = {
+    'eavit_mm': {'tools', 'benchmarks', 'tests'},
+    'tools': {'benchmarks', 'tests'},
+    'benchmarks': {'tests'},
+}
+SHORT = ('eavit_mm', 'tools', 'benchmarks', 'tests', 'requirements', 'configs')
+MOST_LINES = {'function': 60, 'file': 450}
+# Still to be mended.
+CIRCLES = {
+    ('models.active_decay', 'models.elastic_model', 'models.elastic_step'),
+    ('search.objectives', 'search.reachable'),
+    ('space.box', 'space.genome'),
+}
+LONG_FUNCTIONS = {
+    'eavit_mm/engine/loops/pareto_search_loop.py __init__',
+    'eavit_mm/models/elastic_step.py elastic_step',
+    'eavit_mm/models/router.py __init__',
+    'tests/test_bad_input/workspace.py config',
+    'tests/test_models/dense.py __init__',
+    'tests/test_models/toys.py random_case',
+}
+LONG_FILES = {
+    'eavit_mm/models/elastic_vit.py',
+    'eavit_mm/models/router.py',
+    'tests/test_bad_input/checkpoints.py',
+    'tests/test_engine/test_pareto_search_loop.py',
+    'tests/test_engine/test_trainer_features.py',
+    'tests/test_models/test_elastic_model.py',
+    'tests/test_models/test_elastic_vit.py',
+    'tests/test_models/test_router.py',
+    'tests/test_models/test_state_dict.py',
+    'tests/test_space/test_samplers.py',
+    'tests/test_space/test_search_space.py',
+    'tests/test_tools.py',
+    'tests/test_weights/test_convert.py',
+}
+MODULES = sorted(PACKAGE.rglob('*.py'))
+OWNER = PACKAGE / 'models' / 'elastic_vit.py'
+# A model's set_budget, which a user calls, and nothing of training.
+ASKED = PACKAGE / 'models' / 'elastic_model.py'
 
 
-def part_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0].removesuffix('.py')
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
-def imported(path: Path) -> set[str]:
-    """Full names of the package's modules that a module imports."""
-    package = ('eavit_mm', *path.relative_to(ROOT).parent.parts)
+def imports(tree: ast.AST, package: tuple[str, ...]) -> set[str]:
+    """Full names that a module imports, wherever the statement stands."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -76,64 +94,135 @@ def imported(path: Path) -> set[str]:
             start = '.'.join(base) if node.level else ''
             module = '.'.join(filter(None, (start, node.module)))
             found |= {f'{module}.{alias.name}' for alias in node.names}
-    return {name for name in found if name.split('.')[0] == 'eavit_mm'}
+    return found
 
 
-def test_every_part_has_a_layer():
-    assert {part_of(path) for path in MODULES} == set(LAYERS)
+def imported(path: Path) -> set[str]:
+    return imports(tree_of(path), path.relative_to(ROOT).parent.parts)
 
 
-def test_the_layers_have_no_circle():
-    below: dict[str, set[str]] = {}
-    for _ in LAYERS:
-        below = {
-            part: allowed.union(*(below.get(p, set()) for p in allowed))
-            for part, allowed in LAYERS.items()
-        }
-    assert not [part for part, parts in below.items() if part in parts]
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix('.py')
 
 
-@pytest.mark.parametrize('path', MODULES, ids=NAMES)
-def test_imports_point_down(path):
-    part = part_of(path)
-    others = {name.split('.')[1] for name in imported(path)} - {part}
-    assert others <= LAYERS[part]
+def module_name(path: Path) -> str:
+    """Such as 'eavit_mm.space.subnet', 'eavit_mm.space' for its __init__."""
+    parts = path.relative_to(ROOT).with_suffix('').parts
+    return '.'.join(parts).removesuffix('.__init__')
 
 
-def test_imports_are_found(tmp_path, monkeypatch):
+def module_graph() -> dict[str, set[str]]:
+    """Every module of the package and the modules that it imports.
+
+    A module also runs the __init__ of the folders above it; that is left
+    out, since no import statement can avoid it.
+    """
+    names = {module_name(path) for path in MODULES}
+    graph = {}
+    for path in MODULES:
+        targets = set()
+        for name in imported(path):
+            module = name if name in names else name.rpartition('.')[0]
+            targets |= {module} & names
+        graph[module_name(path)] = targets - {module_name(path)}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> set[tuple[str, ...]]:
+    """Groups of nodes that reach one another."""
+    below = {name: set(targets) for name, targets in graph.items()}
+    for middle in graph:
+        for targets in below.values():
+            if middle in targets:
+                targets |= below[middle]
+    return {
+        tuple(sorted(other for other in found if name in below[other]))
+        for name, found in below.items()
+        if name in found
+    }
+
+
+def test_imports_are_found() -> None:
     # The reader of imports itself: every form of the statement.
-    path = ROOT / 'space' / 'new.py'
     text = (
         'import eavit_mm.engine.cli\n'
         'from eavit_mm import models\n'
         'from ..datasets import split\n'
         'from .. import rearrange\n'
         'from . import subnet\n'
+        'if TYPE_CHECKING:\n    from .subnet import Subnet\n'
         'def f():\n    from eavit_mm.compat.mmcv_ops import g\n'
         'import torch\n'
     )
-    monkeypatch.setattr(Path, 'read_text', lambda self: text)
-    assert {name.split('.')[1] for name in imported(path)} == {
-        'engine',
-        'models',
-        'datasets',
-        'rearrange',
-        'space',
-        'compat',
+    assert imports(ast.parse(text), ('eavit_mm', 'space')) == {
+        'eavit_mm.engine.cli',
+        'eavit_mm.models',
+        'eavit_mm.datasets.split',
+        'eavit_mm.rearrange',
+        'eavit_mm.space.subnet',
+        'eavit_mm.space.subnet.Subnet',
+        'eavit_mm.compat.mmcv_ops.g',
+        'torch',
     }
 
 
-def test_modules_of_the_space_know_no_torch():
-    for path in (ROOT / 'space').rglob('*.py'):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or '']
-            else:
-                continue
-            tops = {name.split('.')[0] for name in names}
-            assert not tops & {'torch', 'mmcv', 'mmpretrain'}, path
+def test_circles_are_found() -> None:
+    graph = {'a': {'b'}, 'b': {'c'}, 'c': {'a', 'd'}, 'd': {'e'}, 'e': {'d'}}
+    assert circles(graph) == {('a', 'b', 'c'), ('d', 'e')}
+    assert circles({'a': {'b', 'c'}, 'b': {'c'}, 'c': set()}) == set()
+
+
+def test_every_part_has_a_layer() -> None:
+    assert {part_of(path) for path in MODULES} <= set(LAYERS)
+    assert circles(LAYERS) == set()
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for path in MODULES:
+        part = part_of(path)
+        ours = {n for n in imported(path) if n.startswith('eavit_mm.')}
+        others = {name.split('.')[1] for name in ours} - {part}
+        wrong += [(module_name(path), n) for n in others - LAYERS[part]]
+    assert not wrong
+
+
+@pytest.mark.parametrize('folder', BESIDE)
+def test_folders_beside_the_package_are_not_below_it(folder: str) -> None:
+    for path in (ROOT / folder).rglob('*.py'):
+        tops = {name.split('.')[0] for name in imported(path)}
+        assert not tops & BESIDE[folder], path
+
+
+def test_modules_import_in_no_circle() -> None:
+    found = {
+        tuple(name.removeprefix('eavit_mm.') for name in circle)
+        for circle in circles(module_graph())
+    }
+    assert found == CIRCLES, 'mended ones leave CIRCLES, no new ones enter'
+
+
+def test_modules_of_the_space_know_no_torch() -> None:
+    for path in (PACKAGE / 'space').rglob('*.py'):
+        tops = {name.split('.')[0] for name in imported(path)}
+        assert not tops & {'torch', 'mmcv', 'mmpretrain', 'mmseg'}, path
+
+
+def test_functions_and_files_are_short() -> None:
+    functions, files = set(), set()
+    for folder in SHORT:
+        for path in (ROOT / folder).rglob('*.py'):
+            name = str(path.relative_to(ROOT))
+            if len(path.read_text().splitlines()) > MOST_LINES['file']:
+                files.add(name)
+            for node in ast.walk(tree_of(path)):
+                if not isinstance(node, ast.FunctionDef):
+                    continue
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > MOST_LINES['function']:
+                    functions.add(f'{name} {node.name}')
+    assert functions == LONG_FUNCTIONS, 'mended ones leave LONG_FUNCTIONS'
+    assert files == LONG_FILES, 'mended ones leave LONG_FILES'
 
 
 STATE = ('_subnet', '_slices', 'subnet')
@@ -142,7 +231,7 @@ STATE = ('_subnet', '_slices', 'subnet')
 def assigned(path: Path) -> list[str]:
     """Attributes of the active subnet that a module assigns or sets."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if (
             isinstance(node, ast.Attribute)
             and isinstance(node.ctx, ast.Store | ast.Del)
@@ -159,18 +248,20 @@ def assigned(path: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize('path', MODULES, ids=NAMES)
-def test_only_the_backbone_assigns_the_active_subnet(path):
-    if path == OWNER:
-        assert {'_subnet', '_slices', 'set_subnet'} <= set(assigned(path))
-    else:
-        assert assigned(path) == ['set_subnet'] * (path == ASKED)
+def test_only_the_backbone_assigns_the_active_subnet() -> None:
+    for path in MODULES:
+        if path == OWNER:
+            assert {'_subnet', '_slices', 'set_subnet'} <= set(assigned(path))
+        else:
+            assert assigned(path) == ['set_subnet'] * (path == ASKED), path
 
 
-def test_no_forward_of_a_layer_writes_to_its_module():
-    for path in (ROOT / 'models').glob('*.py'):
-        for function in ast.walk(ast.parse(path.read_text())):
+def test_no_forward_writes_to_its_module() -> None:
+    for path in MODULES:
+        for function in ast.walk(tree_of(path)):
             if getattr(function, 'name', '') not in ('forward', 'run'):
+                continue
+            if path.is_relative_to(PACKAGE / 'engine'):  # loops count epochs
                 continue
             stores = [
                 node.attr
