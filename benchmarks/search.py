@@ -52,9 +52,6 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     PARTITION: _NSGA2,
     STANDARD: dict(_NSGA2, survival=dict(type='eavit_mm.RankAndCrowding')),
     RANDOM: dict(type='eavit_mm.RandomSearch'),
-    'partition + predictor': dict(
-        _NSGA2, predictor=dict(type='eavit_mm.MetricPredictor')
-    ),
 }
 INTRO = f"""# Search on Fashion-40
 

@@ -62,7 +62,6 @@ TASK_UTILS = Registry(
     locations=[
         'eavit_mm.space.samplers',
         'eavit_mm.search.algorithms',
-        'eavit_mm.search.predictor',
         'eavit_mm.search.survival',
         'eavit_mm.rearrange',
         'eavit_mm.models',

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
 from pymoo.core.algorithm import Algorithm
 from pymoo.core.population import Population
@@ -24,9 +23,7 @@ from eavit_mm.search.operators import (
     StartSampling,
     StepMutation,
 )
-from eavit_mm.search.predictor import MetricPredictor
 from eavit_mm.space import SubnetSampler
-from eavit_mm.space.pareto import METRIC
 
 TASK_UTILS.register_module(module=RankAndCrowding)
 STRATIFIED = dict(type='eavit_mm.StratifiedSampler')
@@ -44,11 +41,6 @@ class SubnetSearch(Algorithm):
     proposed: NewSubnets
     n_offsprings: int
     left: int | None = None
-
-    @property
-    def report(self) -> str:
-        """What the search has to tell in the end; may be empty."""
-        return ''
 
     def limit(self, left: int) -> None:
         """Keeps at most so many subnets of the next generation.
@@ -85,8 +77,6 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         p_reset: How often a mutated gene is drawn anew.
         sampler: Config of the sampler that draws members.
         p_off: How often they have branches off.
-        predictor: Config of what chooses among more offspring than are
-            evaluated; None: nothing.
 
     Example:
         >>> algorithm = dict(
@@ -103,7 +93,6 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         p_reset: float = 0.25,
         sampler: Mapping[str, Any] | None = None,
         p_off: float = 0.5,
-        predictor: Mapping[str, Any] | None = None,
     ) -> None:
         check_count('pop_size', pop_size, least=4)
         check_probability('crossover_prob', crossover_prob)
@@ -111,11 +100,6 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             check_probability('mutation_prob', mutation_prob)
         if survival is None:
             survival = dict(type='eavit_mm.PartitionSurvival')
-        self.predictor: MetricPredictor | None = None
-        if predictor is not None:
-            self.predictor = build_part(
-                'predictor', predictor, MetricPredictor
-            )
         drawn = _sampler(sampler)
         self.proposed = NewSubnets()
         members = MemberRepair()
@@ -132,32 +116,11 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
                 members=members,
                 eliminate_duplicates=self.proposed,
                 immigrants=SamplerSampling(drawn, p_off),
-                predictor=self.predictor,
             ),
             output=None,
         )
         # pymoo's NSGA2 replaces the one it is given.
         self.termination = NoTermination()
-
-    @property
-    def report(self) -> str:
-        """How well the predictor did."""
-        if self.predictor is None or not self.predictor.correlations:
-            return ''
-        mean = np.mean(self.predictor.correlations)
-        return (
-            f'Predictor: rank correlation {mean:.3f} with what was measured, '
-            f'mean of {len(self.predictor.correlations)} generations'
-        )
-
-    def advance(self, infills: Population | None = None, **kw: Any) -> Any:
-        """See pymoo's ``Algorithm``; the predictor learns from it."""
-        if self.predictor is not None and infills is not None:
-            place = self.problem.objectives.names.index(METRIC)
-            self.predictor.learn(
-                infills.get('X').astype(np.int64), infills.get('F')[:, place]
-            )
-        return super().advance(infills, **kw)
 
     def _initialize_infill(self) -> Population:
         return self.initialization.do(

@@ -75,20 +75,6 @@ class Objectives:
             for name in self.names
         ]
 
-    def foretold_values(self, subnet: Subnet, metric: float) -> list[float]:
-        """Objectives of a subnet whose metric is only foretold.
-
-        Args:
-            subnet: Its costs are known.
-            metric: As :meth:`values` has it.
-        """
-        return [
-            metric
-            if name == METRIC
-            else self.costs[name](subnet) / self.largest[name]
-            for name in self.names
-        ]
-
     def violations(self, member: Member) -> list[float]:
         """By how much each limit is broken, as a share; at most 0: kept."""
         return [

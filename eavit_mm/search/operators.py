@@ -12,7 +12,6 @@ from pymoo.core.repair import Repair
 from pymoo.core.sampling import Sampling
 
 from eavit_mm.options import check_probability
-from eavit_mm.search.predictor import MetricPredictor
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.search.reachable import wander
 from eavit_mm.space import Level, SearchSpace, Subnet, SubnetSampler
@@ -220,7 +219,6 @@ class ImmigrantMating(Mating):
         *args: Selection, crossover, mutation.
         members: Makes members of the offspring.
         immigrants: Draws members.
-        predictor: Chooses among more offspring than asked for.
         **kwargs: Those of pymoo's ``Mating``.
     """
 
@@ -229,13 +227,11 @@ class ImmigrantMating(Mating):
         *args: Any,
         members: Repair,
         immigrants: Sampling,
-        predictor: MetricPredictor | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, n_max_iterations=3, **kwargs)
         self.members = members
         self.immigrants = immigrants
-        self.predictor = predictor
 
     def do(
         self,
@@ -243,38 +239,6 @@ class ImmigrantMating(Mating):
         pop: Population,
         n_offsprings: int,
         random_state: Any = None,
-        **kwargs: Any,
-    ) -> Population:
-        """See pymoo's ``InfillCriterion``."""
-        predictor = self.predictor
-        factor = predictor.factor if predictor and predictor.is_ready else 1
-        off = self._offspring(
-            problem, pop, factor * n_offsprings, random_state, **kwargs
-        )
-        if predictor is None or len(off) <= n_offsprings:
-            return off
-        genes = off.get('X').astype(np.int64)
-        foretold = predictor.foretell(genes)
-        keep = problem.most_promising(genes, foretold, n_offsprings)
-        return off[keep]
-
-    def _do(
-        self, problem: Any, pop: Population, n_offsprings: int, **kwargs: Any
-    ) -> Population:
-        off = super()._do(problem, pop, n_offsprings, **kwargs)
-        off = self.members(problem, off, **kwargs)
-        allowed = [
-            problem.objectives.allows_costs(problem.space.decode(genes))
-            for genes in off.get('X')
-        ]
-        return off[np.flatnonzero(allowed)]
-
-    def _offspring(
-        self,
-        problem: Any,
-        pop: Population,
-        n_offsprings: int,
-        random_state: Any,
         **kwargs: Any,
     ) -> Population:
         """So many new genomes, if there are as many."""
@@ -290,3 +254,14 @@ class ImmigrantMating(Mating):
             off = Population.merge(off, new)
             stale = 0 if len(new) else stale + missing
         return off
+
+    def _do(
+        self, problem: Any, pop: Population, n_offsprings: int, **kwargs: Any
+    ) -> Population:
+        off = super()._do(problem, pop, n_offsprings, **kwargs)
+        off = self.members(problem, off, **kwargs)
+        allowed = [
+            problem.objectives.allows_costs(problem.space.decode(genes))
+            for genes in off.get('X')
+        ]
+        return off[np.flatnonzero(allowed)]

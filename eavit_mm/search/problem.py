@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 from pymoo.core.problem import Problem
-from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.reachable import nearest_to_limits
-from eavit_mm.search.survival import best_of
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member
 
@@ -72,25 +70,6 @@ class SubnetProblem(Problem):
             max(least, least if low is None else low) / largest,
             min(largest, largest if high is None else high) / largest,
         )
-
-    def most_promising(
-        self, genomes: np.ndarray, foretold: np.ndarray, number: int
-    ) -> np.ndarray:
-        """Indices of the genomes to evaluate, by what is foretold of them.
-
-        Args:
-            genomes: One row each.
-            foretold: The metric's objective, less being better.
-            number: How many.
-        """
-        values = np.array(
-            [
-                self.objectives.foretold_values(self.space.decode(row), value)
-                for row, value in zip(genomes, foretold, strict=True)
-            ]
-        )
-        _, ranks = NonDominatedSorting().do(values, return_rank=True)
-        return np.sort(best_of(np.arange(len(values)), values, ranks, number))
 
     def _evaluate(
         self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any

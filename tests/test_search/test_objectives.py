@@ -70,13 +70,6 @@ def test_the_reference_point():
     assert built(worst=None).reference == [0.0, 1.0]
 
 
-def test_foretold_values_are_those_of_an_evaluation():
-    objectives = built(names=('macs', 'metric', 'params'))
-    subnet = Subnet(4, (1, 1), (10, 0), 4)
-    one = Member(subnet, dict(top1=30.0), 10_000, 4)
-    assert objectives.foretold_values(subnet, -0.3) == objectives.values(one)
-
-
 @pytest.mark.parametrize(
     ('names', 'cost'),
     [

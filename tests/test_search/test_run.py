@@ -9,13 +9,9 @@ from eavit_mm.search.algorithms import RandomSearch, SubnetNSGA2
 from .toys import DEEP, ONE, SPACES, TINY, Search
 
 STANDARD = dict(type='eavit_mm.RankAndCrowding')
-PREDICTOR = dict(
-    type='eavit_mm.MetricPredictor', min_evaluations=15, num_trees=10
-)
 ALGORITHMS = dict(
     ours=lambda: SubnetNSGA2(10),
     standard=lambda: SubnetNSGA2(10, survival=STANDARD),
-    predicted=lambda: SubnetNSGA2(10, predictor=PREDICTOR),
     chance=lambda: RandomSearch(10),
 )
 EVERY = pytest.mark.parametrize('name', ALGORITHMS)
@@ -201,13 +197,12 @@ def test_generations_are_counted():
     assert told == [1, 2, 3]
 
 
-@pytest.mark.parametrize('name', ['ours', 'standard', 'predicted'])
+@pytest.mark.parametrize('name', ['ours', 'standard'])
 def test_a_search_finds_better_fronts_than_chance(name):
     """By more than the seeds differ, over the space of a ViT."""
     options = dict(
         ours={},
         standard=dict(survival=STANDARD),
-        predicted=dict(predictor=PREDICTOR),
     )
     volumes = {'search': [], 'chance': []}
     for seed in range(5):
@@ -241,7 +236,6 @@ def test_algorithms_of_a_config():
         dict(type='eavit_mm.RandomSearch', pop_size=1),
         dict(
             type='eavit_mm.NSGA2',
-            predictor=PREDICTOR,
             sampler=dict(type='eavit_mm.UniformSampler'),
         ),
     ):
@@ -264,7 +258,6 @@ def test_algorithms_of_a_config():
             dict(survival=dict(type='eavit_mm.UniformSampler')),
             'survival',
         ),
-        (SubnetNSGA2, dict(predictor=STANDARD), 'predictor'),
         (RandomSearch, dict(pop_size=0), 'pop_size=0; must be'),
         (RandomSearch, dict(sampler=STANDARD), 'sampler'),
         (RandomSearch, dict(p_off=-0.5), 'p_off=-0.5; must be'),

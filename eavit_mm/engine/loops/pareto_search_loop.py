@@ -267,8 +267,6 @@ class ParetoSearchLoop(TestLoop):
                     self.seed,
                     self.max_evaluations,
                 )
-        if algorithm.report:
-            logger.info(algorithm.report)
         if len(members) < min(self.max_evaluations, self.space.size()):
             logger.warning(
                 f'max_evaluations={self.max_evaluations}: the algorithm '
