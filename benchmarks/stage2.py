@@ -40,8 +40,6 @@ from eavit_mm.files import write_atomically, write_json
 
 RECORDS = ROOT / 'docs/benchmark/stage2.json'
 CONFIG = ROOT / 'configs/eavit/vitmini_fashion40_stage2.py'
-# Means over images, of which the cheapest must be affordable.
-ADAPTIVE = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
 BUDGETS = 20
 ROUTER, FRONT, UNIFORM = 'router', 'front', 'uniform'
 SOURCES = (ROUTER, 'best', FRONT, UNIFORM)
@@ -103,8 +101,6 @@ def stage2_config(
         cfg.custom_hooks = [
             dict(type='eavit_mm.CurriculumHook', levels=[dict(level, begin=0)])
         ]
-    elif variant == PLAIN:
-        cfg.model.router.adaptive = dict()
     return cfg
 
 
@@ -143,27 +139,6 @@ def answers(
     return [
         (float(row['budget']), row['macs_ratio'], row['metrics'][METRIC])
         for row in json.loads(out.read_text())['subnets']
-    ]
-
-
-def adaptive_rows(
-    cfg: Config, checkpoint: str, work_dir: Path
-) -> list[dict[str, float]]:
-    """Mean share, accuracy, and that of one subnet for all, per budget."""
-    config, out = work_dir / 'eval.py', work_dir / 'adaptive.json'
-    write_atomically(cfg.pretty_text.encode(), config)
-    asked = ('--adaptive', '--budgets', *map(str, ADAPTIVE))
-    shared = ('--work-dir', str(work_dir), '--out', str(out))
-    log = work_dir / LOG
-    call('tools/test.py', str(config), checkpoint, *asked, *shared, log=log)
-    return [
-        dict(
-            budget=float(row['name']),
-            share=row['macs_ratio'],
-            accuracy=row['metrics'][METRIC],
-            static=row['static'][METRIC],
-        )
-        for row in json.loads(out.read_text())['budgets']
     ]
 
 
@@ -228,9 +203,6 @@ def measured(
         tested.model.router = router
         sources = (FRONT, UNIFORM)
     found = {s: answers(tested, checkpoint, work_dir, s) for s in sources}
-    adaptive = []
-    if variant == PLAIN:
-        adaptive = adaptive_rows(tested, checkpoint, work_dir)
     return dict(
         variant=variant,
         seed=seed,
@@ -239,7 +211,6 @@ def measured(
         iterations=cfg.train_cfg.max_iters,
         answers=found,
         areas={source: area(values) for source, values in found.items()},
-        adaptive=adaptive,
     )
 
 
@@ -279,9 +250,6 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     header += ['least used']
     parts = [INTRO, table(header, rows), rivals_section(records)]
     parts.append('![by budget](stage2.png)')
-    routed = [r for r in records if r['adaptive']]
-    if routed:
-        parts.append(adaptive_section(routed))
     commits = [
         f'{variant}: {", ".join(found)}'
         for variant in VARIANTS
@@ -322,33 +290,6 @@ def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
     header = ['the router over', 'over budgets', 'seed by seed']
     header += ['over the MACs taken', 'seed by seed']
     return table(header, rows)
-
-
-def adaptive_section(routed: Sequence[Mapping[str, Any]]) -> str:
-    """A subnet for each image beside one for all."""
-    static = [curve(r['answers'][ROUTER]) for r in routed]
-    rows = [
-        [
-            f'{same[0]["budget"]:.0%}',
-            shown([100 * row['share'] for row in same], 1),
-            shown([row['accuracy'] for row in same]),
-            shown([row['static'] for row in same]),
-            shown([row['accuracy'] - row['static'] for row in same]),
-            shown(
-                [
-                    row['accuracy'] - float(np.interp(row['share'], *values))
-                    for row, values in zip(same, static, strict=True)
-                ]
-            ),
-        ]
-        for same in zip(*(r['adaptive'] for r in routed), strict=True)
-    ]
-    header = ['mean asked for', '% of the MACs', 'a subnet for each image']
-    header += ['one for all, by best', 'difference']
-    header += ['difference to the router, at the same MACs']
-    return '\n\n'.join(
-        ['## A subnet for each image', table(header, rows)],
-    )
 
 
 def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:

@@ -14,7 +14,7 @@ from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.engine.supernet import build_supernet
-from eavit_mm.models import AdaptiveClassifier, BudgetSolver
+from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budgets import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
@@ -103,7 +103,6 @@ def predict(
     *budgets: str | float,
     by: str = 'best',
     latency_table: str | None = None,
-    adaptive: bool = False,
     batch_size: int = 32,
 ) -> list[dict[str, Any]]:
     """Classifies images with the subnet for a budget.
@@ -119,9 +118,6 @@ def predict(
             another.
         by: Who answers, as in :func:`ask`.
         latency_table: File of a table, for milliseconds.
-        adaptive: Each image gets a subnet of its own, and the one budget is
-            a limit on their mean; see
-            :class:`eavit_mm.models.AdaptiveClassifier`.
         batch_size: Images at once.
 
     Returns:
@@ -130,38 +126,19 @@ def predict(
 
     Raises:
         FileNotFoundError: If there is no such image.
-        ValueError: If the budgets cannot be reached, the network has not
-            learnt to route images, an image is broken, or ``batch_size`` is
-            no positive integer.
+        ValueError: If the budgets cannot be reached, an image is broken, or
+            ``batch_size`` is no positive integer.
     """
     check_count('batch_size', batch_size, least=1)
     model = network.model
     subnet = model.backbone.subnet
-    if adaptive:
-        network = _adaptive(network, budgets)
-    elif budgets:
+    if budgets:
         subnet = model.subnet_for(*budgets, by=by, latency_table=latency_table)
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
     arrays = [_read(image, channels) for image in several]
     with model.backbone.frozen(subnet):
         return network(arrays, batch_size=batch_size)
-
-
-def _adaptive(
-    network: ImageClassificationInferencer, budgets: Sequence[str | float]
-) -> ImageClassificationInferencer:
-    """The inferencer of the same network with routed images."""
-    if len(budgets) != 1:
-        raise ValueError(
-            f'budgets={budgets!r}; adaptive=True needs one, a mean over images'
-        )
-    routed: Any = AdaptiveClassifier(network.model, budgets[0])
-    routed._config, routed._dataset_meta = (
-        network.model._config,
-        network.model._dataset_meta,
-    )
-    return ImageClassificationInferencer(routed)
 
 
 def _read(image: Images, channels: int) -> Any:

@@ -14,7 +14,6 @@ from stage2 import stage2_checkpoint, stage2_config, stage2_model
 
 from eavit_mm.apis import ask, load, predict, table
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.image_router import Held
 from eavit_mm.space import Budget, Subnet
 
 torch.set_num_threads(1)
@@ -147,30 +146,3 @@ def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
     broken.write_bytes(b'no image')
     with pytest.raises(ValueError, match=r'broken\.png is no image'):
         predict(network, broken)
-
-
-def test_each_image_may_get_its_own_subnet(
-    files: Any, images: Any, tmp_path: Path
-) -> None:
-    config, checkpoint = files
-    with pytest.raises(ValueError, match='does not route images'):
-        predict(load(config, checkpoint), images, 0.5, adaptive=True)
-    text = 'model = dict(router=dict(adaptive=dict(num_levels=2)))\n'
-    adaptive = tmp_path / 'adaptive.py'
-    adaptive.write_text(f"_base_ = ['{config}']\n{text}")
-    network = load(adaptive, checkpoint)
-    router = network.model.router.images
-    space = network.model.backbone.space
-    router.levels = (space.smallest, space.largest)
-    router.held_out = (Held(0.0, 0.8, 0.9), Held(1e3, 0.1, 0.5))
-    found = predict(network, images, 0.2, adaptive=True, batch_size=2)
-    # At such a price all images stay with the scout.
-    with network.model.backbone.use(space.smallest):
-        alone = predict(network, images)
-    for ours, theirs in zip(found, alone, strict=True):
-        np.testing.assert_allclose(
-            ours['pred_scores'], theirs['pred_scores'], atol=1e-5
-        )
-        assert ours['pred_class'] == theirs['pred_class']
-    with pytest.raises(ValueError, match='adaptive=True needs one'):
-        predict(network, images, adaptive=True)

@@ -16,7 +16,6 @@ from stage2 import stage2_checkpoint, stage2_config, stage2_model
 
 import eavit_mm  # noqa: F401
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.image_router import Held
 from eavit_mm.space import Budget, Subnet
 
 torch.set_num_threads(1)
@@ -108,53 +107,6 @@ def test_exports_answer_budgets_too(
     assert found == expected(model, '0.4', by)
     state = torch.load('out/model.pth', weights_only=True)
     assert not any(name.startswith('router') for name in state)
-
-
-def test_budgets_as_means_over_images(
-    config: Path, call: Any, tmp_path: Path, capsys: Any
-) -> None:
-    text = 'model = dict(router=dict(adaptive=dict(num_levels=2)))\n'
-    adaptive = tmp_path / 'adaptive.py'
-    adaptive.write_text(f"_base_ = ['{config}']\n{text}")
-    model = stage2_model(adaptive)
-    space = model.backbone.space
-    model.router.images.levels = (space.smallest, space.uniform(0.5))
-    model.router.images.held_out = (Held(0.0, 0.6, 0.9), Held(0.1, 0.3, 0.8))
-    checkpoint = stage2_checkpoint(model, tmp_path / 'epoch_1.pth')
-    args = (adaptive, checkpoint, '--adaptive', '--budgets', '0.3', '1.0')
-    call('test.py', *args, '--out', 'adaptive.json')
-    assert 'gain' in capsys.readouterr().out
-    result = json.loads(Path('adaptive.json').read_text())
-    assert Path('adaptive.png').stat().st_size > 1000
-    for row in result['budgets']:
-        assert row['static_macs'] <= row['macs']
-        assert row['macs_ratio'] < 1
-    assert {'auc', 'static_auc'} <= result.keys()
-
-
-@pytest.mark.parametrize('args', [[], ['--budgets', '0.5', '--tta']])
-def test_adaptive_needs_budgets(
-    config: Path, checkpoint: Path, call: Any, args: list[str]
-) -> None:
-    with pytest.raises(SystemExit, match='--adaptive needs --budgets, and'):
-        call('test.py', config, checkpoint, '--adaptive', *args)
-
-
-@pytest.mark.parametrize(
-    'args',
-    [
-        ('--by', 'router'),
-        ('--count', 'paper'),
-        ('--part', 'head'),
-        ('--latency-table', 'table.json'),
-    ],
-)
-def test_adaptive_budgets_are_of_one_kind(
-    config: Path, checkpoint: Path, call: Any, args: tuple[str, str]
-) -> None:
-    asked = ('--adaptive', '--budgets', '0.5', *args)
-    with pytest.raises(SystemExit, match='--adaptive goes with none of --by'):
-        call('test.py', config, checkpoint, *asked)
 
 
 @pytest.mark.parametrize('more', [(), ('--tta',)])

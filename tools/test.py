@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 import eavit_mm  # noqa: F401
 from eavit_mm.analysis.plots import plot_metric_over_macs
-from eavit_mm.analysis.subnet_table import format_adaptive, format_table
+from eavit_mm.analysis.subnet_table import format_table
 from eavit_mm.engine.checkpoint import (
     naming,
     read_checkpoint,
@@ -54,12 +54,6 @@ def parse_args() -> argparse.Namespace:
         '(default: subnets.json in the work directory)',
     )
     parser.add_argument(
-        '--adaptive',
-        action='store_true',
-        help='a subnet for each image: budgets are means over images, shown '
-        'beside one subnet for all of them',
-    )
-    parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation'
     )
     add_common_arguments(parser)
@@ -95,27 +89,6 @@ def use_tta(cfg: Config) -> None:
     dataset.pipeline = cfg.tta_pipeline
 
 
-def adaptive_loop(args: argparse.Namespace) -> dict[str, Any]:
-    """The loop of ``--adaptive``.
-
-    Raises:
-        ValueError: If another option does not go with it.
-    """
-    if not args.budgets or args.subnet or args.tta:
-        raise ValueError(
-            '--adaptive needs --budgets, and goes with neither --subnet nor '
-            '--tta'
-        )
-    chosen = [args.by, args.count, args.part, args.latency_table]
-    if chosen != ['best', 'exact', 'total', None]:
-        raise ValueError(
-            '--adaptive goes with none of --by, --count, --part and '
-            '--latency-table: budgets are means of exact MACs of the whole '
-            'network'
-        )
-    return dict(type='eavit_mm.AdaptiveTestLoop', budgets=args.budgets)
-
-
 def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
@@ -123,9 +96,7 @@ def merge_args(args: argparse.Namespace) -> Config:
         use_tta(cfg)
     for text in args.budgets:
         Budget.parse(text)
-    if args.adaptive:
-        cfg.test_cfg = adaptive_loop(args)
-    elif args.budgets or args.subnet:
+    if args.budgets or args.subnet:
         subnets = {}
         if args.subnet:
             subnet = Subnet.from_file(args.subnet)
@@ -205,41 +176,6 @@ def report(
     print(f'Results: {out}\nFigure: {figure}')
 
 
-def report_adaptive(
-    runner: Runner,
-    metrics: dict[str, Any],
-    args: argparse.Namespace,
-    out: Path,
-) -> None:
-    """Writes the JSON file and the figure, prints the table."""
-    loop = runner.test_loop
-    areas = {name: metrics[name] for name in ('auc', 'static_auc')}
-    result = dict(
-        config=args.config,
-        checkpoint=args.checkpoint,
-        metric=loop.metric,
-        **areas,
-        budgets=loop.rows,
-    )
-    write_json(result, out)
-    curves = dict(
-        adaptive=('macs', 'metrics'), static=('static_macs', 'static')
-    )
-    labels = dict(adaptive='a subnet for each image', static='one for all')
-    figure = plot_metric_over_macs(
-        {
-            labels[name]: [
-                (row[cost], row[found][loop.metric]) for row in loop.rows
-            ]
-            for name, (cost, found) in curves.items()
-        },
-        out.with_suffix('.png'),
-        loop.metric,
-    )
-    print(format_adaptive(loop.rows, loop.metric))
-    print(f'Results: {out}\nFigure: {figure}')
-
-
 def main() -> None:
     args = parse_args()
     cfg = merge_args(args)
@@ -252,8 +188,7 @@ def main() -> None:
     with naming(args.checkpoint):
         metrics = runner.test()
     if is_main_process() and hasattr(runner.test_loop, 'rows'):
-        show = report_adaptive if args.adaptive else report
-        show(runner, metrics, args, out)
+        report(runner, metrics, args, out)
 
 
 if __name__ == '__main__':

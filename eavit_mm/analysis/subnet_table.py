@@ -79,37 +79,6 @@ def format_table(
             ),
             *(_optional(row.get(name), name) for name in extra),
         )
-    return _rendered(table, width)
-
-
-def format_adaptive(
-    rows: Sequence[Mapping[str, Any]], metric: str, width: int = 100
-) -> str:
-    """The rows of an adaptive test as text.
-
-    Args:
-        rows: Of :class:`eavit_mm.engine.loops.AdaptiveTestLoop`.
-        metric: That is compared.
-        width: Of a line.
-    """
-    table = Table(title=f'{metric}: a subnet for each image, and one for all')
-    headers = 'mean asked', '% MACs', 'adaptive', '% MACs', 'static', 'gain'
-    for header in headers:
-        table.add_column(header, justify='right')
-    for row in rows:
-        largest = row['macs'] / row['macs_ratio']
-        table.add_row(
-            row['name'],
-            f'{row["macs_ratio"]:.1%}',
-            f'{row["metrics"][metric]:.2f}',
-            f'{row["static_macs"] / largest:.1%}',
-            f'{row["static"][metric]:.2f}',
-            f'{row["gain"]:+.2f}',
-        )
-    return _rendered(table, width)
-
-
-def _rendered(table: Table, width: int) -> str:
     console = Console(width=width)
     with console.capture() as capture:
         console.print(table)

@@ -1,6 +1,5 @@
 """Elastic networks and what consumes their features."""
 
-from .adaptive_classifier import AdaptiveClassifier
 from .budget_solver import BudgetSolver
 from .budgets import cost_of
 from .consumers import cut_consumer, permute_consumer, register_consumer
@@ -18,7 +17,6 @@ from .router import RouterHead
 from .slim_vit import SlimVisionTransformer
 
 __all__ = [
-    'AdaptiveClassifier',
     'BudgetSolver',
     'ElasticDistributedDataParallel',
     'ElasticImageClassifier',

@@ -305,10 +305,10 @@ class ElasticModelMixin(BaseModel):
 
         A supernet of stage 1 has none: the router then starts as it is.
         """
+        # A part that the router no longer has: it routed single images.
+        for key in [k for k in state if k.startswith(f'{prefix}images.')]:
+            del state[key]
         _fit_optional(state, prefix, self.router, 'router')
-        if self.router is not None:
-            images = f'{prefix}images.'
-            _fit_optional(state, images, self.router.images, 'image router')
 
     def _head_state(self) -> dict[str, Tensor]:
         head = getattr(self, HEAD[:-1], None)

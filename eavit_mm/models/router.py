@@ -24,7 +24,6 @@ from eavit_mm.models.gates import (
     subnet_of,
     switch_gates,
 )
-from eavit_mm.models.image_router import build_image_router
 from eavit_mm.options import check_count, check_number, check_path
 from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
@@ -88,8 +87,6 @@ class RouterHead(BaseModule):
             subnets, sliced, and the router by its own losses. 1 is the paper.
         passes: Budgets of an iteration.
         fit_steps: Of the fit to the references.
-        adaptive: Options of an :class:`ImageRouter`, which after the training
-            learns to give each image a subnet of its own; None for none.
         space: The model's.
         tables: The model's costs by kind.
         init_cfg: Of mmengine.
@@ -119,7 +116,6 @@ class RouterHead(BaseModule):
         gated_every: int = 1,
         passes: int = 1,
         fit_steps: int = 1000,
-        adaptive: Mapping[str, Any] | None = None,
         init_cfg: Any = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -173,7 +169,6 @@ class RouterHead(BaseModule):
                 'model.router: the space has one member, there is nothing to '
                 'choose; give backbone.space more, or router=None'
             )
-        self.images = build_image_router(space, adaptive)
         # Fitted to a front, or trained; before, its choices mean nothing.
         self.is_ready = False
         self.front: ParetoFront | None = None

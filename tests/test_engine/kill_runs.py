@@ -126,7 +126,6 @@ def config(
             front=str(folder.parent / 'pareto.json'),
             gated_every=2,
             fit_steps=20,
-            adaptive=dict(num_images=40, epochs=2, hidden=8),
         )
         cfg.optim_wrapper.paramwise_cfg = dict(
             custom_keys=dict(router=dict(lr_mult=4.0, decay_mult=0.0))

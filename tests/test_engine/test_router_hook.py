@@ -41,7 +41,6 @@ def run(
     folder: Path,
     more_hooks: Sequence[dict[str, Any]] = (),
     changes: Mapping[str, Any] = MappingProxyType({}),
-    adaptive: dict[str, Any] | None = None,
     **options: Any,
 ) -> Watch:
     front = front_of(MODELS.build(model_cfg()))
@@ -50,7 +49,6 @@ def run(
         type='eavit_mm.RouterHead',
         front=str(folder / 'pareto.json'),
         fit_steps=20,
-        adaptive=adaptive,
     )
     runner = build(
         folder,
@@ -69,12 +67,7 @@ def run(
         **changes,
     )
     runner.train()
-    frozen = [
-        name
-        for name, p in runner.model.named_parameters()
-        if not (p.requires_grad or name.startswith('router.images.'))
-    ]
-    assert not frozen
+    assert all(p.requires_grad for p in runner.model.parameters())
     (watch,) = (h for h in runner.hooks if isinstance(h, Watch))
     return watch
 

@@ -6,7 +6,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.answers import evaluate_answers
-from eavit_mm.engine.image_routing import fit_in_run
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import HOOKS
@@ -22,8 +21,7 @@ class RouterHook(Hook):
 
     At the end the members of the front and the router's answers to budgets
     are evaluated on the validation data. What is found goes into the last
-    checkpoint: there the better of both answers a budget. Where the router
-    is adaptive, it then learns to route images.
+    checkpoint: there the better of both answers a budget.
 
     Everything follows from the iteration, so a resumed run goes on where it
     was.
@@ -34,9 +32,8 @@ class RouterHook(Hook):
         num_budgets: To evaluate the router's answers to; 0 leaves that out.
 
     Raises:
-        ValueError: If the model has no router, ``warmup`` is not shorter
-            than the training, or an adaptive router has nothing to learn
-            from.
+        ValueError: If the model has no router, or ``warmup`` is not shorter
+            than the training.
 
     Example:
         >>> custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
@@ -64,12 +61,6 @@ class RouterHook(Hook):
                 'RouterHook: the model has no router; give '
                 "model.router=dict(type='eavit_mm.RouterHead', "
                 "front='.../pareto.json')"
-            )
-        unmeasured = runner.val_loop is None or not self.num_budgets
-        if router.images is not None and unmeasured:
-            raise ValueError(
-                'RouterHook: model.router.adaptive needs validation data and '
-                f'num_budgets of at least 1; got {self.num_budgets}'
             )
         if isinstance(self.warmup, float):
             self.warmup = int(self.warmup * runner.max_iters)
@@ -120,5 +111,3 @@ class RouterHook(Hook):
             )
             return
         evaluate_answers(runner, self.num_budgets)
-        if model.router.images is not None:
-            fit_in_run(runner)
