@@ -45,13 +45,11 @@ SHORT = ('eavit_mm', 'tools', 'benchmarks', 'tests', 'requirements', 'configs')
 MOST_LINES = {'function': 60, 'file': 450}
 # Still to be mended.
 CIRCLES = {
-    ('models.active_decay', 'models.elastic_model', 'models.elastic_step'),
     ('search.objectives', 'search.reachable'),
     ('space.box', 'space.genome'),
 }
 LONG_FUNCTIONS = {
     'eavit_mm/engine/loops/pareto_search_loop.py __init__',
-    'eavit_mm/models/elastic_step.py elastic_step',
     'eavit_mm/models/router.py __init__',
     'tests/test_bad_input/workspace.py config',
     'tests/test_models/dense.py __init__',

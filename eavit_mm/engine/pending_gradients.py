@@ -1,8 +1,7 @@
 """Gradients that wait for the rest of their batches, in a checkpoint.
 
 Between two accumulated batches every rank holds gradients of its own; without
-them, and the subnets that they are of, a resumed run would not be the one
-that was interrupted.
+them a resumed run would not be the one that was interrupted.
 """
 
 from typing import Any
@@ -11,10 +10,6 @@ import torch
 from mmengine.dist import gather_object, get_rank, get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-
-from eavit_mm.engine.unwrap import unwrap
-from eavit_mm.models import ElasticModelMixin
-from eavit_mm.space import Subnet
 
 # Key of a checkpoint.
 GRADIENTS = 'eavit_mm_gradients'
@@ -32,10 +27,7 @@ def gather_pending(runner: Runner) -> list[dict[str, Any]]:
         for name, p in runner.model.named_parameters()
         if p.grad is not None
     }
-    model = unwrap(runner.model)
-    subnets: list[Subnet] = getattr(model, 'pending_subnets', [])
-    own = dict(gradients=gradients, subnets=[s.to_dict() for s in subnets])
-    return gather_object(own) or []
+    return gather_object(dict(gradients=gradients)) or []
 
 
 def restore_pending(runner: Runner, saved: list[dict[str, Any]]) -> None:
@@ -60,9 +52,6 @@ def restore_pending(runner: Runner, saved: list[dict[str, Any]]) -> None:
             p.grad = own['gradients'][name].to(p)
     if is_model_wrapper(runner.model):
         _mark_used(runner.model)
-    model = unwrap(runner.model)
-    if isinstance(model, ElasticModelMixin):
-        model.pending_subnets = [Subnet.from_dict(s) for s in own['subnets']]
 
 
 def _mark_used(wrapper: Any) -> None:

@@ -148,9 +148,7 @@ def _check_pending(
     found = checkpoint.get(GRADIENTS)
     pending = found if isinstance(found, list) else []
     if not pending or not all(
-        isinstance(own, dict)
-        and isinstance(own.get('gradients'), dict)
-        and isinstance(own.get('subnets'), list)
+        isinstance(own, dict) and isinstance(own.get('gradients'), dict)
         for own in pending
     ):
         raise CheckpointError(

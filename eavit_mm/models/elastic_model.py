@@ -1,6 +1,6 @@
 """What makes a stock model elastic: which subnets a training step trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from eavit_mm.models.consumers import (
     check_consumer,
     consumer_macs,
     consumer_params,
-    slice_consumer,
 )
 from eavit_mm.models.distillation import Distillation
 from eavit_mm.models.elastic_step import Pass, elastic_step
@@ -51,10 +50,6 @@ class ElasticModelMixin(BaseModel):
             error.
         draw_per_rank: Each rank draws subnets of its own; all the same by
             default.
-        decay_active_only: Weights that no subnet of a step opened are not
-            decayed by it; needs AdamW or another optimizer with decoupled
-            weight decay. By default those of a layer that was off rest, but
-            rows and columns of the others decay with their parameter.
         **kwargs: Those of the stock model.
 
     Raises:
@@ -73,7 +68,6 @@ class ElasticModelMixin(BaseModel):
         router: Mapping[str, Any] | None = None,
         new_head: bool = False,
         draw_per_rank: bool = False,
-        decay_active_only: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -97,13 +91,9 @@ class ElasticModelMixin(BaseModel):
             raise ValueError('distillation needs a model with a head')
         check_flag('new_head', new_head)
         check_flag('draw_per_rank', draw_per_rank)
-        check_flag('decay_active_only', decay_active_only)
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
-        self.decay_active_only = decay_active_only
         self.router = None if router is None else _build_router(self, router)
-        # Those whose gradients wait for the optimizer, with that option.
-        self.pending_subnets: list[Subnet] = []
         self.level = Level(self.backbone.space)
         for part in (self.backbone, *self.consumers.values()):
             untyped: Any = part
@@ -148,12 +138,6 @@ class ElasticModelMixin(BaseModel):
         for name, consumer in self.consumers.items():
             parts[name] = consumer_params(consumer, subnet.embed_dims)
         return {**parts, 'total': sum(parts.values())}
-
-    def open_weights(self, subnet: Subnet) -> Iterator[Tensor]:
-        """Views of the weights that a subnet uses, each weight once."""
-        yield from self.backbone.open_weights(subnet)
-        for consumer in self.consumers.values():
-            yield from slice_consumer(consumer, subnet.embed_dims).values()
 
     # Use
 

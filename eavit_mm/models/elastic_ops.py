@@ -7,8 +7,7 @@ times can slice once.
 Letters: B batch, N tokens, E open channels of the residual stream.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,16 +38,6 @@ class GatedNorm(NamedTuple):
     weight: Tensor
     bias: Tensor
     shares: Tensor
-
-
-def tensors_in(slices: Any) -> Iterator[Tensor]:
-    """The tensors of slices, however they are nested; None has none."""
-    if isinstance(slices, Tensor):
-        yield slices
-    elif slices is not None:
-        parts = slices.values() if isinstance(slices, dict) else slices
-        for part in parts:
-            yield from tensors_in(part)
 
 
 def slice_linear(

@@ -1,23 +1,13 @@
 """One training step of a supernet."""
 
 from collections.abc import Callable, Iterator
-from contextlib import (
-    AbstractContextManager,
-    ExitStack,
-    contextmanager,
-    nullcontext,
-)
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import get_world_size
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from eavit_mm.models.active_decay import (
-    check_decoupled,
-    decay_of_open_weights,
-)
 from eavit_mm.models.distillation import Outputs
 from eavit_mm.models.router import Route
 from eavit_mm.space import Subnet
@@ -61,15 +51,11 @@ def elastic_step(
     Raises:
         FloatingPointError: If a loss is not finite; names the subnet. No
             weight has been changed by this step then.
-        ValueError: If ``decay_active_only`` cannot be had of the optimizer.
     """
     iteration = optim_wrapper.inner_count
     data = model.data_preprocessor(data, True)
     passes = _ordered(model, model.draw_passes(iteration))
     subnets = [each.subnet for each in passes]
-    if model.decay_active_only:
-        check_decoupled(optim_wrapper.optimizer)
-        model.pending_subnets += _of_all_ranks(model, subnets, iteration)
     teacher = _teacher_outputs(model, data, subnets, optim_wrapper)
     logs: list[dict[str, Tensor]] = []
     for number, each in enumerate(passes):
@@ -98,10 +84,8 @@ def elastic_step(
             optim_wrapper._inner_count -= 1
     _check_finite(model, logs, subnets, optim_wrapper)
     if optim_wrapper.should_update():
-        with _decay_context(model, optim_wrapper):
-            optim_wrapper.step()
+        optim_wrapper.step()
         optim_wrapper.zero_grad()
-        model.pending_subnets.clear()
     return _merged_logs(model, logs, subnets)
 
 
@@ -127,27 +111,6 @@ def _ordered(model: Any, passes: list[Pass]) -> list[Pass]:
         return passes
     largest = model.backbone.space.largest
     return sorted(passes, key=lambda each: each.subnet != largest)
-
-
-def _of_all_ranks(
-    model: Any, subnets: list[Subnet], iteration: int
-) -> list[Subnet]:
-    """The subnets that a step trains; gradients are averaged over ranks."""
-    if not model.draw_per_rank:
-        return subnets
-    draws = (model.draw_passes(iteration, r) for r in range(get_world_size()))
-    return [each.subnet for drawn in draws for each in drawn]
-
-
-def _decay_context(
-    model: Any, optim_wrapper: OptimWrapper
-) -> AbstractContextManager[None]:
-    """In which the optimizer takes its step."""
-    if not model.decay_active_only:
-        return nullcontext()
-    return decay_of_open_weights(
-        model, optim_wrapper.optimizer, model.pending_subnets
-    )
 
 
 @contextmanager
@@ -212,7 +175,6 @@ def _check_finite(
     for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
         if not ok:
             optim_wrapper.zero_grad()
-            model.pending_subnets.clear()
             raise FloatingPointError(
                 f'the loss is {log["loss"].item()} for {subnet}; training '
                 'stops before the weights change. Lower the learning rate, '

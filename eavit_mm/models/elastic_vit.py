@@ -26,7 +26,6 @@ from eavit_mm.models.elastic_ops import (
     gate_norm,
     layer_norm,
     slice_norm,
-    tensors_in,
 )
 from eavit_mm.models.gates import Gates
 from eavit_mm.registry import MODELS
@@ -315,10 +314,6 @@ class ElasticVisionTransformer(VisionTransformer):
                 for layer, heads, hidden in layers
             ),
         )
-
-    def open_weights(self, subnet: Subnet) -> Iterator[Tensor]:
-        """Views of the weights that a subnet uses, each weight once."""
-        yield from tensors_in(self.slice(subnet))
 
     # Loading
 

@@ -464,35 +464,3 @@ def test_amp_on_the_gpu(tmp_path, kind):
         torch.testing.assert_close(mixed[name], value, rtol=0, atol=1e-2)
     moved = (exact['head.fc.weight'] - start['head.fc.weight']).abs().max()
     assert moved > 3e-2
-
-
-# Weight decay
-
-
-def test_decay_of_open_weights_is_resumed_between_two_batches(tmp_path):
-    """The subnets of the first batch were drawn before the checkpoint."""
-
-    def train(folder: Path, **changes: Any) -> dict[str, Tensor]:
-        runner = build(
-            folder,
-            model=model_cfg(sampler=UNIFORM, decay_active_only=True),
-            optim_wrapper=dict(
-                optimizer=dict(type='AdamW', lr=0.05, weight_decay=4.0),
-                accumulative_counts=2,
-            ),
-            default_hooks=dict(
-                logger=None,
-                checkpoint=dict(
-                    type='eavit_mm.AtomicCheckpointHook', interval=1
-                ),
-            ),
-            **changes,
-        )
-        runner.train()
-        assert torch.load(folder / 'epoch_3.pth')['meta']['iter'] == 9
-        return snapshot(runner.model)
-
-    whole = train(tmp_path / 'whole')
-    saved = tmp_path / 'whole' / 'epoch_1.pth'  # after three batches
-    resumed = train(tmp_path / 'resumed', load_from=str(saved), resume=True)
-    assert_equal(resumed, whole)

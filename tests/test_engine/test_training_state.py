@@ -146,9 +146,9 @@ def test_damage_is_named(interrupted, name):
         'x',
         [],
         ['x'],
-        [dict(gradients='x', subnets=[])],
-        [dict(gradients={'head.fc.weight': 'x'}, subnets=[])],
-        [dict(gradients={'other': torch.zeros(2)}, subnets=[])],
+        [dict(gradients='x')],
+        [dict(gradients={'head.fc.weight': 'x'})],
+        [dict(gradients={'other': torch.zeros(2)})],
     ],
 )
 def test_gradients_between_two_updates_must_be_there(tmp_path, pending):

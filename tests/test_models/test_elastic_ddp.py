@@ -39,10 +39,6 @@ CASES: dict[str, dict[str, Any]] = {
     'router per rank': dict(
         router=dict(ROUTER, gated_every=2), draw_per_rank=True
     ),
-    # A weight that another rank opened is open on this one.
-    'decay per rank': dict(
-        sampler=UNIFORM, draw_per_rank=True, decay_active_only=True
-    ),
 }
 
 
