@@ -26,7 +26,7 @@ demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
 
 test: env  ## Run the tests, files side by side
-	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 .ci/bare $(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff check .

@@ -40,6 +40,7 @@ make_env = load_make_env()
 def python(code: str, *args: str, path: Path | None = None) -> str:
     """Output of code in a fresh Python; stderr too, so warnings show."""
     folders = [str(folder) for folder in (path, ROOT) if folder]
+    folders.append(os.environ['PYTHONPATH'])
     result = subprocess.run(
         [sys.executable, '-c', code, *args],
         capture_output=True,

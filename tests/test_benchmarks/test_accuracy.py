@@ -9,6 +9,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
+from test_datasets.idx import idx, names
 
 from benchmarks import accuracy
 from benchmarks.cost import FORWARD, training_cost, with_cost, with_length
@@ -115,13 +116,19 @@ def _draw(cfg: Any, model: Any, iteration: int) -> list[Any]:
     return model.draw_subnets(iteration)
 
 
-def test_regimes_are_nested_and_keep_off_the_search() -> None:
+def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
+    # As many images as the real data set has, all of them black.
+    images, labels = (tmp_path / name for name in names('train'))
+    images.write_bytes(idx(np.zeros((60_000, 28, 28), np.uint8)))
+    labels.write_bytes(idx(np.zeros(60_000, np.uint8)))
     ids = {}
     for regime in REGIMES:
         cfg = method_config(METHODS['hydravit'], regime, 0)
         init_default_scope(cfg.default_scope)
         for loader in ('train_dataloader', 'val_dataloader'):
-            data = DATASETS.build(cfg[loader].dataset)
+            dataset = cfg[loader].dataset
+            dataset.dataset.data_root = str(tmp_path)
+            data = DATASETS.build(dataset)
             found = [
                 data.get_data_info(i)['sample_id'] for i in range(len(data))
             ]

@@ -1,7 +1,6 @@
-"""Fashion-MNIST from tiny files, and from the package's where it is."""
+"""Fashion-MNIST from tiny files in the format of the real ones."""
 
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +10,6 @@ from mmpretrain.registry import DATASETS
 from eavit_mm.datasets import Fashion40, FashionMNIST, fashion, split_dataset
 
 from .idx import idx, names, toy, write
-
-PACKAGE = Path(fashion.PACKAGE_ROOT)
-SIZES = dict(train=60_000, test=10_000)
 
 
 @pytest.fixture(autouse=True)
@@ -170,26 +166,3 @@ def test_a_package_stands_in_for_missing_files(tmp_path, monkeypatch):
     black = idx(np.zeros((20, 28, 28), np.uint8))
     (root / f'{images}.gz').write_bytes(gzip.compress(black))
     assert not content(FashionMNIST(str(root), 'train'))[0]['img'].any()
-
-
-@pytest.mark.parametrize(
-    ('kind', 'split'), [(FashionMNIST, 'train'), (Fashion40, 'test')]
-)
-def test_the_package_if_it_is_here_else_the_tiny_files(
-    tmp_path, monkeypatch, kind, split
-):
-    if PACKAGE.exists():
-        monkeypatch.setattr(fashion, 'PACKAGE_ROOT', str(PACKAGE))
-        root, size = tmp_path / 'empty', SIZES[split]
-    else:
-        root, size = write(tmp_path / 'data', True), 20
-    data = kind(str(root), split)
-    assert len(data) == size
-    classes = len(data.METAINFO['classes'])
-    labels = [data.get_data_info(i)['gt_label'] for i in range(0, size, 7)]
-    assert min(labels) >= 0
-    assert max(labels) < classes
-    if PACKAGE.exists():
-        counts = np.bincount(labels, minlength=classes)
-        assert counts.min() > 0.6 * len(labels) / classes
-    assert data.get_data_info(size - 1)['img'].shape == (28, 28)
