@@ -1,17 +1,17 @@
 """Creates ``.venv`` with the pinned stack and this project (``make env``).
 
-Only the standard library is used. ``.venv`` counts as up to date when its
-stamp says what we would install now. The stamp is set to "unfinished" before
-the first change and written last, so a killed run leaves an environment that
-the next run builds anew. A step that fails by itself (no network, say) leaves
-what pip left, and the next run installs on top of it.
+``.venv`` is up to date when its stamp says what we would install now. The
+stamp is set to "unfinished" before the first change and written last, so a
+killed run leaves an environment that the next run builds anew. A step that
+fails by itself (no network, say) removes the stamp and leaves what pip left;
+the next run installs on top of it.
 
-Everything that runs before the version check is kept readable for old
-Pythons, which shall be told what is needed instead of a syntax error.
+Only the standard library is used, and only syntax of Python 3.6: an old
+Python shall say what is needed instead of a syntax error.
 """
 
 import argparse
-import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -19,14 +19,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED = ((3, 11), (3, 12))  # as python_requires in setup.py
-STAMP = 'eavit_mm.json'
-LOCK = 'eavit_mm.lock'
-UNFINISHED = 'unfinished'
+SUPPORTED = ('3.11', '3.12')  # as python_requires in setup.py
+OWN = '{}.{}'.format(*sys.version_info)
+STAMP, LOCK, UNFINISHED = 'eavit_mm.json', 'eavit_mm.lock', 'unfinished'
 # The distribution that each mode installs; the two share their files.
 MMCV = {'lite': 'mmcv-lite', 'full': 'mmcv'}
 HOSTS = 'eavit_mm, mmpretrain.models, mmseg.models'
@@ -43,20 +42,17 @@ def say(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def check_python(version: 'tuple[int, ...]', executable: str) -> None:
-    """Accepts the Pythons of setup.py.
+def check_python(version: str, executable: str) -> None:
+    """Accepts the Pythons of setup.py, given as '3.11'.
 
     Raises:
         SetupError: If the Python is too old or too new.
     """
-    if tuple(version[:2]) in SUPPORTED:
-        return
-    found = '.'.join(str(part) for part in version[:3])
-    needed = ' or '.join('{}.{}'.format(*pair) for pair in SUPPORTED)
-    raise SetupError(
-        f'found Python {found} ({executable}), but eavit_mm needs Python '
-        f'{needed}: `make env PYTHON=python3.11`'
-    )
+    if version not in SUPPORTED:
+        raise SetupError(
+            f'found Python {version} ({executable}), but eavit_mm needs '
+            f'Python {" or ".join(SUPPORTED)}: `make env PYTHON=python3.11`'
+        )
 
 
 def requirements_hash(root: Path) -> str:
@@ -69,48 +65,10 @@ def requirements_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
-def make_stamp(root: Path, python: str, mmcv: str) -> 'dict[str, str]':
-    """What the stamp of an environment of today holds.
-
-    Args:
-        root: The repository; a moved one needs a new environment.
-        python: Version of the environment's Python, such as '3.11'.
-        mmcv: 'lite' or 'full'.
-    """
-    return {
-        'root': str(root),
-        'python': python,
-        'mmcv': mmcv,
-        'requirements': requirements_hash(root),
-    }
-
-
-def read_stamp(venv: Path) -> 'dict[str, str] | None':
-    """The stamp; empty if the last run was killed, None if there is none.
-
-    No stamp means a step failed by itself, or somebody else made the
-    environment: it is sound, but nothing is known about its contents.
-    """
-    try:
-        stamp = json.loads((venv / STAMP).read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return {}
-    return stamp if isinstance(stamp, dict) else {}
-
-
-def write_stamp(venv: Path, text: str) -> None:
-    """Replaces the stamp in one step."""
-    new = venv / f'{STAMP}.new'
-    new.write_text(text)
-    new.replace(venv / STAMP)
-
-
-def venv_python(venv: Path) -> 'str | None':
-    """Version ('3.11') of the environment; None without Python or pip."""
+def python_of(folder: Path) -> 'str | None':
+    """Version ('3.11') of an environment; None without Python or pip."""
     code = 'import sys, pip; print("{}.{}".format(*sys.version_info))'
-    command = [str(venv / 'bin' / 'python'), '-I', '-c', code]
+    command = [str(folder / 'bin' / 'python'), '-I', '-c', code]
     try:
         answer = subprocess.check_output(command, stderr=subprocess.DEVNULL)
     except (OSError, subprocess.CalledProcessError):
@@ -118,67 +76,66 @@ def venv_python(venv: Path) -> 'str | None':
     return answer.decode().strip()
 
 
-def has_package(venv: Path, distribution: str) -> bool:
+def has_package(folder: Path, distribution: str) -> bool:
     """Whether a distribution lies in the environment, sound or not."""
     name = distribution.replace('-', '_')
     pattern = f'lib/python3*/site-packages/{name}-*.dist-info'
-    return any(venv.glob(pattern))
+    return any(folder.glob(pattern))
 
 
-def wanted_python(current: 'str | None', keep: bool) -> str:
-    """The version to use: that of ``.venv`` to keep it, else our own.
+def wanted_stamp(
+    root: Path, mmcv: 'str | None', keep_python: bool, wheel: str
+) -> 'dict[str, str]':
+    """What the stamp of the finished environment shall hold.
 
-    Raises:
-        SetupError: If it would be our own and is not supported.
-    """
-    if keep and current in ['{}.{}'.format(*pair) for pair in SUPPORTED]:
-        return current
-    check_python(sys.version_info[:3], sys.executable)
-    return '{}.{}'.format(*sys.version_info)
-
-
-def wanted_mmcv(venv: Path, asked: 'str | None') -> str:
-    """'lite' or 'full': what was asked for, else what ``.venv`` has."""
-    if asked:
-        return asked
-    return 'full' if has_package(venv, MMCV['full']) else 'lite'
-
-
-def wanted_wheel(path: str, mmcv: str) -> 'Path | None':
-    """The ready-made wheel to take instead of building mmcv, if any.
+    Args:
+        root: The repository; a moved one needs a new environment.
+        mmcv: 'lite' or 'full'; None for what is there, else lite.
+        keep_python: Keep the Python of ``.venv`` rather than take our own.
+        wheel: Wheel of the full mmcv to take instead of a build, or ''.
 
     Raises:
-        SetupError: If it would be ignored, or is not there.
+        SetupError: If an option does not fit, or our own Python.
     """
-    if not path:
-        return None
-    if mmcv != 'full':
+    folder = root / '.venv'
+    if not mmcv:
+        mmcv = 'full' if has_package(folder, MMCV['full']) else 'lite'
+    if wheel and mmcv != 'full':
         raise SetupError('MMCV_WHEEL is only used with MMCV=full')
-    wheel = Path(path).resolve()
-    if not wheel.is_file():
-        raise SetupError(f'MMCV_WHEEL={path}: there is no such file')
-    return wheel
+    if wheel and not Path(wheel).is_file():
+        raise SetupError(f'MMCV_WHEEL={wheel}: there is no such file')
+    python = python_of(folder)
+    if not (keep_python and python in SUPPORTED):
+        python = OWN
+        check_python(python, sys.executable)
+    requirements = requirements_hash(root)
+    return dict(
+        root=str(root), python=python, mmcv=mmcv, requirements=requirements
+    )
 
 
-def is_up_to_date(venv: Path, goal: 'dict[str, str]') -> bool:
-    """Whether the stamp is the wanted one and the Python still works."""
-    return read_stamp(venv) == goal and venv_python(venv) == goal['python']
+def rebuild_reason(
+    folder: Path, stamp: 'str | None', goal: 'dict[str, str]'
+) -> 'str | None':
+    """Why the environment cannot be installed into, None if it can.
 
-
-def rebuild_reason(venv: Path, goal: 'dict[str, str]') -> 'str | None':
-    """Why the environment cannot be installed into, None if it can."""
-    stamp, current = read_stamp(venv), venv_python(venv)
-    if not (venv / 'bin').exists():
-        return 'there is none'
+    Args:
+        folder: The environment.
+        stamp: Its stamp. None says that a step failed by itself, or that
+            somebody else made the environment: it is sound, but nothing is
+            known about its contents.
+        goal: The wanted stamp.
+    """
+    current = python_of(folder)
     if current is None:
-        return 'it has no working Python with pip'
+        return 'there is none with a working Python and pip'
     if current != goal['python']:
         return f'it has Python {current}, not {goal["python"]}'
-    if stamp is not None and 'root' not in stamp:
+    try:
+        root = goal['root'] if stamp is None else json.loads(stamp)['root']
+    except (ValueError, KeyError, TypeError):
         return 'an earlier run was killed'
-    if stamp and stamp['root'] != goal['root']:
-        return f'it was made in {stamp["root"]}'
-    return None
+    return None if root == goal['root'] else f'it was made in {root}'
 
 
 class Installer:
@@ -192,15 +149,14 @@ class Installer:
 
     def __init__(self, root: Path, lock: int) -> None:
         self.root = root
-        self.venv = root / '.venv'
+        self.folder = root / '.venv'
         self.requirements = root / 'requirements'
         self.lock = lock
         self.started = time.monotonic()
 
     def announce(self, step: str) -> None:
-        """Prints the line of a step."""
-        seconds = time.monotonic() - self.started
-        say(f'==> [{seconds:4.0f} s] {step}')
+        """Prints the line of a step and the time since the first."""
+        say(f'==> [{time.monotonic() - self.started:4.0f} s] {step}')
 
     def python(self, step: str, *args: str, **variables: str) -> None:
         """Runs the environment's Python, its output streamed.
@@ -217,8 +173,7 @@ class Installer:
         environ = {**os.environ, 'PIP_USER': '0', **variables}
         for name in ('PYTHONPATH', 'PYTHONHOME'):  # they hide what is missing
             environ.pop(name, None)
-        # Builds look for ninja there.
-        bin_folder = self.venv / 'bin'
+        bin_folder = self.folder / 'bin'  # builds look for ninja there
         environ['PATH'] = f'{bin_folder}{os.pathsep}{environ["PATH"]}'
         status = subprocess.run(
             [str(bin_folder / 'python'), '-I', *args],
@@ -231,7 +186,7 @@ class Installer:
         if status == 0:
             return
         if status > 0:  # it ended by itself, so pip has tidied up
-            (self.venv / STAMP).unlink()
+            (self.folder / STAMP).unlink()
         raise SetupError(
             f"the step '{step}' failed (exit status {status}); the lines "
             'above say why. Run `make env` again once that is mended; if '
@@ -253,30 +208,22 @@ class Installer:
     def create(self, reason: str) -> None:
         """Makes the bare environment in an emptied folder.
 
-        Args:
-            reason: Why the folder as it is will not do, for the log.
-
         Raises:
             SetupError: If this Python cannot make environments with pip.
         """
-        import venv
-
-        step = 'Create .venv'
-        self.announce(f'{step} anew, as {reason} (minutes, 6 GB in all)')
-        for child in self.venv.iterdir():
-            if child.name in (STAMP, LOCK):
-                continue
+        self.announce(f'Create .venv anew, as {reason} (minutes, 6 GB)')
+        for child in self.folder.iterdir():
             if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
-            else:
+            elif child.name not in (STAMP, LOCK):
                 child.unlink()
         try:
-            venv.create(self.venv, symlinks=True, with_pip=True)
+            venv.create(self.folder, symlinks=True, with_pip=True)
         except subprocess.CalledProcessError as error:
             raise SetupError(
-                f"the step '{step}' failed: {sys.executable} cannot put pip "
-                'into an environment (Debian and Ubuntu keep that in the '
-                'package python3-venv, or python3.11-venv)'
+                f'{sys.executable} cannot put pip into an environment (Debian '
+                'and Ubuntu keep that in the package python3-venv, or '
+                'python3.11-venv)'
             ) from error
 
     def build_mmcv(self) -> None:
@@ -286,13 +233,10 @@ class Installer:
         the ops would be missing without a word.
         """
         self.install('Install what builds mmcv', 'mmcv_build')
-        cuda = os.environ.get('FORCE_CUDA', '0')
-        variables = {
-            'MMCV_WITH_OPS': '1',
-            'FORCE_CUDA': cuda,
-            'MAX_JOBS': os.environ.get('MAX_JOBS', '2'),
-        }
-        if cuda == '0':  # mmcv builds for any GPU that it sees
+        variables = {'MMCV_WITH_OPS': '1'}
+        for name, value in (('FORCE_CUDA', '0'), ('MAX_JOBS', '2')):
+            variables[name] = os.environ.get(name, value)
+        if variables['FORCE_CUDA'] == '0':  # mmcv builds for any GPU it sees
             variables['CUDA_VISIBLE_DEVICES'] = ''
         self.pip(
             'Build mmcv with its ops (6 to 35 minutes on two cores)',
@@ -302,25 +246,24 @@ class Installer:
         )
         self.install('Put the pinned setuptools back', 'runtime')
 
-    def install_mmcv(self, mmcv: str, wheel: 'Path | None') -> None:
+    def install_mmcv(self, mmcv: str, wheel: str) -> None:
         """Installs the mmcv of a mode; the other one makes room first."""
         (other,) = set(MMCV.values()) - {MMCV[mmcv]}
-        if has_package(self.venv, other):  # what they share goes with it
-            both = [n for n in MMCV.values() if has_package(self.venv, n)]
+        if has_package(self.folder, other):  # what they share goes with it
+            both = [n for n in MMCV.values() if has_package(self.folder, n)]
             self.pip(f'Remove {other}', 'uninstall', '-y', *both)
         if mmcv == 'lite':
             self.install('Install mmcv-lite', 'mmcv_lite')
         elif wheel:
-            step = f'Install {wheel.name}'
-            self.pip(step, 'install', '--no-deps', str(wheel))
-        elif not has_package(self.venv, MMCV['full']):
+            path = str(Path(wheel).resolve())
+            self.pip(f'Install {wheel}', 'install', '--no-deps', path)
+        elif not has_package(self.folder, MMCV['full']):
             self.build_mmcv()
 
-    def install_all(self, mmcv: str, wheel: 'Path | None') -> None:
+    def install_all(self, mmcv: str, wheel: str) -> None:
         """Brings the environment to the pinned stack and checks it."""
-        self.install(
-            'Install the pinned packages', 'runtime', 'export', 'tests'
-        )
+        step = 'Install the pinned packages'
+        self.install(step, 'runtime', 'export', 'tests')
         self.install_mmcv(mmcv, wheel)
         self.pip(
             'Install eavit_mm from this folder (editable)',
@@ -331,53 +274,41 @@ class Installer:
         self.python('Check that they can be imported', '-c', IMPORTS[mmcv])
 
 
-@contextlib.contextmanager
-def locked(venv: Path) -> 'Iterator[int]':
-    """Keeps a second run out of the folder; yields the lock's descriptor."""
-    import fcntl
-
-    with (venv / LOCK).open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say('another run is still at work in .venv: waiting for it')
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
-
-
-def make_env(mmcv: 'str | None', keep: bool, wheel_path: str) -> None:
-    """Makes ``.venv`` what it should be; does nothing if it already is.
-
-    Args:
-        mmcv: 'lite', 'full', or None for what ``.venv`` has, else lite.
-        keep: Keep the Python of ``.venv`` rather than take our own.
-        wheel_path: Wheel of the full mmcv, or ''.
+def make_env(
+    root: Path, mmcv: 'str | None', keep_python: bool, wheel: str
+) -> None:
+    """Makes ``.venv`` what it should be; see `wanted_stamp`.
 
     Raises:
         SetupError: If a step fails or an option does not fit.
     """
-    venv = ROOT / '.venv'
-    mmcv = wanted_mmcv(venv, mmcv)
-    wheel = wanted_wheel(wheel_path, mmcv)
-    python = wanted_python(venv_python(venv), keep)
-    goal = make_stamp(ROOT, python, mmcv)
-    if is_up_to_date(venv, goal):
-        say(f'.venv is up to date (Python {python}, {MMCV[mmcv]})')
-        return
-    venv.mkdir(exist_ok=True)
-    with locked(venv) as lock:
-        if is_up_to_date(venv, goal):  # the run that we waited for made it
+    folder = root / '.venv'
+    path = folder / STAMP
+    goal = wanted_stamp(root, mmcv, keep_python, wheel)
+    folder.mkdir(exist_ok=True)
+    with (folder / LOCK).open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say('another run is still at work in .venv: waiting for it')
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        what = f'Python {goal["python"]}, {MMCV[goal["mmcv"]]}'
+        stamp = path.read_text() if path.exists() else None
+        reason = rebuild_reason(folder, stamp, goal)
+        if stamp == json.dumps(goal) and not reason:
+            say(f'.venv is up to date ({what})')
             return
-        reason = rebuild_reason(venv, goal)
+        say(f'making .venv ({what})')
+        installer = Installer(root, lock.fileno())
+        path.write_text(UNFINISHED)
         if reason:  # by our own Python, whichever was to be kept
-            goal['python'] = wanted_python(None, keep=False)
-        write_stamp(venv, UNFINISHED)
-        installer = Installer(ROOT, lock)
-        say(f'making .venv (Python {goal["python"]}, {MMCV[mmcv]})')
-        if reason:
+            check_python(OWN, sys.executable)
+            goal['python'] = OWN
             installer.create(reason)
-        installer.install_all(mmcv, wheel)
-        write_stamp(venv, json.dumps(goal, indent=2) + '\n')
+        installer.install_all(goal['mmcv'], wheel)
+        new = folder / f'{STAMP}.new'
+        new.write_text(json.dumps(goal))
+        new.replace(path)
         installer.announce('Done: .venv is up to date')
 
 
@@ -395,16 +326,10 @@ def main() -> int:
         action='store_true',
         help='keep the Python of an existing .venv instead of this one',
     )
-    parser.add_argument(
-        '--mmcv-wheel',
-        default=os.environ.get('MMCV_WHEEL', ''),
-        metavar='FILE',
-        help='install this wheel of the full mmcv instead of building it; '
-        'default: the environment variable MMCV_WHEEL',
-    )
     args = parser.parse_args()
+    wheel = os.environ.get('MMCV_WHEEL', '')
     try:
-        make_env(args.mmcv, args.keep_python, args.mmcv_wheel)
+        make_env(ROOT, args.mmcv, args.keep_python, wheel)
     except (SetupError, OSError) as error:
         sys.stderr.write(f'make env: {error}\n')
         return 1

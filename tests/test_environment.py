@@ -1,20 +1,16 @@
-"""The environment: requirements/make_env.py, the pins, eavit_mm/compat."""
+"""The environment: requirements/make_env.py and the pins."""
 
+import ast
 import importlib.util
 import json
-import os
 import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from pickle import UnpicklingError
 from types import ModuleType
 
 import pytest
-import torch
-from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.runner import save_checkpoint
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -24,9 +20,8 @@ PIN = re.compile(r'[A-Za-z0-9][\w.-]*==\d[\w.]*')
 
 
 def load_make_env() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        'make_env', REQUIREMENTS / 'make_env.py'
-    )
+    path = REQUIREMENTS / 'make_env.py'
+    spec = importlib.util.spec_from_file_location('make_env', path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -35,215 +30,196 @@ def load_make_env() -> ModuleType:
 
 
 make_env = load_make_env()
-
-
-def python(code: str, *args: str, path: Path | None = None) -> str:
-    """Output of code in a fresh Python; stderr too, so warnings show."""
-    folders = [str(folder) for folder in (path, ROOT) if folder]
-    folders.append(os.environ['PYTHONPATH'])
-    result = subprocess.run(
-        [sys.executable, '-c', code, *args],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, 'PYTHONPATH': os.pathsep.join(folders)},
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout + result.stderr
-
-
-# requirements/make_env.py
+OWN = make_env.OWN
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
+    """Looks like ours, `.venv` included; its Python is our own."""
     (tmp_path / 'requirements').mkdir()
     (tmp_path / 'requirements' / 'runtime.txt').write_text('torch==2.11.0\n')
-    (tmp_path / 'requirements' / 'tests.txt').write_text('pytest==9.2.0\n')
     (tmp_path / 'setup.py').write_text('setup()\n')
+    create_venv(tmp_path)
     return tmp_path
 
 
-@pytest.fixture
-def venv(repository: Path) -> Path:
-    """Looks like an environment: has a Python with pip, our own."""
-    folder = repository / '.venv'
-    (folder / 'bin').mkdir(parents=True)
-    script = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
-    (folder / 'bin' / 'python').write_text(script)
-    (folder / 'bin' / 'python').chmod(0o755)
-    return folder
+def create_venv(root: Path) -> None:
+    folder = root / '.venv' / 'bin'
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    (folder / 'python').chmod(0o755)
 
 
-def stamp_of(repository: Path, mmcv: str = 'lite') -> dict[str, str]:
-    version = f'{sys.version_info.major}.{sys.version_info.minor}'
-    return make_env.make_stamp(repository, version, mmcv)
+def stamp_of(root: Path, mmcv: str = 'lite') -> dict[str, str]:
+    return make_env.wanted_stamp(root, mmcv, keep_python=True, wheel='')
 
 
-@pytest.mark.parametrize('version', [(3, 11, 0), (3, 12, 9)])
-def test_supported_python_is_accepted(version: tuple[int, ...]) -> None:
-    make_env.check_python(version, 'python3')
+def test_an_old_python_can_read_it() -> None:
+    text = (REQUIREMENTS / 'make_env.py').read_text()
+    ast.parse(text, feature_version=(3, 6))
 
 
-@pytest.mark.parametrize('version', [(3, 10, 13), (3, 13, 0), (2, 7, 18)])
-def test_wrong_python_is_named(version: tuple[int, ...]) -> None:
-    found = '.'.join(map(str, version))
-    words = (
-        rf'found Python {found} \(/usr/bin/python3\).* needs Python 3\.11 '
-        r'or 3\.12.*make env PYTHON=python3\.11'
-    )
-    with pytest.raises(make_env.SetupError, match=words):
-        make_env.check_python(version, '/usr/bin/python3')
-
-
-def test_supported_pythons_are_those_of_setup() -> None:
-    versions = ', '.join(
-        f'{major}.{minor}' for major, minor in make_env.SUPPORTED
-    )
-    assert versions == '3.11, 3.12'
+def test_a_wrong_python_is_named() -> None:
+    for version in ('3.11', '3.12'):
+        make_env.check_python(version, 'python3')
     assert "python_requires='>=3.11,<3.13'" in (ROOT / 'setup.py').read_text()
+    for version in ('3.10', '3.13', '2.7'):
+        words = (
+            rf'found Python {version} \(/usr/bin/python3\).* needs Python '
+            r'3\.11 or 3\.12.*make env PYTHON=python3\.11'
+        )
+        with pytest.raises(make_env.SetupError, match=words):
+            make_env.check_python(version, '/usr/bin/python3')
 
 
-@pytest.mark.parametrize(
-    'file', ['requirements/runtime.txt', 'requirements/tests.txt', 'setup.py']
-)
-def test_stamp_changes_with_what_is_to_be_installed(
-    repository: Path, file: str
+def test_the_stamp_changes_with_what_is_to_be_installed(
+    repository: Path,
 ) -> None:
-    before = stamp_of(repository)
-    assert before == stamp_of(repository)
-    path = repository / file
-    path.write_text(path.read_text().replace('t', 'T', 1))
-    assert stamp_of(repository) != before
-
-
-def test_stamp_changes_with_a_new_requirements_file(repository: Path) -> None:
-    before = stamp_of(repository)
+    stamps = [stamp_of(repository)]
+    assert stamps[0] == stamp_of(repository)
+    for file in ('requirements/runtime.txt', 'setup.py'):
+        path = repository / file
+        path.write_text(path.read_text().replace('t', 'T', 1))
+        stamps.append(stamp_of(repository))
     (repository / 'requirements' / 'constraints.txt').write_text('')
-    assert stamp_of(repository) != before
+    stamps += [stamp_of(repository), stamp_of(repository, 'full')]
+    assert all(stamps.count(stamp) == 1 for stamp in stamps)
 
 
-def test_stamp_changes_with_python_mode_and_folder(
-    repository: Path, tmp_path_factory: pytest.TempPathFactory
+def test_python_and_mmcv_of_the_environment_are_kept(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stamp = make_env.make_stamp(repository, '3.11', 'lite')
-    assert make_env.make_stamp(repository, '3.12', 'lite') != stamp
-    assert make_env.make_stamp(repository, '3.11', 'full') != stamp
-    moved = repository.rename(tmp_path_factory.mktemp('other') / 'place')
-    assert make_env.make_stamp(moved, '3.11', 'lite') != stamp
+    def wanted(mmcv: str | None = None, keep: bool = True) -> tuple[str, str]:
+        found = make_env.wanted_stamp(repository, mmcv, keep, '')
+        return found['python'], found['mmcv']
+
+    packages = repository / '.venv/lib/python3.11/site-packages'
+    assert wanted() == (OWN, 'lite')
+    (packages / 'mmcv_lite-2.1.0.dist-info').mkdir(parents=True)
+    assert wanted() == (OWN, 'lite')
+    (packages / 'mmcv-2.1.0.dist-info').mkdir()
+    assert wanted() == (OWN, 'full')
+    assert wanted('lite') == (OWN, 'lite')
+    other = '3.12' if OWN == '3.11' else '3.11'
+    monkeypatch.setattr(make_env, 'python_of', lambda folder: other)
+    assert wanted()[0] == other
+    assert wanted(keep=False)[0] == OWN
+    for unsupported in (None, '3.9'):
+        monkeypatch.setattr(make_env, 'python_of', lambda f, v=unsupported: v)
+        assert wanted()[0] == OWN
 
 
-def test_finished_environment_is_up_to_date(
-    repository: Path, venv: Path
+def test_a_wheel_is_never_dropped_in_silence(repository: Path) -> None:
+    wheel = repository / 'mmcv.whl'
+    with pytest.raises(make_env.SetupError, match=r'mmcv\.whl.*no such file'):
+        make_env.wanted_stamp(repository, 'full', True, str(wheel))
+    wheel.touch()
+    make_env.wanted_stamp(repository, 'full', True, str(wheel))
+    with pytest.raises(make_env.SetupError, match='only used with MMCV=full'):
+        make_env.wanted_stamp(repository, 'lite', True, str(wheel))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What runs of make_env did; nothing is installed."""
+    found: list[str] = []
+
+    def create(self, reason: str) -> None:
+        found.append(reason)
+        create_venv(self.root)
+
+    def install_all(self, mmcv: str, wheel: str) -> None:
+        found.append(f'install {mmcv}')
+
+    monkeypatch.setattr(make_env.Installer, 'create', create)
+    monkeypatch.setattr(make_env.Installer, 'install_all', install_all)
+    return found
+
+
+def run(root: Path, mmcv: str | None = None) -> None:
+    make_env.make_env(root, mmcv, keep_python=True, wheel='')
+
+
+def test_runs_of_make_env(
+    repository: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    goal = stamp_of(repository)
-    make_env.write_stamp(venv, json.dumps(goal))
-    assert make_env.is_up_to_date(venv, goal)
-    assert make_env.rebuild_reason(venv, goal) is None
-    assert not make_env.is_up_to_date(venv, stamp_of(repository, 'full'))
+    """A sound environment without a stamp is installed into, once."""
+    run(repository)
+    run(repository)
+    assert calls == ['install lite']
+    assert 'up to date' in capsys.readouterr().out
+    run(repository, 'full')
+    assert calls == ['install lite', 'install full']
 
 
 @pytest.mark.parametrize('text', [make_env.UNFINISHED, '', '{"root":', '[]'])
-def test_half_made_environment_is_built_anew(
-    repository: Path, venv: Path, text: str
+def test_what_a_killed_run_left_is_made_anew(
+    repository: Path, calls: list[str], text: str
 ) -> None:
-    goal = stamp_of(repository)
-    make_env.write_stamp(venv, text)
-    assert not make_env.is_up_to_date(venv, goal)
-    assert 'killed' in make_env.rebuild_reason(venv, goal)
+    (repository / '.venv' / make_env.STAMP).write_text(text)
+    run(repository)
+    assert calls == ['an earlier run was killed', 'install lite']
 
 
-def test_environment_without_stamp_is_installed_into(
-    repository: Path, venv: Path
+def test_what_does_not_work_here_is_made_anew(
+    repository: Path,
+    calls: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    goal = stamp_of(repository)
-    assert not make_env.is_up_to_date(venv, goal)
-    assert make_env.rebuild_reason(venv, goal) is None
-
-
-def test_environment_without_working_python_is_built_anew(
-    repository: Path, venv: Path
-) -> None:
-    goal = stamp_of(repository)
-    make_env.write_stamp(venv, json.dumps(goal))
-    (venv / 'bin' / 'python').unlink()
-    assert not make_env.is_up_to_date(venv, goal)
-    assert 'no working Python' in make_env.rebuild_reason(venv, goal)
-
-
-def test_moved_environment_is_built_anew(repository: Path, venv: Path) -> None:
-    goal = stamp_of(repository)
-    make_env.write_stamp(venv, json.dumps({**goal, 'root': '/elsewhere'}))
-    assert '/elsewhere' in make_env.rebuild_reason(venv, goal)
-
-
-def test_environment_of_another_python_is_built_anew(
-    repository: Path, venv: Path
-) -> None:
-    goal = {**stamp_of(repository), 'python': '3.99'}
-    assert '3.99' in make_env.rebuild_reason(venv, goal)
-
-
-def test_kept_python_is_that_of_the_environment() -> None:
-    own = '{}.{}'.format(*sys.version_info)
-    other = '3.12' if own == '3.11' else '3.11'
-    assert make_env.wanted_python(other, keep=True) == other
-    assert make_env.wanted_python(other, keep=False) == own
-    assert make_env.wanted_python(None, keep=True) == own
-    assert make_env.wanted_python('3.9', keep=True) == own
-
-
-def test_mmcv_of_the_environment_is_kept(venv: Path) -> None:
-    packages = venv / 'lib' / 'python3.11' / 'site-packages'
-    assert make_env.wanted_mmcv(venv, None) == 'lite'
-    (packages / 'mmcv_lite-2.1.0.dist-info').mkdir(parents=True)
-    assert make_env.wanted_mmcv(venv, None) == 'lite'
-    (packages / 'mmcv-2.1.0.dist-info').mkdir()
-    assert make_env.wanted_mmcv(venv, None) == 'full'
-    assert make_env.wanted_mmcv(venv, 'lite') == 'lite'
-
-
-def test_mmcv_wheel_is_never_dropped_in_silence(tmp_path: Path) -> None:
-    wheel = tmp_path / 'mmcv.whl'
-    with pytest.raises(make_env.SetupError, match=r'mmcv\.whl.*no such file'):
-        make_env.wanted_wheel(str(wheel), 'full')
-    wheel.touch()
-    assert make_env.wanted_wheel(str(wheel), 'full') == wheel
-    with pytest.raises(make_env.SetupError, match='only used with MMCV=full'):
-        make_env.wanted_wheel(str(wheel), 'lite')
-    assert make_env.wanted_wheel('', 'lite') is None
+    run(repository)
+    moved = repository.rename(tmp_path_factory.mktemp('other') / 'place')
+    run(moved)
+    assert calls[1] == f'it was made in {repository}'
+    (moved / '.venv/bin/python').unlink()
+    run(moved)
+    assert calls[3] == 'there is none with a working Python and pip'
+    stamp = stamp_of(moved)
+    reason = make_env.rebuild_reason(
+        moved / '.venv', json.dumps(stamp), {**stamp, 'python': '3.99'}
+    )
+    assert reason == f'it has Python {OWN}, not 3.99'
 
 
 @pytest.mark.parametrize(
-    ('code', 'stamp'),
+    ('code', 'then'),
     [
-        ('raise SystemExit(3)', None),  # ended by itself: installed into
-        ('import os; os.kill(os.getpid(), 9)', {}),  # killed: built anew
+        ('raise SystemExit(3)', ['install lite']),  # ended by itself
+        (
+            'import os; os.kill(os.getpid(), 9)',
+            ['an earlier run was killed', 'install lite'],
+        ),
     ],
 )
-def test_failing_step_is_named(
-    repository: Path, venv: Path, code: str, stamp: dict | None
+def test_a_failing_step_is_named(
+    repository: Path,
+    calls: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    then: list[str],
 ) -> None:
-    make_env.write_stamp(venv, make_env.UNFINISHED)
-    with make_env.locked(venv) as lock:
-        installer = make_env.Installer(repository, lock)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            make_env.Installer,
+            'install_all',
+            lambda self, mmcv, wheel: self.python('Try it', '-c', code),
+        )
         with pytest.raises(make_env.SetupError, match="'Try it' failed"):
-            installer.python('Try it', '-c', code)
-    assert make_env.read_stamp(venv) == stamp
+            run(repository)
+    run(repository)
+    assert calls == then
 
 
 def test_steps_see_neither_pythonpath_nor_stdin(
-    repository: Path, venv: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv('PYTHONPATH', str(repository))
     code = (
         'import os, sys; assert "PYTHONPATH" not in os.environ; '
         'assert not sys.stdin.read(); assert os.environ["ADDED"] == "1"'
     )
-    with make_env.locked(venv) as lock:
-        make_env.Installer(repository, lock).python(
-            'Look', '-c', code, ADDED='1'
-        )
+    with (tmp_path / 'lock').open('w') as lock:
+        installer = make_env.Installer(repository, lock.fileno())
+        installer.python('Look', '-c', code, ADDED='1')
 
 
 # The pins
@@ -303,140 +279,3 @@ def test_installed_packages_fit_together() -> None:
         check=False,
     )
     assert result.returncode == 0, result.stdout
-
-
-# eavit_mm/compat
-
-
-def has_compiled_mmcv() -> bool:
-    try:
-        metadata.version('mmcv')
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def test_import_is_silent_and_light() -> None:
-    code = (
-        'import sys, eavit_mm; '
-        'assert not {"mmpretrain", "mmseg"} & sys.modules.keys()'
-    )
-    assert python(code) == ''
-    assert python(f'import eavit_mm.registry; {code}') == ''
-
-
-@pytest.mark.skipif(has_compiled_mmcv(), reason='mmcv has its ops here')
-def test_mmseg_imports_and_ops_raise_with_mmcv_lite() -> None:
-    code = """
-import eavit_mm
-import mmseg.models
-import torch
-from mmcv.ops import nms
-try:
-    nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-except ImportError as error:
-    print(error)
-"""
-    output = python(code)
-    assert "mmcv op 'nms' is not compiled here" in output
-    assert 'full mmcv: `make env MMCV=full`' in output
-
-
-@pytest.mark.skipif(not has_compiled_mmcv(), reason='needs the full mmcv')
-def test_full_mmcv_is_used() -> None:
-    code = """
-import sys
-import eavit_mm
-from eavit_mm.compat import install_mmcv_stand_in
-assert not install_mmcv_stand_in()
-import mmseg.models
-from mmcv.ops import nms
-import torch
-boxes = torch.tensor([[0., 0., 1., 1.], [0., 0., 1., 1.]])
-print(len(nms(boxes, torch.tensor([0.9, 0.8]), 0.5)[1]))
-"""
-    assert python(code) == '1\n'
-
-
-def test_stand_in_gives_way_to_a_compiled_extension(tmp_path: Path) -> None:
-    (tmp_path / 'mmcv').mkdir()
-    (tmp_path / 'mmcv' / '__init__.py').touch()
-    (tmp_path / 'mmcv' / '_ext.py').write_text('compiled = True\n')
-    code = """
-import sys
-import eavit_mm
-from eavit_mm.compat import install_mmcv_stand_in
-assert 'mmcv._ext' not in sys.modules
-assert not install_mmcv_stand_in()
-import mmcv._ext
-print(mmcv._ext.compiled)
-"""
-    assert python(code, path=tmp_path) == 'True\n'
-
-
-def test_missing_mmcv_is_named() -> None:
-    code = """
-import sys
-sys.modules['mmcv'] = None
-try:
-    import eavit_mm
-except ImportError as error:
-    print(error)
-"""
-    assert 'eavit_mm needs mmcv: `pip install mmcv-lite' in python(code)
-
-
-def test_checkpoint_of_mmengine_loads_with_weights_only(
-    tmp_path: Path,
-) -> None:
-    hub = MessageHub('test_environment')
-    for loss in (3.0, 1.0, 2.0):
-        hub.update_scalar('train/loss', loss)
-    file = tmp_path / 'epoch_1.pth'
-    weight = torch.arange(6.0).reshape(2, 3)
-    save_checkpoint(
-        {'state_dict': {'weight': weight}, 'message_hub': hub.state_dict()},
-        str(file),
-    )
-    code = """
-import sys
-import eavit_mm
-import torch
-checkpoint = torch.load(sys.argv[1], weights_only=True)
-loss = checkpoint['message_hub']['log_scalars']['train/loss']
-print(loss.mean(), loss.min(), loss.current())
-print(checkpoint['state_dict']['weight'].sum().item())
-"""
-    assert python(code, str(file)) == '2.0 1.0 2.0\n15.0\n'
-
-
-class Attack:
-    """Pickles as a call of a function."""
-
-    def __init__(self, *call: object) -> None:
-        self.call = call
-
-    def __reduce__(self) -> tuple:
-        function, *args = self.call
-        return function, tuple(args)
-
-
-@pytest.mark.parametrize(
-    ('attack', 'words'),
-    [
-        (Attack(os.system, 'exit 1'), 'system'),
-        (Attack(getattr, os.system, '__globals__'), 'system'),
-        (Attack(getattr, HistoryBuffer, '__init__'), 'may be read'),
-        (Attack(getattr, HistoryBuffer, '_statistics_methods'), 'may be read'),
-        (Attack(getattr, 'text', 'mean'), 'may be read'),
-    ],
-)
-def test_other_globals_are_refused(
-    tmp_path: Path, attack: Attack, words: str
-) -> None:
-    import eavit_mm  # noqa: F401
-
-    file = tmp_path / 'attack.pth'
-    torch.save({'state_dict': attack}, file)
-    with pytest.raises((UnpicklingError, ValueError), match=words):
-        torch.load(file, weights_only=True)
