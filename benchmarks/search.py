@@ -36,6 +36,7 @@ from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models.budgets import cost_of
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space import SearchSpace
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import hypervolume, largest_gap
 
 RECORDS = ROOT / 'docs/benchmark/search.json'
@@ -83,7 +84,9 @@ def macs_range(uniform: bool = False) -> tuple[int, int]:
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model)
     space, cost = model.backbone.space, cost_of(model, 'macs')
-    lowest = space.uniform_ladder[0] if uniform else space.cheapest(cost)
+    lowest = (
+        space.uniform_ladder[0] if uniform else CostTable(space, cost).cheapest
+    )
     return int(cost(lowest)), int(cost(space.largest))
 
 

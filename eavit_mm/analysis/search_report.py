@@ -17,6 +17,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
 
 if TYPE_CHECKING:
     from eavit_mm.search.evaluations import Evaluations
@@ -28,7 +29,7 @@ def profile_table(
 ) -> str:
     """Costs of the cheapest, the middle and the largest subnet, as text."""
     rows = dict(
-        smallest=space.cheapest(costs['macs']),
+        smallest=CostTable(space, costs['macs']).cheapest,
         middle=space.uniform(0.5),
         largest=space.largest,
     )

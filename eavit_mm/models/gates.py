@@ -110,7 +110,9 @@ def decisions_of(space: SearchSpace, subnet: Subnet) -> Decisions:
     space.check(subnet)
     prefixes = tuple(
         (torch.arange(cell.num_choices - 1) < index).float()
-        for cell, index in zip(space.cells, space.indices(subnet), strict=True)
+        for cell, index in zip(
+            space.cells, space.decisions(subnet).indices, strict=True
+        )
     )
     if not space.max_off:
         return Decisions(prefixes, None)

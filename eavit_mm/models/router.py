@@ -256,9 +256,8 @@ class RouterHead(BaseModule):
         """
         soft = self.soft_gates(self._shares(budgets))
         soft = {name: values.cpu() for name, values in soft.items()}
-        off = self.space.off_branches(
-            subnet_of(self.space, self._decided(soft))
-        )
+        chosen = subnet_of(self.space, self._decided(soft))
+        off = self.space.decisions(chosen).off
         soft.pop(_SWITCHES, None)
         thresholds = {0.0, 1.0}.union(*(v.tolist() for v in soft.values()))
         falling = torch.tensor(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.reachable import shown_values
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import METRIC, Member, ParetoFront, best_per_bin
 
 
@@ -64,7 +65,7 @@ def _best(
     references = best_per_bin(
         objectives.allowed(members),
         objectives.quality,
-        cost(space.cheapest(cost)),
+        cost(CostTable(space, cost).cheapest),
         cost(space.largest),
         bins,
     )

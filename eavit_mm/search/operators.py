@@ -15,7 +15,6 @@ from eavit_mm.options import check_probability
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.search.reachable import wander
 from eavit_mm.space import Level, SearchSpace, Subnet, SubnetSampler
-from eavit_mm.space.genome import decisions
 
 # Draws for one member within the limits before another way is taken.
 _TRIES = 50
@@ -178,7 +177,8 @@ def repaired(
         genes: Within the bounds.
         rng: Chooses the branches that stay off.
     """
-    indices, off = decisions(space, genes)
+    indices, closed = space.genome.decode(genes)
+    off = [branch for branch in space.branches if branch in closed]
     if len(off) > space.max_off:
         kept = rng.permutation(len(off))[: space.max_off]
         off = [off[i] for i in sorted(kept)]

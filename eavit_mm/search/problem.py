@@ -10,6 +10,7 @@ from pymoo.core.problem import Problem
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.reachable import nearest_to_limits
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import Member
 
 Evaluate = Callable[[Sequence[Subnet]], Sequence[Member]]
@@ -27,7 +28,7 @@ class SubnetProblem(Problem):
     def __init__(
         self, space: SearchSpace, objectives: Objectives, evaluate: Evaluate
     ) -> None:
-        low, high = space.genome_bounds
+        low, high = space.genome.bounds
         super().__init__(
             n_var=len(low),
             n_obj=len(objectives.names),
@@ -49,7 +50,7 @@ class SubnetProblem(Problem):
     def cheapest(self) -> Subnet:
         """The member of least cost."""
         cost = self.objectives.costs[self.objectives.cost]
-        return self.space.cheapest(cost)
+        return CostTable(self.space, cost).cheapest
 
     @cached_property
     def within(self) -> Subnet:

@@ -8,7 +8,6 @@ import numpy as np
 from eavit_mm.search.limits import shown
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.genome import decisions, encode
 
 if TYPE_CHECKING:
     from eavit_mm.search.objectives import Objectives
@@ -143,11 +142,12 @@ def _varied(
     space: SearchSpace, subnet: Subnet, rng: np.random.Generator
 ) -> Subnet:
     """A member with up to three other genes."""
-    low, high = space.genome_bounds
-    genes = encode(space, subnet)
+    low, high = space.genome.bounds
+    genes = space.encode(subnet)
     places = rng.integers(len(genes), size=rng.integers(1, 4))
     genes[places] = rng.integers(low[places], high[places] + 1)
-    indices, off = decisions(space, genes)
+    indices, closed = space.genome.decode(genes)
+    off = [branch for branch in space.branches if branch in closed]
     return space.build(indices, off[: space.max_off])
 
 
@@ -156,7 +156,7 @@ def _landmarks(objectives: 'Objectives', space: SearchSpace) -> list[Subnet]:
     costs = [objectives.costs[name] for name in objectives.limited_costs]
     return [
         space.largest,
-        *map(space.cheapest, costs),
+        *(CostTable(space, cost).cheapest for cost in costs),
         *space.uniform_ladder,
     ]
 
@@ -173,7 +173,8 @@ def descend(space: SearchSpace, subnet: Subnet, loss: Loss) -> Subnet:
 
 def _neighbours(space: SearchSpace, subnet: Subnet) -> Iterator[Subnet]:
     """Members that differ in one choice, or in a branch that is off."""
-    indices, off = space.indices(subnet), space.off_branches(subnet)
+    indices, closed = space.decisions(subnet)
+    off = [branch for branch in space.branches if branch in closed]
     for place, cell in enumerate(space.cells):
         for index in range(cell.num_choices):
             if index != indices[place]:

@@ -1,10 +1,18 @@
 """The axes of a subnet, their choices, and the decisions about them."""
 
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import index
-from typing import Any
+from fractions import Fraction
+from functools import cached_property
+from itertools import chain, pairwise
+from math import comb
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from eavit_mm.options import is_int
+from eavit_mm.space.subnet import Subnet, as_int
 
 EMBED = 'embed_dims'
 HEADS = 'num_heads'
@@ -14,6 +22,9 @@ AXES = (EMBED, HEADS, FFN)
 BRANCHES = (HEADS, FFN)
 
 Choices = tuple[int, ...]
+# An axis in a layer, such as ('num_heads', 3).
+Place = tuple[str, int]
+Branch = Place
 
 
 @dataclass(frozen=True)
@@ -23,69 +34,155 @@ class Cell:
     Attributes:
         axes: The axes that the decision sets; tied axes share an index.
         layers: The layers in which it sets them.
-        num_choices: The index lies in [0, num_choices).
+        choices: Of each of :attr:`places`, as many everywhere.
     """
 
     axes: tuple[str, ...]
     layers: tuple[int, ...]
-    num_choices: int
+    choices: tuple[Choices, ...]
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """The (axis, layer) pairs whose width the cell sets."""
+        return tuple((a, layer) for a in self.axes for layer in self.layers)
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """The (axis, layer) pairs of the cell that can be off."""
+        return tuple(p for p in self.places if p[0] in BRANCHES)
+
+    @cached_property
+    def choices_at(self) -> tuple[tuple[Place, Choices], ...]:
+        """Every place with its choices."""
+        return tuple(zip(self.places, self.choices, strict=True))
 
     @property
-    def branches(self) -> tuple[tuple[str, int], ...]:
-        """The (axis, layer) pairs of the cell that can be off."""
+    def num_choices(self) -> int:
+        """The index lies in [0, num_choices)."""
+        return len(self.choices[0])
+
+    @cached_property
+    def switches(self) -> tuple[Fraction, ...]:
+        """The s at which ``SearchSpace.uniform(s)`` takes each next choice.
+
+        Half way between two choices of the first place, as a share of their
+        maximum. Exact, so that cells that switch at the same s do so together.
+        """
+        choices = self.choices[0]
         return tuple(
-            (axis, layer)
-            for axis in self.axes
-            if axis in BRANCHES
-            for layer in self.layers
+            Fraction(low + high, 2 * choices[-1])
+            for low, high in pairwise(choices)
+        )
+
+    def open_indices(self, subnet: Subnet) -> set[int]:
+        """The indices that the open widths of a subnet stand at.
+
+        Raises:
+            ValueError: If a width is no choice.
+        """
+        return {
+            choices.index(width)
+            for place, choices in self.choices_at
+            if (width := subnet.width(*place))
+        }
+
+    def first_index(self, bounds: Mapping[str, int]) -> int:
+        """The lowest index at which all widths reach lower bounds.
+
+        A place narrower than its bound asks for its maximum.
+        """
+        return max(
+            min(bisect_left(choices, bounds[axis]), len(choices) - 1)
+            for (axis, _), choices in self.choices_at
         )
 
 
-def as_int(value: Any) -> Any:
-    """An integer of any library as Python's; all else as it is.
+class Decisions(NamedTuple):
+    """A subnet as decisions; ``SearchSpace.build`` makes the subnet of them.
 
-    True and False are no widths: they come back unchanged and fail
-    :func:`eavit_mm.options.is_int`.
+    Attributes:
+        indices: The index of each cell of the space.
+        off: The branches that are off. Where the order matters, go through
+            ``SearchSpace.branches``: a set's differs between processes.
     """
-    is_foreign = hasattr(value, '__index__') and not isinstance(value, bool)
-    return index(value) if is_foreign else value
+
+    indices: tuple[int, ...]
+    off: frozenset[Branch]
 
 
-def as_names(name: str, value: Any) -> tuple[str, ...]:
-    """A tuple of names from a config's list; None is none.
+def free_cells(
+    choices: Mapping[Place, Choices],
+    shared: Sequence[str],
+    ties: Sequence[Sequence[str]],
+) -> tuple[Cell, ...]:
+    """The free decisions about widths, the embedding's first.
+
+    Args:
+        choices: The widths of every axis in every layer.
+        shared: Axes with one choice for all layers.
+        ties: Groups of axes that share the index of their choice.
 
     Raises:
-        ValueError: If it is a single string or no list.
+        ValueError: If places that share an index differ in their number of
+            choices.
     """
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        raise ValueError(f'{name}={value!r}; must be a list of axes')
-    return tuple(value)
+    cells = []
+    everywhere = tuple(layer for axis, layer in choices if axis == EMBED)
+    for axis in AXES:
+        tied = next((tie for tie in ties if axis in tie), (axis,))
+        group = tuple(name for name in AXES if name in tied)
+        if axis != group[0]:  # the group came with its first axis
+            continue
+        whole = EMBED in group or any(name in shared for name in group)
+        for layers in [everywhere] if whole else zip(everywhere):
+            own = tuple(choices[name, i] for name in group for i in layers)
+            sizes = sorted(set(map(len, own)))
+            if len(sizes) > 1:
+                raise ValueError(
+                    f'ties or shared: {list(group)} share one index over '
+                    f'layers {list(layers)}, but differ in their number '
+                    f'of choices: {sizes}'
+                )
+            cells.append(Cell(group, tuple(layers), own))
+    return tuple(cells)
+
+
+def count_subnets(cells: Sequence[Cell], max_off: int) -> int:
+    """How many different subnets some cells and branches off make.
+
+    A generating function in the number of branches off: a cell of K choices
+    and n branches gives K choices for every set of open branches, but only
+    one member where all its widths are 0.
+    """
+    counts = np.ones(1, dtype=object)  # Python's integers do not overflow
+    for cell in cells:
+        n = len(cell.branches)
+        factor = [cell.num_choices * comb(n, off) for off in range(n + 1)]
+        if EMBED not in cell.axes:
+            factor[n] = 1
+        counts = np.convolve(counts, np.array(factor, dtype=object))
+    return int(sum(counts[: max_off + 1]))
+
+
+# Checks of what a config says
 
 
 def check_choices(name: str, values: Any) -> Choices:
-    """Checks and sorts the choices of an axis.
+    """Sorts the choices of an axis.
 
     Raises:
-        ValueError: If there is none, one stands twice, or one is no positive
-            integer.
+        ValueError: If they are not different positive integers.
     """
-    # Not a string; arrays and ranges are lists too.
-    if not hasattr(values, '__iter__') or isinstance(values, str):
-        raise ValueError(f'{name}={values!r}; must be a list of widths')
-    values = [as_int(value) for value in values]
-    if not values:
-        raise ValueError(f'{name}=[]; must list at least one width')
-    for value in values:
-        if not is_int(value) or value < 1:
-            raise ValueError(
-                f'{name}={values}: {value!r} must be a positive '
-                'integer (branches are switched off by max_off)'
-            )
-    if len(set(values)) != len(values):
-        raise ValueError(f'{name}={values}: a choice stands twice')
-    return tuple(sorted(values))
+    # Arrays and ranges are lists too.
+    is_list = hasattr(values, '__iter__') and not isinstance(values, str)
+    widths = [as_int(value) for value in values] if is_list else []
+    are_widths = all(is_int(width) and width > 0 for width in widths)
+    if not widths or not are_widths or len(set(widths)) < len(widths):
+        raise ValueError(
+            f'{name}={values!r}; must be a list of different positive '
+            'integers (0 is none: branches are switched off by max_off)'
+        )
+    return tuple(sorted(widths))
 
 
 def choices_per_layer(
@@ -97,10 +194,6 @@ def choices_per_layer(
         ValueError: As :func:`check_choices`, or if the number of layers
             differs.
     """
-    if not is_int(num_layers) or num_layers < 1:
-        raise ValueError(
-            f'num_layers={num_layers!r}; must be an integer of at least 1'
-        )
     nested = isinstance(values, list | tuple) and any(
         hasattr(value, '__iter__') and not isinstance(value, str)
         for value in values
@@ -116,3 +209,40 @@ def choices_per_layer(
         check_choices(f'layer {layer}: {name}', choices)
         for layer, choices in enumerate(values)
     )
+
+
+def check_shared(values: Any) -> tuple[str, ...]:
+    """Sorts the axes with one choice for all layers; None is none.
+
+    Raises:
+        ValueError: If they are no list of axes of branches.
+    """
+    shared = () if values is None else values
+    is_list = isinstance(shared, list | tuple)
+    if not is_list or any(axis not in BRANCHES for axis in shared):
+        raise ValueError(
+            f'shared={values!r}; must be a list of {list(BRANCHES)}'
+        )
+    return tuple(sorted(set(shared)))
+
+
+def check_ties(values: Any) -> tuple[tuple[str, ...], ...]:
+    """Sorts the groups of axes that share an index; None is none.
+
+    Raises:
+        ValueError: If they are no lists of two axes or more, or an axis
+            stands twice.
+    """
+    ties = () if values is None else values
+    are_lists = isinstance(ties, list | tuple) and all(
+        isinstance(tie, list | tuple) and len(tie) > 1 for tie in ties
+    )
+    tied = list(chain.from_iterable(ties)) if are_lists else []
+    are_axes = all(axis in AXES for axis in tied)
+    if not are_lists or not are_axes or len(set(tied)) < len(tied):
+        raise ValueError(
+            f'ties={values!r}; must be a list of groups, each of two or '
+            f'more of {list(AXES)}, and an axis in one group only'
+        )
+    # One order, so that equal spaces compare equal.
+    return tuple(sorted(tuple(sorted(tie)) for tie in ties))

@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eavit_mm.space.box import Box
-from eavit_mm.space.cells import BRANCHES, EMBED
+from eavit_mm.space.cells import BRANCHES, EMBED, Branch
+from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
-
-Branch = tuple[str, int]
 
 
 class _Way(NamedTuple):
@@ -60,7 +58,9 @@ class CostTable:
         largest: Cost of the largest subnet.
     """
 
-    def __init__(self, space: Box, cost: Callable[[Subnet], float]) -> None:
+    def __init__(
+        self, space: SearchSpace, cost: Callable[[Subnet], float]
+    ) -> None:
         self.space = space
         stem = [cost(_with_branch(space, e)) for e in space.embed_dims]
         self.stem = np.array(stem, dtype=np.float64)
@@ -229,7 +229,7 @@ def load_of(
 
 
 def _with_branch(
-    space: Box,
+    space: SearchSpace,
     embed_dims: int,
     axis: str = '',
     layer: int = 0,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from eavit_mm.space.cells import EMBED
+from eavit_mm.space.cells import EMBED, Decisions
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.program import COST_GAP, Decisions, MemberProgram
+from eavit_mm.space.program import COST_GAP, MemberProgram
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -54,7 +54,7 @@ class Fitter:
             most.
         """
         found: dict[Decisions, float] = {}
-        for state in self._ways(self._state(subnet), limits):
+        for state in self._ways(self.space.decisions(subnet), limits):
             found[state] = self._load(state, limits)
             if found[state] >= USED:
                 break
@@ -95,7 +95,7 @@ class Fitter:
                     yield found
         yield from rest
         for kind in limits:  # exact: one limit that can be kept is kept
-            yield self._state(self.tables[kind].cheapest)
+            yield self.space.decisions(self.tables[kind].cheapest)
 
     def _filled(
         self, starts: Sequence[Decisions], limits: Mapping[str, float]
@@ -161,7 +161,8 @@ class Fitter:
             index = state.indices[number]
             if is_open and index + 1 < cell.num_choices:
                 yield self._with_index(state, number, index + 1)
-        for branch in state.off:
+        # In a fixed order: that of a set differs between processes.
+        for branch in filter(state.off.__contains__, self.space.branches):
             yield state._replace(off=state.off - {branch})
 
     def _with_index(
@@ -179,10 +180,6 @@ class Fitter:
         )
         for index in others:
             yield self._with_index(state, self._embed, index)
-
-    def _state(self, subnet: Subnet) -> Decisions:
-        off = self.space.off_branches(subnet)
-        return Decisions(tuple(self.space.indices(subnet)), frozenset(off))
 
     def _subnet(self, state: Decisions) -> Subnet:
         return self.space.build(state.indices, state.off)

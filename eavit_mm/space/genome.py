@@ -1,130 +1,99 @@
-"""Subnet <-> integer vector, for the search.
-
-A cell (see ``SearchSpace.cells``) gives one gene, its choice index. Where a
-cell governs exactly one branch, off is the gene's value 0 and the indices
-follow (1 + 2L genes in a free space). Where it governs several, each branch
-has a gene of its own behind the cells' genes: 1 is on, 0 is off. A space
-without ``max_off`` has no off values.
-"""
-
-from __future__ import annotations
+"""Decisions about a subnet <-> integer vector, for the search."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from eavit_mm.space.subnet import Subnet
-
-if TYPE_CHECKING:
-    from eavit_mm.space.box import Box
-    from eavit_mm.space.cells import Cell
+from eavit_mm.space.cells import Branch, Cell, Decisions
 
 
-def width(subnet: Subnet, axis: str, layer: int) -> int:
-    """The width of an axis in a layer; the embedding has one for all."""
-    if axis == 'embed_dims':
-        return subnet.embed_dims
-    value: int = getattr(subnet, axis)[layer]
-    return value
+@dataclass(frozen=True)
+class Genome:
+    """How decisions stand in an integer vector.
 
+    A cell gives one gene, its index. Where a cell governs exactly one branch,
+    off is the gene's value 0 and the indices follow (1 + 2L genes in a free
+    space). Where it governs several, each branch has a gene of its own behind
+    the cells' genes: 1 is on, 0 is off. A space in which nothing may be off
+    has no off values.
 
-def open_indices(space: Box, cell: Cell, subnet: Subnet) -> set[int]:
-    """Choice indices that the open widths of a cell stand at."""
-    found = set()
-    for axis in cell.axes:
-        for layer in cell.layers:
-            value = width(subnet, axis, layer)
-            if value:
-                found.add(space.choices(axis, layer).index(value))
-    return found
-
-
-def _off_in_gene(space: Box, cell: Cell) -> bool:
-    """Whether the cell's own gene says that its branch is off."""
-    return bool(
-        space.max_off and len(cell.axes) == 1 and len(cell.branches) == 1
-    )
-
-
-def _off_genes(space: Box) -> list[tuple[str, int]]:
-    """The branches that have an on/off gene of their own."""
-    if not space.max_off:
-        return []
-    return [
-        branch
-        for cell in space.cells
-        if not _off_in_gene(space, cell)
-        for branch in cell.branches
-    ]
-
-
-def bounds(space: Box) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest value of every gene, both inclusive."""
-    high = [
-        cell.num_choices - 1 + _off_in_gene(space, cell)
-        for cell in space.cells
-    ]
-    high += [1] * len(_off_genes(space))
-    return np.zeros(len(high), dtype=np.int64), np.array(high)
-
-
-def encode(space: Box, subnet: Subnet) -> np.ndarray:
-    """The genome of a member of the space.
-
-    A cell whose branches are all off has no index; its gene is then 0.
+    Attributes:
+        cells: The cells of the space.
+        may_be_off: Whether the space has branches off at all.
     """
-    genes = []
-    for cell in space.cells:
-        index = max(open_indices(space, cell, subnet), default=None)
-        if _off_in_gene(space, cell):
-            genes.append(0 if index is None else index + 1)
-        else:
-            genes.append(index or 0)
-    genes += [
-        int(bool(width(subnet, axis, layer)))
-        for axis, layer in _off_genes(space)
-    ]
-    return np.array(genes, dtype=np.int64)
 
+    cells: tuple[Cell, ...]
+    may_be_off: bool
 
-def decisions(
-    space: Box, values: Sequence[int] | np.ndarray
-) -> tuple[list[int], list[tuple[str, int]]]:
-    """Indices of the cells, and the branches that are off, of a genome.
-
-    ``max_off`` is not enforced here.
-
-    Raises:
-        ValueError: If the length or a gene does not fit the space.
-    """
-    genes = np.asarray(values)
-    low, high = bounds(space)
-    if genes.shape != low.shape or genes.dtype.kind not in 'iu':
-        raise ValueError(
-            f'a genome of this space has {len(low)} integers, got '
-            f'shape {genes.shape} of {genes.dtype}'
+    @cached_property
+    def _lone(self) -> tuple[Branch | None, ...]:
+        """Per cell, the branch that is off at the gene's value 0, if any."""
+        return tuple(
+            cell.branches[0]
+            if self.may_be_off and len(cell.places) == len(cell.branches) == 1
+            else None
+            for cell in self.cells
         )
-    wrong = np.flatnonzero((genes < low) | (genes > high))
-    if len(wrong):
-        gene = int(wrong[0])
-        raise ValueError(
-            f'gene {gene} is {genes[gene]}; must be 0 to {high[gene]}'
+
+    @cached_property
+    def _switched(self) -> tuple[Branch, ...]:
+        """The branches that have an on/off gene of their own."""
+        return tuple(
+            branch
+            for cell, lone in zip(self.cells, self._lone, strict=True)
+            for branch in cell.branches
+            if self.may_be_off and lone is None
         )
-    indices, off = [], []
-    widths, switches = np.split(genes, [len(space.cells)])
-    for cell, gene in zip(space.cells, widths.tolist(), strict=True):
-        if _off_in_gene(space, cell):
-            off += list(cell.branches) if gene == 0 else []
-            gene = max(gene - 1, 0)
-        indices.append(gene)
-    for branch, is_on in zip(
-        _off_genes(space), switches.tolist(), strict=True
-    ):
-        off += [] if is_on else [branch]
-    return indices, off
 
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest value of every gene, both inclusive."""
+        high = [
+            cell.num_choices - (lone is None)
+            for cell, lone in zip(self.cells, self._lone, strict=True)
+        ]
+        high += [1] * len(self._switched)
+        return np.zeros(len(high), dtype=np.int64), np.array(high)
 
-def decode(space: Box, values: Sequence[int] | np.ndarray) -> Subnet:
-    """The subnet of a genome; errors as :func:`decisions`."""
-    return space.build(*decisions(space, values))
+    def encode(self, decisions: Decisions) -> np.ndarray:
+        """(genes): the vector of some decisions."""
+        off = decisions.off
+        genes = [
+            index if lone is None else 0 if lone in off else index + 1
+            for index, lone in zip(decisions.indices, self._lone, strict=True)
+        ]
+        genes += [int(branch not in off) for branch in self._switched]
+        return np.array(genes, dtype=np.int64)
+
+    def decode(self, values: Sequence[int] | np.ndarray) -> Decisions:
+        """The decisions of a vector; any number of branches may be off.
+
+        Raises:
+            ValueError: If the length or a gene does not fit the space.
+        """
+        genes = np.asarray(values)
+        low, high = self.bounds
+        if genes.shape != low.shape or genes.dtype.kind not in 'iu':
+            raise ValueError(
+                f'a genome of this space has {len(low)} integers, got '
+                f'shape {genes.shape} of {genes.dtype}'
+            )
+        wrong = np.flatnonzero((genes < low) | (genes > high))
+        if len(wrong):
+            gene = int(wrong[0])
+            raise ValueError(
+                f'gene {gene} is {genes[gene]}; must be 0 to {high[gene]}'
+            )
+        widths = genes[: len(self.cells)].tolist()
+        switches = genes[len(self.cells) :].tolist()
+        off = [
+            b for b, on in zip(self._switched, switches, strict=True) if not on
+        ]
+        indices = []
+        for gene, lone in zip(widths, self._lone, strict=True):
+            if lone is not None and gene == 0:
+                off.append(lone)
+            indices.append(gene if lone is None else max(gene - 1, 0))
+        return Decisions(tuple(indices), frozenset(off))

@@ -1,13 +1,12 @@
 """Members within limits as integer programs, which scipy's HiGHS solves."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import LinearConstraint, milp
 
-from eavit_mm.space.cells import EMBED
-from eavit_mm.space.cost_table import Branch, CostTable
+from eavit_mm.space.cells import EMBED, Branch, Decisions
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.search_space import SearchSpace
 
 # Of the rows of loads: the solver's tolerance, 1e-6, is far below what any
@@ -22,13 +21,6 @@ _DISTANCE_GAP = 0.1
 
 # Branches that cost the same at every width.
 Group = tuple[Branch, ...]
-
-
-class Decisions(NamedTuple):
-    """A subnet as decisions: an index per cell, and the branches off."""
-
-    indices: tuple[int, ...]
-    off: frozenset[Branch]
 
 
 class MemberProgram:

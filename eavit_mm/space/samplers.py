@@ -171,7 +171,8 @@ class LadderSampler(RandomSampler):
         """See the base class."""
         box = level.box
         ladder = box.uniform_ladder
-        indices = box.indices(ladder[rng.integers(len(ladder))])
+        rung = ladder[rng.integers(len(ladder))]
+        indices = [*box.decisions(rung).indices]
         if rng.random() < self.p_jitter:
             indices = moved(box, indices, self.jitter, rng)
         return box.build(indices, box.sample_off(rng, level.p_off))

@@ -1,19 +1,37 @@
 """Which subnets exist: choices per axis, ties between axes, branches off."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
-from math import comb
+from itertools import chain
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 
-from eavit_mm.space import genome
-from eavit_mm.space.box import Box
-from eavit_mm.space.cells import EMBED, Cell
-from eavit_mm.space.cost_table import CostTable
+from eavit_mm.options import check_count, check_mapping, is_int
+from eavit_mm.space.cells import (
+    AXES,
+    BRANCHES,
+    EMBED,
+    FFN,
+    HEADS,
+    Branch,
+    Cell,
+    Choices,
+    Decisions,
+    Place,
+    check_choices,
+    check_shared,
+    check_ties,
+    choices_per_layer,
+    count_subnets,
+    free_cells,
+)
+from eavit_mm.space.genome import Genome
 from eavit_mm.space.subnet import Subnet
 
 # Widths of the full spaces of EA-ViT: steps of one head for the embedding,
@@ -27,8 +45,8 @@ _FULL = {
 
 
 @dataclass(frozen=True)
-class SearchSpace(Box):
-    """A set of subnets, the box that a supernet trains and is searched in.
+class SearchSpace:
+    """A set of subnets: what a supernet trains and is searched in.
 
     Attributes:
         embed_dims: Choices of the embedding width.
@@ -52,6 +70,73 @@ class SearchSpace(Box):
         ...             head_dims=64, max_off=2)
     """
 
+    embed_dims: Choices
+    num_heads: tuple[Choices, ...]
+    feedforward_channels: tuple[Choices, ...]
+    num_layers: int
+    head_dims: int
+    max_off: int = 0
+    shared: tuple[str, ...] = ()
+    ties: tuple[tuple[str, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_count('num_layers', self.num_layers, least=1)
+        check_count('head_dims', self.head_dims, least=1)
+        checked: dict[str, Any] = {
+            EMBED: check_choices(EMBED, self.embed_dims),
+            'shared': check_shared(self.shared),
+            'ties': check_ties(self.ties),
+        }
+        for axis in BRANCHES:
+            checked[axis] = choices_per_layer(
+                axis, getattr(self, axis), self.num_layers
+            )
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        branches = 2 * self.num_layers
+        if not is_int(self.max_off) or not 0 <= self.max_off <= branches:
+            raise ValueError(
+                f'max_off={self.max_off!r}; must be an integer from 0 to '
+                f'{branches} (two branches in each of {self.num_layers} '
+                'layers)'
+            )
+        self.cells  # noqa: B018  raises if what is tied does not match
+
+    @classmethod
+    def from_config(
+        cls, cfg: Mapping[str, Any], *, num_layers: int, head_dims: int
+    ) -> Self:
+        """Builds the space of a config; the network gives what is left.
+
+        Args:
+            cfg: ``embed_dims``, ``num_heads``, ``feedforward_channels`` and
+                optionally ``max_off``, ``shared``, ``ties``.
+            num_layers: L of the supernet.
+            head_dims: Channels of a head of the supernet.
+
+        Raises:
+            ValueError: If a key is unknown, missing or contradicts the
+                network.
+        """
+        check_mapping('space', cfg, f'choices of {list(AXES)}')
+        values = {name: cfg[name] for name in cfg if name != 'type'}
+        valid = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(valid))
+        missing = sorted(set(AXES) - set(values))
+        if unknown or missing:
+            raise ValueError(
+                f'space: unknown keys {unknown}, missing keys {missing}; '
+                f'valid are {valid}'
+            )
+        network = dict(num_layers=num_layers, head_dims=head_dims)
+        for name, value in network.items():
+            if values.setdefault(name, value) != value:
+                raise ValueError(
+                    f'space: {name}={values[name]!r}, but the network has '
+                    f'{name}={value}'
+                )
+        return cls(**values)
+
     @classmethod
     def full(cls, arch: str) -> Self:
         """EA-ViT's whole space of a plain ViT (10^26 members for ViT-B).
@@ -66,17 +151,128 @@ class SearchSpace(Box):
             raise ValueError(f'arch={arch!r}; must be one of {list(_FULL)}')
         widths = {'num_layers': 12, **_FULL[arch]}
         embed_dims, heads = widths['embed_dims'], widths['num_heads']
-        head_dims = embed_dims // heads
-        half = embed_dims // 2
-        return cls.from_config(
-            dict(
-                embed_dims=list(range(head_dims, embed_dims + 1, head_dims)),
-                num_heads=list(range(1, heads + 1)),
-                feedforward_channels=list(range(half, 8 * half + 1, half)),
-                max_off=2 * widths['num_layers'],
-            ),
+        head_dims, half = embed_dims // heads, embed_dims // 2
+        return cls(
+            range(head_dims, embed_dims + 1, head_dims),  # type: ignore[arg-type]
+            range(1, heads + 1),  # type: ignore[arg-type]
+            range(half, 8 * half + 1, half),  # type: ignore[arg-type]
             num_layers=widths['num_layers'],
             head_dims=head_dims,
+            max_off=2 * widths['num_layers'],
+        )
+
+    def to_config(self) -> dict[str, Any]:
+        """Plain values; ``SearchSpace(**space.to_config())`` is the space."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return values  # tuples are lists, as in a file
+
+    def restrict(
+        self,
+        embed_dims: int = 0,
+        num_heads: int = 0,
+        feedforward_channels: int = 0,
+        max_off: int | None = None,
+    ) -> Self:
+        """The part of the space above lower bounds of the non-zero widths.
+
+        A layer whose maximum is below a bound keeps that maximum; tied and
+        shared axes follow the strictest bound among them.
+
+        Args:
+            embed_dims: Lower bound of the embedding width.
+            num_heads: Lower bound of every layer's heads that are on.
+            feedforward_channels: Likewise for the hidden channels.
+            max_off: At most so many branches off; None: as in this space.
+
+        Raises:
+            ValueError: If a bound leaves no choice.
+        """
+        given = (embed_dims, num_heads, feedforward_channels)
+        bounds = dict(zip(AXES, given, strict=True))
+        for axis, bound in bounds.items():
+            widest = max(
+                self.choices(axis, layer)[-1]
+                for layer in range(self.num_layers)
+            )
+            if bound > widest:
+                raise ValueError(
+                    f'{axis}: the lower bound {bound} leaves no choice; the '
+                    f'largest is {widest}'
+                )
+        kept: dict[Place, Choices] = {}
+        for cell in self.cells:
+            first = cell.first_index(bounds)
+            kept |= {place: c[first:] for place, c in cell.choices_at}
+        if max_off is None:
+            max_off = self.max_off
+        return replace(
+            self, **self._by_axis(kept), max_off=min(max_off, self.max_off)
+        )
+
+    # Structure
+
+    @cached_property
+    def _choices(self) -> dict[Place, Choices]:
+        """The non-zero widths of every axis in every layer, ascending."""
+        embed_dims = (self.embed_dims,) * self.num_layers
+        per_layer = (embed_dims, self.num_heads, self.feedforward_channels)
+        return {
+            (axis, layer): choices
+            for axis, lists in zip(AXES, per_layer, strict=True)
+            for layer, choices in enumerate(lists)
+        }
+
+    def choices(self, axis: str, layer: int = 0) -> Choices:
+        """The non-zero widths of an axis in a layer, ascending."""
+        return self._choices[axis, layer]
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The free decisions about widths, the embedding's first."""
+        return free_cells(self._choices, self.shared, self.ties)
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """All (axis, layer) pairs that can be off."""
+        return tuple(p for p in self._choices if p[0] in BRANCHES)
+
+    @cached_property
+    def genome(self) -> Genome:
+        """How decisions stand in an integer vector."""
+        return Genome(self.cells, self.max_off > 0)
+
+    def _by_axis(self, values: Mapping[Place, Any]) -> dict[str, Any]:
+        """Values of all places, as the fields of spaces and subnets."""
+        layers = range(self.num_layers)
+        return {
+            EMBED: values[EMBED, 0],
+            HEADS: tuple([values[HEADS, layer] for layer in layers]),
+            FFN: tuple([values[FFN, layer] for layer in layers]),
+        }
+
+    def build(
+        self, indices: Iterable[int], off: Iterable[Branch] = ()
+    ) -> Subnet:
+        """The subnet of some decisions; the inverse of :meth:`decisions`.
+
+        Args:
+            indices: Index of each of :attr:`cells`.
+            off: (axis, layer) pairs that are off.
+        """
+        widths: dict[Place, int] = {}
+        for cell, index in zip(self.cells, indices, strict=True):
+            for place, choices in cell.choices_at:
+                widths[place] = choices[index]
+        for branch in off:
+            widths[branch] = 0
+        return Subnet(**self._by_axis(widths), head_dims=self.head_dims)
+
+    def decisions(self, subnet: Subnet) -> Decisions:
+        """What a member has decided; the index of a cell that is off is 0."""
+        found = [cell.open_indices(subnet) for cell in self.cells]
+        return Decisions(
+            tuple(max(indices, default=0) for indices in found),
+            frozenset(b for b in self.branches if not subnet.width(*b)),
         )
 
     # Members
@@ -92,23 +288,19 @@ class SearchSpace(Box):
 
         The branches with most weights are off, among equals the deepest.
         """
+        narrow = self.build([0] * len(self.cells))
+        per_unit = {HEADS: 4 * self.head_dims, FFN: 2}
 
-        def weights(subnet: Subnet) -> int:
-            heads = 4 * subnet.head_dims * sum(subnet.num_heads)
-            ffn = 2 * sum(subnet.feedforward_channels)
-            return subnet.embed_dims * (heads + ffn)
+        def weights_and_depth(branch: Branch) -> tuple[int, int]:
+            axis, layer = branch
+            return per_unit[axis] * narrow.width(axis, layer), layer
 
-        return self.cheapest(weights)
+        # A sort keeps the order of equals, reversed or not: of one layer the
+        # attention goes first.
+        heaviest = sorted(self.branches, key=weights_and_depth, reverse=True)
+        return self.build([0] * len(self.cells), heaviest[: self.max_off])
 
-    def cheapest(self, cost: Callable[[Subnet], float]) -> Subnet:
-        """The member of least cost; see :class:`CostTable`.
-
-        Args:
-            cost: Adds up over the branches.
-        """
-        return CostTable(self, cost).cheapest
-
-    def uniform(self, s: float) -> Subnet:
+    def uniform(self, s: float | Fraction) -> Subnet:
         """Every axis and layer at the choice nearest to s times its maximum.
 
         Of tied axes the first decides, of a shared one the first layer.
@@ -121,53 +313,17 @@ class SearchSpace(Box):
         """
         if not 0 <= s <= 1:
             raise ValueError(f's={s!r}; must lie in [0, 1]')
-        indices = []
-        for cell in self.cells:
-            choices = self.choices(cell.axes[0], cell.layers[0])
-            target = s * choices[-1]
-            best = min(choices, key=lambda c: (abs(c - target), -c))
-            indices.append(choices.index(best))
-        return self.build(indices)
+        exact = Fraction(str(s))  # 0.7 is 7/10, as it was written
+        return self.build(bisect_right(c.switches, exact) for c in self.cells)
 
     @cached_property
     def uniform_ladder(self) -> tuple[Subnet, ...]:
         """All distinct ``uniform(s)``, from the smallest s to the largest."""
-        steps = {0.0, 1.0}
-        for cell in self.cells:
-            choices = self.choices(cell.axes[0], cell.layers[0])
-            for low, high in pairwise(choices):
-                # Here the nearest choice changes, in favour of the larger.
-                steps.add((low + high) / 2 / choices[-1])
-        ladder: list[Subnet] = []
-        for s in sorted(steps):
-            # Rounding may leave s below the switch: step over it as well.
-            for nudged in (s, min(1.0, s * (1 + 1e-9))):
-                subnet = self.uniform(nudged)
-                if not ladder or subnet != ladder[-1]:
-                    ladder.append(subnet)
-        return tuple(ladder)
-
-    def uniform_within(
-        self, budget: float, cost: Callable[[Subnet], float]
-    ) -> Subnet:
-        """The ``uniform(s)`` of the largest s whose cost fits the budget.
-
-        Args:
-            budget: The limit, in the unit of ``cost``.
-            cost: Of a subnet; rises with s.
-
-        Raises:
-            ValueError: If not even ``uniform(0)`` fits.
-        """
-        fitting = [s for s in self.uniform_ladder if cost(s) <= budget]
-        if not fitting:
-            low, high = self.uniform_ladder[0], self.uniform_ladder[-1]
-            raise ValueError(
-                f'no uniform subnet fits the budget {_number(budget)}; '
-                f'reachable are {_number(cost(low))} to '
-                f'{_number(cost(high))}'
-            )
-        return fitting[-1]
+        steps = {
+            Fraction(0),
+            *chain.from_iterable(c.switches for c in self.cells),
+        }
+        return tuple(self.uniform(s) for s in sorted(steps))
 
     def resolve(self, spec: Any) -> Subnet:
         """A subnet from what a config may say.
@@ -179,15 +335,12 @@ class SearchSpace(Box):
         Raises:
             ValueError: If it is none of these or not in the space.
         """
-        if isinstance(spec, Subnet):
-            subnet = spec
-        elif isinstance(spec, Mapping):
-            subnet = Subnet.from_dict(spec)
-        elif isinstance(spec, str) and spec in ('largest', 'smallest'):
+        if isinstance(spec, str) and spec in ('largest', 'smallest'):
             return getattr(self, spec)
-        elif isinstance(spec, Real) and not isinstance(spec, bool):
+        if isinstance(spec, Real) and not isinstance(spec, bool):
             return self.uniform(float(spec))
-        else:
+        subnet = Subnet.from_dict(spec) if isinstance(spec, Mapping) else spec
+        if not isinstance(subnet, Subnet):
             raise ValueError(
                 f"subnet={spec!r}; must be 'largest', 'smallest', a number "
                 "in [0, 1] or a subnet's fields"
@@ -208,7 +361,7 @@ class SearchSpace(Box):
 
     def sample_off(
         self, rng: np.random.Generator, p_off: float
-    ) -> list[tuple[str, int]]:
+    ) -> list[Branch]:
         """Draws the branches that are off; see :meth:`sample`."""
         if not self.max_off or rng.random() >= p_off:
             return []
@@ -219,22 +372,27 @@ class SearchSpace(Box):
     # Questions
 
     def size(self) -> int:
-        """How many different subnets the space holds.
+        """How many different subnets the space holds."""
+        return count_subnets(self.cells, self.max_off)
 
-        A generating function in the number of branches off: a cell of K
-        choices and n branches gives K choices for every set of open
-        branches, but only one member where all its widths are 0.
+    def contains(self, subnet: Subnet) -> bool:
+        """Whether the subnet is a member."""
+        return not self._problems(subnet)
+
+    def check(self, subnet: Subnet) -> None:
+        """Raises if the subnet is not a member.
+
+        Raises:
+            ValueError: Names the first things that do not fit.
         """
-        counts = [1]
-        for cell in self.cells:
-            n = len(cell.branches)
-            factor = [cell.num_choices * comb(n, off) for off in range(n + 1)]
-            if EMBED not in cell.axes:
-                factor[n] = 1
-            counts = _multiply(counts, factor)
-        return sum(counts[: self.max_off + 1])
+        found = self._problems(subnet)
+        if found:
+            raise ValueError(
+                f'{"; ".join(found[:3])}; was this subnet searched for '
+                'another supernet?'
+            )
 
-    def problems(self, subnet: Subnet) -> list[str]:
+    def _problems(self, subnet: Subnet) -> list[str]:
         """Why a subnet is not in this space; empty if it is."""
         if not isinstance(subnet, Subnet):
             return [f'{subnet!r} is not a Subnet']
@@ -251,89 +409,34 @@ class SearchSpace(Box):
             )
         if subnet.side != 'prefix':
             found.append(f'side={subnet.side!r}, this space has prefixes')
-        if subnet.embed_dims not in self.embed_dims:
-            found.append(
-                f'embed_dims={subnet.embed_dims} is outside this space '
-                f'({_join(self.embed_dims)})'
+        for axis, layer in ((EMBED, 0), *self.branches):
+            width, choices = (
+                subnet.width(axis, layer),
+                self.choices(axis, layer),
             )
-        for axis, layer in self.branches:
-            width = getattr(subnet, axis)[layer]
-            choices = self.choices(axis, layer)
             if width and width not in choices:
+                place = '' if axis == EMBED else f'layer {layer}: '
                 found.append(
-                    f'layer {layer}: {axis}={width} is outside this space '
-                    f'({_join(choices)})'
+                    f'{place}{axis}={width} is outside this space '
+                    f'({", ".join(map(str, choices))})'
                 )
         if subnet.num_off > self.max_off:
             found.append(
                 f'{subnet.num_off} branches are off, max_off={self.max_off}'
             )
-        return found or self._untied(subnet)
-
-    def _untied(self, subnet: Subnet) -> list[str]:
-        """Cells whose axes or layers disagree on the index."""
-        found = []
-        for cell in self.cells:
-            if len(genome.open_indices(self, cell, subnet)) > 1:
-                found.append(
-                    f'{list(cell.axes)} must share one choice over layers '
-                    f'{list(cell.layers)}'
-                )
-        return found
-
-    def contains(self, subnet: Subnet) -> bool:
-        """Whether the subnet is a member."""
-        return not self.problems(subnet)
-
-    def check(self, subnet: Subnet) -> None:
-        """Raises if the subnet is not a member.
-
-        Raises:
-            ValueError: Names the first things that do not fit.
-        """
-        found = self.problems(subnet)
-        if found:
-            raise ValueError(
-                f'{"; ".join(found[:3])}; was this subnet searched for '
-                'another supernet?'
-            )
-
-    def nearest(self, subnet: Subnet) -> Subnet:
-        """The member nearest to a subnet of as many layers.
-
-        Every cell takes the index of least total distance, as a share of
-        each axis's maximum. If too many branches are off, the first layers'
-        open again, at their cell's width.
-
-        Raises:
-            ValueError: If the number of layers differs.
-        """
-        if subnet.num_layers != self.num_layers:
-            raise ValueError(self.problems(subnet)[0])
-        off = self.off_branches(subnet)
-        off.sort(key=lambda branch: -branch[1])
-        indices = [self._nearest_index(cell, subnet) for cell in self.cells]
-        return self.build(indices, off[: self.max_off])
-
-    def _nearest_index(self, cell: Cell, subnet: Subnet) -> int:
-        def distance(index: int) -> float:
-            total = 0.0
-            for axis in cell.axes:
-                for layer in cell.layers:
-                    width = genome.width(subnet, axis, layer)
-                    choices = self.choices(axis, layer)
-                    if width:
-                        total += abs(choices[index] - width) / choices[-1]
-            return total
-
-        return min(range(cell.num_choices), key=distance)
+        return found or [
+            f'{list(cell.axes)} must share one choice over layers '
+            f'{list(cell.layers)}'
+            for cell in self.cells
+            if len(cell.open_indices(subnet)) > 1
+        ]
 
     # Genome
 
     def encode(self, subnet: Subnet) -> np.ndarray:
-        """The integer genome of a member; see :mod:`eavit_mm.space.genome`."""
+        """The integer genome of a member; see :class:`Genome`."""
         self.check(subnet)
-        return genome.encode(self, subnet)
+        return self.genome.encode(self.decisions(subnet))
 
     def decode(self, values: Sequence[int] | np.ndarray) -> Subnet:
         """The member that a genome stands for.
@@ -341,28 +444,6 @@ class SearchSpace(Box):
         Raises:
             ValueError: If a gene is out of range or too many branches off.
         """
-        subnet = genome.decode(self, values)
+        subnet = self.build(*self.genome.decode(values))
         self.check(subnet)
         return subnet
-
-    @property
-    def genome_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest value of every gene, both inclusive."""
-        return genome.bounds(self)
-
-
-def _multiply(a: Sequence[int], b: Sequence[int]) -> list[int]:
-    """Product of two polynomials, coefficients from degree 0 on."""
-    product = [0] * (len(a) + len(b) - 1)
-    for i, x in enumerate(a):
-        for j, y in enumerate(b):
-            product[i + j] += x * y
-    return product
-
-
-def _number(value: float) -> str:
-    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.6g}'
-
-
-def _join(choices: Iterable[int]) -> str:
-    return ', '.join(map(str, choices))

@@ -68,7 +68,7 @@ class _Profile:
         table = CostTable(box, cost)
         self.low, self.high = table.lowest, table.highest
         ladder = box.uniform_ladder
-        self.ladder = [box.indices(subnet) for subnet in ladder]
+        self.ladder = [box.decisions(subnet).indices for subnet in ladder]
         self.costs = np.array([cost(subnet) for subnet in ladder])
 
 

@@ -1,13 +1,13 @@
 """One subnet: the active widths of an elastic Vision Transformer."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from operator import index
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.options import is_int
-from eavit_mm.space.cells import as_int
+from eavit_mm.options import check_count
 
 SIDES = ('prefix', 'suffix')
 
@@ -75,6 +75,12 @@ class Subnet:
         """Branches (attention and FFN counted apart) that are off."""
         return (self.num_heads + self.feedforward_channels).count(0)
 
+    def width(self, axis: str, layer: int) -> int:
+        """The width of an axis in a layer; the embedding has one for all."""
+        value: Any = getattr(self, axis)
+        width: int = value if axis == 'embed_dims' else value[layer]
+        return width
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
         values = asdict(self)
@@ -106,15 +112,15 @@ class Subnet:
         return json.dumps(self.to_dict())
 
     @classmethod
-    def from_json(cls, text: str) -> 'Subnet':
+    def from_json(cls, text: str | bytes) -> 'Subnet':
         """The inverse of :meth:`to_json`.
 
         Raises:
             ValueError: If the text is no JSON or no subnet.
         """
         try:
-            values = json.loads(text, object_pairs_hook=_once)
-        except (ValueError, RecursionError) as error:
+            values = json.loads(text)
+        except ValueError as error:
             raise ValueError(f'not a subnet in JSON: {error}') from error
         return cls.from_dict(values)
 
@@ -127,30 +133,22 @@ class Subnet:
             ValueError: If it holds no subnet; the message names the file.
         """
         try:
-            text = Path(path).read_text(encoding='utf-8')
-        except UnicodeDecodeError as error:
-            raise ValueError(
-                f'{path}: not a subnet in JSON: {error}'
-            ) from error
-        try:
-            return cls.from_json(text)
+            return cls.from_json(Path(path).read_bytes())
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
 
 
-def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of a name that stands twice, JSON keeps the last."""
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f'{name} stands twice')
-    return dict(pairs)
+def as_int(value: Any) -> Any:
+    """An integer of any library as Python's; all else as it is.
+
+    True and False are no widths: they come back unchanged and fail
+    :func:`eavit_mm.options.is_int`.
+    """
+    is_foreign = hasattr(value, '__index__') and not isinstance(value, bool)
+    return index(value) if is_foreign else value
 
 
-def _check_width(name: str, width: Any, least: int) -> int:
-    width = as_int(width)
-    if not is_int(width) or width < least:
-        raise ValueError(
-            f'{name}={width!r}; must be an integer of at least {least}'
-        )
+def _check_width(name: str, value: Any, least: int) -> int:
+    width = as_int(value)
+    check_count(name, width, least)
     return int(width)

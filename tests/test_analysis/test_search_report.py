@@ -11,6 +11,7 @@ from test_search.toys import SPACES, Search, costs_of
 from eavit_mm.analysis import search_report
 from eavit_mm.analysis.search_report import Progress, profile_table
 from eavit_mm.search.evaluations import Evaluations
+from eavit_mm.space.cost_table import CostTable
 
 SPACE = SPACES['free']
 
@@ -22,7 +23,7 @@ def test_a_profile_tells_the_costs():
     assert max(map(len, lines)) <= 80
     assert f'{SPACE.size():.3g} subnets' in text
     subnets = dict(
-        smallest=SPACE.cheapest(costs['macs']),
+        smallest=CostTable(SPACE, costs['macs']).cheapest,
         middle=SPACE.uniform(0.5),
         largest=SPACE.largest,
     )

@@ -13,6 +13,7 @@ from toys import batch_of, classifier
 
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.latency import LatencyTable
 from eavit_mm.space.pareto import Member
 
@@ -77,7 +78,7 @@ def test_untrained_routers_keep_random_budgets(
     rng = np.random.default_rng(seed)
     for _ in range(40):
         kind = str(rng.choice(KINDS))
-        low = model.router.space.cheapest(solver.cost(kind))
+        low = CostTable(model.router.space, solver.cost(kind)).cheapest
         low, high = cost(model, low, kind), cost(model, None, kind)
         limit = int(rng.uniform(low, high))
         subnet = solver([Budget.parse(f'{limit}{kind}')], 'router')
@@ -133,7 +134,7 @@ def test_twenty_budgets_are_kept(
     model = fitted(tmp_path) if routed else model_with()
     solver = BudgetSolver(model)
     whole = model.macs()['total']
-    lowest = model.backbone.space.cheapest(solver.cost('macs'))
+    lowest = CostTable(model.backbone.space, solver.cost('macs')).cheapest
     lowest = cost(model, lowest, 'macs') / whole
     for share in np.linspace(lowest + 1e-6, 1, 20):
         subnet = solver([Budget.parse(float(share))], by)
@@ -364,7 +365,10 @@ def test_a_share_that_is_a_cost_fits_it(part: str) -> None:
     space = model.backbone.space
     whole = spent(space.largest)
     rng = np.random.default_rng(0)
-    subnets = [space.cheapest(spent), *(space.sample(rng) for _ in range(300))]
+    subnets = [
+        CostTable(space, spent).cheapest,
+        *(space.sample(rng) for _ in range(300)),
+    ]
     for subnet in subnets:
         share = spent(subnet) / whole
         limits = solver.limits([Budget.parse(share)])

@@ -414,7 +414,7 @@ def test_nested_subnets_surround_the_choice(seed: int) -> None:
     nested = router.nested([share])
     space = router.space
     assert len(set(nested)) == len(nested)
-    off = space.off_branches(nested[0])
+    off = space.decisions(nested[0]).off
     # The width of a branch that is off is no fact of a subnet.
     cells = [
         (i, cell)
@@ -428,16 +428,16 @@ def test_nested_subnets_surround_the_choice(seed: int) -> None:
     ]
     for number, subnet in enumerate(nested):
         space.check(subnet)
-        assert space.off_branches(subnet) == off
-        indices = space.indices(subnet)
+        assert space.decisions(subnet).off == off
+        indices = space.decisions(subnet).indices
         opened = [p for i, group in groups for p in group[: indices[i]]]
         shut = [p for i, group in groups for p in group[indices[i] :]]
         # The likeliest first.
         assert min(opened, default=1) > max(shut, default=0)
         assert len(opened) >= number
-    assert not any(space.indices(nested[0]))
+    assert not any(space.decisions(nested[0]).indices)
     assert router.subnet([share]) in nested
-    full = space.indices(nested[-1])
+    full = space.decisions(nested[-1]).indices
     assert all(full[i] == cell.num_choices - 1 for i, cell in cells)
 
 

@@ -14,7 +14,7 @@ from eavit_mm.search.operators import (
     repaired,
 )
 from eavit_mm.space import SandwichSampler, StratifiedSampler, UniformSampler
-from eavit_mm.space.genome import decisions
+from eavit_mm.space.cost_table import CostTable
 
 from .toys import ONE, SPACES, TINY, Search
 
@@ -23,7 +23,7 @@ EVERY = pytest.mark.parametrize('name', SPACES)
 
 def random_genes(space, number, seed=0):
     """Genomes within the bounds; many have too many branches off."""
-    low, high = space.genome_bounds
+    low, high = space.genome.bounds
     rng = np.random.default_rng(seed)
     return rng.integers(low, high + 1, size=(number, len(low)))
 
@@ -39,7 +39,7 @@ def drawn(problem, number, kind=SamplerSampling):
 def test_what_is_drawn_are_members(name, kind):
     space = SPACES[name]
     x = drawn(Search(space).problem, 40, kind)
-    assert x.shape == (40, len(space.genome_bounds[0]))
+    assert x.shape == (40, len(space.genome.bounds[0]))
     for row in x.astype(int):
         # Equal members have equal genomes.
         assert (space.encode(space.decode(row)) == row).all()
@@ -49,7 +49,7 @@ def test_what_is_drawn_are_members(name, kind):
 def test_what_mutates_stays_within_the_bounds(name):
     problem = Search(SPACES[name]).problem
     x = random_genes(SPACES[name], 60)
-    low, high = SPACES[name].genome_bounds
+    low, high = SPACES[name].genome.bounds
     # Another seed than that of the genes, or steps depend on them.
     rng = np.random.default_rng(1)
     for p_reset in (0.0, 0.25, 1.0):
@@ -67,7 +67,7 @@ def test_what_mutates_stays_within_the_bounds(name):
 def test_one_gene_in_the_mean_mutates():
     space = SPACES['free']
     problem = Search(space).problem
-    x = np.ones((4000, len(space.genome_bounds[0])), dtype=int)
+    x = np.ones((4000, len(space.genome.bounds[0])), dtype=int)
     rng = np.random.default_rng(0)
     found = StepMutation(None, 0.0)._do(problem, x, random_state=rng)
     assert (found != x).sum(axis=1).mean() == pytest.approx(1, abs=0.1)
@@ -87,7 +87,7 @@ def test_repair_makes_members_of_everything(name):
     for genes, row in zip(x, found, strict=True):
         subnet = space.decode(row)
         assert (space.encode(subnet) == row).all()
-        _, off = decisions(space, genes)
+        off = space.genome.decode(genes).off
         assert subnet.num_off == min(len(off), space.max_off)
         offs.append(len(off))
     assert min(offs) <= space.max_off
@@ -106,7 +106,7 @@ def test_repair_leaves_members_as_they_are(name):
 
 def test_repair_opens_any_branch():
     space = SPACES['free']
-    genes = np.zeros_like(space.genome_bounds[0])
+    genes = np.zeros_like(space.genome.bounds[0])
     rng = np.random.default_rng(0)
     found = {repaired(space, genes, rng) for _ in range(300)}
     # Two of six branches stay off: 15 choices.
@@ -125,7 +125,7 @@ def test_a_search_starts_from_the_corners(name, number):
     ]
     assert len(subnets) == number
     assert space.largest in subnets
-    assert space.cheapest(search.costs['macs']) in subnets
+    assert CostTable(space, search.costs['macs']).cheapest in subnets
     ladder = set(space.uniform_ladder)
     if number >= len(ladder) + 2:
         assert ladder <= set(subnets)

@@ -10,7 +10,7 @@ from eavit_mm.search.reachable import (
     nearest_to_limits,
 )
 from eavit_mm.space import SearchSpace
-from eavit_mm.space.genome import decisions
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.latency import LatencyTable
 
 from .test_objectives import built
@@ -34,7 +34,7 @@ def test_limits_out_of_reach_say_what_is_in_reach(limits, words):
 def test_limits_at_the_ends_can_be_reached():
     space = SPACES['free']
     costs = costs_of(space)
-    least = costs['macs'](space.cheapest(costs['macs']))
+    least = costs['macs'](CostTable(space, costs['macs']).cheapest)
     built(
         space=space,
         costs=costs,
@@ -74,7 +74,7 @@ def test_limits_that_nothing_keeps_together(name, constraints):
     text = str(error.value)
     costs = costs_of(SPACES[name])
     for cost in constraints:
-        least = costs[cost](SPACES[name].cheapest(costs[cost]))
+        least = costs[cost](CostTable(SPACES[name], costs[cost]).cheapest)
         most = costs[cost](SPACES[name].largest)
         assert f'{cost} reaches {least:,} to {most:,}' in text
         assert re.search(rf'the nearest has .*{cost} of [\d,]+', text)
@@ -108,10 +108,10 @@ def test_limits_that_one_subnet_keeps_are_found(space, seed):
 
 
 def everything(space):
-    low, high = space.genome_bounds
+    low, high = space.genome.bounds
     found = set()
     for genes in itertools.product(*map(range, low, high + 1)):
-        indices, off = decisions(space, np.array(genes))
+        indices, off = space.genome.decode(np.array(genes))
         if len(off) <= space.max_off:
             found.add(space.build(indices, off))
     return found
@@ -150,4 +150,4 @@ def test_a_descent_ends_in_a_member():
     costs = costs_of(space)
     end = descend(space, space.largest, costs['params'])
     space.check(end)
-    assert end == space.cheapest(costs['params'])
+    assert end == CostTable(space, costs['params']).cheapest

@@ -71,10 +71,6 @@ def costs_of(space: SearchSpace) -> dict:
     return dict(macs=shape.macs, params=shape.params)
 
 
-def off_of(space: SearchSpace, subnet: Subnet) -> set:
-    return {b for b in space.branches if not getattr(subnet, b[0])[b[1]]}
-
-
 @pytest.mark.parametrize('kind', ['macs', 'params'])
 @pytest.mark.parametrize('name', [*SPACES, 'tied'])
 def test_a_table_holds_the_cost(name: str, kind: str) -> None:
@@ -82,11 +78,11 @@ def test_a_table_holds_the_cost(name: str, kind: str) -> None:
     cost = costs_of(space)[kind]
     table = CostTable(space, cost)
     assert table.largest == cost(space.largest)
-    assert table.lowest == cost(space.cheapest(cost))
+    assert table.lowest == cost(CostTable(space, cost).cheapest)
     rng = np.random.default_rng(0)
     for _ in range(50):
         subnet = space.sample(rng)
-        found = table.of(space.indices(subnet), off_of(space, subnet))
+        found = table.of(*space.decisions(subnet))
         assert found == cost(subnet)
 
 
@@ -96,7 +92,7 @@ def test_budgets_are_kept_and_used(name: str, kind: str) -> None:
     space = SPACES[name]
     cost = costs_of(space)[kind]
     fit = Fitter(space, {kind: CostTable(space, cost)})
-    low, high = cost(space.cheapest(cost)), cost(space.largest)
+    low, high = cost(CostTable(space, cost).cheapest), cost(space.largest)
     rng = np.random.default_rng(1)
     for _ in range(40):
         limit = rng.uniform(low, high)
@@ -177,7 +173,7 @@ def test_the_ends_of_the_range() -> None:
     for space in (*SPACES.values(), TIED):
         for kind, cost in costs_of(space).items():
             fit = Fitter(space, {kind: CostTable(space, cost)})
-            cheapest = space.cheapest(cost)
+            cheapest = CostTable(space, cost).cheapest
             low, high = cost(cheapest), cost(space.largest)
             rng = np.random.default_rng(3)
             for _ in range(5):
@@ -287,9 +283,9 @@ def test_two_limits_that_hardly_leave_a_member(
         latency=(1 - share) / tables['latency'].largest,
     )
     # No member costs less of both.
-    best = space.cheapest(
-        lambda s: sum(scales[kind] * costs[kind](s) for kind in costs)
-    )
+    best = CostTable(
+        space, lambda s: sum(scales[kind] * costs[kind](s) for kind in costs)
+    ).cheapest
     fit = Fitter(space, tables)
     limits = {kind: cost(best) for kind, cost in costs.items()}
     start = space.sample(rng)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from eavit_mm.space import SearchSpace, Subnet, genome
+from eavit_mm.space import SearchSpace, Subnet
 
 from .strategies import members, spaces, spaces_and_members
 
@@ -14,7 +14,7 @@ TINY = SearchSpace([8, 16], [1, 2], [4, 8, 9], 3, 8, max_off=2)
 def test_decode_inverts_encode(case):
     space, member = case
     genes = space.encode(member)
-    low, high = space.genome_bounds
+    low, high = space.genome.bounds
     assert genes.shape == low.shape == high.shape
     assert ((low <= genes) & (genes <= high)).all()
     assert space.decode(genes) == member
@@ -33,12 +33,12 @@ def test_members_have_different_genomes(space):
 def test_every_genome_within_bounds_is_a_member_or_has_too_many_off(
     space, data
 ):
-    low, high = space.genome_bounds
+    low, high = space.genome.bounds
     genes = [
         data.draw(st.integers(a, b)) for a, b in zip(low, high, strict=True)
     ]
     # The plain function leaves max_off to the space.
-    subnet = genome.decode(space, genes)
+    subnet = space.build(*space.genome.decode(genes))
     if subnet.num_off > space.max_off:
         with pytest.raises(ValueError, match='branches are off, max_off='):
             space.decode(genes)
@@ -51,7 +51,7 @@ def test_every_genome_within_bounds_is_a_member_or_has_too_many_off(
 
 @given(spaces(free=True))
 def test_a_free_space_has_one_gene_per_branch_and_one_more(space):
-    low, high = space.genome_bounds
+    low, high = space.genome.bounds
     assert len(low) == 1 + 2 * space.num_layers
     # Off is one more value of the branch's own gene.
     counts = [len(space.embed_dims)]
@@ -64,13 +64,13 @@ def test_a_free_space_has_one_gene_per_branch_and_one_more(space):
 
 
 def test_vit_b_has_25_genes():
-    assert len(SearchSpace.full('vit-b').genome_bounds[0]) == 25
+    assert len(SearchSpace.full('vit-b').genome.bounds[0]) == 25
 
 
 @given(spaces_and_members(max_off=0))
 def test_no_gene_says_off_where_nothing_can_be_off(case):
     space, member = case
-    _, high = space.genome_bounds
+    _, high = space.genome.bounds
     assert len(high) == len(space.cells)
     assert space.decode(high) == space.largest
     assert space.decode(np.zeros_like(high)).num_off == 0
@@ -87,7 +87,7 @@ def test_off_genes_of_cells_with_several_branches():
 
 @given(spaces(), st.data())
 def test_genes_out_of_range_are_named(space, data):
-    low, high = space.genome_bounds
+    low, high = space.genome.bounds
     gene = data.draw(st.integers(0, len(low) - 1))
     genes = high.copy()
     genes[gene] = data.draw(st.sampled_from([-1, int(high[gene]) + 1]))

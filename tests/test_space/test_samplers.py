@@ -17,6 +17,7 @@ from eavit_mm.space import (
     StratifiedSampler,
     UniformSampler,
 )
+from eavit_mm.space.cost_table import CostTable
 
 from .strategies import BRANCHES, curricula, plain_geometry, spaces
 
@@ -205,10 +206,12 @@ def test_ladder_takes_every_uniform_network_equally_often(p_jitter):
 
 @pytest.mark.parametrize('jitter', [0, 1, 2])
 def test_ladder_moves_cells_by_no_more_than_the_jitter(jitter):
-    rungs = np.array([VIT_MINI.indices(s) for s in VIT_MINI.uniform_ladder])
+    rungs = np.array(
+        [VIT_MINI.decisions(s).indices for s in VIT_MINI.uniform_ladder]
+    )
     moved = set()
     for subnet in ladder_draws(1.0, 300, jitter):
-        moves = np.array(VIT_MINI.indices(subnet)) - rungs
+        moves = np.array(VIT_MINI.decisions(subnet).indices) - rungs
         nearest = moves[np.abs(moves).max(axis=1).argmin()]
         assert np.abs(nearest).max() <= jitter
         moved |= set(nearest.tolist())
@@ -284,7 +287,10 @@ def deciles(space, geometry, p_off, number):
     costs = np.array(
         [cost(sampler.draw(level, cost, stream)[0]) for _ in range(number)]
     )
-    low, high = cost(level.box.cheapest(cost)), cost(level.box.largest)
+    low, high = (
+        cost(CostTable(level.box, cost).cheapest),
+        cost(level.box.largest),
+    )
     return np.histogram(costs, 10, (low, high))[0] / number
 
 
@@ -364,7 +370,10 @@ def test_stratified_covers_every_level_of_a_curriculum():
     curriculum = Curriculum(VIT_MINI, levels)
     sampler, cost = StratifiedSampler(), VIT_MINI_GEOMETRY.macs
     for level in curriculum.levels[1:]:
-        low, high = cost(level.box.cheapest(cost)), cost(level.box.largest)
+        low, high = (
+            cost(CostTable(level.box, cost).cheapest),
+            cost(level.box.largest),
+        )
         costs = [
             cost(sampler.draw(level, cost, rng(i))[0]) for i in range(600)
         ]
@@ -406,7 +415,7 @@ def test_uniform_crowds_where_stratified_does_not():
     cost, stream = VIT_B_GEOMETRY.macs, rng(0)
     level = Level(VIT_B)
     drawn = UniformSampler(500).draw(level, cost, stream)
-    low, high = cost(VIT_B.cheapest(cost)), cost(VIT_B.largest)
+    low, high = cost(CostTable(VIT_B, cost).cheapest), cost(VIT_B.largest)
     shares = np.histogram(list(map(cost, drawn)), 10, (low, high))[0] / 500
     assert shares.min() < 0.01
 

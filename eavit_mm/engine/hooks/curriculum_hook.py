@@ -10,6 +10,7 @@ from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_flag
 from eavit_mm.registry import HOOKS
 from eavit_mm.space import Curriculum
+from eavit_mm.space.cost_table import CostTable
 
 
 @HOOKS.register_module()
@@ -72,7 +73,7 @@ class CurriculumHook(Hook):
         model = elastic_model(runner.model, type(self).__name__)
         model.level = self.curriculum.levels[level]
         box = model.level.box
-        low = model.macs(box.cheapest(model.backbone.macs))['total']
+        low = model.macs(CostTable(box, model.backbone.macs).cheapest)['total']
         share = low / model.macs()['total']
         runner.logger.info(
             f'Curriculum level {level}: {box.size():.3g} subnets from '
