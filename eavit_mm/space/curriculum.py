@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.options import check_probability, is_int
+from eavit_mm.options import check_count, check_probability
 from eavit_mm.space.cells import AXES
 from eavit_mm.space.search_space import SearchSpace
 
@@ -77,10 +77,15 @@ class Curriculum:
         self.begins: list[int] = []
         self.levels: list[Level] = []
         for number, level in enumerate(levels):
-            _check_level(number, level, self.begins, bounds)
-            bounds.update({k: v for k, v in level.items() if k != 'begin'})
-            self.begins.append(level['begin'])
-            self.levels.append(_build_level(number, space, bounds))
+            place = f'level {number} of the curriculum'
+            _check_level(place, level, self.begins)
+            begin, given = level['begin'], {**level}
+            del given['begin']
+            if self.begins:
+                _check_wider(place, given, bounds)
+            bounds.update(given)
+            self.begins.append(begin)
+            self.levels.append(_build_level(place, space, **bounds))
         self._check_reach(space)
 
     def _check_reach(self, space: SearchSpace) -> None:
@@ -95,20 +100,11 @@ class Curriculum:
 
     def index(self, progress: int) -> int:
         """Number of the level at an epoch or iteration."""
-        return max(bisect_right(self.begins, progress) - 1, 0)
-
-    def at(self, progress: int) -> Level:
-        """Number of the level at an epoch or iteration."""
-        return self.levels[self.index(progress)]
+        return bisect_right(self.begins, progress) - 1
 
 
-def _check_level(
-    number: int,
-    level: Mapping[str, Any],
-    begins: Sequence[int],
-    before: Mapping[str, Any],
-) -> None:
-    place = f'level {number} of the curriculum'
+def _check_level(place: str, level: Any, begins: Sequence[int]) -> None:
+    """Raises unless a level has valid keys and values."""
     if not isinstance(level, Mapping) or 'begin' not in level:
         raise ValueError(f"{place}: {level!r}; must be a dict with 'begin'")
     unknown = sorted(set(level) - set(_KEYS))
@@ -116,20 +112,20 @@ def _check_level(
         raise ValueError(
             f'{place}: unknown keys {unknown}; valid are {list(_KEYS)}'
         )
-    least = begins[-1] + 1 if begins else 0
     begin = level['begin']
-    if not is_int(begin) or begin < least or (number == 0 and begin):
-        valid = f'an integer of at least {least}' if number else '0'
-        raise ValueError(f'{place}: begin={begin!r}; must be {valid}')
+    check_count(f'{place}: begin', begin, begins[-1] + 1 if begins else 0)
+    if not begins and begin:
+        raise ValueError(f'{place}: begin={begin!r}; must be 0')
     for key in (*AXES, 'max_off'):
-        if not is_int(level.get(key, 0)) or level.get(key, 0) < 0:
-            raise ValueError(
-                f'{place}: {key}={level[key]!r}; must be an integer of at '
-                'least 0'
-            )
+        check_count(f'{place}: {key}', level.get(key, 0))
     check_probability(f'{place}: p_off', level.get('p_off', 0.0))
-    for key in _KEYS[1:] if number else ():
-        value = level.get(key, before[key])
+
+
+def _check_wider(
+    place: str, level: Mapping[str, Any], before: Mapping[str, Any]
+) -> None:
+    """Raises if a level allows less than the one before it."""
+    for key, value in level.items():
         rises = key in ('max_off', 'p_off')
         if value < before[key] if rises else value > before[key]:
             raise ValueError(
@@ -139,25 +135,22 @@ def _check_level(
 
 
 def _build_level(
-    number: int, space: SearchSpace, bounds: Mapping[str, Any]
+    place: str, space: SearchSpace, p_off: float, **bounds: int
 ) -> Level:
-    limits = {key: bounds[key] for key in (*AXES, 'max_off')}
-    if limits['max_off'] > space.max_off:
+    if bounds['max_off'] > space.max_off:
         raise ValueError(
-            f'level {number} of the curriculum: '
-            f'max_off={limits["max_off"]}, but the space has '
+            f'{place}: max_off={bounds["max_off"]}, but the space has '
             f'max_off={space.max_off}'
         )
     try:
-        box = space.restrict(**limits)
+        box = space.restrict(**bounds)
     except ValueError as error:
-        raise ValueError(
-            f'level {number} of the curriculum: {error}'
-        ) from error
-    return Level(space, box, bounds['p_off'])
+        raise ValueError(f'{place}: {error}') from error
+    return Level(space, box, p_off)
 
 
 def _summary(space: SearchSpace) -> str:
+    """The lower bounds of a space, as an error names them."""
     small = space.restrict(max_off=0).smallest
     return (
         f'embed_dims >= {small.embed_dims}, '

@@ -112,7 +112,7 @@ def _draw(cfg: Any, model: Any, iteration: int) -> list[Any]:
     hub.update_info('seed', cfg.randomness.seed)
     levels = cfg.custom_hooks[1]['levels']
     curriculum = Curriculum(model.backbone.space, levels)
-    model.level = curriculum.at(iteration)
+    model.level = curriculum.levels[curriculum.index(iteration)]
     return model.draw_subnets(iteration)
 
 

@@ -1,6 +1,5 @@
-from math import isclose
+from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,14 +15,14 @@ REACH = dict(
 )
 
 
-def boxes(curriculum):
-    return [level.box for level in curriculum.levels]
+def box_at(curriculum, progress):
+    return curriculum.levels[curriculum.index(progress)].box
 
 
 @given(curricula())
 def test_a_curriculum_never_tightens(curriculum):
     levels = curriculum.levels
-    for before, after in zip(levels, levels[1:], strict=False):
+    for before, after in pairwise(levels):
         for axis in AXES:
             for layer in range(before.space.num_layers):
                 narrow, wide = (
@@ -38,14 +37,9 @@ def test_a_curriculum_never_tightens(curriculum):
 @settings(max_examples=25)
 @given(curricula())
 def test_members_of_a_level_stay_members(curriculum):
-    everyone = [members(box) for box in boxes(curriculum)]
-    for before, after in zip(everyone, everyone[1:], strict=False):
+    everyone = [members(level.box) for level in curriculum.levels]
+    for before, after in pairwise(everyone):
         assert before <= after
-    assert everyone[-1] == members(curriculum.levels[-1].space)
-
-
-@given(curricula())
-def test_the_last_level_is_the_space(curriculum):
     last = curriculum.levels[-1]
     assert last.box == last.space
     assert last.p_off or not last.space.max_off
@@ -73,15 +67,14 @@ def test_level_and_at_change_exactly_where_a_level_begins(curriculum, data):
     progress = data.draw(st.integers(0, begins[-1] + 5))
     level = sum(begin <= progress for begin in begins) - 1
     assert curriculum.index(progress) == level
-    assert curriculum.at(progress) is curriculum.levels[level]
 
 
 def test_training_starts_with_the_largest_subnet_alone():
     curriculum = Curriculum(SPACE, [dict(begin=0), dict(begin=3, **REACH)])
-    assert members(curriculum.at(0).box) == {SPACE.largest}
-    assert members(curriculum.at(2).box) == {SPACE.largest}
-    assert curriculum.at(3).box == SPACE
-    assert curriculum.at(10**9).box == SPACE
+    assert members(box_at(curriculum, 0)) == {SPACE.largest}
+    assert members(box_at(curriculum, 2)) == {SPACE.largest}
+    assert box_at(curriculum, 3) == SPACE
+    assert box_at(curriculum, 10**9) == SPACE
 
 
 def test_released_levels_reach_the_default_box():
@@ -123,7 +116,7 @@ def test_released_levels_reach_the_default_box():
 def test_layers_narrower_than_the_bound_keep_their_maximum():
     space = SearchSpace([8], [[1, 2, 3], [1, 2]], [4], 2, 8)
     curriculum = Curriculum(space, [dict(begin=0), dict(begin=1, num_heads=1)])
-    assert curriculum.at(0).box.num_heads == ((3,), (2,))
+    assert box_at(curriculum, 0).num_heads == ((3,), (2,))
 
 
 # Level
@@ -140,7 +133,6 @@ def test_no_branch_is_off_in_a_stage_that_never_closes_one():
     level = Level(SPACE, SPACE.restrict(embed_dims=16), p_off=0.0)
     assert level.box.max_off == 0
     assert level.box.embed_dims == (16,)
-    assert isclose(Level(SPACE).p_off, 0.5)
 
 
 # Errors
@@ -156,31 +148,24 @@ def test_no_branch_is_off_in_a_stage_that_never_closes_one():
             r"level 0 of the curriculum: unknown keys \['embed'\]; valid are",
         ),
         ([dict(begin=1)], 'level 0 of the curriculum: begin=1; must be 0'),
-        ([dict(begin=-1)], 'level 0 of the curriculum: begin=-1; must be 0'),
-        ([dict(begin=0.0)], r'level 0 of the curriculum: begin=0\.0; must'),
+        (
+            [dict(begin=0), dict(begin=True)],
+            'level 1 of the curriculum: begin=True; must be an integer',
+        ),
         ([dict(begin='0')], "level 0 of the curriculum: begin='0'; must be"),
         (
             [dict(begin=0), dict(begin=4), dict(begin=4)],
             'level 2 of the curriculum: begin=4; must be an integer',
         ),
         (
-            [dict(begin=0), dict(begin=4), dict(begin=2)],
-            'level 2 of the curriculum: begin=2; must be an integer',
-        ),
-        (
             [dict(begin=0, embed_dims='8')],
             "level 0 of the curriculum: embed_dims='8'; must be an integer",
         ),
         (
-            [dict(begin=0, num_heads=None)],
-            'num_heads=None; must be an integer',
+            [dict(begin=0, num_heads=float('nan'))],
+            'num_heads=nan; must be an integer',
         ),
-        (
-            [dict(begin=0, num_heads=[1])],
-            r'num_heads=\[1\]; must be an integer',
-        ),
-        ([dict(begin=0, max_off=-1)], 'level 0 .*max_off=-1; must be'),
-        ([dict(begin=0, p_off=-0.1)], r'level 0 .*p_off=-0\.1; must be'),
+        ([dict(begin=0, p_off=float('nan'))], 'level 0 .*p_off=nan; must be'),
         (
             [dict(begin=0), dict(begin=1, p_off=1.1)],
             r'level 1 .*p_off=1\.1; must be a number in \[0, 1\]',
@@ -188,10 +173,6 @@ def test_no_branch_is_off_in_a_stage_that_never_closes_one():
         (
             [dict(begin=0), dict(begin=1, max_off=3)],
             'level 1 .*max_off=3, but the space has max_off=2',
-        ),
-        (
-            [dict(begin=0), dict(begin=1, max_off=1.5)],
-            r'level 1 of the curriculum: max_off=1\.5; must be an integer',
         ),
         (
             [dict(begin=0, embed_dims=17)],
@@ -254,30 +235,7 @@ def test_the_error_names_what_is_trained_and_what_the_space_is():
 def test_a_curriculum_of_one_level_may_be_the_whole_space(space):
     level = dict(dict.fromkeys(AXES, 1), max_off=space.max_off, p_off=0.5)
     curriculum = Curriculum(space, [dict(begin=0, **level)])
-    assert curriculum.at(0) == Level(space, space, 0.5)
-    drawn = space.sample(np.random.default_rng(0), curriculum.at(0).p_off)
-    assert curriculum.at(0).box.contains(drawn)
-
-
-def test_nan_is_no_level():
-    with pytest.raises(ValueError, match=r'p_off=nan'):
-        Curriculum(SPACE, [dict(begin=0, **{**REACH, 'p_off': float('nan')})])
-
-
-def test_nan_cannot_hide_a_tightening():
-    levels = [
-        dict(begin=0, num_heads=1),
-        dict(begin=1, num_heads=float('nan')),
-        dict(begin=2, num_heads=2),
-    ]
-    with pytest.raises(ValueError, match=r'level [12] .*num_heads='):
-        Curriculum(SPACE, levels)
-
-
-def test_a_bool_is_no_beginning():
-    last = dict(begin=True, **REACH)
-    with pytest.raises(ValueError, match='level 1 .*begin=True'):
-        Curriculum(SPACE, [dict(begin=0), last])
+    assert curriculum.levels == [Level(space, space, 0.5)]
 
 
 @pytest.mark.parametrize('p_off', [-0.1, 1.1, float('nan')])
