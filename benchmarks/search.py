@@ -37,7 +37,7 @@ from eavit_mm.models.budgets import cost_of
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.pareto import hypervolume, largest_gap
+from eavit_mm.space.pareto import hypervolume
 
 RECORDS = ROOT / 'docs/benchmark/search.json'
 REGIME, SUPERNET_SEED = 'fashion40', 0
@@ -144,6 +144,12 @@ def record(
         write_json(measured(name, seed, checkpoint, work_dir), done)
     found: dict[str, Any] = json.loads(done.read_text())
     return found
+
+
+def largest_gap(macs: Sequence[float], low: float, high: float) -> float:
+    """Widest stretch of [low, high] without a member, as a share of it."""
+    points = np.sort([low, *macs, high])
+    return float(np.diff(points).max() / (high - low))
 
 
 def measured(

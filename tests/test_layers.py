@@ -64,8 +64,6 @@ LONG_FILES = {
     'tests/test_models/test_elastic_vit.py',
     'tests/test_models/test_router.py',
     'tests/test_models/test_state_dict.py',
-    'tests/test_space/test_samplers.py',
-    'tests/test_space/test_search_space.py',
     'tests/test_tools.py',
     'tests/test_weights/test_convert.py',
 }

@@ -9,7 +9,8 @@ from typing import Any
 import moocore
 import numpy as np
 
-from eavit_mm.options import check_count, is_finite, is_int
+from eavit_mm.files import write_atomically
+from eavit_mm.options import check_count, is_finite
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -83,11 +84,7 @@ class Member:
                 f'metrics={metrics!r:.80}; must be names and finite numbers'
             )
         for key in ('macs', 'params'):
-            if not is_int(values.get(key)) or values[key] < 0:
-                raise ValueError(
-                    f'{key}={values.get(key)!r}; must be an integer of at '
-                    'least 0'
-                )
+            check_count(key, values.get(key))
         latency = values.get('latency')
         if latency is not None and not is_finite(latency):
             raise ValueError(f'latency={latency!r}; must be milliseconds')
@@ -111,7 +108,8 @@ class ParetoFront:
         objectives: 'metric' and costs, those that domination is about.
         members: Mutually non-dominated, sorted by MACs.
         references: The best subnet of every MACs bin, dominated or not.
-        hypervolume: Of the members (metric 0, costs 1 as reference point).
+        hypervolume: The volume that the members dominate (the reference
+            point has metric 0 and costs 1).
         evaluations: How many subnets were evaluated.
     """
 
@@ -137,6 +135,18 @@ class ParetoFront:
             hypervolume=self.hypervolume,
             evaluations=self.evaluations,
         )
+
+    def write(self, path: str | Path) -> None:
+        """Writes a ``pareto.json``, one member a line, atomically."""
+        lines = []
+        for key, value in self.to_dict().items():
+            text = json.dumps(value)
+            if key in ('members', 'references'):
+                text = ',\n  '.join(map(json.dumps, value))
+                text = f'[\n  {text}\n ]'
+            lines.append(f' {json.dumps(key)}: {text}')
+        content = ',\n'.join(lines)
+        write_atomically(f'{{\n{content}\n}}\n'.encode(), path)
 
     @classmethod
     def read(cls, path: str | Path, space: SearchSpace) -> 'ParetoFront':
@@ -311,9 +321,3 @@ def bin_of(macs: float, low: float, high: float, bins: int) -> int:
     """Which of ``bins`` parts of [low, high] a cost lies in."""
     share = (macs - low) / max(high - low, 1e-12)
     return min(max(int(share * bins), 0), bins - 1)
-
-
-def largest_gap(macs: Sequence[float], low: float, high: float) -> float:
-    """Widest stretch of [low, high] without a member, as a share of it."""
-    points = np.sort([low, *macs, high])
-    return float(np.diff(points).max() / (high - low))

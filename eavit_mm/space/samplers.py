@@ -109,25 +109,21 @@ class SharedSampler(RandomSampler):
         box = level.box
         # One number per axis places all its cells, also where layers differ
         # in how many choices they have.
-        drawn = {axes: rng.random() for axes in _axes_of(box)}
+        groups = dict.fromkeys(cell.axes for cell in box.cells)
+        drawn = {axes: rng.random() for axes in groups}
         indices = [
             int(drawn[cell.axes] * cell.num_choices) for cell in box.cells
         ]
         return box.build(indices, box.sample_off(rng, level.p_off))
 
 
-def _axes_of(box: SearchSpace) -> list[tuple[str, ...]]:
-    """The groups of axes of a space, in a fixed order."""
-    return list(dict.fromkeys(cell.axes for cell in box.cells))
-
-
-def moved(
+def jitter_indices(
     box: SearchSpace,
     indices: Sequence[int],
     jitter: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Every cell's choice, moved at random by up to ``jitter`` places."""
+    """Every cell's index, moved at random by up to ``jitter`` places."""
     moves = rng.integers(-jitter, jitter + 1, size=len(box.cells))
     return [
         min(max(index + int(move), 0), cell.num_choices - 1)
@@ -174,7 +170,7 @@ class LadderSampler(RandomSampler):
         rung = ladder[rng.integers(len(ladder))]
         indices = [*box.decisions(rung).indices]
         if rng.random() < self.p_jitter:
-            indices = moved(box, indices, self.jitter, rng)
+            indices = jitter_indices(box, indices, self.jitter, rng)
         return box.build(indices, box.sample_off(rng, level.p_off))
 
 
@@ -273,7 +269,7 @@ class FixedListSampler(SubnetSampler):
         self.subnets = list(subnets)
         self.num = num
         self.weights = check_weights(weights, len(subnets), 'subnet')
-        # Stages live as long as the curriculum: made once per level.
+        # Levels live as long as the curriculum: made once for each.
         self._cache: tuple[Level, dict[Subnet, float]] | None = None
 
     def draw(

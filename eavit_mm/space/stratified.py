@@ -8,7 +8,7 @@ from eavit_mm.options import check_count
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.curriculum import Level
-from eavit_mm.space.samplers import Cost, RandomSampler, moved
+from eavit_mm.space.samplers import Cost, RandomSampler, jitter_indices
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -47,12 +47,14 @@ class StratifiedSampler(RandomSampler):
         widest = [cell.num_choices - 1 for cell in box.cells]
         while off and cost(box.build(widest, off)) < target:
             off.pop()  # so many branches off cannot cost that much
-        indices = moved(box, profile.ladder[nearest], self.jitter, rng)
+        indices = jitter_indices(
+            box, profile.ladder[nearest], self.jitter, rng
+        )
         indices[0] = _reaching(box, indices, off, target, cost)
         return _approach(box, indices, off, target, cost, rng)
 
     def _profile_of(self, level: Level, cost: Cost) -> '_Profile':
-        # Stages live as long as the curriculum: made once per level.
+        # Levels live as long as the curriculum: made once for each.
         known = self._profile
         if known is None or known.level is not level or known.cost != cost:
             known = self._profile = _Profile(level, cost)

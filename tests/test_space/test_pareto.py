@@ -11,7 +11,6 @@ from eavit_mm.space.pareto import (
     best_per_bin,
     bin_of,
     hypervolume,
-    largest_gap,
     non_dominated,
     objective_values,
 )
@@ -62,13 +61,25 @@ def test_a_file_gives_back_what_was_written(tmp_path, latency):
         references=(member(latency=latency),),
     )
     path = tmp_path / 'pareto.json'
+    before.write(path)
+    assert ParetoFront.read(path, SPACE) == before
+    # As earlier versions wrote it.
     write_json(before.to_dict(), path)
     assert ParetoFront.read(path, SPACE) == before
     assert ('latency' in before.to_dict()['members'][0]) == bool(latency)
 
 
-def test_a_front_of_three_members_is_read(tmp_path):
-    path = written(tmp_path / 'pareto.json')
+def test_a_file_has_one_member_a_line(tmp_path):
+    path = tmp_path / 'pareto.json'
+    front().write(path)
+    assert json.loads(path.read_text()) == front().to_dict()
+    lines = [
+        json.loads(line.strip(' ,'))
+        for line in path.read_text().splitlines()
+        if line.startswith('  ')
+    ]
+    written = [*front().members, *front().references]
+    assert lines == [member.to_dict() for member in written]
     assert ParetoFront.read(str(path), SPACE) == front()
 
 
@@ -81,12 +92,7 @@ def test_less_may_be_better(tmp_path):
         ParetoFront.read(path, SPACE)
 
 
-def test_a_missing_file_is_said_to_be_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match='pareto.json'):
-        ParetoFront.read(tmp_path / 'pareto.json', SPACE)
-
-
-@pytest.mark.parametrize('share', [0.0, 0.3, 0.9, 0.99])
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.99])
 def test_a_cut_file_is_named(tmp_path, share):
     path = written(tmp_path / 'pareto.json')
     content = path.read_bytes()
@@ -130,10 +136,6 @@ def dominated(values):
     values['members'][1]['metrics']['top1'] = 40.0
 
 
-def doubled(values):
-    values['members'].insert(0, values['members'][0])
-
-
 def outside(values):
     values['members'][2]['subnet']['embed_dims'] = 24
 
@@ -146,20 +148,16 @@ def too_many_off(values):
 BROKEN = [
     (swapped, 'sorted by MACs'),
     (dominated, 'none may dominate another'),
-    (doubled, 'none may dominate another'),
     (outside, r'members\[2\]: embed_dims=24 is outside'),
     (too_many_off, r'references\[0\]: 3 branches are off, max_off=2'),
     (put('version', value=2), 'version=2; this code reads 1'),
-    (put('version', value=None), 'version=None; this code reads 1'),
     (put('rule', value='more'), "rule='more'; must be one of"),
     (put('objectives', value=['flops']), r"objectives=\['flops'\]; must be"),
-    (put('objectives', value='macs'), "objectives='macs'; must be of"),
     (put('objectives', value=[]), r'objectives=\[\]; must be'),
     (put('objectives', value=['metric', 'latency']), 'no latency'),
     (put('metric', value='top5'), r"members\[0\]: no metric 'top5'"),
     (put('metric', value=['top1']), r"metric=\['top1'\]; must be a name"),
     (put('hypervolume', value=None), 'hypervolume=None; must be a number'),
-    (put('hypervolume', value=float('nan')), 'hypervolume=nan; must be'),
     (put('evaluations', value='many'), "evaluations='many'; must be"),
     (put('members', value=[]), 'members: must list at least one'),
     (put('references', value={}), 'references: must list at least one'),
@@ -169,16 +167,11 @@ BROKEN = [
         r'members\[0\]: metrics=.*finite numbers',
     ),
     (
-        put('members', 0, 'metrics', 'loss', value=float('inf')),
-        r'members\[0\]: metrics=.*finite numbers',
-    ),
-    (
         put('members', 0, 'metrics', value=[50.0]),
         r'members\[0\]: metrics=.*finite numbers',
     ),
     (put('members', 0, 'macs', value=1.5), r'members\[0\]: macs=1.5; must'),
     (put('members', 0, 'params', value=-1), r'members\[0\]: params=-1; must'),
-    (put('members', 0, 'params', value=True), 'params=True; must be'),
     (put('members', 0, 'latency', value='1'), "latency='1'; must be milli"),
     (put('members', 0, 'subnet', value=[]), 'a subnet must be a dict'),
 ]
@@ -191,21 +184,19 @@ def test_what_is_wrong_is_said(tmp_path, change, words):
         ParetoFront.read(path, SPACE)
 
 
-@pytest.mark.parametrize('key', sorted(set(front().to_dict()) - {'version'}))
-def test_a_missing_key_is_named(tmp_path, key):
-    path = written(tmp_path / 'pareto.json', lambda values: values.pop(key))
-    with pytest.raises(ValueError, match=rf"{path}: .*\['{key}'\] missing"):
-        ParetoFront.read(path, SPACE)
-
-
-@pytest.mark.parametrize('key', ['subnet', 'metrics', 'macs', 'params'])
-def test_a_missing_key_of_a_member_is_named(tmp_path, key):
-    path = written(
-        tmp_path / 'pareto.json', lambda values: values['members'][1].pop(key)
-    )
-    words = 'missing' if key == 'subnet' else f'{key}=None'
-    with pytest.raises(ValueError, match=rf'{path}: members\[1\]: .*{words}'):
-        ParetoFront.read(path, SPACE)
+def test_missing_keys_are_named(tmp_path):
+    for key in front().to_dict():
+        path = written(tmp_path / 'a.json', lambda v, key=key: v.pop(key))
+        words = 'version=None' if key == 'version' else rf"'{key}'\] missing"
+        with pytest.raises(ValueError, match=words):
+            ParetoFront.read(path, SPACE)
+    for key in ('subnet', 'metrics', 'macs', 'params'):
+        path = written(
+            tmp_path / 'a.json', lambda v, key=key: v['members'][1].pop(key)
+        )
+        words = 'missing' if key == 'subnet' else f'{key}=None'
+        with pytest.raises(ValueError, match=rf'members\[1\]: .*{words}'):
+            ParetoFront.read(path, SPACE)
 
 
 def test_objective_values_are_to_be_made_less():
@@ -229,7 +220,7 @@ def slow_non_dominated(points):
     return keep
 
 
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('dims', [2, 3])
 def test_non_dominated_is_what_its_definition_says(seed, dims):
     rng = np.random.default_rng(seed)
@@ -256,7 +247,7 @@ def staircase(points, reference):
     return area
 
 
-@pytest.mark.parametrize('seed', range(8))
+@pytest.mark.parametrize('seed', range(3))
 def test_hypervolume_is_the_area_of_a_staircase(seed):
     rng = np.random.default_rng(seed)
     # Some lie beyond the reference, some are equal, most are dominated.
@@ -281,7 +272,7 @@ def test_hypervolume_of_a_box():
     assert hypervolume([[2.0, 0.0]], [1.0, 1.0]) == 0.0
 
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(3))
 def test_best_per_bin(seed):
     rng = np.random.default_rng(seed)
     everyone = [
@@ -313,15 +304,6 @@ def test_bins():
     assert [bin_of(m, 0, 10, 5) for m in (-3, 12)] == [0, 4]
     # A space of one member has a range of no width.
     assert bin_of(7, 7, 7, 5) == 0
-
-
-def test_largest_gap():
-    assert largest_gap([], 0, 10) == 1.0
-    assert largest_gap([5], 0, 10) == 0.5
-    assert largest_gap([8, 1, 4], 0, 10) == 0.4
-    assert largest_gap([110, 120, 200], 100, 200) == pytest.approx(0.8)
-    # The ends count as well.
-    assert largest_gap([4, 5], 0, 10) == 0.5
 
 
 def test_members_in_json():

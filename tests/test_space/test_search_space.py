@@ -6,14 +6,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eavit_mm.space import SearchSpace, Subnet
 
 from .strategies import (
     AXES,
-    BRANCHES,
     is_member,
     members,
     product_of_widths,
@@ -41,15 +40,10 @@ def rng(seed=0):
 # Members
 
 
-def test_size_of_the_full_vit_b_space():
-    assert SearchSpace.full('vit-b').size() == 12 * 13**12 * 9**12
-
-
 @pytest.mark.parametrize(
     ('arch', 'embed_dims', 'heads', 'layers'),
     [
         ('vit-t', 192, 3, 12),
-        ('vit-s', 384, 6, 12),
         ('vit-b', 768, 12, 12),
         ('vit-l', 1024, 16, 24),
     ],
@@ -65,52 +59,13 @@ def test_full_space_spans_from_one_head_to_the_stock_vit(
     assert space.size() == heads * (heads + 1) ** layers * 9**layers
 
 
-@settings(max_examples=60)
-@given(spaces())
-def test_size_and_contains_are_those_of_brute_force(space):
-    everyone = members(space)
-    assert space.size() == len(everyone)
-    for subnet in product_of_widths(space):
-        assert space.contains(subnet) == (subnet in everyone)
-
-
-@settings(max_examples=30)
+@settings(max_examples=40)
 @given(spaces(), st.integers(1, 40))
-def test_contains_refuses_widths_that_are_no_choice(space, width):
-    assume(space.num_layers < 3)
-    for subnet in product_of_widths(space, extra=[width]):
+def test_size_and_contains_are_those_of_brute_force(space, width):
+    assert space.size() == len(members(space))
+    extra = [width] if space.num_layers < 3 else []
+    for subnet in product_of_widths(space, extra):
         assert space.contains(subnet) == is_member(space, subnet)
-
-
-@given(spaces_and_members())
-def test_contains_refuses_other_networks(case):
-    space, member = case
-    assert space.contains(member)
-    assert not space.contains(replace(member, side='suffix'))
-    assert not space.contains(replace(member, head_dims=99))
-    assert not space.contains(
-        replace(
-            member,
-            num_heads=(*member.num_heads, 1),
-            feedforward_channels=(*member.feedforward_channels, 1),
-        )
-    )
-
-
-@given(spaces(), st.integers(0, 9), st.sampled_from([0.0, 0.3, 1.0]))
-def test_every_sample_is_a_member(space, seed, p_off):
-    for number in range(5):
-        member = space.sample(rng([seed, number]), p_off)
-        assert is_member(space, member)
-        if space.max_off and p_off == 1:
-            assert 1 <= member.num_off <= space.max_off
-        if p_off == 0:
-            assert member.num_off == 0
-
-
-@given(spaces(), st.integers(0, 2**32))
-def test_a_sample_is_a_function_of_the_seed(space, seed):
-    assert space.sample(rng(seed)) == space.sample(rng(seed))
 
 
 def test_samples_are_uniform_over_choices_and_reach_max_off():
@@ -171,16 +126,6 @@ def nearest_choice(choices, s):
     return best
 
 
-@given(spaces(free=True), st.integers(0, 1024))
-def test_uniform_takes_the_nearest_choice_everywhere(space, step):
-    s = Fraction(step, 1024)  # s * width is exact in a float, too
-    subnet = space.uniform(float(s))
-    assert subnet.embed_dims == nearest_choice(space.embed_dims, s)
-    for axis in BRANCHES:
-        for layer, choices in enumerate(getattr(space, axis)):
-            assert getattr(subnet, axis)[layer] == nearest_choice(choices, s)
-
-
 @given(spaces(), st.integers(0, 1024))
 def test_uniform_of_a_cell_follows_its_first_axis_and_layer(space, step):
     s = Fraction(step, 1024)
@@ -200,13 +145,8 @@ def test_uniform_takes_the_larger_of_two_equally_near():
     assert space.uniform(0.75) == Subnet(16, (3, 3), (8, 8), 8)
     assert space.uniform(0.749) == Subnet(8, (3, 3), (4, 4), 8)
     assert space.uniform(0.5).num_heads == (3, 3)
-
-
-@given(spaces())
-def test_uniform_ends_at_the_extremes(space):
-    assert space.uniform(1) == space.uniform(1.0) == space.largest
-    smallest = space.restrict(max_off=0).smallest
-    assert space.uniform(0) == smallest
+    # 7 of 10, although the float 0.7 is a little less.
+    assert SearchSpace([4, 10], [1], [1], 1, 8).uniform(0.7).embed_dims == 10
 
 
 @settings(max_examples=40)
@@ -232,12 +172,6 @@ def test_uniform_ladder_lists_what_a_dense_scan_finds(space):
     assert ladder[-1] == space.largest
 
 
-@pytest.mark.parametrize('s', [-0.01, 1.01, 2, float('nan'), float('inf')])
-def test_s_outside_0_to_1_raises(s):
-    with pytest.raises(ValueError, match=rf's={s}; must lie in \[0, 1\]'):
-        build().uniform(s)
-
-
 # restrict
 
 
@@ -255,19 +189,12 @@ def reaches(member, bounds):
 
 
 def draw_bounds(space, data):
-    return {
-        axis: data.draw(
-            st.integers(
-                0,
-                max(
-                    c
-                    for i in range(space.num_layers)
-                    for c in space.choices(axis, i)
-                ),
-            )
-        )
-        for axis in AXES
+    widest = {
+        'embed_dims': space.largest.embed_dims,
+        'num_heads': max(space.largest.num_heads),
+        'feedforward_channels': max(space.largest.feedforward_channels),
     }
+    return {k: data.draw(st.integers(0, most)) for k, most in widest.items()}
 
 
 @settings(max_examples=60)
@@ -295,6 +222,7 @@ def test_restrict_keeps_the_members_that_reach_the_bounds(space, data):
 def test_restrict_of_unequal_layers_keeps_ties_and_every_maximum(space, data):
     bounds = draw_bounds(space, data)
     box = space.restrict(**bounds)
+    assert space.restrict() == space.restrict(max_off=99) == space
     assert members(box) <= members(space)
     assert box.largest == space.largest
     assert (box.max_off, box.shared, box.ties) == (
@@ -310,26 +238,6 @@ def test_restrict_of_unequal_layers_keeps_ties_and_every_maximum(space, data):
                 assert box.choices(axis, layer) == tuple(
                     c for c in space.choices(axis, layer) if c >= least
                 )
-
-
-@given(spaces())
-def test_restrict_without_bounds_is_the_space(space):
-    assert space.restrict() == space
-    assert space.restrict(max_off=99) == space
-
-
-def test_restrict_lifts_tied_axes_together():
-    space = SearchSpace(
-        [8, 16, 24],
-        [1, 2, 3],
-        [4, 8, 12],
-        2,
-        8,
-        ties=[AXES],
-    )
-    box = space.restrict(num_heads=2)
-    assert box.embed_dims == (16, 24)
-    assert box.feedforward_channels == ((8, 12), (8, 12))
 
 
 @pytest.mark.parametrize(
@@ -360,22 +268,16 @@ def test_resolve_reads_all_that_a_config_may_say(case, s):
     assert space.resolve(member.to_dict()) == member
 
 
-@pytest.mark.parametrize('spec', ['half', '0.5', None, True, [0.5], b'x'])
-def test_resolve_of_anything_else_raises(spec):
-    with pytest.raises(ValueError, match="must be 'largest', 'smallest', a"):
-        build().resolve(spec)
-
-
 @pytest.mark.parametrize(
     ('spec', 'words'),
     [
-        (1.5, r's=1\.5; must lie in'),
-        (float('nan'), 's=nan; must lie in'),
+        ('half', "subnet='half'; must be 'largest', 'smallest', a number in"),
+        (None, "subnet=None; must be 'largest', 'smallest', a number"),
+        (True, "subnet=True; must be 'largest', 'smallest', a number"),
+        (1.5, r's=1\.5; must lie in \[0, 1\]'),
+        (float('nan'), r's=nan; must lie in \[0, 1\]'),
         ({}, 'missing: .*embed_dims'),
-        (
-            Subnet(8, (1, 3, 1), (4, 4, 4), 8),
-            r'layer 1: num_heads=3 is outside this space \(1, 2\)',
-        ),
+        (Subnet(8, (1, 3, 1), (4, 4, 4), 8), 'layer 1: num_heads=3 is outs'),
     ],
 )
 def test_resolve_says_what_is_wrong(spec, words):
@@ -448,11 +350,6 @@ def test_a_space_can_be_copied_and_pickled(space):
             assert other.smallest == space.smallest
 
 
-def test_the_order_of_choices_does_not_matter():
-    mixed = build(embed_dims=[16, 8], feedforward_channels=(9, 4, 8))
-    assert mixed == build()
-
-
 def test_a_single_choice_space_has_one_member():
     space = SearchSpace([8], [1], [4], 2, 8)
     only = Subnet(8, (1, 1), (4, 4), 8)
@@ -475,24 +372,16 @@ def test_from_config_takes_what_the_network_gives():
     ('changes', 'words'),
     [
         (dict(heads=[1]), r"unknown keys \['heads'\], missing keys \[\]"),
+        (dict(num_heads=None), r"missing keys \['num_heads'\]"),
         (dict(num_layers=4), 'num_layers=4, but the network has num_layers=3'),
         (dict(head_dims=9), 'head_dims=9, but the network has head_dims=8'),
     ],
 )
 def test_from_config_refuses(changes, words):
+    config = {**FIELDS, **changes}
+    config = {k: v for k, v in config.items() if v is not None}
     with pytest.raises(ValueError, match=f'space: .*{words}'):
-        SearchSpace.from_config(
-            {**FIELDS, **changes}, num_layers=3, head_dims=8
-        )
-
-
-def test_from_config_names_missing_keys():
-    with pytest.raises(ValueError, match=r"missing keys \['num_heads'\]"):
-        SearchSpace.from_config(
-            dict(embed_dims=[8], feedforward_channels=[4]),
-            num_layers=3,
-            head_dims=8,
-        )
+        SearchSpace.from_config(config, num_layers=3, head_dims=8)
 
 
 @pytest.mark.parametrize(
@@ -500,15 +389,12 @@ def test_from_config_names_missing_keys():
     [
         (dict(embed_dims=[]), r'embed_dims=\[\]; must be a list of diff'),
         (dict(embed_dims=16), 'embed_dims=16; must be a list of different'),
-        (dict(embed_dims='8'), "embed_dims='8'; must be a list"),
         (dict(embed_dims=[8, 8]), r'embed_dims=\[8, 8\]; must be a list'),
-        (dict(embed_dims=[[8]]), r'embed_dims=\[\[8\]\]; must be a list'),
         (
             dict(num_heads=[0, 1]),
             r'num_heads=\[0, 1\]; must .* positive integers .*max_off',
         ),
         (dict(num_heads=[True, 2]), 'different positive integers'),
-        (dict(num_heads=[1, None]), 'different positive integers'),
         (
             dict(num_heads=[[1], [2]]),
             'num_heads lists choices for 2 layers, the network has 3',
@@ -524,12 +410,10 @@ def test_from_config_names_missing_keys():
             'max_off=7; must be an integer from 0 to 6 .*3 layers',
         ),
         (dict(max_off=1.0), r'max_off=1\.0; must be an integer'),
-        (dict(shared='num_heads'), "shared='num_heads'; must be a list"),
         (
             dict(shared=['embed_dims']),
             r"shared=\['embed_dims'\]; must be a list of \['num_heads'",
         ),
-        (dict(ties=['num_heads']), r"ties=\['num_heads'\]; must be a list"),
         (dict(ties=[['num_heads', 'depth']]), "ties=.*'depth'.*; must be"),
         (dict(ties=[['num_heads']]), 'ties=.* groups, each of two or more'),
         (
@@ -542,12 +426,8 @@ def test_from_config_names_missing_keys():
             'an axis in one group only',
         ),
         (
-            dict(ties=[['num_heads', 'feedforward_channels']]),
-            r'differ in their number of choices: \[2, 3\]',
-        ),
-        (
             dict(num_heads=[[1], [1, 2], [1]], shared=['num_heads']),
-            r"\['num_heads'\] share one index over layers \[0, 1, 2\]",
+            r"\['num_heads'\] share .* \[0, 1, 2\], .*choices: \[1, 2\]",
         ),
     ],
 )
@@ -561,6 +441,8 @@ def test_unknown_architecture_raises():
         SearchSpace.full('vit-x')
 
 
-def test_the_order_of_groups_does_not_matter():
+def test_the_order_of_choices_and_groups_does_not_matter():
+    mixed = build(embed_dims=[16, 8], feedforward_channels=(9, 4, 8))
+    assert mixed == build()
     both = ['num_heads', 'feedforward_channels']
     assert build(shared=both) == build(shared=both[::-1])

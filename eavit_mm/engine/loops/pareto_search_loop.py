@@ -22,7 +22,6 @@ from eavit_mm.engine.search_header import (
     plain_evaluator,
 )
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.files import write_json
 from eavit_mm.models.budgets import cost_of, table_for
 from eavit_mm.options import check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
@@ -310,7 +309,7 @@ class ParetoSearchLoop(TestLoop):
         """pareto.json and the figures."""
         front = self.front
         assert front is not None
-        write_json(front.to_dict(), folder / FRONT)
+        front.write(folder / FRONT)
         write_figures(front, self.objectives, members, folder)
         self.runner.logger.info(
             f'{len(front.members)} subnets on the front, hypervolume '
