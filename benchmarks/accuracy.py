@@ -23,7 +23,7 @@ from typing import Any
 from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.cost import training_cost, with_cost, with_length
 from benchmarks.methods import METHODS, REGIMES, method_config
 from benchmarks.report import write_report

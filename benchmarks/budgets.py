@@ -14,7 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 import eavit_mm  # noqa: F401
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.report import publish, table
 from eavit_mm.analysis.latency import device_name
 from eavit_mm.engine.supernet import build_supernet

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.export_cases import (
     random_config,
     random_model,

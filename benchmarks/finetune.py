@@ -18,7 +18,7 @@ from benchmarks.accuracy import (
     call,
     trained,
 )
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.report import publish, shown, table
 from benchmarks.search import METRIC
 from benchmarks.stage2 import (

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.methods import OURS
 from eavit_mm.analysis.latency import build_table, device_name, validate
 from eavit_mm.engine.supernet import build_supernet

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from benchmarks.commit import ROOT
+from benchmarks.pages import ROOT
 
 REGIMES = {
     name: f'configs/eavit/vitmini_{name}.py'

@@ -22,7 +22,7 @@ from mmpretrain.registry import MODELS
 
 import eavit_mm  # noqa: F401
 from benchmarks.accuracy import ENV
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.methods import OURS
 from benchmarks.report import publish
 from eavit_mm.analysis.latency import device_name, seconds

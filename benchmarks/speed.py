@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.dense_cases import dense_cases
 from benchmarks.speed_cases import (
     AGAIN,

@@ -23,7 +23,7 @@ from benchmarks.accuracy import (
     run_config,
     trained,
 )
-from benchmarks.commit import ROOT, commit
+from benchmarks.pages import ROOT, commit
 from benchmarks.methods import DEFAULT
 from benchmarks.report import shown, table
 from benchmarks.search import (

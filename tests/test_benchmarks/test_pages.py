@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import commit
+from benchmarks import pages
 
 
 def git(folder: Path, *args: str) -> str:
@@ -18,8 +18,8 @@ def git(folder: Path, *args: str) -> str:
 def test_only_code_makes_a_commit_dirty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit, 'ROOT', tmp_path)
-    assert commit.commit() == ''
+    monkeypatch.setattr(pages, 'ROOT', tmp_path)
+    assert pages.commit() == ''
     code, results = tmp_path / 'code.py', tmp_path / 'docs/benchmark/a.json'
     results.parent.mkdir(parents=True)
     for path in (code, results):
@@ -28,9 +28,9 @@ def test_only_code_makes_a_commit_dirty(
     git(tmp_path, 'add', '.')
     git(tmp_path, 'commit', '-qm', 'first')
     name = git(tmp_path, 'rev-parse', '--short=10', 'HEAD')
-    assert commit.commit() == name
+    assert pages.commit() == name
     results.write_text('2')
     (tmp_path / 'new.log').write_text('')
-    assert commit.commit() == name
+    assert pages.commit() == name
     code.write_text('2')
-    assert commit.commit() == f'{name}-dirty'
+    assert pages.commit() == f'{name}-dirty'
