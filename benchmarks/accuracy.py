@@ -23,14 +23,14 @@ from typing import Any
 from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
-from benchmarks.pages import ROOT, commit
 from benchmarks.cost import training_cost, with_cost, with_length
 from benchmarks.methods import METHODS, REGIMES, method_config
+from benchmarks.pages import FOLDER, ROOT, commit
 from benchmarks.report import write_report
 from eavit_mm.files import write_atomically, write_json
 
 PASSES = 300_000
-RECORDS = ROOT / 'docs/benchmark/accuracy.json'
+RECORDS = FOLDER / 'accuracy.json'
 INTRO = f"""# Accuracy on Fashion-40
 
 Made by `make benchmark` from [accuracy.json](accuracy.json), which has the
@@ -212,7 +212,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.report:
-        write_report(read_records(), RECORDS.parent, INTRO)
+        write_report(read_records(), FOLDER, INTRO)
         return
     folder = Path(args.work_dir).absolute()
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -224,7 +224,7 @@ def main() -> None:
         ]
         for future in futures:
             print(future.result(), flush=True)
-    print(f'Report: {write_report(read_records(), RECORDS.parent, INTRO)}')
+    write_report(read_records(), FOLDER, INTRO)
 
 
 if __name__ == '__main__':

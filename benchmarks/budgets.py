@@ -14,8 +14,7 @@ from mmengine.config import Config
 from torch import nn
 
 import eavit_mm  # noqa: F401
-from benchmarks.pages import ROOT, commit
-from benchmarks.report import publish, table
+from benchmarks.pages import FOLDER, ROOT, commit, publish, table
 from eavit_mm.analysis.latency import device_name
 from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.files import write_json
@@ -25,7 +24,7 @@ from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import USED
 from eavit_mm.space.latency import LatencyTable
 
-RECORDS = ROOT / 'docs/benchmark/budgets.json'
+RECORDS = FOLDER / 'budgets.json'
 CONFIGS = {
     'ViT-mini': 'configs/eavit/vitmini_fashion40_stage2.py',
     'ViT-B/16': 'configs/eavit/vitb_flowers_stage2.py',

@@ -8,24 +8,24 @@ import argparse
 import json
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.pages import ROOT, commit
 from benchmarks.export_cases import (
     random_config,
     random_model,
     random_subnet,
 )
-from benchmarks.report import publish
+from benchmarks.pages import FOLDER, commit, publish, table
 from eavit_mm.export.certificate import BATCH_SIZES
 from eavit_mm.export.directory import FORMATS, Exporter
 from eavit_mm.files import write_json
 
-RECORDS = ROOT / 'docs/benchmark/export.json'
+RECORDS = FOLDER / 'export.json'
 INTRO = """# Exported networks against the supernet
 
 Made by `make benchmark`: random subnets of random supernets, each with
@@ -85,23 +85,20 @@ def page(result: dict[str, Any]) -> str:
     """The results in Markdown."""
     rows = result['rows']
     sizes = ' and '.join(map(str, BATCH_SIZES))
+    cells = []
+    for name in rows[0]['differences']:
+        found = sorted(row['differences'][name] for row in rows)
+        middle = found[len(found) // 2]
+        cells.append([name, f'{found[-1]:.1e}', f'{middle:.1e}'])
     lines = [
         INTRO,
         '',
         f'{len(rows)} cases, batch sizes {sizes}, torch {result["torch"]}, '
         f'commit {result["commit"]}.',
         '',
-        '| file | largest difference | median |',
-        '| --- | ---: | ---: |',
+        table(['file', 'largest difference', 'median'], cells),
     ]
-    for name in rows[0]['differences']:
-        found = sorted(row['differences'][name] for row in rows)
-        middle = found[len(found) // 2]
-        lines.append(f'| {name} | {found[-1]:.1e} | {middle:.1e} |')
-    counts: dict[str, int] = {}
-    for row in rows:
-        for option in row['options']:
-            counts[option] = counts.get(option, 0) + 1
+    counts = Counter(option for row in rows for option in row['options'])
     off = sum(row['num_off'] > 0 for row in rows)
     met = [f'{name} {count}' for name, count in sorted(counts.items())]
     lines += ['', f'Cases with: {", ".join(met)}, branches off {off}.']

@@ -12,14 +12,8 @@ from typing import Any
 import mmpretrain
 from mmengine.config import Config
 
-from benchmarks.accuracy import (
-    LOG,
-    READING,
-    call,
-    trained,
-)
-from benchmarks.pages import ROOT, commit
-from benchmarks.report import publish, shown, table
+from benchmarks.accuracy import LOG, READING, call, trained
+from benchmarks.pages import FOLDER, commit, commits, publish, shown, table
 from benchmarks.search import METRIC
 from benchmarks.stage2 import (
     PLAIN,
@@ -30,7 +24,7 @@ from benchmarks.stage2 import (
 )
 from eavit_mm.files import write_atomically, write_json
 
-RECORDS = ROOT / 'docs/benchmark/finetune.json'
+RECORDS = FOLDER / 'finetune.json'
 TOOLS = Path(mmpretrain.__file__).parent / '.mim/tools'
 BUDGETS = (0.1, 0.3)
 EPOCHS, LR = 10, 2e-4
@@ -126,8 +120,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         cells = [f'{budget:.0%} ({len(found)})', *map(shown, values)]
         rows.append(cells)
     header = ['budget (seeds)', 'exported', 'fine-tuned', 'difference']
-    commits = ', '.join(sorted({r['commit'] for r in records}))
-    return '\n\n'.join([INTRO, table(header, rows), f'Commit {commits}.'])
+    last = f'Commit {commits(records)}.'
+    return '\n\n'.join([INTRO, table(header, rows), last])
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """Holds latency tables of this device against whole subnets."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,20 @@ import torch
 from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
-from benchmarks.pages import ROOT, commit
 from benchmarks.methods import OURS
+from benchmarks.pages import (
+    FOLDER,
+    ROOT,
+    commit,
+    measurements,
+    publish,
+    table,
+)
 from eavit_mm.analysis.latency import build_table, device_name, validate
 from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.export.certificate import image_size
-from eavit_mm.files import write_atomically, write_json
+from eavit_mm.files import write_json
 
-FOLDER = ROOT / 'docs/benchmark'
 CONFIGS = {'ViT-mini': OURS, 'ViT-B/16': 'configs/eavit/vitb_flowers.py'}
 INTRO = """# Latency tables
 
@@ -56,24 +61,25 @@ def measured(
 
 def page(results: list[dict[str, Any]]) -> str:
     """The page made from the measurements, in Markdown."""
-    lines = [
-        INTRO,
-        '',
-        '| device | network | batch | threads | subnets | error | signed | '
-        'worst | tau | drift | error without | commit |',
-        f'| --- | --- {"| ---: " * 9}| --- |',
+    header = ['device', 'network', 'batch', 'threads', 'subnets', 'error']
+    header += ['signed', 'worst', 'tau', 'drift', 'error without', 'commit']
+    rows = [
+        [
+            result['device'],
+            row['network'],
+            *(str(row[k]) for k in ('batch_size', 'threads', 'subnets')),
+            f'{row["error"]:.1%}',
+            f'{row["bias"]:+.1%}',
+            f'{row["worst"]:.1%}',
+            f'{row["kendall_tau"]:.3f}',
+            f'{row["drift"]:+.1%}',
+            f'{row["own_error"]:.1%}',
+            result['commit'],
+        ]
+        for result in results
+        for row in result['rows']
     ]
-    for result in results:
-        for row in result['rows']:
-            cells = [result['device'], row['network']]
-            cells += [
-                str(row[k]) for k in ('batch_size', 'threads', 'subnets')
-            ]
-            cells += [f'{row["error"]:.1%}', f'{row["bias"]:+.1%}']
-            cells += [f'{row["worst"]:.1%}', f'{row["kendall_tau"]:.3f}']
-            cells += [f'{row["drift"]:+.1%}', f'{row["own_error"]:.1%}']
-            lines.append(f'| {" | ".join([*cells, result["commit"]])} |')
-    return '\n'.join(lines)
+    return f'{INTRO}\n\n{table(header, rows)}'
 
 
 def main() -> None:
@@ -100,14 +106,11 @@ def main() -> None:
     )
     write_json(result, FOLDER / f'latency_{args.device}.json')
     write_page(FOLDER)
-    print(page([result]))
 
 
 def write_page(folder: Path) -> None:
     """Writes latency.md from the measurements in a folder."""
-    found = sorted(folder.glob('latency_*.json'))
-    text = page([json.loads(path.read_text()) for path in found])
-    write_atomically(f'{text}\n'.encode(), folder / 'latency.md')
+    publish(page(measurements(folder, 'latency')), folder / 'latency.md')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,9 @@
 """The methods that the accuracy benchmark compares, as configs."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from mmengine.config import Config
@@ -115,9 +117,9 @@ METHODS = {
 
 def method_config(method: Method, regime: str, seed: int) -> Config:
     """The config of a run; its length is not settled yet."""
-    cfg = Config.fromfile(ROOT / method.config)
+    cfg = read_config(method.config)
     cfg.merge_from_dict(dict(method.options))
-    of_regime = Config.fromfile(ROOT / REGIMES[regime])
+    of_regime = read_config(REGIMES[regime])
     for loader in ('train_dataloader', 'val_dataloader'):
         cfg[loader].dataset.parts = of_regime[loader].dataset.parts
     drop_path = of_regime.model.backbone.get('drop_path_rate')
@@ -129,6 +131,16 @@ def method_config(method: Method, regime: str, seed: int) -> Config:
         name: dict(subnet) for name, subnet in method.subnets.items()
     }
     return cfg
+
+
+def read_config(path: str) -> Config:
+    """A config of this repository; its file is read once."""
+    return deepcopy(_read(path))
+
+
+@cache
+def _read(path: str) -> Config:
+    return Config.fromfile(ROOT / path)
 
 
 def _set_curriculum(cfg: Config, kept: str) -> None:

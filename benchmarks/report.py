@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods import DEFAULT, HYDRAVIT, METHODS, REGIMES
+from benchmarks.pages import mean_and_spread, publish, table
 from eavit_mm.analysis.plots import plot_metric_over_macs
-from eavit_mm.files import write_atomically
 
 # MACs -> accuracies, one per seed.
 Curve = dict[int, list[float]]
@@ -29,18 +29,6 @@ def curves_of(
     return {
         name: dict(sorted(curve.items())) for name, curve in curves.items()
     }
-
-
-def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation over seeds; 0 for one seed."""
-    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return float(np.mean(values)), float(spread)
-
-
-def shown(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and spread."""
-    mean, spread = mean_and_spread(values)
-    return f'{mean:.{digits}f} ± {spread:.{digits}f}'
 
 
 def at(curve: Curve, macs: int) -> tuple[float, float] | None:
@@ -73,19 +61,6 @@ def difference_rows(ours: Curve, theirs: Curve, whole: int) -> list[list[str]]:
             ]
         )
     return rows
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, numbers to the right."""
-    lines = [header, ['---', *['---:'] * (len(header) - 1)], *rows]
-    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
-
-
-def publish(text: str, path: Path) -> None:
-    """Writes and prints a page."""
-    text = f'{text.rstrip()}\n'
-    write_atomically(text.encode(), path)
-    print(text)
 
 
 def curve_table(curves: Mapping[str, Curve], whole: int) -> str:
@@ -165,6 +140,4 @@ def write_report(
         parts += [section(records, regime) for regime in REGIMES]
     else:
         parts = [intro.splitlines()[0], 'Not measured yet: `make benchmark`.']
-    page = folder / 'accuracy.md'
-    write_atomically(('\n\n'.join(parts) + '\n').encode(), page)
-    return page
+    return publish('\n\n'.join(parts), folder / 'accuracy.md')

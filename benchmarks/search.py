@@ -28,9 +28,8 @@ from benchmarks.accuracy import (
     run_config,
     trained,
 )
-from benchmarks.pages import ROOT, commit
 from benchmarks.methods import DEFAULT
-from benchmarks.report import shown, table
+from benchmarks.pages import FOLDER, commit, commits, publish, shown, table
 from eavit_mm.analysis.pareto_plots import plot_hypervolume
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models.budgets import cost_of
@@ -39,7 +38,7 @@ from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import hypervolume
 
-RECORDS = ROOT / 'docs/benchmark/search.json'
+RECORDS = FOLDER / 'search.json'
 REGIME, SUPERNET_SEED = 'fashion40', 0
 EVALUATIONS, BINS = 400, 20
 METRIC = 'accuracy/top1'
@@ -222,18 +221,14 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     header = ['algorithm (seeds)', 'hypervolume', 'on the test split']
     header += ['largest gap', 'members', 'bins']
     figure = '![hypervolume over evaluations](search_hypervolume.png)'
-    commits = ', '.join(sorted({r['commit'] for r in records}))
-    return '\n\n'.join(
-        [INTRO, table(header, rows), figure, f'Commit {commits}.']
-    )
+    last = f'Commit {commits(records)}.'
+    return '\n\n'.join([INTRO, table(header, rows), figure, last])
 
 
 def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Writes search.md and its figure into a folder."""
     plot_hypervolume(mean_curves(records), folder / 'search_hypervolume.png')
-    path = folder / 'search.md'
-    write_atomically(f'{page(records)}\n'.encode(), path)
-    return path
+    return publish(page(records), folder / 'search.md')
 
 
 def main() -> None:
@@ -250,7 +245,7 @@ def main() -> None:
         ]
         records = [future.result() for future in futures]
     write_json(records, RECORDS)
-    print(f'Report: {write_report(records, RECORDS.parent)}')
+    write_report(records, FOLDER)
 
 
 if __name__ == '__main__':

@@ -22,28 +22,56 @@ from mmpretrain.registry import MODELS
 
 import eavit_mm  # noqa: F401
 from benchmarks.accuracy import ENV
-from benchmarks.pages import ROOT, commit
 from benchmarks.methods import OURS
-from benchmarks.report import publish
+from benchmarks.pages import FOLDER, ROOT, commit, publish, quartiles, table
 from eavit_mm.analysis.latency import device_name, seconds
 from eavit_mm.files import write_json
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space import Subnet
 
-RECORDS = ROOT / 'docs/benchmark/search_speed.json'
+RECORDS = FOLDER / 'search_speed.json'
 INTRO = """# Speed of the search
 
-Made by `make speed`: ViT-mini, 2,000 images of Fashion-40, one thread for each
-process. A round is a search (subnets evaluated per second, proposals and files
-included), the bare forward passes of the same subnets on tensors in memory,
-and the same search in two processes. Ratios are formed inside a round; median
-and quartiles."""
+Made by `make speed`: ViT-mini, 2,000 random images in the format of
+Fashion-40, one thread for each process. A round is a search (subnets evaluated
+per second, proposals and files included), the bare forward passes of the same
+subnets on tensors in memory, and the same search in two processes. Ratios are
+formed inside a round; median and quartiles."""
 DEVICE = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
 
-def build() -> tuple[Any, list[torch.Tensor]]:
+def write_images(folder: Path) -> dict[str, str]:
+    """Fashion-MNIST's files with random images: a search is as fast on them.
+
+    Returns:
+        The config's options that lead to them.
+    """
+    rng = np.random.default_rng(0)
+    for stem, num in (('train', 60_000), ('t10k', 10_000)):
+        for name, shape in (
+            ('images-idx3', (num, 28, 28)),
+            ('labels-idx1', (num,)),
+        ):
+            sizes = b''.join(size.to_bytes(4, 'big') for size in shape)
+            values = rng.integers(10, size=shape, dtype=np.uint8)
+            head = bytes([0, 0, 8, len(shape)]) + sizes
+            (folder / f'{stem}-{name}-ubyte').write_bytes(
+                head + values.tobytes()
+            )
+    return {
+        f'{key}.data_root': str(folder)
+        for key in (
+            'train_dataloader.dataset.dataset',
+            'val_dataloader.dataset.dataset',
+            'test_dataloader.dataset',
+        )
+    }
+
+
+def build(options: dict[str, str]) -> tuple[Any, list[torch.Tensor]]:
     """The supernet, and the images of the search as it sees them."""
     cfg = Config.fromfile(ROOT / OURS)
+    cfg.merge_from_dict(options)
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval().to(DEVICE)
     loader = {**cfg.val_dataloader, 'num_workers': 0}
@@ -63,23 +91,21 @@ def forward(model: Any, images: list[torch.Tensor], subnet: Subnet) -> None:
 
 
 def searched(
-    checkpoint: Path, work_dir: Path, processes: int, evaluations: int
+    checkpoint: Path, work_dir: Path, processes: int, changes: dict[str, Any]
 ) -> float:
     """Evaluations per second of a search, by its own log."""
     where = [ROOT / OURS, checkpoint]
     options = ['--work-dir', work_dir, '--cfg-options']
-    options += [
-        f'search_cfg.max_evaluations={evaluations}',
-        'search_cfg.threads=1',
-    ]
+    options += [f'{key}={value}' for key, value in changes.items()]
     command = [sys.executable, ROOT / 'tools/search.py', *where]
     if processes > 1:
         script = ROOT / 'tools/dist_search.sh'
         command = ['bash', script, *where, processes]
+    bin_folder = Path(sys.executable).parent  # the script calls `python`
     done = subprocess.run(
         [str(word) for word in [*command, *options]],
         cwd=ROOT,
-        env=ENV,
+        env={**ENV, 'PATH': f'{bin_folder}{os.pathsep}{ENV["PATH"]}'},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -94,15 +120,21 @@ def searched(
 def measure(rounds: int, evaluations: int) -> list[dict[str, float]]:
     """Evaluations per second in every round."""
     torch.set_num_threads(1)
-    model, images = build()
     found = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        data = write_images(folder)
+        model, images = build(data)
+        changes: dict[str, Any] = {
+            **data,
+            'search_cfg.max_evaluations': evaluations,
+            'search_cfg.threads': 1,
+        }
         checkpoint = folder / 'supernet.pth'
         save_checkpoint(dict(state_dict=model.state_dict()), str(checkpoint))
         for number in range(rounds):
             one, two = folder / f'{number}_1', folder / f'{number}_2'
-            rate = searched(checkpoint, one, 1, evaluations)
+            rate = searched(checkpoint, one, 1, changes)
             _, members = read_evaluations(
                 one / 'evaluations.jsonl', model.backbone.space
             )
@@ -114,7 +146,7 @@ def measure(rounds: int, evaluations: int) -> list[dict[str, float]]:
                 dict(
                     search=rate,
                     bare=round(len(members) / spent, 3),
-                    two=searched(checkpoint, two, 2, evaluations),
+                    two=searched(checkpoint, two, 2, changes),
                 )
             )
             print(found[-1], flush=True)
@@ -124,28 +156,22 @@ def measure(rounds: int, evaluations: int) -> list[dict[str, float]]:
 def page(result: dict[str, Any]) -> str:
     """The page made from a measurement, in Markdown."""
     rows = result['rows']
-    lines = [
-        INTRO,
-        '',
-        f'{result["device"]}, torch {result["torch"]}, {len(rows)} rounds of '
-        f'{result["evaluations"]} evaluations, commit {result["commit"]}.',
-        '',
-        '| ratio | median | quartiles | evaluations per second, median |',
-        '| --- | ---: | ---: | --- |',
-    ]
+    cells = []
     for name, over, text in (
         ('search', 'bare', 'search over bare forward passes'),
         ('two', 'search', 'two processes over one'),
     ):
         top, base = ([row[key] for row in rows] for key in (name, over))
-        low, middle, high = np.quantile(
-            np.divide(top, base), [0.25, 0.5, 0.75]
-        )
-        lines.append(
-            f'| {text} | {middle:.3f} | {low:.3f} to {high:.3f} | '
-            f'{np.median(top):.2f} over {np.median(base):.2f} |'
-        )
-    return '\n'.join(lines)
+        low, middle, high = quartiles(np.divide(top, base))
+        rates = f'{np.median(top):.2f} over {np.median(base):.2f}'
+        spread = f'{low:.3f} to {high:.3f}'
+        cells.append([text, f'{middle:.3f}', spread, rates])
+    header = ['ratio', 'median', 'quartiles', 'evaluations per second, median']
+    where = (
+        f'{result["device"]}, torch {result["torch"]}, {len(rows)} rounds of '
+        f'{result["evaluations"]} evaluations, commit {result["commit"]}.'
+    )
+    return '\n\n'.join([INTRO, where, table(header, cells)])
 
 
 def main() -> None:

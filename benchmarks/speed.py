@@ -7,9 +7,7 @@ processes of their own.
 """
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.pages import ROOT, commit
 from benchmarks.dense_cases import dense_cases
+from benchmarks.pages import (
+    FOLDER,
+    ROOT,
+    commit,
+    measurements,
+    publish,
+    quartiles,
+    table,
+)
 from benchmarks.speed_cases import (
     AGAIN,
     STOCK,
@@ -28,8 +34,8 @@ from benchmarks.speed_cases import (
     stage2_cases,
     stock_cases,
 )
-from eavit_mm.analysis.latency import seconds
-from eavit_mm.files import write_atomically, write_json
+from eavit_mm.analysis.latency import device_name, seconds
+from eavit_mm.files import write_json
 
 MAKERS = (stock_cases, elastic_cases, stage2_cases, dense_cases)
 INTRO = """# Speed of subnets
@@ -82,8 +88,7 @@ def ratios(
             if case.name not in found:
                 continue
             pairs = np.divide(found[case.name], found[case.reference])
-            low, median, high = np.quantile(pairs, [0.25, 0.5, 0.75])
-            row[kind] = [round(float(x), 3) for x in (low, median, high)]
+            row[kind] = [round(x, 3) for x in quartiles(pairs)]
         rows.append(row)
     return rows
 
@@ -146,42 +151,30 @@ def add_memory(
 
 def report(result: dict[str, Any]) -> str:
     """The table of a measurement, in Markdown."""
-    lines = [
-        f'{result["device"]}, torch {result["torch"]}, batch '
-        f'{result["batch_size"]}, {result["rounds"]} rounds, commit '
-        f'{result["commit"]}.',
-        '',
-        '| network | over | MACs | step | forward | memory of a step | of a '
-        'forward |',
-        '| --- | --- | --- | --- | --- | --- | --- |',
-    ]
+    rows = []
     for row in result['rows']:
         cells = [row['case'], row['over'], f'{row["macs_ratio"]:.3f}']
         for kind in ('step', 'forward'):
-            if kind not in row:
-                cells.append('')
-                continue
-            low, median, high = row[kind]
-            cells.append(f'{median:.3f} ({low:.3f} to {high:.3f})')
+            low, median, high = row.get(kind, [0, 0, 0])
+            text = f'{median:.3f} ({low:.3f} to {high:.3f})'
+            cells.append(text if kind in row else '')
         for kind in ('step_memory', 'forward_memory'):
             cells.append(f'{row[kind]:.2f}' if kind in row else '')
-        lines.append(f'| {" | ".join(cells)} |')
-    return '\n'.join(lines)
+        rows.append(cells)
+    header = ['network', 'over', 'MACs', 'step', 'forward']
+    header += ['memory of a step', 'of a forward']
+    where = (
+        f'{result["device"]}, torch {result["torch"]}, batch '
+        f'{result["batch_size"]}, {result["rounds"]} rounds, commit '
+        f'{result["commit"]}.'
+    )
+    return f'{where}\n\n{table(header, rows)}'
 
 
 def write_page(folder: Path) -> None:
     """Writes speed.md from the measurements in a folder."""
-    found = sorted(folder.glob('speed_*.json'))
-    tables = [report(json.loads(path.read_text())) for path in found]
-    text = '\n\n'.join([INTRO, *tables])
-    write_atomically(f'{text}\n'.encode(), folder / 'speed.md')
-
-
-def device_name(device: str) -> str:
-    """Name of the machine part that was measured."""
-    if device == 'cpu':
-        return f'{platform.machine()} CPU, {torch.get_num_threads()} threads'
-    return torch.cuda.get_device_name()
+    tables = [report(found) for found in measurements(folder, 'speed')]
+    publish('\n\n'.join([INTRO, *tables]), folder / 'speed.md')
 
 
 def parse_args() -> argparse.Namespace:
@@ -211,15 +204,15 @@ def main() -> None:
         del cases
         add_memory(rows, size, device)
     result = dict(
-        device=device_name(device),
+        device=f'{device_name(torch.device(device))}, '
+        f'{torch.get_num_threads()} threads',
         torch=torch.__version__,
         batch_size=size,
         rounds=args.rounds,
         commit=commit(),
         rows=rows,
     )
-    print(report(result))
-    out = Path(args.out or ROOT / f'docs/benchmark/speed_{device}.json')
+    out = Path(args.out or FOLDER / f'speed_{device}.json')
     write_json(result, out)
     write_page(out.parent)
 

@@ -23,9 +23,15 @@ from benchmarks.accuracy import (
     run_config,
     trained,
 )
-from benchmarks.pages import ROOT, commit
-from benchmarks.methods import DEFAULT
-from benchmarks.report import shown, table
+from benchmarks.methods import DEFAULT, read_config
+from benchmarks.pages import (
+    FOLDER,
+    commit,
+    commits,
+    publish,
+    shown,
+    table,
+)
 from benchmarks.search import (
     ALGORITHMS,
     METRIC,
@@ -38,8 +44,8 @@ from benchmarks.search import (
 from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.files import write_atomically, write_json
 
-RECORDS = ROOT / 'docs/benchmark/stage2.json'
-CONFIG = ROOT / 'configs/eavit/vitmini_fashion40_stage2.py'
+RECORDS = FOLDER / 'stage2.json'
+STAGE2 = 'vitmini_fashion40_stage2'
 BUDGETS = 20
 ROUTER, FRONT, UNIFORM = 'router', 'front', 'uniform'
 SOURCES = (ROUTER, 'best', FRONT, UNIFORM)
@@ -66,7 +72,7 @@ INTRO = f"""# Stage 2 on Fashion-40
 Made by `make benchmark` from [stage2.json](stage2.json). Every seed: the
 `{DEFAULT}` supernet of [accuracy.md](accuracy.md), {REGIME}; one search of 400
 evaluations on the 2,000 images kept for it; stage 2 as in
-`{CONFIG.name}`. `{CONTROL}` trains as long with the sampler of stage 1. Each
+`{STAGE2}.py`. `{CONTROL}` trains as long with the sampler of stage 1. Each
 network of {BUDGETS} budgets, even from the cheapest uniform subnet's MACs to
 the largest's, is evaluated on the test split (10,000 images), which nothing
 before has seen. Area: under accuracy (0..1) over budget, divided by the range
@@ -83,7 +89,7 @@ def stage2_config(
 ) -> Config:
     """The config of a training."""
     with READING:
-        cfg = Config.fromfile(CONFIG)
+        cfg = read_config(f'configs/eavit/{STAGE2}.py')
     cfg.merge_from_dict(VARIANTS[variant])
     cfg.randomness.seed = seed
     cfg.load_from = checkpoint
@@ -250,16 +256,12 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     header += ['least used']
     parts = [INTRO, table(header, rows), rivals_section(records)]
     parts.append('![by budget](stage2.png)')
-    commits = [
-        f'{variant}: {", ".join(found)}'
+    each = [
+        f'{variant}: {commits(found)}'
         for variant in VARIANTS
-        if (
-            found := sorted(
-                {r['commit'] for r in records if r['variant'] == variant}
-            )
-        )
+        if (found := [r for r in records if r['variant'] == variant])
     ]
-    return '\n\n'.join([*parts, f'Commits: {"; ".join(commits)}.'])
+    return '\n\n'.join([*parts, f'Commits: {"; ".join(each)}.'])
 
 
 def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
@@ -306,9 +308,7 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
         'accuracy (%)',
         'Stage 2, test split: accuracy for a budget',
     )
-    path = folder / 'stage2.md'
-    write_atomically(f'{page(records)}\n'.encode(), path)
-    return path
+    return publish(page(records), folder / 'stage2.md')
 
 
 def run_arguments(description: str | None) -> tuple[argparse.Namespace, Path]:
@@ -333,7 +333,7 @@ def main() -> None:
         for future in futures:
             records.append(future.result())
             write_json(records, RECORDS)
-            write_report(records, RECORDS.parent)
+            write_report(records, FOLDER)
 
 
 if __name__ == '__main__':

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from benchmarks import dense_cases
-from benchmarks.speed_cases import CLASSES, PATCH, SIZE, build, model_config
+from benchmarks.speed_cases import CLASSES, PATCH, build, model_config
 from eavit_mm.export.dense import dense_classifier
+
+pytestmark = pytest.mark.usefixtures('tiny')
 
 
 def test_pairs_compute_the_same() -> None:
@@ -26,7 +28,9 @@ def test_a_network_that_differs_is_not_timed() -> None:
     space = model.backbone.space
     subnet = space.sample(np.random.default_rng(3))
     exported = dense_classifier(model, model_config(True), subnet)
-    plain = dense_cases.PlainViT(subnet, SIZE, PATCH, CLASSES).eval()
+    plain = dense_cases.PlainViT(
+        subnet, dense_cases.SIZE, PATCH, CLASSES
+    ).eval()
     for module in plain.modules():
         if isinstance(module, torch.nn.GELU):
             module.approximate = 'tanh'

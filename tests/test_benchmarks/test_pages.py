@@ -1,4 +1,4 @@
-"""The commit of a measurement."""
+"""What all pages share: the commit of a measurement, cells, tables."""
 
 import subprocess
 from pathlib import Path

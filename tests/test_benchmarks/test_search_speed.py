@@ -1,5 +1,6 @@
 """The search's speed benchmark: its page, and that its parts run."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,12 @@ def test_bare_passes_are_of_the_subnet_and_all_images() -> None:
     assert model.seen == [(space.largest, 3), (space.largest, 2)]
 
 
-def test_a_search_that_fails_is_told(tmp_path: Any) -> None:
-    with pytest.raises(RuntimeError, match='none.pth'):
-        search_speed.searched(tmp_path / 'none.pth', tmp_path / 'out', 1, 2)
+def test_a_search_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'tools').mkdir()
+    script = tmp_path / 'tools/search.py'
+    script.write_text('import sys; sys.exit(f"no file {sys.argv[2]}")')
+    monkeypatch.setattr(search_speed, 'ROOT', tmp_path)
+    with pytest.raises(RuntimeError, match='no file .*none.pth'):
+        search_speed.searched(tmp_path / 'none.pth', tmp_path / 'out', 1, {})

@@ -44,6 +44,7 @@ def test_the_subnets_are_those_that_the_page_says(
     assert half.embed_dims == 384
 
 
+@pytest.mark.usefixtures('tiny')
 def test_a_case_trains_its_subnet() -> None:
     cases = {case.name: case for case in speed_cases.elastic_cases(1, 'cpu')}
     case = cases['uniform 25%']
@@ -69,6 +70,7 @@ def test_a_case_trains_its_subnet() -> None:
     assert moved[: subnet.embed_dims].any()
 
 
+@pytest.mark.usefixtures('tiny')
 def test_steps_of_stage_2_are_gated_or_sliced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
