@@ -65,7 +65,6 @@ LONG_FILES = {
     'tests/test_models/test_router.py',
     'tests/test_models/test_state_dict.py',
     'tests/test_tools.py',
-    'tests/test_weights/test_convert.py',
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))
 OWNER = PACKAGE / 'models' / 'elastic_vit.py'

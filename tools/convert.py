@@ -10,7 +10,7 @@ from eavit_mm.weights import (
     layout_of,
     read_weights,
 )
-from eavit_mm.weights.heads import HEADS
+from eavit_mm.weights.convert import HEADS
 
 
 def parse_args() -> argparse.Namespace:

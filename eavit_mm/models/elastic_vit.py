@@ -30,15 +30,11 @@ from eavit_mm.models.elastic_ops import (
 from eavit_mm.models.gates import Gates
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Geometry, SearchSpace, Subnet
-from eavit_mm.weights.pretrained import (
-    resolve_pretrained,
-    split_checkpoint,
-)
+from eavit_mm.weights import resolve_pretrained
 from eavit_mm.weights.state_dict import (
     CheckpointError,
     adapt_vit_state,
     check_state_dict,
-    require_pretrained,
 )
 
 
@@ -324,20 +320,17 @@ class ElasticVisionTransformer(VisionTransformer):
             FileNotFoundError: If ``init_cfg`` names a file that is not there.
             ValueError: If it is broken or cannot be converted.
         """
-        require_pretrained(self.init_cfg)
+        declared: Any = self.init_cfg
         num_patches = self.geometry.num_patches
-        self.init_cfg: Any = resolve_pretrained(self.init_cfg, num_patches)
+        self.init_cfg: Any = resolve_pretrained(declared, num_patches)
         try:
             super().init_weights()
         except CheckpointError as error:
-            path, _ = split_checkpoint(self.init_cfg['checkpoint'])
-            raise ValueError(f'init_cfg: {path}: {error}') from error
-        except AssertionError as error:
-            # mmengine asserts that the file has keys with the prefix.
-            raise ValueError(
-                f'init_cfg: {error}. Give the prefix that the keys of the '
-                "backbone have in this file, such as 'backbone.'"
-            ) from error
+            is_one = isinstance(declared, dict)
+            name = declared['checkpoint'] if is_one else declared
+            raise ValueError(f'init_cfg: {name}: {error}') from error
+        finally:
+            self.init_cfg = declared
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any

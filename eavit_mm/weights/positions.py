@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from math import isqrt
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor
+
+from eavit_mm.weights.state_dict import is_square
 
 _TOKEN, _POSITION = 'backbone.cls_token', 'backbone.pos_embed'
 # Hugging Face's and the augreg files' positions are of the class token, too.
@@ -33,10 +34,11 @@ def fit_positions(
 
     Args:
         weights: In mmpretrain's names, with ``backbone.``.
-        names: The same weights' in their source.
+        names: The names that the same weights have in their file.
         class_position: Whether the class token has a position; None: told
             from the names and the numbers of rows.
-        num_patches: Of the network that is to load them, if it is known.
+        num_patches: Patches of the network that is to load them, if it is
+            known.
 
     Returns:
         The weights, the position embedding (1, N, C) with a row per token.
@@ -46,8 +48,16 @@ def fit_positions(
             class token has a position, or if there is no class token to say
             it of.
     """
-    position = _position_in(weights)
-    rows = position.shape[1]
+    position = weights.get(_POSITION)
+    if position is None:
+        raise ValueError(
+            'there is no position embedding; mmpretrain adds a learned one'
+        )
+    if position.ndim != 3 or len(position) != 1:
+        raise ValueError(
+            f'pos_embed: shape {tuple(position.shape)}; mmpretrain has one '
+            'of shape (1, tokens, channels)'
+        )
     if _TOKEN not in weights:
         if class_position is not None:
             raise ValueError(
@@ -55,6 +65,7 @@ def fit_positions(
                 'among these weights; leave it out'
             )
         return dict(weights)
+    rows = position.shape[1]
     if class_position is None:
         class_position = _has_class_position(rows, names, num_patches)
     if class_position:
@@ -68,24 +79,10 @@ def fit_positions(
     return {**weights, _POSITION: torch.cat((none, position), dim=1)}
 
 
-def _position_in(weights: Mapping[str, Tensor]) -> Tensor:
-    position = weights.get(_POSITION)
-    if position is None:
-        raise ValueError(
-            'there is no position embedding; mmpretrain adds a learned one'
-        )
-    if position.ndim != 3 or len(position) != 1:
-        raise ValueError(
-            f'pos_embed: shape {tuple(position.shape)}; mmpretrain has one '
-            'of shape (1, tokens, channels)'
-        )
-    return position
-
-
 def _has_class_position(
     rows: int, names: Iterable[str], num_patches: int | None
 ) -> bool:
-    """Whether one of the rows is of the class token.
+    """Whether one of the rows is the class token's.
 
     By number alone, n * n rows may also be a class token and a grid of
     (n - 1) x (n + 1).
@@ -93,13 +90,13 @@ def _has_class_position(
     names = list(names)
     if any(_PER_TOKEN.search(name) for name in names):
         return True
-    per_token = _is_square(rows - 1) or rows - 1 == num_patches
+    per_token = is_square(rows - 1) or rows - 1 == num_patches
     alone = any(_PATCHES_ALONE.search(name) for name in names) and (
-        _is_square(rows) or rows == num_patches
+        is_square(rows) or rows == num_patches
     )
     if per_token != alone:
         return per_token
-    if alone or _is_square(rows):
+    if alone or is_square(rows):
         raise ValueError(
             f'pos_embed: {rows} rows are of {rows} patches, or of a class '
             f'token and {rows - 1} patches, and the file does not say which. '
@@ -107,7 +104,3 @@ def _has_class_position(
             'patches alone) or yes'
         )
     return True
-
-
-def _is_square(patches: int) -> bool:
-    return patches > 0 and isqrt(patches) ** 2 == patches

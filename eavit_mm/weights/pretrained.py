@@ -1,9 +1,9 @@
-"""Foreign weights straight from a config's ``init_cfg``.
+"""Pretrained weights straight from a config's ``init_cfg``.
 
 mmengine loads ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by
 ``torch.load``, in the names of the file. We register a scheme of paths,
 ``eavit_mm://FILE``, whose loader reads every format and converts. A supernet
-puts it in front of a file that needs it, so that configs give plain paths;
+puts it in front of a local file by itself, so that configs give plain paths;
 any other network may be given it by hand. ``eavit_mm://FILE?num_patches=N``
 says how many patches the network has that loads.
 """
@@ -17,64 +17,72 @@ from torch import Tensor
 
 from eavit_mm.weights.convert import convert_weights
 from eavit_mm.weights.layouts import MMPRETRAIN, layout_of
-from eavit_mm.weights.read import OTHER_FORMATS, read_weights
+from eavit_mm.weights.read import read_weights
 
 SCHEME = 'eavit_mm://'
-_QUERY = '?num_patches='
+_PATH = re.compile(
+    rf'{SCHEME}(?P<path>.+?)'
+    r'(?:\?num_patches=(?P<patches>\d+)(?:&prefix=(?P<prefix>.*))?)?'
+)
 
 
 @CheckpointLoader.register_scheme(SCHEME, force=True)
-def load_from_foreign_file(
+def load_pretrained(
     filename: str, map_location: Any = None
 ) -> dict[str, Tensor]:
-    """A backbone in mmpretrain's names; such a file as it is.
+    """The backbone in a file of any layout, in mmpretrain's names.
 
     Args:
-        filename: Path with the scheme in front, and perhaps the number of
-            patches behind.
+        filename: ``eavit_mm://PATH[?num_patches=N[&prefix=PREFIX]]``. The
+            prefix, without which the result is, only counts for a file in
+            mmpretrain's names; others have none.
         map_location: Not used: weights are on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is broken or cannot be converted, or no key has the
+            prefix.
     """
-    path, num_patches = split_checkpoint(filename)
+    match = _PATH.fullmatch(filename)
+    assert match is not None  # mmengine looked at the scheme
+    path, patches, prefix = match.group('path', 'patches', 'prefix')
     weights = read_weights(path)
-    if layout_of(weights) == MMPRETRAIN:
-        return weights
-    try:
-        return convert_weights(
-            weights, head='none', prefix='', num_patches=num_patches
+    if layout_of(weights) != MMPRETRAIN:
+        try:
+            return convert_weights(
+                weights,
+                head='none',
+                prefix='',
+                num_patches=int(patches) if patches else None,
+            )
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+    prefix = prefix or ''
+    found = {
+        name.removeprefix(prefix): weight
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }
+    if not found:
+        raise ValueError(
+            f'init_cfg: {prefix} is not in {path}. Give the prefix that the '
+            "keys of the backbone have in this file, such as 'backbone.'"
         )
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
-
-
-def split_checkpoint(checkpoint: str) -> tuple[str, int | None]:
-    """The path in an ``init_cfg``, and the number of patches if it has one.
-
-    Args:
-        checkpoint: A path, or one with our scheme.
-    """
-    path = checkpoint.removeprefix(SCHEME)
-    match = re.fullmatch(rf'(.+){re.escape(_QUERY)}(\d+)', path)
-    if path == checkpoint or match is None:
-        return path, None
-    return match[1], int(match[2])
+    return found
 
 
 def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
-    """Sends foreign files of an ``init_cfg`` to our loader.
-
-    Local files in timm's, Hugging Face's or flax's names get the scheme, and
-    lose the ``prefix``: it is of mmpretrain's checkpoints. A file in
-    mmpretrain's names gets it if mmengine cannot read the format.
+    """Sends the local files of an ``init_cfg`` to :func:`load_pretrained`.
 
     Args:
         init_cfg: A dict, a list of dicts or None.
-        num_patches: Of the network that loads.
+        num_patches: Patches of the network that loads.
 
     Returns:
         The same, with other entries where needed.
 
     Raises:
-        ValueError: If a file is broken.
+        FileNotFoundError: If a file is not there; says what to put there.
     """
     if isinstance(init_cfg, list):
         several = [resolve_pretrained(cfg, num_patches) for cfg in init_cfg]
@@ -82,12 +90,18 @@ def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
         return several[0] if len(several) == 1 else several
     if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
         return init_cfg
-    path = str(init_cfg.get('checkpoint', ''))
+    path = str(init_cfg.get('checkpoint') or '')
     if '://' in path:
         return init_cfg
-    layout = layout_of(read_weights(path))
-    if layout not in (MMPRETRAIN, None):
-        checkpoint = f'{SCHEME}{path}{_QUERY}{num_patches}'
-        return dict(init_cfg, checkpoint=checkpoint, prefix=None)
-    is_other = Path(path).suffix.lower() in OTHER_FORMATS
-    return dict(init_cfg, checkpoint=SCHEME + path) if is_other else init_cfg
+    if not path or not Path(path).expanduser().is_file():
+        is_folder = path and Path(path).expanduser().is_dir()
+        found = 'is a folder' if is_folder else 'is not there'
+        raise FileNotFoundError(
+            f'init_cfg: {path or repr(path)} {found}. Put a checkpoint of the '
+            "pretrained network (mmpretrain's, timm's, Hugging Face's or "
+            "augreg's .npz) in this place, or give another one with "
+            '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
+        )
+    prefix = init_cfg.get('prefix') or ''
+    checkpoint = f'{SCHEME}{path}?num_patches={num_patches}&prefix={prefix}'
+    return dict(init_cfg, checkpoint=checkpoint, prefix=None)

@@ -13,11 +13,11 @@ from mmengine.logging import print_log
 from safetensors.torch import load_file
 from torch import Tensor
 
+from eavit_mm.weights.state_dict import first_few
+
 # Under these keys training scripts keep the network: mmengine's and timm's,
 # DeiT's and MAE's, DINO's. The first one that is there counts.
 _WRAPPERS = ('state_dict', 'model', 'teacher')
-# Read by no torch.load.
-OTHER_FORMATS = ('.safetensors', '.npz')
 _FORBIDDEN = re.compile(r'nsupported.*GLOBAL ([\w.]+)')
 
 
@@ -27,8 +27,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     The ending says the format: ``.safetensors``, ``.npz`` (the JAX originals;
     arrays only, no objects), anything else is torch's (``.pth``, ``.bin``,
     ``.pt``), read with ``weights_only=True``. Of a training checkpoint the
-    network is taken ('state_dict', 'model', or DINO's 'teacher'), and from
-    its names ``module.`` and, of DINO's, ``backbone.``.
+    network is taken ('state_dict', 'model', or DINO's 'teacher'), and
+    ``module.`` from its names.
 
     Args:
         path: A local file.
@@ -41,36 +41,41 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ValueError: If it is truncated, not of this format, holds no weights,
             or holds objects that could run code.
     """
-    path = _existing(path)
-    read = _READERS.get(path.suffix.lower(), read_torch_file)
-    content = read(path)
-    return _strip(_unwrap(content, path))
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise FileNotFoundError(f'{path} is a folder; name the file in it')
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} is not there')
-    return path
-
-
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        return load_file(path, device='cpu')
-    # The library raises its own error and a few of Python's.
-    except Exception as error:
-        raise _broken(path, 'safetensors file', error) from error
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: torch.from_numpy(file[name]) for name in file.files}
-    # Of zipfile, zlib, struct, numpy and, for a lone array, Python.
-    except Exception as error:
-        raise _broken(path, '.npz file of arrays', error) from error
+    suffix = Path(path).suffix.lower()
+    content = _read(path, *_READERS.get(suffix, _TORCH))
+    inside: list[str] = []
+    # A hostile file may hold a dict that contains itself, hence the limit.
+    while isinstance(content, Mapping) and len(inside) < 4:
+        keys = [k for k in _WRAPPERS if isinstance(content.get(k), Mapping)]
+        if not keys:
+            break
+        inside.append(keys[0])
+        content = content[keys[0]]
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{path} holds no weights but {type(content).__name__}'
+        )
+    weights: dict[str, Tensor] = {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    others = [str(name)[:60] for name in content if name not in weights]
+    if not weights:
+        raise ValueError(
+            f'{path} holds no weights; its keys are '
+            f'{first_few(others) or "none"}; looked for under '
+            f'{", ".join(_WRAPPERS)}'
+        )
+    if inside:
+        print_log(f'{path}: weights taken from {inside}', 'current')
+    if others:
+        text = f'{path}: no tensors, left out: {first_few(others)}'
+        print_log(text, 'current')
+    # Of a network in parallel.
+    if all(name.startswith('module.') for name in weights):
+        return {name[len('module.') :]: w for name, w in weights.items()}
+    return weights
 
 
 def read_torch_file(path: str | Path) -> Any:
@@ -83,13 +88,20 @@ def read_torch_file(path: str | Path) -> Any:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, or holds objects that could run code.
     """
-    path = _existing(path)
+    return _read(path, *_TORCH)
+
+
+def _read(path: str | Path, kind: str, read: Callable[[Path], Any]) -> Any:
+    """What a reader finds in a file that may be damaged or hostile."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        raise FileNotFoundError(f'{path} is a folder; name the file in it')
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} is not there')
     try:
-        _compare_sums(path)
-        # Training scripts keep their options; a Namespace is only values.
-        with torch.serialization.safe_globals([Namespace]):
-            return torch.load(path, map_location='cpu', weights_only=True)
-    # Damaged pickles raise whatever their bytes happen to ask for.
+        return read(path)
+    # Damaged files raise whatever their bytes happen to ask for: errors of
+    # zipfile, zlib, struct, pickle, numpy, safetensors and Python.
     except Exception as error:
         forbidden = _FORBIDDEN.search(str(error))
         if forbidden:
@@ -97,7 +109,30 @@ def read_torch_file(path: str | Path) -> Any:
                 f'{path} is refused: it asks for {forbidden[1]}, and only '
                 'tensors and plain values are read. Nothing in it was run'
             ) from error
-        raise _broken(path, 'checkpoint of torch', error) from error
+        reason = f'{type(error).__name__}: {_reason(error)}'
+        raise ValueError(
+            f'{path} is broken or no {kind} ({reason})'
+        ) from error
+
+
+def _read_torch(path: Path) -> Any:
+    _compare_sums(path)
+    # Training scripts keep their options; a Namespace is only values.
+    with torch.serialization.safe_globals([Namespace]):
+        return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+_TORCH = ('checkpoint of torch', _read_torch)
+# Ending to what such a file is called, and its reader.
+_READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    '.safetensors': ('safetensors file', load_file),
+    '.npz': ('.npz file of arrays', _read_npz),
+}
 
 
 def _compare_sums(path: Path) -> None:
@@ -116,75 +151,10 @@ def _compare_sums(path: Path) -> None:
         raise BadZipFile(f'{damaged} in it has changed since it was written')
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
-    '.safetensors': _read_safetensors,
-    '.npz': _read_npz,
-}
-
-
-def _broken(path: Path, kind: str, error: Exception) -> ValueError:
-    # torch explains at length how to read such a file unsafely.
-    advice = ('weights_only', 'Weights only')
-    lines = [
-        line.strip()
-        for line in str(error).splitlines()
-        if line.strip() and not any(words in line for words in advice)
-    ]
-    reason = lines[0] if lines else 'no reason given'
-    text = f'{type(error).__name__}: {reason[:200]}'
-    return ValueError(f'{path} is broken or no {kind} ({text})')
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of the innermost wrapper."""
-    inside: list[str] = []
-    while isinstance(content, Mapping) and len(inside) < 4:
-        key = next(
-            (k for k in _WRAPPERS if isinstance(content.get(k), Mapping)), None
-        )
-        if key is None:
-            break
-        inside.append(key)
-        content = content[key]
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{path} holds no weights but {type(content).__name__}'
-        )
-    weights = {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
-    if not weights:
-        raise ValueError(
-            f'{path} holds no weights; its keys are {_some(content)}; looked '
-            f'for under {", ".join(_WRAPPERS)}'
-        )
-    if inside:
-        print_log(f'{path}: weights taken from {inside}', 'current')
-    if len(weights) < len(content):
-        others = [name for name in content if name not in weights]
-        print_log(f'{path}: no tensors, left out: {_some(others)}', 'current')
-    return weights
-
-
-def _strip(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Takes away what wraps a network in a training script."""
-    if all(name.startswith('module.') for name in weights):
-        weights = {name[len('module.') :]: w for name, w in weights.items()}
-    # mmpretrain's own classifiers keep their 'backbone.'.
-    if 'backbone.patch_embed.proj.weight' not in weights:
-        return weights
-    stripped = {}
-    for name, weight in weights.items():
-        new = name.removeprefix('backbone.')
-        if new in stripped:
-            raise ValueError(f'{name}: there is a {new} beside it')
-        stripped[new] = weight
-    return stripped
-
-
-def _some(names: Any) -> str:
-    shown = [str(name)[:60] for name in list(names)[:6]]
-    more = ', ...' if len(names) > len(shown) else ''
-    return (', '.join(shown) or 'none') + more
+def _reason(error: Exception) -> str:
+    """The first line that does not explain how to read the file unsafely."""
+    for line in str(error).splitlines():
+        is_advice = 'weights_only' in line or 'Weights only' in line
+        if line.strip() and not is_advice:
+            return line.strip()[:200]
+    return 'no reason given'

@@ -1,4 +1,4 @@
-"""The one strict check of every checkpoint that a supernet loads.
+"""The one strict check of every state dict that a supernet loads.
 
 mmengine loads ``load_from`` and ``init_cfg`` leniently: a wrong file trains
 from scratch without a word. Here keys and shapes must fit before a weight is
@@ -8,7 +8,6 @@ touched, whoever loads.
 import re
 from collections.abc import Collection, Iterable, Mapping
 from math import isqrt
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,38 +15,23 @@ from mmengine.logging import print_log
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
-_SHOWN = 4
 # Types of torch whose elements are several numbers, or bits of one.
 _PACKED = re.compile(r'torch\.(float4.*|bits.*|u?int[1-7])')
 
 
-def require_pretrained(init_cfg: Any) -> None:
-    """Raises if an ``init_cfg`` names a local file that is not there.
-
-    Args:
-        init_cfg: A dict, a list of dicts or None.
-
-    Raises:
-        FileNotFoundError: Names the file and what it should hold.
-    """
-    for cfg in [init_cfg] if isinstance(init_cfg, dict) else init_cfg or []:
-        path = str(cfg.get('checkpoint') or '')
-        if cfg.get('type') != 'Pretrained' or '://' in path:
-            continue
-        if not Path(path).expanduser().is_file():
-            is_folder = path and Path(path).expanduser().is_dir()
-            found = 'is a folder' if is_folder else 'is not there'
-            raise FileNotFoundError(
-                f'init_cfg: {path or repr(path)} {found}. Put a checkpoint '
-                "of the pretrained network (mmpretrain's, timm's, Hugging "
-                "Face's or augreg's .npz) in this place, or give another one "
-                'with --cfg-options '
-                'model.backbone.init_cfg.checkpoint=FILE'
-            )
-
-
 class CheckpointError(ValueError):
-    """A checkpoint is not one of this network; its file is to be named."""
+    """A checkpoint does not fit; whoever knows its file adds the name."""
+
+
+def first_few(names: Iterable[Any], shown: int = 4) -> str:
+    """The first names in order, for a message; '...' stands for more."""
+    texts = sorted(str(name) for name in names)
+    return ', '.join(texts[:shown] + ['...'] * (len(texts) > shown))
+
+
+def is_square(patches: int) -> bool:
+    """Whether so many patches can be a square grid."""
+    return patches > 0 and isqrt(patches) ** 2 == patches
 
 
 def require_sound(weights: Mapping[str, Any]) -> None:
@@ -67,8 +51,8 @@ def require_sound(weights: Mapping[str, Any]) -> None:
             broken.append(f'{name}: {number} NaN or infinite')
     if broken:
         raise CheckpointError(
-            'its weights are broken'
-            + _list('that are not finite numbers', broken)
+            f'its weights are broken; {len(broken)} that are not finite '
+            f'numbers: {first_few(broken)}'
         )
 
 
@@ -92,16 +76,16 @@ def adapt_vit_state(
 ) -> None:
     """Fits a class-token checkpoint to a mean-pooled ViT, in place.
 
-    What the config declares decides: without a class token the checkpoint's
-    and its position are dropped; with ``final_norm=False``
-    and a pool, the final norm becomes the norm behind the pool, as timm does
-    it. Each change is logged. A checkpoint without a class token was pooled
-    already, behind its final norm or before: that norm stays where it is.
+    The config decides: a network without a class token drops the
+    checkpoint's and its position; with ``final_norm=False`` and a pool, the
+    final norm becomes the norm behind the pool, as in timm. Each change is
+    logged. A checkpoint without a class token was pooled already, behind its
+    final norm or before: that norm stays where it is.
 
     Args:
         vit: The network that loads.
-        state: Its part of a state dict, keys with ``prefix``.
-        prefix: Such as 'backbone.'.
+        state: A state dict; only keys with ``prefix`` are looked at.
+        prefix: What the keys of the backbone start with, 'backbone.' or ''.
     """
     token = f'{prefix}cls_token'
     if token not in state:
@@ -123,19 +107,19 @@ def adapt_vit_state(
 
 def check_state_dict(
     module: nn.Module,
-    state: dict[str, Any],
+    state: Mapping[str, Any],
     prefix: str = '',
     may_miss: Collection[str] = (),
 ) -> None:
     """Raises unless a state dict has the keys and shapes of a module.
 
     Only a position embedding may differ, in its number of tokens if both
-    are square grids: mmpretrain resizes it and logs that.
+    are square grids: the network resizes it and logs that.
 
     Args:
         module: The module that loads.
         state: A state dict; keys outside ``prefix`` are not looked at.
-        prefix: Of the module's keys in ``state``.
+        prefix: What the module's keys in ``state`` start with.
         may_miss: Keys of the module that need not be there.
 
     Raises:
@@ -149,30 +133,33 @@ def check_state_dict(
         for key, value in state.items()
         if key.startswith(prefix)
     }
-    shapes = [
-        f'{key}: {_kind(given[key])} for {_kind(own[key])}'
-        for key in own.keys() & given.keys()
-        if not _fits(module, key, given[key], own[key])
-    ]
-    kinds = [
-        f'{key}: {_kind(given[key])}'
-        for key in own.keys() & given.keys()
-        if isinstance(given[key], Tensor)
-        and given[key].is_floating_point() != own[key].is_floating_point()
-    ]
-    missing = own.keys() - given.keys() - set(may_miss)
-    unexpected = given.keys() - own.keys()
-    if not (shapes or kinds or missing or unexpected):
-        require_sound(given)
-        return
-    raise CheckpointError(
-        f'this checkpoint does not fit {type(module).__name__}'
-        + _list('missing', missing)
-        + _list('unexpected', unexpected)
-        + _list('of another shape', shapes)
-        + _list('of another kind of numbers', kinds)
-        + _advice(own, given)
-    )
+    both = own.keys() & given.keys()
+    problems = {
+        'missing': own.keys() - given.keys() - set(may_miss),
+        'unexpected': given.keys() - own.keys(),
+        'of another shape': [
+            f'{key}: {_kind(given[key])} for {_kind(own[key])}'
+            for key in both
+            if not _fits(module, key, given[key], own[key])
+        ],
+        'of another kind of numbers': [
+            f'{key}: {_kind(given[key])}'
+            for key in both
+            if isinstance(given[key], Tensor)
+            and given[key].is_floating_point() != own[key].is_floating_point()
+        ],
+    }
+    if any(problems.values()):
+        raise CheckpointError(
+            f'this checkpoint does not fit {type(module).__name__}'
+            + ''.join(
+                f'; {len(keys)} {what}: {first_few(keys)}'
+                for what, keys in problems.items()
+                if keys
+            )
+            + _advice(own, given)
+        )
+    require_sound(given)
 
 
 def _fits(module: nn.Module, key: str, given: Any, own: Tensor) -> bool:
@@ -186,10 +173,8 @@ def _fits(module: nn.Module, key: str, given: Any, own: Tensor) -> bool:
     if name != 'pos_embed' or given.ndim != 3:
         return False
     extra = getattr(module.get_submodule(path), 'num_extra_tokens', 0)
-    patches = given.shape[1] - extra
-    is_grid = patches > 0 and isqrt(patches) ** 2 == patches
     one_of_each = given.shape[0] == 1 and given.shape[2] == own.shape[2]
-    return is_grid and one_of_each
+    return one_of_each and is_square(given.shape[1] - extra)
 
 
 def _kind(value: Any) -> str:
@@ -202,26 +187,24 @@ def _kind(value: Any) -> str:
     return f'{shape} {value.dtype} {value.device} {value.layout}'
 
 
-def _list(what: str, keys: Iterable[str]) -> str:
-    names = sorted(keys)
-    if not names:
-        return ''
-    more = ', ...' if len(names) > _SHOWN else ''
-    return f'; {len(names)} {what}: {", ".join(names[:_SHOWN])}{more}'
-
-
-def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
-    """What the user probably meant."""
+def _advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What the user probably meant; '' if there is no telling."""
+    if not given:
+        return '. It holds no weights for this network'
     for start in ('backbone.', 'module.', 'model.'):
-        found = {
-            key.removeprefix(start) for key in given if key.startswith(start)
-        }
-        if len(found & own.keys()) > len(own) // 2:
+        inner = {k.removeprefix(start) for k in given if k.startswith(start)}
+        if len(inner & own.keys()) > len(own) // 2:
             return (
                 f'. Its keys start with {start!r}: give prefix={start!r} in '
                 'init_cfg'
             )
-    if _norms_before_pool(own, given):
+    # Which norms only one of the two has.
+    norm_found, norm_needed = (
+        {key.removeprefix('backbone.') for key in keys}
+        & {'ln1.weight', 'ln2.weight'}
+        for keys in (given.keys() - own.keys(), own.keys() - given.keys())
+    )
+    if norm_found == {'ln1.weight'} and norm_needed == {'ln2.weight'}:
         return (
             '. Its tokens are normed before the mean: take '
             "out_type='featmap' and final_norm=True, which is the default, "
@@ -232,16 +215,4 @@ def _advice(own: dict[str, Any], given: dict[str, Any]) -> str:
             ". These are timm's names: convert the checkpoint to "
             "mmpretrain's first, with tools/convert.py"
         )
-    if not given:
-        return '. It holds no weights for this network'
     return ''
-
-
-def _norms_before_pool(own: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Whether only the checkpoint has its final norm before the pool."""
-    ends = {'ln1.weight', 'ln2.weight'}
-    found, needed = (
-        {key.removeprefix('backbone.') for key in keys} & ends
-        for keys in (given.keys() - own.keys(), own.keys() - given.keys())
-    )
-    return found == {'ln1.weight'} and needed == {'ln2.weight'}

@@ -191,8 +191,8 @@ FLAWS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     'complex': (weight(QKV, lambda w: w * 1j), ('kind', 'complex64')),
     'sparse': (weight(QKV, lambda w: w.to_sparse()), ('sparse',)),
     'on_meta': (weight(QKV, lambda w: w.to('meta')), ('meta',)),
-    'text_weight': (weight(QKV, lambda w: 'w'), ('qkv', 'str')),
-    'nested': (weight(QKV, lambda w: dict(w=w)), ('qkv', 'dict')),
+    'text_weight': (weight(QKV, lambda w: 'w'), ('qkv',)),
+    'nested': (weight(QKV, lambda w: dict(w=w)), ('qkv',)),
 }
 # Of whole checkpoints: what stands beside the weights.
 SPACE = 'meta', 'eavit_mm', 'space'

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import save_file
 
 from eavit_mm.weights import read_weights
-from eavit_mm.weights.renaming import rename
 
 from .foreign import Attack, flax_arrays, timm_vit
 
@@ -61,10 +60,7 @@ def test_npz_keeps_slashes_and_half_precision(tmp_path: Path) -> None:
         lambda s: dict(teacher=s, student={'x': torch.ones(1)}),
         lambda s: dict(model=dict(state_dict=s)),
         lambda s: {f'module.{k}': w for k, w in s.items()},
-        lambda s: {f'backbone.{k}': w for k, w in s.items()},
-        lambda s: dict(
-            teacher={f'module.backbone.{k}': w for k, w in s.items()}
-        ),
+        lambda s: dict(teacher={f'module.{k}': w for k, w in s.items()}),
         lambda s: {**s, 'epoch': 3},
     ],
 )
@@ -75,15 +71,6 @@ def test_wrappers(wrap: Any, tmp_path: Path) -> None:
     read = read_weights(path)
     assert read.keys() == state.keys()
     assert all(torch.equal(read[k], w) for k, w in state.items())
-
-
-def test_two_networks_under_one_name_are_refused(tmp_path: Path) -> None:
-    state = dict(timm_vit().state_dict())
-    both = {**state, **{f'backbone.{k}': w for k, w in state.items()}}
-    path = tmp_path / 'both.pth'
-    torch.save(both, path)
-    with pytest.raises(ValueError, match='beside it'):
-        read_weights(path)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +109,7 @@ def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('ending', FORMATS)
-@pytest.mark.parametrize('keep', [0, 1, 4, 9, 100, 0.3, 0.6, 0.95, 0.999])
+@pytest.mark.parametrize('keep', [0, 9, 100, 0.6, 0.999])
 def test_truncated_files(ending: str, keep: float, tmp_path: Path) -> None:
     path = tmp_path / f'cut.{ending}'
     write(timm_vit().state_dict(), path)
@@ -205,13 +192,6 @@ def test_no_objects_of_an_npz_are_read(tmp_path: Path) -> None:
     np.savez(path, text=np.array(['a', 'b']))
     with pytest.raises(ValueError, match=r'evil\.npz is broken or no'):
         read_weights(path)
-
-
-def test_renaming_knows_two_weights_of_one_name() -> None:
-    weights = {'a': torch.ones(1), 'b': torch.ones(1)}
-    assert list(rename(weights, {'a': 'c', 'b': None})) == ['c']
-    with pytest.raises(ValueError, match='b: there are two weights for c'):
-        rename(weights, {'[ab]': 'c'})
 
 
 def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
