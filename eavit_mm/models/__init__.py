@@ -2,7 +2,7 @@
 
 from .budget_solver import BudgetSolver
 from .budgets import cost_of
-from .consumers import cut_consumer, permute_consumer, register_consumer
+from .consumers import Reading, register_consumer
 from .distillation import (
     FrozenDistillation,
     InPlaceDistillation,
@@ -13,6 +13,7 @@ from .elastic_ddp import ElasticDistributedDataParallel
 from .elastic_model import ElasticModelMixin
 from .elastic_step import elastic_step
 from .elastic_vit import ElasticVisionTransformer
+from .leaves import OPEN, Leaf
 from .router import RouterHead
 from .slim_vit import SlimVisionTransformer
 
@@ -24,12 +25,13 @@ __all__ = [
     'ElasticVisionTransformer',
     'FrozenDistillation',
     'InPlaceDistillation',
+    'OPEN',
+    'Leaf',
+    'Reading',
     'RouterHead',
     'SlimVisionTransformer',
     'cost_of',
-    'cut_consumer',
     'distillation_loss',
     'elastic_step',
-    'permute_consumer',
     'register_consumer',
 ]

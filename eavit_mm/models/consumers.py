@@ -1,162 +1,189 @@
-"""What reads the backbone's channels: necks and heads, cut to a width.
+"""What reads the backbone's channels: necks and heads of any width.
 
-A consumer type is described by one fact: which of its parameters run over
-the backbone's channels, and along which axis. Cutting, permuting and
-counting all follow from it.
+A type of consumer is described by one fact: which of its modules read or
+write channels of the backbone. Running, permuting, cutting and counting
+follow from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from typing import Any, NamedTuple
 
 import torch
-from mmpretrain.models.heads import (
-    LinearClsHead,
-    MultiLabelLinearClsHead,
-    StackedLinearClsHead,
-    VisionTransformerClsHead,
-)
-from mmpretrain.models.necks import GlobalAveragePooling
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-# Name of a parameter -> its axis of backbone channels.
-ChannelAxes = dict[str, int]
-_AXES: dict[type[nn.Module], Callable[[nn.Module], ChannelAxes]] = {}
+from eavit_mm.models.elastic_vit import ElasticVisionTransformer
+from eavit_mm.models.leaves import LEAVES, ElasticLeaf, Leaf
 
 
-def register_consumer(
-    kind: type[nn.Module], axes: Callable[[nn.Module], ChannelAxes]
-) -> None:
-    """Declares how a neck or head reads the backbone's channels.
+class Reading(NamedTuple):
+    """How a neck or head reads the backbone's channels.
 
-    Its first operation on them must be linear: the sliced backbone returns
-    zeros in closed channels.
+    Attributes:
+        leaves: Path of a module inside the consumer -> what it reads.
+        live: For a neck, whether each output level still is backbone
+            channels; empty for a head.
+    """
+
+    leaves: dict[str, Leaf]
+    live: tuple[bool, ...] = ()
+
+
+# describe(consumer, live): `live` says of each level that the consumer is
+# given whether it is backbone channels.
+Describe = Callable[[Any, tuple[bool, ...]], Reading]
+_DESCRIBE: dict[type[nn.Module], Describe] = {}
+
+
+class Count(NamedTuple):
+    """Costs of a consumer: multiply-adds for one image, and parameters."""
+
+    macs: int
+    params: int
+
+
+def register_consumer(kind: type[nn.Module], describe: Describe) -> None:
+    """Declares how a type of neck or head reads the backbone's channels.
 
     Args:
         kind: The exact type; a subclass may read them in another way.
-        axes: From an instance to its parameters that run over the channels.
+        describe: Called with an instance and, for each level that it is
+            given, whether it is backbone channels.
+
+    Example:
+        >>> register_consumer(
+        ...     MyHead, lambda head, live: Reading({'conv': Leaf()}))
     """
-    _AXES[kind] = axes
+    _DESCRIBE[kind] = describe
 
 
-def _vit_head_axes(head: VisionTransformerClsHead) -> ChannelAxes:
-    first = 'head' if head.hidden_dim is None else 'pre_logits'
-    return {f'layers.{first}.weight': 1}
+def readings(
+    consumers: Mapping[str, nn.Module], num_levels: int
+) -> Iterator[tuple[str, nn.Module, Reading]]:
+    """Every consumer with its name and reading, in the order of the flow.
 
-
-register_consumer(LinearClsHead, lambda head: {'fc.weight': 1})
-register_consumer(MultiLabelLinearClsHead, lambda head: {'fc.weight': 1})
-register_consumer(StackedLinearClsHead, lambda head: {'layers.0.fc.weight': 1})
-register_consumer(VisionTransformerClsHead, _vit_head_axes)
-# Averages each channel by itself: nothing to cut, the head behind it is.
-register_consumer(GlobalAveragePooling, lambda neck: {})
-
-
-def channel_axes(consumer: nn.Module) -> ChannelAxes:
-    """Parameters of a consumer that run over the backbone's channels.
+    Args:
+        consumers: Names to modules; what a neck gives, those behind it get.
+        num_levels: Outputs of the backbone.
 
     Raises:
-        ValueError: If the type is not registered; a guess could give wrong
+        ValueError: If a type is not registered; a guess could give wrong
             numbers.
     """
-    kind = type(consumer)
-    if kind not in _AXES:
-        known = sorted(cls.__name__ for cls in _AXES)
-        raise ValueError(
-            f'{kind.__name__} reads the features of an elastic backbone, but '
-            f'how to cut it is not known; known are {known}. Declare it with '
-            'eavit_mm.models.register_consumer.'
-        )
-    return _AXES[kind](consumer)
+    live = (True,) * num_levels
+    for name, consumer in consumers.items():
+        kind = type(consumer)
+        if kind not in _DESCRIBE:
+            known = sorted(cls.__name__ for cls in _DESCRIBE)
+            raise ValueError(
+                f'{name}: {kind.__name__} reads the features of an elastic '
+                f'backbone, but how is not known; known are {known}. Declare '
+                'it with eavit_mm.models.register_consumer.'
+            )
+        reading = _DESCRIBE[kind](consumer, live)
+        yield name, consumer, reading
+        live = reading.live or live
 
 
-def check_consumer(name: str, consumer: nn.Module, embed_dims: int) -> None:
-    """Raises unless a consumer can be cut and reads the right width.
-
-    Args:
-        name: Of the consumer in the model.
-        consumer: A neck or head.
-        embed_dims: Channels of the backbone.
+def make_elastic(
+    consumers: Mapping[str, nn.Module], backbone: ElasticVisionTransformer
+) -> None:
+    """Puts elastic leaves into consumers, in place; names stay.
 
     Raises:
-        ValueError: If its type is not registered, or it reads another number
-            of channels.
+        ValueError: Names a consumer that is not registered, or a module of
+            it that cannot be narrowed or reads another number of channels.
     """
-    for weight, axis in channel_axes(consumer).items():
-        width = consumer.get_parameter(weight).shape[axis]
-        if width != embed_dims:
-            raise ValueError(
-                f'{name}: in_channels={width}; the backbone has '
-                f'embed_dims={embed_dims}'
-            )
+    num_levels = len(backbone.out_indices)
+    for name, consumer, reading in readings(consumers, num_levels):
+        for path, leaf in reading.leaves.items():
+            stock = consumer.get_submodule(path)
+            kind = LEAVES.get(type(stock))
+            if kind is None:
+                known = sorted(cls.__name__ for cls in LEAVES)
+                raise ValueError(
+                    f'{name}.{path}: {type(stock).__name__} over channels of '
+                    f'the backbone cannot be narrowed; only {known} can'
+                )
+            try:
+                new = kind.from_stock(
+                    stock, leaf, backbone.embed_dims, backbone.active
+                )
+            except ValueError as error:
+                raise ValueError(f'{name}.{path}: {error}') from error
+            parent, _, last = path.rpartition('.')
+            setattr(consumer.get_submodule(parent), last, new)
 
 
-def slice_consumer(consumer: nn.Module, width: int) -> dict[str, Tensor]:
-    """What a consumer uses of each parameter at a width: views.
-
-    Args:
-        consumer: Of a registered type.
-        width: Open channels of the backbone.
-    """
-    axes = channel_axes(consumer)
-    return {
-        name: p.narrow(axes[name], 0, width) if name in axes else p
-        for name, p in consumer.named_parameters()
-    }
+def leaves_of(consumer: nn.Module) -> list[ElasticLeaf]:
+    """The modules of a consumer that read the backbone's channels."""
+    return [m for m in consumer.modules() if isinstance(m, ElasticLeaf)]
 
 
 def permute_consumer(consumer: nn.Module, order: Tensor) -> None:
     """Reorders the channels that a consumer reads, in place.
 
     Args:
-        consumer: Of a registered type.
+        consumer: A neck or head of an elastic model.
         order: (C), new position -> old channel.
     """
-    for name, axis in channel_axes(consumer).items():
-        weight = consumer.get_parameter(name)
-        with torch.no_grad():
-            weight.copy_(weight.index_select(axis, order.to(weight.device)))
+    for leaf in leaves_of(consumer):
+        leaf.permute(order)
 
 
 def cut_consumer(consumer: nn.Module, width: int) -> nn.Module:
-    """A copy that reads only the first channels.
+    """A stock copy that reads only the first channels.
 
     Args:
-        consumer: Of a registered type.
+        consumer: A neck or head of an elastic model.
         width: Channels to keep.
-
-    Returns:
-        A module of the same type; for the sliced backbone's open channels it
-        gives what the consumer gives for the padded features.
     """
-    cut = deepcopy(consumer)
-    slices = slice_consumer(consumer, width)
-    for name in channel_axes(consumer):
-        path, _, leaf = name.rpartition('.')
-        owner = cut.get_submodule(path)
-        weight = getattr(owner, leaf)
-        narrow = slices[name].detach().clone()
-        setattr(owner, leaf, nn.Parameter(narrow, weight.requires_grad))
-        if isinstance(owner, nn.Linear):
-            owner.in_features = width
-    if hasattr(cut, 'in_channels'):
-        setattr(cut, 'in_channels', width)  # noqa: B010
-    return cut
+    memo: dict[int, Any] = {}
+    for leaf in leaves_of(consumer):
+        stock = leaf.narrow(width)
+        for group in (stock._parameters, stock._buffers):
+            for name, view in group.items():
+                if view is not None:
+                    own: Any = view.detach().clone()
+                    given = getattr(leaf, name)
+                    if isinstance(given, nn.Parameter):
+                        own = nn.Parameter(own, given.requires_grad)
+                    group[name] = own
+        # A copy of the consumer takes this in place of the leaf.
+        memo[id(leaf)] = stock
+    return deepcopy(consumer, memo)
 
 
-def consumer_params(consumer: nn.Module, width: int) -> int:
-    """Parameters of the consumer, cut to a width."""
-    return sum(p.numel() for p in slice_consumer(consumer, width).values())
+def count_consumers(
+    consumers: Mapping[str, nn.Module], features: Sequence[Tensor]
+) -> dict[str, Count]:
+    """What consumers of some features cost, by name.
 
+    Multiply-adds are those that torch counts while the cut stock modules run
+    on the features, so a convolution counts at its resolution.
 
-def consumer_macs(consumer: nn.Module, width: int) -> int:
-    """Multiply-adds for one image of the consumer, cut to a width.
-
-    Every linear map of the registered types runs once per image.
+    Args:
+        consumers: Necks and heads of an elastic model, in the order of the
+            flow.
+        features: The backbone's levels of one image, of some width, on the
+            device 'meta'.
     """
-    axes = channel_axes(consumer)
-    return sum(
-        (width if f'{name}.weight' in axes else linear.in_features)
-        * linear.out_features
-        for name, linear in consumer.named_modules()
-        if isinstance(linear, nn.Linear)
-    )
+    width = features[0].shape[1 if features[0].ndim == 4 else -1]
+    counts, levels = {}, tuple(features)
+    for name, consumer, reading in readings(consumers, len(features)):
+        cut = cut_consumer(consumer, width).to('meta', torch.float32)
+        cut.eval()
+        # The kernels that torch picks by itself on a CPU are not counted.
+        with (
+            FlopCounterMode(display=False) as counter,
+            sdpa_kernel(SDPBackend.MATH),
+            torch.no_grad(),
+        ):
+            # Without hooks: they are not part of the network.
+            outputs = cut.forward(levels)
+        params = sum(p.numel() for p in cut.parameters())
+        counts[name] = Count(counter.get_total_flops() // 2, params)
+        levels = outputs if reading.live else levels
+    return counts

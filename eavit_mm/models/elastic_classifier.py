@@ -3,6 +3,7 @@
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
+from eavit_mm.models import consumers_cls  # noqa: F401  registers heads
 from eavit_mm.models.elastic_model import ElasticModelMixin
 from eavit_mm.registry import MODELS
 

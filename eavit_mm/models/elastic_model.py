@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from eavit_mm.models.budget_solver import BudgetSolver
 from eavit_mm.models.budgets import cost_of, table_for
 from eavit_mm.models.consumers import (
-    channel_axes,
-    check_consumer,
-    consumer_macs,
-    consumer_params,
+    Count,
+    count_consumers,
+    leaves_of,
+    make_elastic,
 )
 from eavit_mm.models.distillation import Distillation
 from eavit_mm.models.elastic_step import Pass, elastic_step
@@ -77,8 +77,8 @@ class ElasticModelMixin(BaseModel):
                 "use type='eavit_mm.ElasticVisionTransformer'"
             )
         _check_channels(self)
-        for name, consumer in self.consumers.items():
-            check_consumer(name, consumer, self.backbone.embed_dims)
+        make_elastic(self.consumers, self.backbone)
+        self._consumer_counts: dict[int, dict[str, Count]] = {}
         if sampler is None:
             sampler = dict(type='eavit_mm.UniformSampler')
         self.sampler = build_part('sampler', sampler, SubnetSampler)
@@ -126,18 +126,25 @@ class ElasticModelMixin(BaseModel):
         """
         subnet = subnet or self.backbone.space.largest
         parts = {'backbone': self.backbone.macs(subnet, count)}
-        for name, consumer in self.consumers.items():
-            macs = consumer_macs(consumer, subnet.embed_dims)
-            parts[name] = macs if count == 'exact' else 0
+        for name, cost in self._count_consumers(subnet.embed_dims).items():
+            parts[name] = cost.macs if count == 'exact' else 0
         return {**parts, 'total': sum(parts.values())}
 
     def params(self, subnet: Subnet | None = None) -> dict[str, int]:
         """Parameters of a subnet as a network of its own, likewise."""
         subnet = subnet or self.backbone.space.largest
         parts = {'backbone': self.backbone.params(subnet)}
-        for name, consumer in self.consumers.items():
-            parts[name] = consumer_params(consumer, subnet.embed_dims)
+        for name, cost in self._count_consumers(subnet.embed_dims).items():
+            parts[name] = cost.params
         return {**parts, 'total': sum(parts.values())}
+
+    def _count_consumers(self, width: int) -> dict[str, Count]:
+        """Costs of necks and heads, counted once for each width."""
+        if width not in self._consumer_counts:
+            features = self.backbone.empty_features(width)
+            counts = count_consumers(self.consumers, features)
+            self._consumer_counts[width] = counts
+        return self._consumer_counts[width]
 
     # Use
 
@@ -253,7 +260,7 @@ class ElasticModelMixin(BaseModel):
         return all(
             getattr(consumer, 'was_loaded', False)
             for consumer in self.consumers.values()
-            if channel_axes(consumer)
+            if leaves_of(consumer)
         )
 
     def _load_from_state_dict(

@@ -4,32 +4,37 @@ Letters: B batch, N tokens, C all channels of the residual stream, E open
 ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isqrt
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks.drop import DropPath
 from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from mmpretrain.models import VisionTransformer
-from mmpretrain.models.utils import SwiGLUFFN, resize_pos_embed
-from torch import Tensor, nn
+from mmpretrain.models.utils import resize_pos_embed
+from torch import Tensor
 
-from eavit_mm.models.elastic_ffn import hidden_channels
-from eavit_mm.models.elastic_layer import ElasticEncoderLayer, LayerSlices
-from eavit_mm.models.elastic_ops import (
-    Affine,
-    GatedNorm,
+from eavit_mm.models.elastic_build import (
+    build_space,
+    check_drop_path,
+    check_sliceable,
+    end_norms,
+    geometry_of,
+)
+from eavit_mm.models.elastic_layers import (
+    ElasticEncoderLayer,
+    LayerSlices,
+    NormSlices,
     gate_norm,
     layer_norm,
     slice_norm,
 )
 from eavit_mm.models.gates import Gates
 from eavit_mm.registry import MODELS
-from eavit_mm.space import Geometry, SearchSpace, Subnet
+from eavit_mm.space import Subnet
 from eavit_mm.weights import resolve_pretrained
 from eavit_mm.weights.state_dict import (
     CheckpointError,
@@ -39,13 +44,49 @@ from eavit_mm.weights.state_dict import (
 
 
 class BackboneSlices(NamedTuple):
-    """Every open weight of a subnet, sliced once."""
+    """Every open weight of a subnet.
 
-    projection: Affine
+    Attributes:
+        projection: Weight and bias of the patch embedding.
+        cls_token: (1, 1, E) or None.
+        pos_embed: (1, N, E).
+        norms: Those outside of the layers, by name.
+        layers: Empty where each layer slices itself.
+        gates: Of the channels (C) in a gated network, else None.
+    """
+
+    projection: tuple[Tensor, Tensor | None]
     cls_token: Tensor | None
     pos_embed: Tensor
-    norms: Mapping[str, Affine | GatedNorm]
-    layers: tuple[LayerSlices, ...]
+    norms: Mapping[str, NormSlices]
+    layers: tuple[LayerSlices, ...] = ()
+    gates: Tensor | None = None
+
+
+class ActiveSubnet:
+    """Which subnet a network runs: all the state that there is.
+
+    The backbone alone changes it; its necks and heads hold the same object,
+    so that a copy of the whole model has one of its own.
+
+    Attributes:
+        subnet: None is the largest.
+        slices: Weights sliced ahead, inside the blocks of
+            :meth:`ElasticVisionTransformer.frozen` and ``gated``.
+    """
+
+    def __init__(self) -> None:
+        self.subnet: Subnet | None = None
+        self.slices: BackboneSlices | None = None
+
+    @property
+    def gates(self) -> Tensor | None:
+        """Gates of the channels (C), while the network is gated."""
+        return None if self.slices is None else self.slices.gates
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without slices: a copy would outlive the block that made them."""
+        return {'subnet': self.subnet, 'slices': None}
 
 
 @MODELS.register_module()
@@ -56,7 +97,7 @@ class ElasticVisionTransformer(VisionTransformer):
     parameter names and shapes: checkpoints load both ways, strictly. With no
     subnet set it *is* the stock network. With one set, only the first
     channels, heads and hidden channels are computed, from views of the
-    weights; the features keep their full width, closed channels zero.
+    weights, and the features have the open channels alone.
 
     Args:
         *args: Those of ``VisionTransformer``.
@@ -83,19 +124,18 @@ class ElasticVisionTransformer(VisionTransformer):
         super().__init__(*args, **kwargs)
         stock = self.get_submodule('layers').children()
         self.layers = ModuleList(map(ElasticEncoderLayer, stock))
-        _check_sliceable(self)
-        _check_drop_path(self)
-        self.geometry = _geometry(self)
-        self.space = _build_space(self, space)
-        self._subnet: Subnet | None = None
-        self._slices: BackboneSlices | None = None
+        check_sliceable(self)
+        check_drop_path(self)
+        self.geometry = geometry_of(self)
+        self.space = build_space(self, space)
+        self.active = ActiveSubnet()
 
     # The active subnet
 
     @property
     def subnet(self) -> Subnet | None:
         """The active subnet; None is the largest."""
-        return self._subnet
+        return self.active.subnet
 
     def set_subnet(self, subnet: Subnet | None) -> None:
         """Makes a subnet the active one until further notice.
@@ -108,18 +148,18 @@ class ElasticVisionTransformer(VisionTransformer):
         """
         if subnet is not None:
             self.space.check(subnet)
-        self._slices = None
-        self._subnet = subnet
+        self.active.subnet, self.active.slices = subnet, None
 
     @contextmanager
     def use(self, subnet: Subnet | None) -> Iterator[None]:
         """Makes a subnet the active one inside a ``with`` block."""
-        before = self._subnet, self._slices
+        active = self.active
+        before = active.subnet, active.slices
         self.set_subnet(subnet)
         try:
             yield
         finally:
-            self._subnet, self._slices = before
+            active.subnet, active.slices = before
 
     @contextmanager
     def frozen(self, subnet: Subnet | None) -> Iterator[None]:
@@ -131,26 +171,22 @@ class ElasticVisionTransformer(VisionTransformer):
         with self.use(subnet):
             if subnet is not None and subnet != self.space.largest:
                 with torch.no_grad():
-                    self._slices = self._packed_slices(subnet)
+                    self.active.slices = self._packed_slices(subnet)
             yield
 
     @contextmanager
     def gated(self, gates: Gates) -> Iterator[None]:
         """Runs the whole network with gates; gradients reach them.
 
-        What comes out is what the gates' subnet gives; what it costs is a
-        forward of the whole network.
+        What comes out is what the gates' subnet gives, and zeros in its
+        closed channels; what it costs is a forward of the whole network.
 
         Args:
-            gates: Of a member of the space.
+            gates: Those of a member of the space.
         """
         with self.use(gates.subnet):
-            self._slices = self._gated_slices(gates)
+            self.active.slices = self._gated_slices(gates)
             yield
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the slices of a ``with`` block: copies would keep them."""
-        return {**self.__dict__, '_slices': None}
 
     # Cost
 
@@ -170,16 +206,16 @@ class ElasticVisionTransformer(VisionTransformer):
     # Forward
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Features at ``out_indices``, of full width.
+        """Features at ``out_indices``, of the open channels alone.
 
         Args:
             x: Images (B, channels, height, width).
 
         Returns:
-            One tensor per output, in the shape that ``out_type`` says;
-            channels beyond the subnet's E are zero.
+            One tensor per output, in the shape that ``out_type`` says: (B, E)
+            or (B, N, E) or (B, E, h, w).
         """
-        subnet, slices = self._subnet, self._slices
+        subnet, slices = self.active.subnet, self.active.slices
         if slices is None:
             if subnet is None or subnet == self.space.largest:
                 return super().forward(x)
@@ -232,17 +268,22 @@ class ElasticVisionTransformer(VisionTransformer):
     def _output(
         self, slices: BackboneSlices, x: Tensor, resolution: tuple[int, int]
     ) -> Tensor:
-        """Tokens (B, N, E) in the form of ``out_type``, padded to C."""
-        if self.out_type == 'avg_featmap':
-            mean = x[:, self.num_extra_tokens :].mean(dim=1)
-            out = layer_norm(self.ln2, slices.norms['ln2'], mean)
-        else:
-            out = self._format_output(x, resolution)
-        closed = self.embed_dims - x.shape[-1]
-        if not closed:
+        """Tokens (B, N, E) in the form of ``out_type``."""
+        if self.out_type != 'avg_featmap':
+            out: Tensor = self._format_output(x, resolution)
             return out
-        behind = (0, 0, 0, 0) if self.out_type == 'featmap' else ()
-        return F.pad(out, (*behind, 0, closed))
+        mean = x[:, self.num_extra_tokens :].mean(dim=1)
+        return layer_norm(self.ln2, slices.norms['ln2'], mean)
+
+    def empty_features(self, embed_dims: int) -> tuple[Tensor, ...]:
+        """What comes out for one image of the configured size, on 'meta'."""
+        tokens = self.geometry.num_tokens
+        x = torch.empty(1, tokens, embed_dims, device='meta')
+        if self.out_type == 'avg_featmap':
+            x = x[:, 0]
+        else:
+            x = self._format_output(x, self.patch_resolution)
+        return (x,) * len(self.out_indices)
 
     def _slice_ends(self, width: int) -> BackboneSlices:
         """Views of what stands before and behind the layers."""
@@ -250,35 +291,28 @@ class ElasticVisionTransformer(VisionTransformer):
         bias = None if conv.bias is None else conv.bias[:width]
         cls_token = self.cls_token
         return BackboneSlices(
-            Affine(conv.weight[:width], bias),
+            (conv.weight[:width], bias),
             None if cls_token is None else cls_token[..., :width],
             self.pos_embed[..., :width],
             {
                 name: slice_norm(norm, width)
                 for name, norm in end_norms(self).items()
             },
-            (),
         )
-
-    def slice(self, subnet: Subnet) -> BackboneSlices:
-        """Views of all open weights of a subnet, in or out of the space."""
-        layers = [
-            layer.slice(subnet.embed_dims, heads, channels)
-            for layer, heads, channels in zip(
-                self.layers,
-                subnet.num_heads,
-                subnet.feedforward_channels,
-                strict=True,
-            )
-        ]
-        ends = self._slice_ends(subnet.embed_dims)
-        return ends._replace(layers=tuple(layers))
 
     def _packed_slices(self, subnet: Subnet) -> BackboneSlices:
         """All open weights, those of the layers each in one piece."""
-        slices = self.slice(subnet)
-        packed = [layer.contiguous() for layer in slices.layers]
-        return slices._replace(layers=tuple(packed))
+        layers = zip(
+            self.layers,
+            subnet.num_heads,
+            subnet.feedforward_channels,
+            strict=True,
+        )
+        packed = tuple(
+            layer.slice(subnet.embed_dims, heads, channels).contiguous()
+            for layer, heads, channels in layers
+        )
+        return self._slice_ends(subnet.embed_dims)._replace(layers=packed)
 
     def _gated_slices(self, gates: Gates) -> BackboneSlices:
         """All weights with gates in them."""
@@ -286,10 +320,6 @@ class ElasticVisionTransformer(VisionTransformer):
         channels = gates.embed_dims
         ends = self._slice_ends(len(channels))
         weight, bias = ends.projection
-        projection = Affine(
-            weight * channels[:, None, None, None],
-            None if bias is None else bias * channels,
-        )
         token = ends.cls_token
         layers = zip(
             self.layers,
@@ -298,17 +328,21 @@ class ElasticVisionTransformer(VisionTransformer):
             strict=True,
         )
         return BackboneSlices(
-            projection,
+            (
+                weight * channels[:, None, None, None],
+                None if bias is None else bias * channels,
+            ),
             None if token is None else token * channels,
             ends.pos_embed * channels,
             {
-                name: gate_norm(slice_norm(norm, len(channels)), channels)
-                for name, norm in end_norms(self).items()
+                name: gate_norm(norm, channels)
+                for name, norm in ends.norms.items()
             },
             tuple(
                 layer.gate(channels, heads, hidden)
                 for layer, heads, hidden in layers
             ),
+            channels,
         )
 
     # Loading
@@ -369,134 +403,3 @@ class ElasticVisionTransformer(VisionTransformer):
             self.interpolate_mode,
             extra,
         )
-
-
-def end_norms(vit: VisionTransformer) -> dict[str, nn.LayerNorm]:
-    """The LayerNorms outside of the layers that the forward uses."""
-    norms = dict(vit.named_modules())
-    names = ('patch_embed.norm', 'pre_norm', 'ln1', 'ln2')
-    return {
-        name: norms[name]
-        for name in names
-        if isinstance(norms.get(name), nn.LayerNorm)
-    }
-
-
-def _check_drop_path(vit: VisionTransformer) -> None:
-    """Refuses a rate that drops all or more; of the layers, the worst.
-
-    Raises:
-        ValueError: Names the rate.
-    """
-    rates = [
-        float(module.drop_prob)
-        for module in vit.modules()
-        if isinstance(module, DropPath)
-    ]
-    rate = max(rates, key=abs, default=0.0)
-    if not 0 <= rate < 1:
-        raise ValueError(f'drop_path_rate={rate}; must be in [0, 1)')
-
-
-def _check_sliceable(vit: VisionTransformer) -> None:
-    """Refuses parts that have no prefix slice, by name.
-
-    Raises:
-        ValueError: Names the part, what it is, and what can be sliced.
-    """
-    if type(vit.patch_embed.projection) is not nn.Conv2d:
-        raise ValueError(
-            f'patch_embed: conv_type={type(vit.patch_embed.projection)}; '
-            'only Conv2d can be sliced'
-        )
-    for name, module in vit.named_modules():
-        leaf = name.rsplit('.', 1)[-1]
-        is_norm = leaf in ('ln1', 'ln2', 'pre_norm') or (
-            name == 'patch_embed.norm'
-        )
-        if is_norm and not isinstance(module, nn.LayerNorm | nn.Identity):
-            raise ValueError(
-                f'{name}: norm {type(module).__name__} cannot be sliced; '
-                "only norm_cfg type 'LN' can"
-            )
-        if isinstance(module, nn.LayerNorm) and module.bias is None:
-            raise ValueError(
-                f'{name}: a LayerNorm without weight and bias cannot be sliced'
-            )
-    for i, layer in enumerate(vit.layers):
-        ffn = layer.ffn
-        if not isinstance(ffn, SwiGLUFFN) and ffn.num_fcs != 2:
-            raise ValueError(
-                f'layer {i}: num_fcs={ffn.num_fcs}; only FFNs of 2 linear '
-                'maps can be sliced'
-            )
-        if not isinstance(ffn, SwiGLUFFN) and _has_weights(ffn.layers[0][1]):
-            raise ValueError(
-                f'layer {i}: act_cfg {type(ffn.layers[0][1]).__name__} has '
-                'weights of its own; only activations without can be sliced'
-            )
-        if layer.attn.head_dims != vit.layers[0].attn.head_dims:
-            raise ValueError(
-                f'layer {i}: head_dims={layer.attn.head_dims}, layer 0 has '
-                f'{vit.layers[0].attn.head_dims}; all layers must have heads '
-                'of one width'
-            )
-        if vit.embed_dims % layer.attn.num_heads:
-            raise ValueError(
-                f'layer {i}: embed_dims={vit.embed_dims} does not divide '
-                f'into num_heads={layer.attn.num_heads} heads'
-            )
-
-
-def _geometry(vit: VisionTransformer) -> Geometry:
-    conv = vit.patch_embed.projection
-    rows, columns = vit.patch_resolution
-    norms = end_norms(vit)
-    layers = list(vit.layers)
-    return Geometry(
-        num_patches=rows * columns,
-        num_extra_tokens=vit.num_extra_tokens,
-        patch_dims=conv.weight[0].numel(),
-        head_dims=layers[0].attn.head_dims,
-        num_layers=len(layers),
-        patch_bias=conv.bias is not None,
-        stem_norms=len(norms.keys() & {'patch_embed.norm', 'pre_norm'}),
-        tail_norms=len(norms.keys() & {'ln1', 'ln2'}),
-        qkv_bias=tuple(layer.attn.qkv.bias is not None for layer in layers),
-        layer_scale=tuple(
-            (_has_weights(layer.attn.gamma1), _has_weights(layer.ffn.gamma2))
-            for layer in layers
-        ),
-        swiglu=tuple(isinstance(layer.ffn, SwiGLUFFN) for layer in layers),
-    )
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
-
-
-def _build_space(
-    vit: VisionTransformer, cfg: Mapping[str, Any] | None
-) -> SearchSpace:
-    """The search space of a config; its largest member is the network.
-
-    Raises:
-        ValueError: If the space is not valid or its largest member is not.
-    """
-    layers = list(vit.layers)
-    whole: dict[str, Sequence[Any]] = dict(
-        embed_dims=[vit.embed_dims],
-        num_heads=[[layer.attn.num_heads] for layer in layers],
-        feedforward_channels=[[hidden_channels(la.ffn)] for la in layers],
-    )
-    shape = dict(num_layers=len(layers), head_dims=layers[0].attn.head_dims)
-    network = SearchSpace.from_config(whole, **shape).largest
-    space = SearchSpace.from_config(whole if cfg is None else cfg, **shape)
-    for axis in whole:
-        largest, full = getattr(space.largest, axis), getattr(network, axis)
-        if largest != full:
-            raise ValueError(
-                f"space: the largest {axis} is {largest}, the network's own "
-                f'is {full}; the largest choice must be the whole network'
-            )
-    return space

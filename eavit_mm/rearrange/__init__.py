@@ -6,10 +6,9 @@ from .criteria import (
     MagnitudeCriterion,
     NoCriterion,
     RandomCriterion,
-    Scores,
     TaylorCriterion,
 )
-from .permute import Permutation, permute_backbone, rearrange
+from .permute import Permutation, permute_backbone, rearrange, sort_units
 
 __all__ = [
     'ActivationCriterion',
@@ -18,8 +17,8 @@ __all__ = [
     'NoCriterion',
     'Permutation',
     'RandomCriterion',
-    'Scores',
     'TaylorCriterion',
     'permute_backbone',
     'rearrange',
+    'sort_units',
 ]

@@ -7,7 +7,6 @@ channels of a head, F hidden channels of an FFN, L layers.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,32 +14,25 @@ from mmengine.model import BaseModel
 from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
-from eavit_mm.models.elastic_ffn import ffn_linears, hidden_channels
+from eavit_mm.models.axes import (
+    CHANNELS,
+    Units,
+    ffn_linears,
+    num_units,
+    parameter_axes,
+)
 from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space.cells import FFN, HEADS
+
+# Importance of every unit, by kind of unit; larger means kept longer.
+Scores = dict[Units, Tensor]
 
 
-@dataclass
-class Scores:
-    """Importance of every unit; larger means kept longer.
-
-    Attributes:
-        embed_dims: (C).
-        num_heads: L tensors (H).
-        feedforward_channels: L tensors (F).
-    """
-
-    embed_dims: Tensor
-    num_heads: list[Tensor]
-    feedforward_channels: list[Tensor]
-
-    @classmethod
-    def zeros(cls, vit: VisionTransformer) -> 'Scores':
-        """Scores of a network before anything is known."""
-        return cls(
-            torch.zeros(vit.embed_dims),
-            [torch.zeros(layer.attn.num_heads) for layer in vit.layers],
-            [torch.zeros(hidden_channels(layer.ffn)) for layer in vit.layers],
-        )
+def zero_scores(vit: VisionTransformer) -> Scores:
+    """Scores of a network before anything is known."""
+    return {
+        units: torch.zeros(number) for units, number in num_units(vit).items()
+    }
 
 
 class Criterion(ABC):
@@ -55,7 +47,8 @@ class Criterion(ABC):
 
         Args:
             model: Classifier or segmentor of OpenMMLab with a ``backbone``.
-            batches: Of its data loader; empty if the criterion needs none.
+            batches: What its data loader gives; empty if the criterion needs
+                none.
 
         Raises:
             ValueError: If data is needed and there is none.
@@ -68,7 +61,7 @@ class NoCriterion(Criterion):
 
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
         """See the base class."""
-        return Scores.zeros(model.backbone)
+        return zero_scores(model.backbone)
 
 
 @TASK_UTILS.register_module()
@@ -76,7 +69,7 @@ class RandomCriterion(Criterion):
     """A seeded random order: the control of every other criterion.
 
     Args:
-        seed: Of the order.
+        seed: Decides the order.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -85,16 +78,10 @@ class RandomCriterion(Criterion):
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
         """See the base class."""
         generator = torch.Generator().manual_seed(self.seed)
-        zeros = Scores.zeros(model.backbone)
-
-        def draw(like: Tensor) -> Tensor:
-            return torch.rand(like.shape, generator=generator)
-
-        return Scores(
-            draw(zeros.embed_dims),
-            [draw(heads) for heads in zeros.num_heads],
-            [draw(hidden) for hidden in zeros.feedforward_channels],
-        )
+        return {
+            units: torch.rand(number, generator=generator)
+            for units, number in num_units(model.backbone).items()
+        }
 
 
 @TASK_UTILS.register_module()
@@ -105,24 +92,11 @@ class MagnitudeCriterion(Criterion):
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
         """See the base class."""
         vit = model.backbone
-        scores = Scores.zeros(vit)
-        conv = vit.patch_embed.projection.weight
-        channels = conv.abs().flatten(1).sum(1)
-        for i, layer in enumerate(vit.layers):
-            attn = layer.attn
-            qkv = attn.qkv.weight.abs()  # (3 H D, C)
-            proj = attn.proj.weight.abs()  # (C, H D)
-            heads = qkv.sum(1).view(3, attn.num_heads, -1).sum((0, 2))
-            heads = heads + proj.sum(0).view(attn.num_heads, -1).sum(1)
-            scores.num_heads[i] = heads.cpu()
-            inputs, output = ffn_linears(layer.ffn)
-            rows = inputs.weight.abs()  # (F, C), or (2 F, C) in SwiGLU
-            columns = output.weight.abs()  # (C, F)
-            neurons = rows.sum(1).view(-1, columns.shape[1]).sum(0)
-            scores.feedforward_channels[i] = (neurons + columns.sum(0)).cpu()
-            channels = channels + qkv.sum(0) + proj.sum(1)
-            channels = channels + rows.sum(0) + columns.sum(1)
-        scores.embed_dims = channels.cpu()
+        scores = zero_scores(vit)
+        weights = dict(vit.named_parameters())
+        for name, (axes, _, is_map) in parameter_axes(vit).items():
+            for axis in axes if is_map else ():
+                scores[axis.units] += axis.sum(weights[name].abs()).cpu()
         return scores
 
 
@@ -139,7 +113,7 @@ class _UnitCriterion(Criterion):
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
         """See the base class."""
         vit = model.backbone
-        scores = Scores.zeros(vit)
+        scores = zero_scores(vit)
         modes = {module: module.training for module in model.modules()}
         model.eval()
         seen = 0
@@ -233,7 +207,7 @@ def _watched(
 
     def watch_output(norm: nn.Module) -> None:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            units = receive(scores.embed_dims, output.unsqueeze(-1))
+            units = receive(scores[CHANNELS], output.unsqueeze(-1))
             return units.flatten(-2)
 
         handles.append(norm.register_forward_hook(hook))
@@ -248,9 +222,9 @@ def _watched(
     for i, layer in enumerate(vit.layers):
         watch_output(layer.ln1)
         watch_output(layer.ln2)
-        watch_input(layer.attn.proj, scores.num_heads[i])
+        watch_input(layer.attn.proj, scores[HEADS, i])
         _, output = ffn_linears(layer.ffn)
-        watch_input(output, scores.feedforward_channels[i])
+        watch_input(output, scores[FFN, i])
     try:
         yield
     finally:

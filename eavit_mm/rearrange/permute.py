@@ -1,52 +1,27 @@
-"""Reorders channels, heads and neurons; the network's function stays.
-
-Letters: C channels of the residual stream, H heads, D channels of a head, F
-hidden channels of an FFN, L layers.
-"""
+"""Reorders channels, heads and neurons; the network's function stays."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModel
 from mmpretrain.models import VisionTransformer
-from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
-from torch import Tensor, nn
+from torch import Tensor
 
+from eavit_mm.models.axes import CHANNELS, Units, parameter_axes
 from eavit_mm.models.consumers import permute_consumer
-from eavit_mm.models.elastic_ffn import ffn_linears
-from eavit_mm.models.elastic_vit import end_norms
 from eavit_mm.rearrange.criteria import Criterion, Scores
 
+# New order of every kind of unit: new position -> old index.
+Permutation = dict[Units, Tensor]
 
-@dataclass
-class Permutation:
-    """New order of every kind of unit: new position -> old index.
 
-    Attributes:
-        embed_dims: (C), one for the whole network.
-        num_heads: L tensors (H).
-        feedforward_channels: L tensors (F).
-    """
-
-    embed_dims: Tensor
-    num_heads: list[Tensor]
-    feedforward_channels: list[Tensor]
-
-    @classmethod
-    def from_scores(cls, scores: Scores) -> 'Permutation':
-        """Most important first; equals keep their order."""
-
-        def order(values: Tensor) -> Tensor:
-            return values.argsort(descending=True, stable=True)
-
-        return cls(
-            order(scores.embed_dims),
-            [order(heads) for heads in scores.num_heads],
-            [order(hidden) for hidden in scores.feedforward_channels],
-        )
+def sort_units(scores: Scores) -> Permutation:
+    """Most important first; equals keep their order."""
+    return {
+        units: values.argsort(descending=True, stable=True)
+        for units, values in scores.items()
+    }
 
 
 def rearrange(
@@ -67,8 +42,7 @@ def rearrange(
     Returns:
         The permutation that was applied.
     """
-    scores = criterion.score(model, batches)
-    permutation = Permutation.from_scores(scores)
+    permutation = sort_units(criterion.score(model, batches))
     apply_permutation(model, permutation, with_head)
     return permutation
 
@@ -80,7 +54,7 @@ def apply_permutation(
     permute_backbone(model.backbone, permutation)
     if with_head:
         for consumer in model.consumers.values():
-            permute_consumer(consumer, permutation.embed_dims)
+            permute_consumer(consumer, permutation[CHANNELS])
 
 
 @torch.no_grad()
@@ -90,73 +64,8 @@ def permute_backbone(vit: VisionTransformer, permutation: Permutation) -> None:
     Its features come out in the new order of the channels; nothing else of
     its function changes.
     """
-    order = permutation.embed_dims.to(vit.pos_embed.device)
-    _permute_ends(vit, order)
-    for layer, heads, neurons in zip(
-        vit.layers,
-        permutation.num_heads,
-        permutation.feedforward_channels,
-        strict=True,
-    ):
-        for norm in (layer.ln1, layer.ln2):
-            _permute_all(norm, order)
-        _permute_attention(layer.attn, order, heads.to(order))
-        _permute_ffn(layer.ffn, order, neurons.to(order))
-
-
-def _permute(weight: Tensor | None, axis: int, order: Tensor) -> None:
-    if weight is not None:
-        weight.copy_(weight.index_select(axis, order))
-
-
-def _permute_all(module: nn.Module, order: Tensor) -> None:
-    """Parameters that are vectors over the channels: norms, layer scale."""
-    for weight in module.parameters():
-        _permute(weight, 0, order)
-
-
-def _permute_ends(vit: VisionTransformer, order: Tensor) -> None:
-    """What stands before and behind the layers."""
-    projection = vit.patch_embed.projection
-    _permute(projection.weight, 0, order)
-    _permute(projection.bias, 0, order)
-    _permute(vit.cls_token, -1, order)
-    _permute(vit.pos_embed, -1, order)
-    for norm in end_norms(vit).values():
-        _permute_all(norm, order)
-
-
-def _permute_attention(
-    attn: MultiheadAttention, channels: Tensor, heads: Tensor
-) -> None:
-    # A head moves as a block of D channels, in q, k and v alike.
-    rows = (
-        torch.arange(attn.num_heads * attn.head_dims, device=heads.device)
-        .view(attn.num_heads, -1)[heads]
-        .flatten()
-    )
-    step = len(rows)
-    qkv_rows = torch.cat([rows + part * step for part in range(3)])
-    _permute(attn.qkv.weight, 0, qkv_rows)
-    _permute(attn.qkv.bias, 0, qkv_rows)
-    _permute(attn.qkv.weight, 1, channels)
-    _permute(attn.proj.weight, 1, rows)
-    _permute(attn.proj.weight, 0, channels)
-    _permute(attn.proj.bias, 0, channels)
-    _permute_all(attn.gamma1, channels)
-
-
-def _permute_ffn(
-    ffn: FFN | SwiGLUFFN, channels: Tensor, neurons: Tensor
-) -> None:
-    inputs, output = ffn_linears(ffn)
-    # SwiGLU's first map holds the gates, then the values, of the neurons.
-    parts = inputs.out_features // len(neurons)
-    rows = torch.cat([neurons + part * len(neurons) for part in range(parts)])
-    _permute(inputs.weight, 0, rows)
-    _permute(inputs.bias, 0, rows)
-    _permute(inputs.weight, 1, channels)
-    _permute(output.weight, 1, neurons)
-    _permute(output.weight, 0, channels)
-    _permute(output.bias, 0, channels)
-    _permute_all(ffn.gamma2, channels)
+    weights = dict(vit.named_parameters())
+    for name, (axes, _, _) in parameter_axes(vit).items():
+        for axis in axes:
+            weight = weights[name]
+            weight.copy_(axis.reorder(weight, permutation[axis.units]))

@@ -9,6 +9,7 @@ from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
 from eavit_mm.engine.hooks.rearrange_hook import INFO, preserved_random_state
+from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import ActivationCriterion, RandomCriterion, rearrange
 
 from .toys import (
@@ -152,7 +153,7 @@ def test_a_head_of_another_task_is_not_permuted(tmp_path, pretrained):
     stock.load_state_dict(torch.load(path)['state_dict'])
     torch.testing.assert_close(
         runner.model.backbone(images())[0],
-        stock.backbone(images())[0][:, found.embed_dims],
+        stock.backbone(images())[0][:, found[CHANNELS]],
         rtol=1e-4,
         atol=1e-5,
     )

@@ -4,14 +4,15 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ImageClassifier
+from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from eavit_mm.export import dense_classifier, dense_config, dense_state
-from eavit_mm.models import SlimVisionTransformer, register_consumer
-from eavit_mm.models.consumers import _AXES
+from eavit_mm.models import Leaf, Reading, SlimVisionTransformer
+from eavit_mm.models.consumers import _DESCRIBE
 
 from .toys import CASES, config, member, supernet
 
@@ -112,6 +113,7 @@ def test_a_subnet_of_another_space():
         dense_classifier(supernet(cfg), cfg.model, member(13))
 
 
+@MODELS.register_module()
 class WideNeck(nn.Module):
     """Says its width by another name than ``in_channels``."""
 
@@ -124,10 +126,12 @@ class WideNeck(nn.Module):
 
 
 def test_a_consumer_whose_config_cannot_be_cut(monkeypatch):
-    monkeypatch.setattr('eavit_mm.models.consumers._AXES', dict(_AXES))
-    register_consumer(WideNeck, lambda neck: {'map.weight': 1})
+    def describe(neck, live):
+        return Reading({'map': Leaf()}, (False,))
+
+    monkeypatch.setitem(_DESCRIBE, WideNeck, describe)
     cfg = config()
+    cfg.model.neck = dict(type='WideNeck', width=24)
     model = supernet(cfg)
-    model.neck = WideNeck(24)
     with pytest.raises(ValueError, match='must take in_channels'):
         dense_classifier(model, cfg.model, member())

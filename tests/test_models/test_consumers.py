@@ -1,27 +1,53 @@
-"""Necks and heads that are cut, permuted and counted."""
+"""Necks and heads: sliced = cut = gated, permuted, counted, or refused."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
+from made_up import (
+    CLASSES as MAPS,
+)
+from made_up import (
+    OWN,
+    ConcatHead,
+    ConvHead,
+    LevelsHead,
+    MapFirstHead,
+    NormFirstHead,
+    PyramidNeck,
+    TwiceHead,
+    register_made_up,
+)
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
-from torch import nn
-from toys import CLASSES, HEADS, SPACE, classifier, images, options, randomise
+from torch import Tensor, nn
+from toys import (
+    CLASSES,
+    HEADS,
+    classifier,
+    images,
+    member,
+    options,
+    random_subnet,
+    randomise,
+    small_vit,
+)
 
-from eavit_mm.models import (
+from eavit_mm.models import Leaf, Reading
+from eavit_mm.models.consumers import (
+    _DESCRIBE,
+    count_consumers,
     cut_consumer,
+    make_elastic,
     permute_consumer,
     register_consumer,
 )
-from eavit_mm.models.consumers import (
-    channel_axes,
-    consumer_macs,
-    consumer_params,
-)
+from eavit_mm.models.gates import decisions_of, gates_of
+from eavit_mm.models.leaves import ElasticLeaf
 
 CHANNELS = 24
-WIDTHS = [1, 5, 14, 23, 24]
+EXACT = dict(rtol=0, atol=1e-12)
 ALL_HEADS = {
     **HEADS,
     'multi_label': dict(type='MultiLabelLinearClsHead'),
@@ -36,113 +62,221 @@ ALL_HEADS = {
     ),
     'vit_square': dict(type='VisionTransformerClsHead', hidden_dim=CHANNELS),
 }
+# Necks and heads in the order of the flow; all three levels come from a ViT.
+FLOWS = dict(
+    conv=lambda c: dict(head=ConvHead(c)),
+    concat=lambda c: dict(head=ConcatHead(c)),
+    twice=lambda c: dict(head=TwiceHead(c)),
+    norms_first=lambda c: dict(head=NormFirstHead(c)),
+    map_first=lambda c: dict(head=MapFirstHead(c)),
+    pyramid=lambda c: dict(
+        neck=PyramidNeck(c, 3), head=LevelsHead(OWN, c, c), other=ConvHead(c)
+    ),
+)
 
 
-def build(name: str, in_channels: int = CHANNELS) -> nn.Module:
-    head = MODELS.build(
-        dict(num_classes=CLASSES, in_channels=in_channels, **ALL_HEADS[name])
-    )
-    randomise(head).double().eval()
-    for module in head.modules():
-        if isinstance(module, nn.BatchNorm1d):
-            nn.init.uniform_(module.running_mean)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    return head
+@pytest.fixture(autouse=True)
+def made_up() -> Any:
+    yield from register_made_up()
 
 
-def features(channels: int = CHANNELS) -> torch.Tensor:
-    rng = torch.Generator().manual_seed(1)
-    return torch.randn(3, channels, generator=rng).double()
+def spread(module: nn.Module, seed: int = 0) -> Any:
+    """Random weights and statistics, in float64 and evaluation mode."""
+    randomise(module, seed).double().eval()
+    rng = torch.Generator().manual_seed(seed)
+    for name, buffer in module.named_buffers():
+        if buffer.is_floating_point():
+            noise = torch.rand(buffer.shape, generator=rng).double()
+            buffer.copy_(noise + float('var' in name))
+    return module
 
 
-@pytest.mark.parametrize('width', WIDTHS)
+def backbone() -> Any:
+    return spread(small_vit(out_type='featmap', out_indices=[0, 1, 2]))
+
+
+def build(name: str, vit: Any) -> dict[str, nn.Module]:
+    consumers = {
+        part: spread(module, seed=len(part))
+        for part, module in FLOWS[name](CHANNELS).items()
+    }
+    make_elastic(consumers, vit)
+    return consumers
+
+
+def run(consumers: dict[str, nn.Module], levels: Any) -> list[Tensor]:
+    """What the heads give behind the neck."""
+    parts = dict(consumers)
+    neck = parts.pop('neck', None)
+    levels = levels if neck is None else neck(levels)
+    return [head(levels) for head in parts.values()]
+
+
+def cut(consumers: dict[str, nn.Module], width: int) -> dict[str, nn.Module]:
+    return {n: cut_consumer(part, width) for n, part in consumers.items()}
+
+
+def close(actual: list[Tensor], expected: list[Tensor]) -> None:
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+# mmpretrain's heads
+
+
+@pytest.mark.parametrize('width', [1, 14, 24])
 @pytest.mark.parametrize('name', ALL_HEADS)
-def test_cut_head_reads_what_the_padded_one_reads(
-    name: str, width: int
-) -> None:
-    head, x = build(name), features()
-    padded = torch.cat([x[:, :width], torch.zeros_like(x[:, width:])], dim=1)
-    expected = head((padded,))
-    cut = cut_consumer(head, width)
-    cut.eval()
-    assert type(cut) is type(head)
-    actual = cut((x[:, :width],))
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+def test_a_head_of_some_width_is_the_stock_head(name: str, width: int) -> None:
+    cfg = ALL_HEADS[name]
+    model = spread(classifier(head=cfg))
+    cut_head = cut_consumer(model.head, width)
+    assert type(cut_head) is type(model.head)
+    assert not [m for m in cut_head.modules() if isinstance(m, ElasticLeaf)]
     # It is the head that a config of this width builds.
-    fresh = build(name, in_channels=width)
-    fresh.load_state_dict(cut.state_dict(), strict=True)
-    torch.testing.assert_close(fresh((x[:, :width],)), actual)
-    assert cut.in_channels == width
-    linears = [m for m in cut.modules() if isinstance(m, nn.Linear)]
-    assert all(m.weight.shape[1] == m.in_features for m in linears)
+    fresh = MODELS.build(dict(num_classes=CLASSES, in_channels=width, **cfg))
+    fresh.double().eval()
+    fresh.load_state_dict(cut_head.state_dict(), strict=True)
+    x = torch.randn(3, width).double()
+    expected = fresh((x,))
+    torch.testing.assert_close(model.head((x,)), expected, **EXACT)
+    torch.testing.assert_close(cut_head((x,)), expected, **EXACT)
+    subnet = member(width) if width == 14 else model.backbone.space.largest
+    if width == subnet.embed_dims:
+        linears = [m for m in fresh.modules() if isinstance(m, nn.Linear)]
+        macs = sum(linear.weight.numel() for linear in linears)
+        assert model.macs(subnet)['head'] == macs
+        params = sum(p.numel() for p in fresh.parameters())
+        assert model.params(subnet)['head'] == params
 
 
-@pytest.mark.parametrize('name', ALL_HEADS)
-def test_cut_is_a_copy(name: str) -> None:
-    head, x = build(name), features()
-    expected = head((x,))
-    cut = cut_consumer(head, CHANNELS)
-    randomise(cut, seed=9)
-    torch.testing.assert_close(head((x,)), expected, rtol=0, atol=0)
-    assert head.in_channels == CHANNELS
-    cut_consumer(head, 3)
-    assert head.in_channels == CHANNELS
-
-
-def test_cut_keeps_what_is_frozen() -> None:
-    head = build('stacked')
+def test_leaves_keep_names_parameters_and_what_is_frozen() -> None:
+    head = MODELS.build(
+        dict(
+            num_classes=CLASSES,
+            in_channels=CHANNELS,
+            **ALL_HEADS['stacked_norm'],
+        )
+    )
     first = 'layers.0.fc.weight'
     head.get_parameter(first).requires_grad = False
-    cut = cut_consumer(head, 5)
-    needed = {n: p.requires_grad for n, p in cut.named_parameters()}
+    before = dict(head.named_parameters())
+    names = list(head.state_dict())
+    make_elastic({'head': head}, small_vit())
+    assert list(head.state_dict()) == names
+    assert dict(head.named_parameters()) == before
+    assert isinstance(head.layers[0].fc, nn.Linear)
+    needed = {
+        n: p.requires_grad for n, p in cut_consumer(head, 5).named_parameters()
+    }
     assert needed == {n: n != first for n in needed}
 
 
-@pytest.mark.parametrize('name', ALL_HEADS)
-def test_permuted_head(name: str) -> None:
-    head, x = build(name), features()
-    expected = head((x,))
-    rng = torch.Generator().manual_seed(2)
-    order = torch.randperm(CHANNELS, generator=rng)
-    before = dict(head.named_parameters())
-    permute_consumer(head, order)
-    actual = head((x[:, order],))
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
-    assert not torch.allclose(head((x,)), expected)
-    # In place: an optimizer still holds the same parameters.
-    assert all(p is before[n] for n, p in head.named_parameters())
-    permute_consumer(head, order.argsort())
-    torch.testing.assert_close(head((x,)), expected, rtol=0, atol=0)
-
-
-def test_average_pool_neck() -> None:
-    neck = MODELS.build(dict(type='GlobalAveragePooling'))
-    x = torch.randn(2, CHANNELS, 2, 3)
-    cut = cut_consumer(neck, 5)
-    permute_consumer(neck, torch.arange(CHANNELS).flip(0))
-    torch.testing.assert_close(cut(x[:, :5]), neck(x)[:, :5])
-    assert consumer_params(neck, 5) == consumer_macs(neck, 5) == 0
+def test_a_copy_of_a_model_follows_its_own_backbone() -> None:
     model = classifier(
-        backbone=dict(out_type='featmap'), neck=dict(neck_cfg())
+        backbone=dict(out_type='featmap'),
+        neck=dict(type='GlobalAveragePooling'),
     )
-    assert list(model.consumers) == ['neck', 'head']
-    assert model.macs()['neck'] == model.params()['neck'] == 0
+    twin = copy.deepcopy(model)
+    for one in (model, twin):
+        assert one.head.fc.active is one.backbone.active
+        assert one.macs(member())['neck'] == one.params()['neck'] == 0
+    assert twin.backbone.active is not model.backbone.active
 
 
-def neck_cfg() -> dict:
-    return dict(type='GlobalAveragePooling')
+# Consumers of every shape
 
 
-@pytest.mark.parametrize('width', WIDTHS)
-@pytest.mark.parametrize('name', ALL_HEADS)
-def test_counts_are_those_of_the_cut_head(name: str, width: int) -> None:
-    head = build(name)
-    cut = cut_consumer(head, width)
-    params = sum(p.numel() for p in cut.parameters())
-    assert consumer_params(head, width) == params
-    linears = [m.weight for m in cut.modules() if isinstance(m, nn.Linear)]
-    macs = sum(w.numel() for w in linears)
-    assert consumer_macs(head, width) == macs
+@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('name', FLOWS)
+def test_sliced_is_cut_is_gated(name: str, seed: int) -> None:
+    vit = backbone()
+    consumers = build(name, vit)
+    subnet = random_subnet(vit.space, seed)
+    x = images(batch=4).double()
+    gates = gates_of(vit.space, decisions_of(vit.space, subnet))
+    found = []
+    for context in (vit.use(subnet), vit.gated(gates)):
+        modules = [vit, *consumers.values()]
+        for module in modules:
+            module.zero_grad()
+        with context:
+            outs = run(consumers, vit(x))
+        sum(out.sin().sum() for out in outs).backward()
+        gradients = [
+            torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for module in modules
+            for p in module.parameters()
+        ]
+        found.append((outs, gradients))
+    close(found[1][0], found[0][0])
+    close(found[1][1], found[0][1])
+    with torch.no_grad(), vit.use(subnet):
+        levels = vit(x)
+    assert levels[0].shape[1] == subnet.embed_dims
+    close(run(cut(consumers, subnet.embed_dims), levels), found[0][0])
+
+
+@pytest.mark.parametrize('name', FLOWS)
+def test_permuted_is_the_same_function(name: str) -> None:
+    vit = backbone()
+    consumers = build(name, vit)
+    with torch.no_grad():
+        levels = vit(images().double())
+        expected = run(consumers, levels)
+        rng = torch.Generator().manual_seed(2)
+        order = torch.randperm(CHANNELS, generator=rng)
+        own = [p for m in consumers.values() for p in m.parameters()]
+        for consumer in consumers.values():
+            permute_consumer(consumer, order)
+        moved = [level[:, order] for level in levels]
+        close(run(consumers, tuple(moved)), expected)
+    # In place: an optimizer still holds the same parameters.
+    after = [p for m in consumers.values() for p in m.parameters()]
+    assert all(a is b for a, b in zip(after, own, strict=True))
+
+
+def test_counts_are_those_at_the_real_resolution() -> None:
+    """By hand, on a grid of 2 x 3 patches."""
+    E, grid = 14, 6
+    expected = dict(
+        conv=dict(head=(E * OWN * 9 + OWN * MAPS) * grid),
+        concat=dict(head=(E * OWN * 9 + (2 * OWN + E) * MAPS) * grid),
+        twice=dict(head=(2 * E + OWN) * MAPS * grid),
+        norms_first=dict(head=E * MAPS * grid),
+        map_first=dict(head=E * E * grid * 5 + E * MAPS * 4 * grid),
+        pyramid=dict(
+            # A pool halves the last level to 1 x 1.
+            neck=E * OWN * 4 * grid,
+            head=OWN * MAPS * 4 * grid + E * MAPS * grid + E * MAPS,
+            other=E * OWN * 9 + OWN * MAPS,
+        ),
+    )
+    vit = backbone()
+    for name, macs in expected.items():
+        consumers = build(name, vit)
+        counts = count_consumers(consumers, vit.empty_features(E))
+        assert {part: count.macs for part, count in counts.items()} == macs
+        for part, module in cut(consumers, E).items():
+            params = sum(p.numel() for p in module.parameters())
+            assert counts[part].params == params
+
+
+def test_statistics_of_closed_channels_are_not_learnt() -> None:
+    vit, subnet = backbone(), member()
+    gates = gates_of(vit.space, decisions_of(vit.space, subnet))
+    x, found = images(batch=4).double(), []
+    for context in (vit.use(subnet), vit.gated(gates)):
+        head = build('norms_first', vit)['head'].train()
+        before = head.bn.running_var.clone()
+        with context:
+            head(vit(x))
+        found.append(head.bn)
+        E = subnet.embed_dims
+        assert torch.equal(head.bn.running_var[E:], before[E:])
+        assert (head.bn.running_var[:E] != before[:E]).all()
+        assert head.bn.num_batches_tracked == 1
+    close([found[0].running_mean], [found[1].running_mean])
+    close([found[0].running_var], [found[1].running_var])
 
 
 # What is not known is refused
@@ -152,56 +286,62 @@ class SubclassedHead(LinearClsHead):
     """May read its features in another way."""
 
 
-class NormFirstHead(nn.Module):
+@MODELS.register_module(force=True)
+class GroupHead(nn.Module):
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(in_channels)
-        self.fc = nn.Linear(in_channels, num_classes)
+        self.gn = nn.GroupNorm(2, in_channels)
+        self.grouped = nn.Conv2d(in_channels, 4, 1, groups=2)
+        self.plain = nn.LayerNorm(in_channels, elementwise_affine=False)
+        self.bn = nn.BatchNorm2d(2 * in_channels)
+        self.map = nn.Linear(in_channels, num_classes)
 
 
-for kind in (SubclassedHead, NormFirstHead):
-    MODELS.register_module(module=kind, force=True)
-
-
-@pytest.mark.parametrize('kind', ['SubclassedHead', 'NormFirstHead'])
-def test_unknown_head_is_refused_at_build(kind: str) -> None:
-    with pytest.raises(
-        ValueError,
-        match=f'{kind} reads the features of an elastic backbone, but how to '
-        'cut it is not known; known are .*LinearClsHead.*register_consumer',
-    ):
-        classifier(head=dict(type=kind))
-
-
-def test_unknown_neck_is_refused_at_build() -> None:
-    neck = dict(type='GeneralizedMeanPooling')
-    with pytest.raises(ValueError, match='GeneralizedMeanPooling reads'):
-        classifier(backbone=dict(out_type='featmap'), neck=neck)
+MODELS.register_module(module=SubclassedHead, force=True)
 
 
 @pytest.mark.parametrize(
-    'call',
+    ('part', 'kind'),
+    [('head', 'SubclassedHead'), ('neck', 'GeneralizedMeanPooling')],
+)
+def test_unknown_types_are_refused_at_build(part: str, kind: str) -> None:
+    with pytest.raises(
+        ValueError,
+        match=f'{part}: {kind} reads the features of an elastic backbone, but '
+        'how is not known; known are .*LinearClsHead.*register_consumer',
+    ):
+        classifier(
+            backbone=dict(out_type='featmap'), **{part: dict(type=kind)}
+        )
+
+
+@pytest.mark.parametrize(
+    ('path', 'leaf', 'words'),
     [
-        lambda head: channel_axes(head),
-        lambda head: cut_consumer(head, 3),
-        lambda head: permute_consumer(head, torch.arange(4)),
-        lambda head: consumer_macs(head, 3),
-        lambda head: consumer_params(head, 3),
+        ('gn', Leaf(), r'head.gn: GroupNorm over channels .* only \[.*Linear'),
+        ('grouped', Leaf(), 'head.grouped: groups=2; channels in groups'),
+        ('plain', Leaf(), 'head.plain: a LayerNorm without weight and bias'),
+        ('bn', Leaf((0, 24)), 'head.bn: a BatchNorm over the blocks'),
+        (
+            'map',
+            Leaf((0, 3)),
+            'head.map: in_channels=24; must be 27: the backbone has embed',
+        ),
+        ('map', Leaf(passes=True), 'head.map: out_channels=9; must be the'),
     ],
 )
-def test_unknown_consumer_is_refused_by_every_function(call) -> None:
-    with pytest.raises(ValueError, match='NormFirstHead reads'):
-        call(NormFirstHead(3, 4))
+def test_leaves_that_cannot_be_narrowed(
+    path: str, leaf: Leaf, words: str
+) -> None:
+    register_consumer(GroupHead, lambda head, live: Reading({path: leaf}))
+    with pytest.raises(ValueError, match=words):
+        classifier(head=dict(type='GroupHead'))
 
 
-def test_registered_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eavit_mm.models import consumers
-
-    monkeypatch.setattr(consumers, '_AXES', dict(consumers._AXES))
-    register_consumer(SubclassedHead, lambda head: {'fc.weight': 1})
+def test_a_registered_subclass_is_read() -> None:
+    register_consumer(SubclassedHead, _DESCRIBE[LinearClsHead])
     model = classifier(head=dict(type='SubclassedHead'))
-    assert model.macs()['head'] == CLASSES * CHANNELS
-    assert cut_consumer(model.head, 5).fc.weight.shape == (CLASSES, 5)
+    assert model.macs(member())['head'] == CLASSES * 14
 
 
 def test_backbone_must_be_elastic() -> None:
@@ -218,22 +358,3 @@ def test_backbone_must_be_elastic() -> None:
                 head=dict(type='LinearClsHead', num_classes=3, in_channels=24),
             )
         )
-
-
-def test_cut_model_is_the_sliced_model() -> None:
-    """Neck and head behind the sliced backbone, padded or cut."""
-    for name in HEADS:
-        model = classifier(
-            head=HEADS[name],
-            backbone=dict(out_type='featmap', space=SPACE),
-            neck=neck_cfg(),
-        )
-        x = images().double()
-        subnet = model.backbone.space.uniform(0.5)
-        with torch.no_grad(), model.backbone.use(subnet):
-            logits = model(x)
-            E = subnet.embed_dims
-            open_features = tuple(f[:, :E] for f in model.backbone(x))
-        cut = cut_consumer(copy.deepcopy(model.head), E)
-        actual = cut(model.neck(open_features))
-        torch.testing.assert_close(actual, logits, rtol=0, atol=1e-12)

@@ -19,17 +19,15 @@ from toys import (
     random_subnet,
 )
 
-SEEDS = range(120)
+# A head of mmpretrain reads no single tokens.
+SEEDS = [s for s in range(50) if random_case(s).cfg['out_type'] != 'raw']
 
 
 def counted(net: nn.Module, head: nn.Module, x: torch.Tensor) -> int:
     """Multiply-adds of one image, by torch's counter."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         features = net(x)[-1]
-        # A feature map is pooled, of tokens the first is classified.
-        if features.ndim == 4:
-            features = features.mean((2, 3))
-        head(features[:, 0] if features.ndim == 3 else features)
+        head(features.mean((2, 3)) if features.ndim == 4 else features)
     flops = counter.get_total_flops()
     assert flops % 2 == 0
     return flops // 2
@@ -42,8 +40,15 @@ def numel(*modules: nn.Module) -> int:
 def model_around(case: Any, head: dict[str, Any]) -> Any:
     vit = case.vit
     head = dict(head, num_classes=CLASSES, in_channels=vit.embed_dims)
+    is_map = vit.out_type == 'featmap'
+    neck = dict(type='GlobalAveragePooling') if is_map else None
     return MODELS.build(
-        dict(type='eavit_mm.ElasticImageClassifier', backbone=vit, head=head)
+        dict(
+            type='eavit_mm.ElasticImageClassifier',
+            backbone=vit,
+            neck=neck,
+            head=head,
+        )
     ).double()
 
 
@@ -76,7 +81,7 @@ def test_every_head_over_many_subnets(name: str) -> None:
         assert model.params(subnet)['total'] == numel(dense, head)
 
 
-@pytest.mark.parametrize('seed', range(10))
+@pytest.mark.parametrize('seed', SEEDS[:10])
 def test_largest_is_the_model_itself(seed: int) -> None:
     case = random_case(seed, batch=1)
     model = model_around(case, HEADS['vit_hidden'])

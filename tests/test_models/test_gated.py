@@ -30,7 +30,7 @@ from eavit_mm.models.gates import (
 )
 from eavit_mm.space import SearchSpace, Subnet
 
-SEEDS = range(220)
+SEEDS = range(70)
 
 
 def hard_gates(space: SearchSpace, subnet: Subnet) -> Gates:
@@ -166,6 +166,8 @@ def test_gated_in_single_precision_and_under_autocast() -> None:
                 with torch.autocast('cpu', torch.bfloat16):
                     rough = vit(x)
         for out, low, full in zip(outs, rough, expected, strict=True):
+            # Zeros stand behind the open channels.
+            out, low = (t[tuple(map(slice, full.shape))] for t in (out, low))
             torch.testing.assert_close(out, full, rtol=0, atol=1e-4)
             assert (low.float() - full).norm() < 0.1 * full.norm() + 1e-6
 
@@ -185,7 +187,7 @@ def test_logits_and_hooks_of_a_classifier() -> None:
         with model.backbone.gated(hard_gates(space, subnet)):
             torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-9)
             # Copies of the model are not gated.
-            assert copy.deepcopy(model.backbone)._slices is None
+            assert copy.deepcopy(model.backbone).active.slices is None
         sliced, gated = seen[-2:]
         E = subnet.embed_dims
         torch.testing.assert_close(gated[..., :E], sliced, rtol=0, atol=1e-9)

@@ -9,21 +9,22 @@ from mmpretrain.models.utils import SwiGLUFFN
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
 
+from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
     ActivationCriterion,
     MagnitudeCriterion,
     NoCriterion,
     RandomCriterion,
-    Scores,
     TaylorCriterion,
     rearrange,
 )
+from eavit_mm.rearrange.criteria import Scores, zero_scores
+from eavit_mm.space.cells import FFN, HEADS
 
 from .toys import (
     CRITERIA,
     SWIGLU,
     assert_same_scores,
-    axes,
     batch_of,
     batches,
     build,
@@ -54,14 +55,14 @@ class Twin:
     def __init__(self, model: Any) -> None:
         vit = model.backbone
         self.model, self.vit = model, vit
-        ones = Scores.zeros(vit)
+        ones = zero_scores(vit)
         self.seen: dict[str, list[Tensor]] = {}
         self.gates: dict[str, Tensor] = {}
         for i in range(len(vit.layers)):
             for norm in ('ln1', 'ln2'):
                 self.gates[f'{norm} {i}'] = torch.ones(vit.embed_dims)
-            self.gates[f'head {i}'] = torch.ones(len(ones.num_heads[i]))
-            neurons = len(ones.feedforward_channels[i])
+            self.gates[f'head {i}'] = torch.ones(len(ones[HEADS, i]))
+            neurons = len(ones[FFN, i])
             self.gates[f'neuron {i}'] = torch.ones(neurons)
         self.gates = {
             name: gate.double().requires_grad_()
@@ -122,31 +123,20 @@ class Twin:
 
     def scores(self, value: Any) -> Scores:
         """Scores from a number per unit of every gate."""
-        scores = Scores.zeros(self.vit)
+        scores = zero_scores(self.vit)
         for i in range(len(self.vit.layers)):
             for k in range(self.vit.embed_dims):
-                scores.embed_dims[k] += value(f'ln1 {i}', k)
-                scores.embed_dims[k] += value(f'ln2 {i}', k)
-            for k in range(len(scores.num_heads[i])):
-                scores.num_heads[i][k] = value(f'head {i}', k)
-            for k in range(len(scores.feedforward_channels[i])):
-                scores.feedforward_channels[i][k] = value(f'neuron {i}', k)
+                scores[CHANNELS][k] += value(f'ln1 {i}', k)
+                scores[CHANNELS][k] += value(f'ln2 {i}', k)
+            for k in range(len(scores[HEADS, i])):
+                scores[HEADS, i][k] = value(f'head {i}', k)
+            for k in range(len(scores[FFN, i])):
+                scores[FFN, i][k] = value(f'neuron {i}', k)
         return scores
 
 
 def add(one: Scores, other: Scores) -> Scores:
-    return Scores(
-        one.embed_dims + other.embed_dims,
-        [a + b for a, b in zip(one.num_heads, other.num_heads, strict=True)],
-        [
-            a + b
-            for a, b in zip(
-                one.feedforward_channels,
-                other.feedforward_channels,
-                strict=True,
-            )
-        ],
-    )
+    return {units: one[units] + other[units] for units in one}
 
 
 @pytest.mark.parametrize('network', NETWORKS)
@@ -162,7 +152,7 @@ def test_the_twin_is_the_network(network):
 def test_activation_is_the_mean_absolute_value_of_a_unit(network):
     model = build(seed=4, **NETWORKS[network])
     twin = Twin(model)
-    expected = Scores.zeros(model.backbone)
+    expected = zero_scores(model.backbone)
     for batch in batches(2):
         twin.seen.clear()
         twin.logits(batch['inputs'])
@@ -177,7 +167,7 @@ def test_activation_is_the_mean_absolute_value_of_a_unit(network):
 @pytest.mark.parametrize('network', NETWORKS)
 def test_taylor_is_the_gradient_of_a_gate_of_one(network):
     model = build(seed=4, **NETWORKS[network])
-    expected = Scores.zeros(model.backbone)
+    expected = zero_scores(model.backbone)
     for batch in batches(3):
         twin = Twin(model)
         labels = [int(s.gt_label) for s in batch['data_samples']]
@@ -196,7 +186,7 @@ def test_taylor_is_the_gradient_of_a_gate_of_one(network):
         expected = add(expected, once)
     found = TaylorCriterion().score(model, batches(3))
     assert_same_scores(found, expected)
-    assert float(found.num_heads[0].min()) > 0
+    assert float(found[HEADS, 0].min()) > 0
 
 
 def test_taylor_of_a_frozen_stage_is_that_of_a_free_one():
@@ -229,11 +219,11 @@ def test_taylor_works_where_gradients_are_off():
 def test_magnitude_sums_the_weights_of_a_unit(network):
     model = build(seed=4, **NETWORKS[network])
     vit = model.backbone
-    expected = Scores.zeros(vit)
+    expected = zero_scores(vit)
     C = vit.embed_dims
     for c in range(C):
         conv = vit.patch_embed.projection.weight[c]
-        expected.embed_dims[c] = conv.abs().sum()
+        expected[CHANNELS][c] = conv.abs().sum()
     for i, layer in enumerate(vit.layers):
         attn, ffn = layer.attn, layer.ffn
         D, H = attn.head_dims, attn.num_heads
@@ -244,7 +234,7 @@ def test_magnitude_sums_the_weights_of_a_unit(network):
                 for part in range(3):
                     row = attn.qkv.weight[part * H * D + d]
                     total += row.abs().sum()
-            expected.num_heads[i][h] = total
+            expected[HEADS, i][h] = total
         if isinstance(ffn, SwiGLUFFN):
             into, out = ffn.w12.weight, ffn.w3.weight
         else:
@@ -253,9 +243,9 @@ def test_magnitude_sums_the_weights_of_a_unit(network):
         for f in range(width):
             rows = into[f::width]  # SwiGLU: gate and value
             total = rows.abs().sum() + out[:, f].abs().sum()
-            expected.feedforward_channels[i][f] = total
+            expected[FFN, i][f] = total
         for c in range(C):
-            expected.embed_dims[c] += (
+            expected[CHANNELS][c] += (
                 attn.qkv.weight[:, c].abs().sum()
                 + attn.proj.weight[c].abs().sum()
                 + into[:, c].abs().sum()
@@ -272,22 +262,11 @@ def test_scores_are_sorted_after_rearranging(name, seed):
     before = criterion.score(model, batches())
     found = rearrange(model, criterion, batches())
     after = criterion.score(model, batches())
-    moved = Scores(
-        before.embed_dims[found.embed_dims],
-        [s[o] for s, o in zip(before.num_heads, found.num_heads, strict=True)],
-        [
-            s[o]
-            for s, o in zip(
-                before.feedforward_channels,
-                found.feedforward_channels,
-                strict=True,
-            )
-        ],
-    )
+    moved = {units: before[units][order] for units, order in found.items()}
     assert_same_scores(after, moved)
-    for name_, vector in axes(moved).items():
+    for name_, vector in moved.items():
         assert (vector[:-1] >= vector[1:]).all(), name_
-    for name_, vector in axes(after).items():
+    for name_, vector in after.items():
         slack = 1e-4 * vector.abs().max()
         assert (vector[:-1] >= vector[1:] - slack).all(), name_
 
@@ -299,14 +278,14 @@ def test_the_same_model_and_data_give_the_same_scores(name):
     first = CRITERIA[name]().score(model, batches())
     torch.manual_seed(2)
     second = CRITERIA[name]().score(model, batches())
-    for unit, vector in axes(first).items():
-        assert torch.equal(vector, axes(second)[unit]), unit
+    for unit, vector in first.items():
+        assert torch.equal(vector, second[unit]), unit
 
 
 def test_a_seed_decides_the_random_order():
     model = build()
     first, other = (
-        RandomCriterion(seed).score(model, ()).embed_dims for seed in (0, 1)
+        RandomCriterion(seed).score(model, ())[CHANNELS] for seed in (0, 1)
     )
     assert not torch.equal(first, other)
     state = torch.get_rng_state()
@@ -315,7 +294,7 @@ def test_a_seed_decides_the_random_order():
 
 
 def test_no_criterion_knows_nothing():
-    for vector in axes(NoCriterion().score(build(), ())).values():
+    for vector in NoCriterion().score(build(), ()).values():
         assert not vector.any()
 
 
@@ -343,8 +322,8 @@ def test_scoring_leaves_the_model_as_it_was(name, training):
         assert torch.equal(value, weights[key]), key
     # Dropout and drop path are off while units are scored.
     second = CRITERIA[name]().score(model, batches())
-    for unit, vector in axes(first).items():
-        assert torch.equal(vector, axes(second)[unit]), unit
+    for unit, vector in first.items():
+        assert torch.equal(vector, second[unit]), unit
 
 
 @pytest.mark.parametrize('name', ['activation', 'taylor'])

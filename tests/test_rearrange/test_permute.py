@@ -6,21 +6,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
     MagnitudeCriterion,
-    Permutation,
     RandomCriterion,
-    Scores,
     permute_backbone,
     rearrange,
+    sort_units,
 )
+from eavit_mm.rearrange.criteria import zero_scores
+from eavit_mm.space.cells import FFN
+from eavit_mm.space.cells import HEADS as HEAD_UNITS
 
 from .toys import (
     CHANNEL_AXIS,
     CRITERIA,
     HEADS,
     SWIGLU,
-    axes,
     batch_of,
     batches,
     build,
@@ -53,11 +55,11 @@ def test_any_network_keeps_its_function(criterion, seed):
     model, _ = draw(seed)
     before = outputs(model)
     found = rearrange(model, CRITERIA[criterion](), batches())
-    assert_rearranged(model, before, found.embed_dims)
-    for name, order in axes(found).items():
+    assert_rearranged(model, before, found[CHANNELS])
+    for name, order in found.items():
         assert sorted(order.tolist()) == list(range(len(order))), name
     if criterion == 'none':
-        for order in axes(found).values():
+        for order in found.values():
             assert order.tolist() == list(range(len(order)))
 
 
@@ -97,9 +99,9 @@ def test_every_part_moves_with_its_units(name):
     model = build(head, neck, **options)
     before = outputs(model)
     found = rearrange(model, RandomCriterion(seed=3))
-    for unit, order in axes(found).items():
+    for unit, order in found.items():
         assert order.tolist() != list(range(len(order))), unit
-    assert_rearranged(model, before, found.embed_dims)
+    assert_rearranged(model, before, found[CHANNELS])
 
 
 @pytest.mark.parametrize('head', HEADS)
@@ -107,7 +109,7 @@ def test_every_head_reads_the_new_order(head):
     model = build(HEADS[head])
     before = outputs(model)
     found = rearrange(model, RandomCriterion(seed=3))
-    assert_rearranged(model, before, found.embed_dims)
+    assert_rearranged(model, before, found[CHANNELS])
 
 
 def test_a_new_head_stays_as_it_is():
@@ -118,7 +120,7 @@ def test_a_new_head_stays_as_it_is():
     assert torch.equal(model.head.fc.weight, weight)
     features, logits = outputs(model)
     torch.testing.assert_close(
-        features[0], before[0][0][:, found.embed_dims], **EXACT
+        features[0], before[0][0][:, found[CHANNELS]], **EXACT
     )
     assert (logits - before[1]).abs().max() > 0.01
 
@@ -127,17 +129,17 @@ def test_only_one_kind_of_unit_moves():
     # A permutation of one axis leaves the weights of the others in place.
     model = build()
     vit = model.backbone
-    identity = Permutation.from_scores(Scores.zeros(vit))
+    identity = sort_units(zero_scores(vit))
     before = {k: v.clone() for k, v in vit.state_dict().items()}
-    identity.feedforward_channels[1] = torch.arange(20).flip(0)
+    identity[FFN, 1] = torch.arange(20).flip(0)
     permute_backbone(vit, identity)
     moved = {
         k for k, v in vit.state_dict().items() if not torch.equal(v, before[k])
     }
     ffn = 'layers.1.ffn.layers.'
     assert moved == {f'{ffn}0.0.weight', f'{ffn}0.0.bias', f'{ffn}1.weight'}
-    identity.feedforward_channels[1] = torch.arange(20)
-    identity.num_heads[2] = torch.tensor([5, 0, 1, 2, 3, 4])
+    identity[FFN, 1] = torch.arange(20)
+    identity[HEAD_UNITS, 2] = torch.tensor([5, 0, 1, 2, 3, 4])
     vit.load_state_dict(before)
     permute_backbone(vit, identity)
     moved = {
@@ -157,29 +159,25 @@ def test_only_one_kind_of_unit_moves():
 
 def test_the_first_units_are_those_of_the_largest_scores():
     model = build()
-    scores = Scores.zeros(model.backbone)
-    scores.embed_dims[7] = 2.0
-    scores.embed_dims[3] = 1.0
-    scores.num_heads[1][4] = 1.0
-    found = Permutation.from_scores(scores)
+    scores = zero_scores(model.backbone)
+    scores[CHANNELS][7] = 2.0
+    scores[CHANNELS][3] = 1.0
+    scores[HEAD_UNITS, 1][4] = 1.0
+    found = sort_units(scores)
     # Equals keep their order.
     rest = [i for i in range(24) if i not in (7, 3)]
-    assert found.embed_dims.tolist() == [7, 3, *rest]
-    assert found.num_heads[1].tolist() == [4, 0, 1, 2, 3, 5]
-    assert found.num_heads[0].tolist() == list(range(6))
+    assert found[CHANNELS].tolist() == [7, 3, *rest]
+    assert found[HEAD_UNITS, 1].tolist() == [4, 0, 1, 2, 3, 5]
+    assert found[HEAD_UNITS, 0].tolist() == list(range(6))
 
 
 def test_the_inverse_restores_every_weight():
     model, _ = draw(5)
     vit = model.backbone
     before = {k: v.clone() for k, v in vit.state_dict().items()}
-    found = Permutation.from_scores(RandomCriterion(1).score(model, ()))
+    found = sort_units(RandomCriterion(1).score(model, ()))
     permute_backbone(vit, found)
-    back = Permutation(
-        found.embed_dims.argsort(),
-        [order.argsort() for order in found.num_heads],
-        [order.argsort() for order in found.feedforward_channels],
-    )
+    back = {units: order.argsort() for units, order in found.items()}
     permute_backbone(vit, back)
     for name, value in vit.state_dict().items():
         assert torch.equal(value, before[name]), name

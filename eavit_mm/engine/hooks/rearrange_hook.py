@@ -15,7 +15,7 @@ from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_count
-from eavit_mm.rearrange import Criterion, NoCriterion, Permutation
+from eavit_mm.rearrange import Criterion, NoCriterion, Permutation, sort_units
 from eavit_mm.rearrange.permute import apply_permutation
 from eavit_mm.registry import HOOKS, build_part
 
@@ -103,7 +103,7 @@ class RearrangeHook(Hook):
                     runner.seed or 0,
                 )
             scores = self.criterion.score(model, batches)
-        return Permutation.from_scores(scores)
+        return sort_units(scores)
 
 
 def note_rearrangement(runner: Runner, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,193 @@
+"""Which axis of which parameter of a ViT runs over which units.
+
+The one place that says it. Permutation, magnitude scores, parameter counts
+and export follow from this table. Only the running network slices its weights
+by hand, for speed; a test holds those slices against the table.
+"""
+
+from typing import NamedTuple
+
+import torch
+from mmcv.cnn.bricks.transformer import FFN
+from mmpretrain.models import VisionTransformer
+from mmpretrain.models.utils import SwiGLUFFN
+from torch import Tensor, nn
+
+from eavit_mm.space import Subnet
+from eavit_mm.space.cells import EMBED, HEADS
+from eavit_mm.space.cells import FFN as HIDDEN
+
+# A kind of unit: the axis of the space and the layer, 0 for the channels.
+Units = tuple[str, int]
+CHANNELS: Units = (EMBED, 0)
+
+# Modules before and behind the layers; their weights run over the channels.
+_ENDS = (
+    'patch_embed.projection',
+    'patch_embed.norm',
+    'pre_norm',
+    'ln1',
+    'ln2',
+)
+# Module of a layer -> its branch, the units along its outputs and, of a
+# linear map, along its inputs.
+_LAYER = {
+    'ln1': (HEADS, EMBED, None),
+    'attn.qkv': (HEADS, HEADS, EMBED),
+    'attn.proj': (HEADS, EMBED, HEADS),
+    'attn.gamma1': (HEADS, EMBED, None),
+    'ln2': (HIDDEN, EMBED, None),
+    'ffn.layers.0.0': (HIDDEN, HIDDEN, EMBED),
+    'ffn.layers.1': (HIDDEN, EMBED, HIDDEN),
+    'ffn.w12': (HIDDEN, HIDDEN, EMBED),
+    'ffn.w3': (HIDDEN, EMBED, HIDDEN),
+    'ffn.gamma2': (HIDDEN, EMBED, None),
+}
+# Outputs that hold all units several times: queries, keys and values; the
+# gates of a SwiGLU, then its values.
+_PARTS = {'attn.qkv': 3, 'ffn.w12': 2}
+
+
+class Axis(NamedTuple):
+    """One axis of a parameter: all units in a row, ``parts`` times.
+
+    Attributes:
+        dim: Index of the axis.
+        units: The kind of unit.
+        parts: How often the whole row of units stands there.
+        width: Entries of one unit, which stand side by side.
+    """
+
+    dim: int
+    units: Units
+    parts: int = 1
+    width: int = 1
+
+    def split(self, weight: Tensor) -> Tensor:
+        """A view in which axis ``dim + 1`` counts the units."""
+        return torch.unflatten(weight, self.dim, (self.parts, -1, self.width))
+
+    def narrow(self, weight: Tensor, number: int) -> Tensor:
+        """The first units alone; a view where ``parts`` is 1."""
+        first = self.split(weight).narrow(self.dim + 1, 0, number)
+        return first.flatten(self.dim, self.dim + 2)
+
+    def reorder(self, weight: Tensor, order: Tensor) -> Tensor:
+        """The units in another order: new position -> old index."""
+        order = order.to(weight.device)
+        moved = self.split(weight).index_select(self.dim + 1, order)
+        return moved.flatten(self.dim, self.dim + 2)
+
+    def sum(self, weight: Tensor) -> Tensor:
+        """Sums over everything but the units: (units)."""
+        split = self.split(weight)
+        others = [d for d in range(split.ndim) if d != self.dim + 1]
+        return split.sum(others)
+
+
+class ParameterAxes(NamedTuple):
+    """What is known of one parameter.
+
+    Attributes:
+        axes: Its axes that run over units.
+        branch: The branch that it belongs to: where that has no units, the
+            parameter does not exist. None outside of the layers.
+        is_map: Whether it is the weight of a linear map or convolution.
+    """
+
+    axes: tuple[Axis, ...]
+    branch: Units | None
+    is_map: bool
+
+
+def parameter_axes(vit: VisionTransformer) -> dict[str, ParameterAxes]:
+    """The axes of every parameter of a ViT, by its name.
+
+    Raises:
+        ValueError: Names a parameter that the table does not know.
+    """
+    found = {}
+    for name, weight in vit.named_parameters():
+        path, _, leaf = name.rpartition('.')
+        if name in ('cls_token', 'pos_embed'):
+            axes: tuple[Axis, ...] = (Axis(2, CHANNELS),)
+            found[name] = ParameterAxes(axes, None, False)
+        elif path in _ENDS:
+            axes = (Axis(0, CHANNELS),)
+            found[name] = ParameterAxes(axes, None, weight.ndim > 1)
+        elif path.startswith('layers.') and path.split('.', 2)[2] in _LAYER:
+            _, number, module = path.split('.', 2)
+            found[name] = _of_layer(vit, int(number), module, weight.ndim)
+        else:
+            kind = type(vit.get_submodule(path)).__name__
+            raise ValueError(
+                f'{name}: a weight of {kind} cannot be sliced; it is not '
+                'known which channels, heads or hidden channels it runs over'
+            )
+    return found
+
+
+def _of_layer(
+    vit: VisionTransformer, layer: int, module: str, ndim: int
+) -> ParameterAxes:
+    branch, outputs, inputs = _LAYER[module]
+    head_dims = vit.layers[layer].attn.head_dims
+
+    def axis(dim: int, name: str, parts: int) -> Axis:
+        units = CHANNELS if name == EMBED else (name, layer)
+        return Axis(dim, units, parts, head_dims if name == HEADS else 1)
+
+    axes = [axis(0, outputs, _PARTS.get(module, 1))]
+    if ndim > 1:
+        assert inputs is not None
+        axes.append(axis(1, inputs, 1))
+    return ParameterAxes(tuple(axes), (branch, layer), ndim > 1)
+
+
+def num_units(vit: VisionTransformer) -> dict[Units, int]:
+    """How many units of each kind the whole network has."""
+    found = {CHANNELS: int(vit.embed_dims)}
+    for i, layer in enumerate(vit.layers):
+        found[HEADS, i] = int(layer.attn.num_heads)
+        found[HIDDEN, i] = hidden_channels(layer.ffn)
+    return found
+
+
+def units_of(subnet: Subnet) -> dict[Units, int]:
+    """How many units of each kind a subnet opens."""
+    found = {CHANNELS: subnet.embed_dims}
+    for i in range(subnet.num_layers):
+        found[HEADS, i] = subnet.num_heads[i]
+        found[HIDDEN, i] = subnet.feedforward_channels[i]
+    return found
+
+
+def narrow_weights(
+    vit: VisionTransformer, subnet: Subnet
+) -> dict[str, Tensor]:
+    """The weights that a subnet has as a network of its own, by name.
+
+    Views where the whole network holds a weight in one piece.
+    """
+    units, weights = units_of(subnet), dict(vit.named_parameters())
+    found: dict[str, Tensor] = {}
+    for name, (axes, branch, _) in parameter_axes(vit).items():
+        if branch is not None and not units[branch]:
+            continue
+        weight: Tensor = weights[name].detach()
+        for axis in axes:
+            weight = axis.narrow(weight, units[axis.units])
+        found[name] = weight
+    return found
+
+
+def ffn_linears(ffn: FFN | SwiGLUFFN) -> tuple[nn.Linear, nn.Linear]:
+    """First and last linear map; SwiGLU's first holds gates, then values."""
+    if isinstance(ffn, SwiGLUFFN):
+        return ffn.w12, ffn.w3
+    return ffn.layers[0][0], ffn.layers[1]
+
+
+def hidden_channels(ffn: FFN | SwiGLUFFN) -> int:
+    """F of the full module; SwiGLU rounds the width it is configured with."""
+    return int(ffn_linears(ffn)[1].in_features)

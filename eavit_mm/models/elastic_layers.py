@@ -1,0 +1,334 @@
+"""One encoder layer that runs its first heads and hidden channels.
+
+A branch is a norm, maps in, something between them, and a map out. Its slices
+are views of the weights: no copy, and gradients reach the full parameters.
+With gates the whole weights take the place of the slices, multiplied by them.
+
+Letters: B batch, N tokens, E open channels of the residual stream, C all of
+them, U open units of a branch (h heads times D channels of a head, or hidden
+channels), P maps in (queries, keys and values: 3; gates and values of a
+SwiGLU: 2; of an ordinary FFN: 1).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn.bricks.transformer import FFN
+from mmengine.model import BaseModule
+from mmpretrain.models.backbones.vision_transformer import (
+    TransformerEncoderLayer,
+)
+from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
+from torch import Tensor, nn
+
+from eavit_mm.models.axes import ffn_linears
+
+
+class NormSlices(NamedTuple):
+    """What a LayerNorm needs.
+
+    Attributes:
+        weight: (E).
+        bias: (E).
+        shares: None, or in a gated network (C): the share that a channel has
+            in the mean, its gate over the sum of gates.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    shares: Tensor | None = None
+
+
+class BranchSlices(NamedTuple):
+    """What attention or FFN needs.
+
+    Attributes:
+        norm: The norm in front.
+        in_weight: (P, U, E).
+        in_bias: (P, U) or None.
+        out_weight: (E, U).
+        out_bias: (E) or None.
+        scale: Layer scale (E) or None.
+    """
+
+    norm: NormSlices
+    in_weight: Tensor
+    in_bias: Tensor | None
+    out_weight: Tensor
+    out_bias: Tensor | None
+    scale: Tensor | None
+
+    def contiguous(self) -> 'BranchSlices':
+        """The same numbers, each matrix in one piece."""
+        bias = self.in_bias
+        return self._replace(
+            in_weight=self.in_weight.contiguous(),
+            in_bias=None if bias is None else bias.contiguous(),
+            out_weight=self.out_weight.contiguous(),
+        )
+
+
+class LayerSlices(NamedTuple):
+    """Slices of both branches; None where a branch is off."""
+
+    attention: BranchSlices | None
+    ffn: BranchSlices | None
+
+    def contiguous(self) -> 'LayerSlices':
+        """The same numbers, each matrix in one piece."""
+        return LayerSlices(
+            self.attention and self.attention.contiguous(),
+            self.ffn and self.ffn.contiguous(),
+        )
+
+
+# Slicing
+
+
+def slice_norm(norm: nn.LayerNorm, width: int) -> NormSlices:
+    """The first ``width`` channels of a LayerNorm."""
+    return NormSlices(norm.weight[:width], norm.bias[:width])
+
+
+def slice_attention(
+    norm: nn.LayerNorm,
+    attn: MultiheadAttention,
+    embed_dims: int,
+    num_heads: int,
+) -> BranchSlices:
+    """The first ``num_heads`` heads over the first ``embed_dims`` channels."""
+    widths = (embed_dims, num_heads * attn.head_dims)
+    return _slice(norm, (attn.qkv, attn.proj), 3, attn.gamma1, widths)
+
+
+def slice_ffn(
+    norm: nn.LayerNorm,
+    ffn: FFN | SwiGLUFFN,
+    embed_dims: int,
+    channels: int,
+) -> BranchSlices:
+    """The first ``channels`` hidden over the first ``embed_dims`` channels."""
+    parts = 2 if isinstance(ffn, SwiGLUFFN) else 1
+    widths = (embed_dims, channels)
+    return _slice(norm, ffn_linears(ffn), parts, ffn.gamma2, widths)
+
+
+def _slice(
+    norm: nn.LayerNorm,
+    maps: tuple[nn.Linear, nn.Linear],
+    parts: int,
+    scale: nn.Module,
+    widths: tuple[int, int],
+) -> BranchSlices:
+    E, U = widths
+    first, last = maps
+    in_bias, out_bias = first.bias, last.bias
+
+    def split(weight: Tensor) -> Tensor:
+        return torch.unflatten(weight, 0, (parts, -1))
+
+    # mmcv and mmpretrain have a LayerScale each, with one parameter under
+    # different names; without layer scale there is an nn.Identity.
+    factors: Tensor | None = next(scale.parameters(), None)
+    return BranchSlices(
+        slice_norm(norm, E),
+        split(first.weight)[:, :U, :E],
+        None if in_bias is None else split(in_bias)[:, :U],
+        last.weight[:E, :U],
+        None if out_bias is None else out_bias[:E],
+        None if factors is None else factors[:E],
+    )
+
+
+# Gating
+
+
+def gate_norm(norm: NormSlices, gates: Tensor) -> NormSlices:
+    """A whole norm whose closed channels are zero and do not count.
+
+    Args:
+        norm: Of all channels (C).
+        gates: (C), with at least one open.
+    """
+    shares = gates / gates.sum().clamp(min=1)
+    return NormSlices(norm.weight * gates, norm.bias * gates, shares)
+
+
+def gate_branch(
+    branch: BranchSlices, units: Tensor, channels: Tensor
+) -> BranchSlices:
+    """A whole branch whose closed units and channels add nothing.
+
+    The gates go into the map out, which is smaller than the activations. The
+    first unit's gate is the branch's: where it is off, so is the bias.
+
+    Args:
+        branch: All units over all channels.
+        units: Gates (U), all zero where the branch is off.
+        channels: Gates (C).
+    """
+    bias = branch.out_bias
+    return branch._replace(
+        norm=gate_norm(branch.norm, channels),
+        out_weight=branch.out_weight * torch.outer(channels, units),
+        out_bias=None if bias is None else bias * (channels * units[0]),
+    )
+
+
+# Running
+
+
+def layer_norm(norm: nn.LayerNorm, slices: NormSlices, x: Tensor) -> Tensor:
+    """LayerNorm over the open channels alone: x (..., E) -> (..., E)."""
+    weight, bias, shares = slices
+    if shares is None:
+        return F.layer_norm(x, weight.shape, weight, bias, norm.eps)
+    # mean = sum(g x) / sum(g), var = sum(g (x - mean)^2) / sum(g). As torch's
+    # own under autocast: in single precision.
+    with torch.autocast(x.device.type, enabled=False):
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()
+        x = x - (x @ shares).unsqueeze(-1)
+        variance = (x.square() @ shares).unsqueeze(-1)
+        return torch.addcmul(
+            bias, x * torch.rsqrt(variance + norm.eps), weight
+        )
+
+
+def run_attention(
+    attn: MultiheadAttention, slices: BranchSlices, x: Tensor
+) -> Tensor:
+    """Runs the sliced heads; dropouts and their state are the module's.
+
+    Args:
+        attn: The module that was sliced.
+        slices: Its slices.
+        x: (B, N, E), already normalised.
+
+    Returns:
+        (B, N, E), to be added to the residual stream.
+    """
+    heads = slices.in_weight.shape[1] // attn.head_dims
+    q, k, v = (
+        part.reshape(*x.shape[:2], heads, attn.head_dims).transpose(1, 2)
+        for part in _queries_keys_values(slices, x)
+    )  # (B, h, N, D) each
+    dropout = attn.attn_drop if attn.training else 0.0
+    x = attn.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    x = x.transpose(1, 2).flatten(2)  # (B, h, N, D) -> (B, N, h D)
+    x = attn.proj_drop(F.linear(x, slices.out_weight, slices.out_bias))
+    return attn.out_drop(x if slices.scale is None else x * slices.scale)
+
+
+def run_ffn(ffn: FFN | SwiGLUFFN, slices: BranchSlices, x: Tensor) -> Tensor:
+    """Likewise: x (B, N, E) -> (B, N, E)."""
+    hidden = _maps_in(slices, x)
+    if isinstance(ffn, SwiGLUFFN):
+        gate, value = hidden
+        x = F.silu(gate) * value
+    else:
+        _, activation, dropout = ffn.layers[0]
+        x = dropout(activation(hidden[0]))
+    x = F.linear(x, slices.out_weight, slices.out_bias)
+    if not isinstance(ffn, SwiGLUFFN):
+        x = ffn.layers[2](x)  # dropout
+    return ffn.dropout_layer(x if slices.scale is None else x * slices.scale)
+
+
+def _maps_in(slices: BranchSlices, x: Tensor) -> tuple[Tensor, ...]:
+    """X (B, N, E) through each of the maps in: P times (B, N, U)."""
+    weights, bias = slices.in_weight.unbind(), slices.in_bias
+    biases = [None] * len(weights) if bias is None else bias.unbind()
+    return tuple(
+        F.linear(x, w, b) for w, b in zip(weights, biases, strict=True)
+    )
+
+
+def _queries_keys_values(
+    slices: BranchSlices, x: Tensor
+) -> tuple[Tensor, ...]:
+    """:func:`_maps_in`, in one product where that needs no copy."""
+    weight, bias = slices.in_weight, slices.in_bias
+    if weight.stride(0) != weight.shape[1] * weight.stride(1):
+        return _maps_in(slices, x)  # closed heads stand between the maps
+    flat = None if bias is None else bias.flatten()
+    return F.linear(x, weight.flatten(0, 1), flat).chunk(3, dim=-1)
+
+
+class ElasticEncoderLayer(TransformerEncoderLayer):
+    """mmpretrain's encoder layer, which can also run a part of itself.
+
+    Takes over the modules of a built layer, so names, shapes and
+    initialisation are the stock layer's.
+
+    Args:
+        layer: The stock layer.
+    """
+
+    def __init__(self, layer: TransformerEncoderLayer) -> None:
+        BaseModule.__init__(self, layer.init_cfg)
+        self.embed_dims = layer.embed_dims
+        self.ln1, self.attn = layer.ln1, layer.attn
+        self.ln2, self.ffn = layer.ln2, layer.ffn
+        self.training = layer.training  # False in frozen stages
+
+    def slice(
+        self, embed_dims: int, num_heads: int, channels: int
+    ) -> LayerSlices:
+        """Views of the open weights; a branch without units is None."""
+        return LayerSlices(
+            slice_attention(self.ln1, self.attn, embed_dims, num_heads)
+            if num_heads
+            else None,
+            slice_ffn(self.ln2, self.ffn, embed_dims, channels)
+            if channels
+            else None,
+        )
+
+    def gate(
+        self, channels: Tensor, heads: Tensor, hidden: Tensor
+    ) -> LayerSlices:
+        """The whole layer with gates in its weights.
+
+        Args:
+            channels: Gates of the residual stream (C).
+            heads: One gate per head, all zero where the attention is off.
+            hidden: Gates of the hidden channels, likewise.
+        """
+        whole = self.slice(len(channels), len(heads), len(hidden))
+        assert whole.attention is not None
+        assert whole.ffn is not None
+        units = heads.repeat_interleave(self.attn.head_dims)
+        return LayerSlices(
+            gate_branch(whole.attention, units, channels),
+            gate_branch(whole.ffn, hidden, channels),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        num_heads: int | None = None,
+        channels: int | None = None,
+        slices: LayerSlices | None = None,
+    ) -> Tensor:
+        """The stock layer, or as much of it as widths or slices say.
+
+        Args:
+            x: (B, N, E); its last axis tells the open channels.
+            num_heads: Open heads; None for the stock forward.
+            channels: Open hidden channels; None for the stock forward.
+            slices: In place of widths.
+        """
+        if slices is None:
+            if num_heads is None or channels is None:
+                return super().forward(x)
+            # Sliced in here: a checkpointed layer slices again in backward.
+            slices = self.slice(x.shape[-1], num_heads, channels)
+        attention, ffn = slices
+        if attention is not None:
+            normed = layer_norm(self.ln1, attention.norm, x)
+            x = x + run_attention(self.attn, attention, normed)
+        if ffn is not None:
+            x = x + run_ffn(self.ffn, ffn, layer_norm(self.ln2, ffn.norm, x))
+        return x

@@ -1,0 +1,335 @@
+"""Modules of necks and heads that run on the channels they are given.
+
+A leaf reads the backbone's channels: a linear map, a convolution or a norm.
+It takes the place of the stock module, whose parameters and names it keeps.
+Given fewer channels it does what the stock module over as many would do,
+with the first weights. Behind a gated backbone it is given all channels, the
+closed ones zero, and does what the gated backbone does.
+
+Letters: C all channels of the backbone, E open ones.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from mmpretrain.models.utils import LayerNorm2d
+from torch import Tensor, nn
+
+from eavit_mm.models.elastic_layers import NormSlices, gate_norm, layer_norm
+from eavit_mm.models.elastic_vit import ActiveSubnet
+
+# A block of backbone channels among the inputs of a leaf.
+OPEN = 0
+
+
+class Leaf(NamedTuple):
+    """What stands along the channels that a module reads and writes.
+
+    Attributes:
+        reads: Blocks along its inputs: :data:`OPEN` for the backbone's
+            channels, another number for as many channels of its own.
+        passes: Its outputs are backbone channels too. A norm's always are
+            what it reads.
+    """
+
+    reads: tuple[int, ...] = (OPEN,)
+    passes: bool = False
+
+
+class ElasticLeaf(nn.Module):
+    """Stands in front of a stock type, its second base.
+
+    Class attributes say where the channels are; that is all that running,
+    permuting and cutting know of a type.
+
+    Attributes:
+        INPUTS: Parameter or buffer -> its axis over the inputs.
+        OUTPUTS: Parameter -> its axis over the outputs.
+        SIZES: Attributes that count inputs and outputs.
+        DIM: Axis of the channels in what it reads and writes.
+    """
+
+    INPUTS: ClassVar[Mapping[str, int]]
+    OUTPUTS: ClassVar[Mapping[str, int]] = {}
+    SIZES: ClassVar[tuple[str, ...]]
+    DIM: ClassVar[int]
+
+    leaf: Leaf
+    channels: int
+    active: ActiveSubnet
+
+    @classmethod
+    def from_stock(
+        cls, stock: nn.Module, leaf: Leaf, channels: int, active: ActiveSubnet
+    ) -> 'ElasticLeaf':
+        """A leaf that shares everything with a stock module.
+
+        Args:
+            stock: The module whose place it takes.
+            leaf: What the module reads and writes.
+            channels: C.
+            active: The backbone's.
+
+        Raises:
+            ValueError: If the module cannot be narrowed or reads another
+                number of channels; does not name the module.
+        """
+        new = cls.__new__(cls)  # __init__ would make new weights
+        new.__dict__.update(stock.__dict__)
+        new.leaf, new.channels, new.active = leaf, channels, active
+        new.check()
+        return new
+
+    def check(self) -> None:
+        """Raises unless the leaf can be narrowed; see :meth:`from_stock`."""
+        given = [getattr(self, name) for name in self.SIZES]
+        wanted = self.as_size(self.num_inputs(self.channels))
+        if given[0] != wanted:
+            raise ValueError(
+                f'in_channels={given[0]}; must be {wanted}: the backbone has '
+                f'embed_dims={self.channels}'
+            )
+        if self.leaf.passes and self.OUTPUTS and given[1] != self.channels:
+            raise ValueError(
+                f'out_channels={given[1]}; must be the embed_dims='
+                f'{self.channels} of the backbone, which it passes on'
+            )
+        if getattr(self, 'groups', 1) != 1:
+            raise ValueError(
+                f'groups={self.groups}; channels in groups cannot be narrowed '
+                'or permuted, take groups=1'
+            )
+
+    def num_inputs(self, width: int) -> int:
+        """Channels that it reads where the backbone has ``width`` open."""
+        return sum(block or width for block in self.leaf.reads)
+
+    @staticmethod
+    def as_size(number: int) -> Any:
+        """A number of channels as the attributes in SIZES hold it."""
+        return number
+
+    # Running
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The stock forward, over the channels of its first argument."""
+        gates, given = self.active.gates, args[0].shape[self.DIM]
+        if gates is not None:
+            return self.gated(args[0], gates)
+        if given == self.num_inputs(self.channels):
+            return super().forward(*args, **kwargs)
+        blocks = self.leaf.reads.count(OPEN)
+        width, rest = divmod(given - sum(self.leaf.reads), blocks)
+        assert width > 0 and not rest, (given, self.leaf)  # noqa: PT018
+        return self.narrow(width).forward(*args, **kwargs)
+
+    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        """Over all channels, of which the gates (C) close some.
+
+        Closed inputs are zero already; only what is passed on is gated.
+        """
+        out: Tensor = super().forward(x)
+        if not self.leaf.passes:
+            return out
+        return out * _along(gates, self.DIM, out.ndim)
+
+    # Weights
+
+    def narrow(self, width: int) -> nn.Module:
+        """The stock module over so many open channels; weights are views."""
+        kind: Any = type(self).__bases__[1]
+        stock: nn.Module = kind.__new__(kind)
+        # Views are no nn.Parameter, so they are put where torch looks first.
+        stock.__dict__.update(self.__dict__)
+        for group in ('_parameters', '_buffers'):
+            stock.__dict__[group] = {
+                name: tensor if tensor is None else self._first(name, width)
+                for name, tensor in getattr(self, group).items()
+            }
+        sizes = [self.num_inputs(width)]
+        if self.leaf.passes:
+            sizes.append(width)
+        for name, size in zip(self.SIZES, sizes, strict=False):
+            stock.__dict__[name] = self.as_size(size)
+        for name in ('leaf', 'channels', 'active'):
+            del stock.__dict__[name]
+        return stock
+
+    def _first(self, name: str, width: int) -> Tensor:
+        tensor: Tensor = getattr(self, name)
+        if name in self.INPUTS:
+            pieces, start, axis = [], 0, self.INPUTS[name]
+            for block in self.leaf.reads:
+                pieces.append(tensor.narrow(axis, start, block or width))
+                start += block or self.channels
+            tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
+        if self.leaf.passes and name in self.OUTPUTS:
+            tensor = tensor.narrow(self.OUTPUTS[name], 0, width)
+        return tensor
+
+    @torch.no_grad()
+    def permute(self, order: Tensor) -> None:
+        """Reorders the backbone's channels, in place.
+
+        Args:
+            order: (C), new position -> old channel.
+        """
+        pieces, start = [], 0
+        for block in self.leaf.reads:
+            own = torch.arange(block, device=order.device)
+            pieces.append((own if block else order) + start)
+            start += block or self.channels
+        places = [(self.INPUTS, torch.cat(pieces))]
+        if self.leaf.passes:
+            places.append((self.OUTPUTS, order))
+        for axes, places_of in places:
+            for name, axis in axes.items():
+                tensor = getattr(self, name)
+                if tensor is not None:
+                    index = places_of.to(tensor.device)
+                    tensor.copy_(tensor.index_select(axis, index))
+
+
+def _along(gates: Tensor, dim: int, ndim: int) -> Tensor:
+    """Gates (C) in a shape that multiplies axis ``dim`` of ``ndim``."""
+    behind = ndim - 1 - dim % ndim
+    return gates.reshape(-1, *[1] * behind)
+
+
+class ElasticLinear(ElasticLeaf, nn.Linear):
+    """A linear map over the last axis."""
+
+    INPUTS: ClassVar = {'weight': 1}
+    OUTPUTS: ClassVar = {'weight': 0, 'bias': 0}
+    SIZES: ClassVar = ('in_features', 'out_features')
+    DIM: ClassVar = -1
+
+
+class ElasticConv2d(ElasticLeaf, nn.Conv2d):
+    """A convolution."""
+
+    INPUTS: ClassVar = {'weight': 1}
+    OUTPUTS: ClassVar = {'weight': 0, 'bias': 0}
+    SIZES: ClassVar = ('in_channels', 'out_channels')
+    DIM: ClassVar = 1
+
+
+class ElasticConvTranspose2d(ElasticLeaf, nn.ConvTranspose2d):
+    """A transposed convolution, whose weight begins with the inputs."""
+
+    INPUTS: ClassVar = {'weight': 0}
+    OUTPUTS: ClassVar = {'weight': 1, 'bias': 0}
+    SIZES: ClassVar = ('in_channels', 'out_channels')
+    DIM: ClassVar = 1
+
+
+class _Norm(ElasticLeaf):
+    """What norms have in common: outputs are the channels they read."""
+
+    def spread(self, gates: Tensor) -> Tensor:
+        """Gates (C) over all that is read; own channels are open."""
+        return torch.cat(
+            [
+                gates.new_ones(block) if block else gates
+                for block in self.leaf.reads
+            ]
+        )
+
+
+class ElasticLayerNorm(_Norm, nn.LayerNorm):
+    """A LayerNorm over the last axis."""
+
+    INPUTS: ClassVar = {'weight': 0, 'bias': 0}
+    SIZES: ClassVar = ('normalized_shape',)
+    DIM: ClassVar = -1
+
+    def check(self) -> None:
+        """See the base class."""
+        super().check()
+        if self.weight is None or self.bias is None:
+            raise ValueError(
+                'a LayerNorm without weight and bias cannot be narrowed'
+            )
+
+    @staticmethod
+    def as_size(number: int) -> Any:
+        """See the base class."""
+        return (number,)
+
+    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        """Statistics weighted by the gates, as in the gated backbone."""
+        norm = NormSlices(self.weight, self.bias)
+        return layer_norm(self, gate_norm(norm, self.spread(gates)), x)
+
+
+class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
+    """mmpretrain's LayerNorm over the channels of feature maps."""
+
+    DIM: ClassVar = 1
+
+    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        """See the base class."""
+        x = super().gated(x.permute(0, 2, 3, 1), gates)
+        return x.permute(0, 3, 1, 2).contiguous()
+
+
+class _BatchNorm(_Norm):
+    INPUTS: ClassVar = dict.fromkeys(
+        ('weight', 'bias', 'running_mean', 'running_var'), 0
+    )
+    SIZES: ClassVar = ('num_features',)
+    DIM: ClassVar = 1
+
+    def check(self) -> None:
+        """See the base class."""
+        super().check()
+        if len(self.leaf.reads) > 1:
+            # Running statistics would be updated in a copy.
+            raise ValueError(
+                f'a BatchNorm over the blocks {self.leaf.reads} cannot be '
+                'narrowed; take a LayerNorm'
+            )
+
+    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        """Each channel by itself; nothing is learnt of closed ones."""
+        stock = self.narrow(self.channels)
+        learnt = {
+            name: buffer.clone()
+            for name, buffer in stock.named_buffers()
+            if name in self.INPUTS
+        }
+        stock._buffers.update(learnt)
+        out: Tensor = stock.forward(x)
+        if self.training and self.active.subnet is not None:
+            width = self.active.subnet.embed_dims
+            for name, buffer in learnt.items():
+                self.get_buffer(name)[:width] = buffer[:width]
+        return out * _along(gates, self.DIM, out.ndim)
+
+
+class ElasticBatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+    """A BatchNorm over vectors."""
+
+
+class ElasticBatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+    """A BatchNorm over feature maps."""
+
+
+class ElasticSyncBatchNorm(_BatchNorm, nn.SyncBatchNorm):
+    """A BatchNorm over feature maps of all processes."""
+
+
+LEAVES: dict[type[nn.Module], type[ElasticLeaf]] = {
+    kind.__bases__[1]: kind
+    for kind in (
+        ElasticLinear,
+        ElasticConv2d,
+        ElasticConvTranspose2d,
+        ElasticLayerNorm,
+        ElasticLayerNorm2d,
+        ElasticBatchNorm1d,
+        ElasticBatchNorm2d,
+        ElasticSyncBatchNorm,
+    )
+}

@@ -1,0 +1,142 @@
+"""Necks and heads of every shape that a consumer can have, made up.
+
+Small stand-ins for heads of segmentation: convolutions at a resolution,
+norms first, backbone channels read twice, levels that a neck passes on.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.utils import LayerNorm2d
+from torch import Tensor, nn
+
+from eavit_mm.models import OPEN, Leaf, Reading
+from eavit_mm.models.consumers import _DESCRIBE, register_consumer
+
+Levels = tuple[Tensor, ...]
+OWN, CLASSES = 7, 3
+
+
+class ConvHead(nn.Module):
+    """A convolution over the last level, then its own BatchNorm."""
+
+    def __init__(self, channels: int, levels: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, OWN, 3, padding=1)
+        self.bn = nn.BatchNorm2d(OWN)
+        self.cls = nn.Conv2d(OWN, CLASSES, 1)
+
+    def forward(self, x: Levels) -> Tensor:
+        return self.cls(self.bn(self.conv(x[-1])).relu())
+
+
+class ConcatHead(ConvHead):
+    """Reads the channels a second time, between two of its own (FCN)."""
+
+    def __init__(self, channels: int, levels: int = 1) -> None:
+        super().__init__(channels)
+        self.cat = nn.Conv2d(OWN + channels + OWN, CLASSES, 1)
+
+    def forward(self, x: Levels) -> Tensor:
+        own = self.bn(self.conv(x[-1])).relu()
+        return self.cat(torch.cat((own, x[-1], own + 1), 1))
+
+
+class TwiceHead(nn.Module):
+    """Normalises and maps two copies of the channels and its own at once."""
+
+    def __init__(self, channels: int, levels: int = 1) -> None:
+        super().__init__()
+        self.norm = LayerNorm2d(2 * channels + OWN)
+        self.conv = nn.Conv2d(2 * channels + OWN, CLASSES, 1, bias=False)
+        self.own = nn.Parameter(torch.zeros(OWN, 1, 1))
+
+    def forward(self, x: Levels) -> Tensor:
+        own = self.own.expand(len(x[-1]), -1, *x[-1].shape[2:])
+        return self.conv(self.norm(torch.cat((x[-1], own, x[-1].sin()), 1)))
+
+
+class NormFirstHead(nn.Module):
+    """LayerNorm over tokens, BatchNorm over the map, then a convolution."""
+
+    def __init__(self, channels: int, levels: int = 1) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(channels)
+        self.bn = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, CLASSES, 1)
+
+    def forward(self, x: Levels) -> Tensor:
+        y = self.ln(x[-1].flatten(2).transpose(1, 2))  # (B, N, E)
+        return self.conv(self.bn(y.transpose(1, 2).unflatten(2, (2, 3))))
+
+
+class MapFirstHead(nn.Module):
+    """Maps the channels to as many, which still are the backbone's."""
+
+    def __init__(self, channels: int, levels: int = 1) -> None:
+        super().__init__()
+        self.map = nn.Linear(channels, channels)
+        self.ln = nn.LayerNorm(channels)
+        self.up = nn.ConvTranspose2d(channels, channels, 2, stride=2)
+        self.cls = nn.Conv2d(channels, CLASSES, 1)
+
+    def forward(self, x: Levels) -> Tensor:
+        y = self.ln(self.map(x[-1].permute(0, 2, 3, 1)))
+        return self.cls(self.up(y.permute(0, 3, 1, 2)))
+
+
+class PyramidNeck(nn.Module):
+    """The first level becomes its own, the others pass (Feature2Pyramid)."""
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(channels, OWN, 2, stride=2)
+
+    def forward(self, x: Levels) -> Levels:
+        rest = [F.max_pool2d(level, 2) for level in x[2:]]
+        return (self.up(x[0]), x[1], *rest)
+
+
+class LevelsHead(nn.Module):
+    """One convolution for each level, whoever it comes from (UPerHead)."""
+
+    def __init__(self, *channels: int) -> None:
+        super().__init__()
+        maps = [nn.Conv2d(c, CLASSES, 1) for c in channels]
+        self.convs = nn.ModuleList(maps)
+
+    def forward(self, x: Levels) -> Tensor:
+        outs = zip(self.convs, x, strict=True)
+        return sum(conv(level).mean((2, 3)) for conv, level in outs)
+
+
+def register_made_up() -> Iterator[None]:
+    """Declares all of these; forgets them when it is resumed."""
+    before = dict(_DESCRIBE)
+    readings = {
+        ConvHead: {'conv': Leaf()},
+        ConcatHead: {'conv': Leaf(), 'cat': Leaf((OWN, OPEN, OWN))},
+        TwiceHead: dict.fromkeys(('norm', 'conv'), Leaf((OPEN, OWN, OPEN))),
+        NormFirstHead: dict.fromkeys(('ln', 'bn', 'conv'), Leaf()),
+        MapFirstHead: {
+            **dict.fromkeys(('map', 'up'), Leaf(passes=True)),
+            **dict.fromkeys(('ln', 'cls'), Leaf()),
+        },
+    }
+    for kind, leaves in readings.items():
+        reading = Reading(leaves)
+        register_consumer(kind, lambda head, live, r=reading: r)
+    register_consumer(
+        PyramidNeck,
+        lambda neck, live: Reading({'up': Leaf()}, (False, *live[1:])),
+    )
+    register_consumer(
+        LevelsHead,
+        lambda head, live: Reading(
+            {f'convs.{i}': Leaf() for i, is_live in enumerate(live) if is_live}
+        ),
+    )
+    yield
+    _DESCRIBE.clear()
+    _DESCRIBE.update(before)
