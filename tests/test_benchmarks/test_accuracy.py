@@ -122,27 +122,23 @@ def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
     images.write_bytes(idx(np.zeros((60_000, 1, 1), np.uint8)))
     labels.write_bytes(idx(np.zeros(60_000, np.uint8)))
     ids = {}
-    for regime in REGIMES:
-        cfg = method_config(METHODS['hydravit'], regime, 0)
-        init_default_scope(cfg.default_scope)
-        for loader in ('train_dataloader', 'val_dataloader'):
-            dataset = cfg[loader].dataset
-            dataset.dataset.data_root = str(tmp_path)
-            data = DATASETS.build(dataset)
-            found = [
-                data.get_data_info(i)['sample_id'] for i in range(len(data))
-            ]
-            assert len(set(found)) == len(found)
-            ids[regime, loader] = set(found)
-    small, large = (
-        ids[regime, 'train_dataloader']
-        for regime in ('fashion40_small', 'fashion40')
-    )
-    searches = [v for (_, loader), v in ids.items() if 'val' in loader]
-    assert small < large
-    assert (len(small), len(large)) == (2000, 28000)
-    assert searches[0] == searches[1]
-    assert not searches[0] & large
+    cfgs = [method_config(METHODS['hydravit'], r, 0) for r in REGIMES]
+    large, small = cfgs
+    assert small.val_dataloader == large.val_dataloader
+    init_default_scope(large.default_scope)
+    for name, loader in dict(
+        search=large.val_dataloader,
+        large=large.train_dataloader,
+        small=small.train_dataloader,
+    ).items():
+        loader.dataset.dataset.data_root = str(tmp_path)
+        data = DATASETS.build(loader.dataset)
+        found = [data.get_data_info(i)['sample_id'] for i in range(len(data))]
+        ids[name] = set(found)
+        assert len(ids[name]) == len(found)
+    assert ids['small'] < ids['large']
+    assert (len(ids['small']), len(ids['large'])) == (2000, 28000)
+    assert not ids['search'] & ids['large']
 
 
 def test_the_hash_tells_runs_apart() -> None:
