@@ -16,7 +16,7 @@ from torch import nn
 import eavit_mm  # noqa: F401
 from benchmarks.pages import FOLDER, ROOT, commit, publish, table
 from eavit_mm.analysis.latency import device_name
-from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.engine.cli import build_supernet
 from eavit_mm.files import write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, SearchSpace

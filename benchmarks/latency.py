@@ -19,7 +19,7 @@ from benchmarks.pages import (
     table,
 )
 from eavit_mm.analysis.latency import build_table, device_name, validate
-from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.engine.cli import build_supernet
 from eavit_mm.export.certificate import image_size
 from eavit_mm.files import write_json
 

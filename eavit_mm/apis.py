@@ -11,9 +11,8 @@ from mmpretrain import ImageClassificationInferencer
 
 from eavit_mm.analysis.subnet_table import format_table, subnet_row
 from eavit_mm.engine.checkpoint import load_supernet
-from eavit_mm.engine.cli import read_config
+from eavit_mm.engine.cli import build_supernet, read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
-from eavit_mm.engine.supernet import build_supernet
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budgets import table_for
 from eavit_mm.options import check_count

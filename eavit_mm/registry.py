@@ -5,6 +5,7 @@ then the ``locations``, so a config needs no import of ours.
 """
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
@@ -73,19 +74,27 @@ def build_part(name: str, cfg: Any, kind: type) -> Any:
     """Builds what an option of a config asks for.
 
     Args:
-        name: Of the option.
+        name: The option, for messages.
         cfg: A dict with a ``type`` of :data:`TASK_UTILS`.
         kind: Class of what comes out.
 
     Raises:
-        ValueError: If it is no such dict, or makes something else.
+        ValueError: If it is no such dict, the type or one of its options is
+            not known, or it makes something else.
     """
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ValueError(
             f"{name}={cfg!r}; must be a dict with a 'type', one of "
             f'{_names_of(kind)}'
         )
-    part = TASK_UTILS.build(dict(cfg))
+    try:
+        part = TASK_UTILS.build(dict(cfg))
+    except (KeyError, TypeError) as error:
+        found = TASK_UTILS.get(cfg['type'])
+        valid = list(signature(found).parameters) if found else _names_of(kind)
+        raise ValueError(
+            f'{name}={cfg!r}: {error.args[0]}; valid are {valid}'
+        ) from error
     if not isinstance(part, kind):
         raise ValueError(
             f'{name}={cfg!r}; must be a {kind.__name__}, one of '

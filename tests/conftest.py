@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
     filter(None, (str(HIDDEN_DATA), os.environ.get('PYTHONPATH')))
 )
 runpy.run_path(str(HIDDEN_DATA / 'sitecustomize.py'))
+# Tools that are run within this process find what they share.
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -107,11 +107,11 @@ def test_both_stages_are_of_one_network() -> None:
 
 
 def test_options_reach_the_stage_that_they_are_for(monkeypatch: Any) -> None:
-    options = {
-        'model.router.hidden': 3,
-        'model.backbone.init_cfg.checkpoint': 'mine.pth',
-        'randomness.seed': 7,
-    }
+    options = [
+        'model.router.hidden=3',
+        'model.backbone.init_cfg.checkpoint=mine.pth',
+        'randomness.seed=7',
+    ]
     namespace = runpy.run_path(str(ROOT / 'tools/adapt.py'))
     args = argparse.Namespace(
         config=str(DIGITS), data=None, quick=False, cfg_options=options

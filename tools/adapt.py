@@ -4,35 +4,8 @@ Started again with the same work directory, it goes on where it was killed.
 """
 
 import argparse
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from mmengine.config import Config
-
-import eavit_mm  # noqa: F401
-from eavit_mm.engine.adaptation import shorten, use_image_folder
-from eavit_mm.engine.cli import (
-    add_config_options,
-    merge_options,
-    read_config,
-    run_tool,
-)
-from eavit_mm.engine.supernet import build_supernet
-from eavit_mm.export.directory import FORMATS
-from eavit_mm.files import write_atomically
-from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budgets import table_for
-from eavit_mm.options import check_count
-from eavit_mm.space import Budget
-
-TOOLS = Path(__file__).resolve().parent
-# Of a whole training and search, what --quick does.
-QUICK, QUICK_EVALUATIONS = 0.1, 40
-# Settings of one stage alone.
-_PRETRAINED, _ROUTER = 'model.backbone.init_cfg', 'model.router'
+from arguments import add_config_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--format',
         nargs='+',
-        choices=FORMATS,
+        choices=['pth', 'onnx', 'pt2'],
         default=['pth'],
         help='files of exported networks',
     )
@@ -75,6 +48,37 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_options(parser)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+
+from eavit_mm.engine.adaptation import shorten, use_image_folder
+from eavit_mm.engine.cli import (
+    build_supernet,
+    merge_options,
+    read_config,
+    run_tool,
+)
+from eavit_mm.files import write_atomically
+from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budgets import table_for
+from eavit_mm.options import check_count
+from eavit_mm.space import Budget
+
+TOOLS = Path(__file__).resolve().parent
+# Of a whole training and search, what --quick does.
+QUICK, QUICK_EVALUATIONS = 0.1, 40
+# Settings of one stage alone.
+_PRETRAINED, _ROUTER = 'model.backbone.init_cfg', 'model.router'
 
 
 def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
@@ -101,11 +105,11 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
             cfg.search_cfg.max_evaluations = QUICK_EVALUATIONS
         # Stage 1 has no router, stage 2 begins with its weights.
         other = _PRETRAINED if cfg is second else _ROUTER
-        options = {
-            key: value
-            for key, value in (args.cfg_options or {}).items()
-            if not key.startswith(other)
-        }
+        options = [
+            option
+            for option in args.cfg_options
+            if not option.startswith(other)
+        ]
         merge_options(cfg, argparse.Namespace(cfg_options=options))
     return configs
 
@@ -157,8 +161,8 @@ class Adaptation:
         done = subprocess.run([sys.executable, *command], check=False)
         if done.returncode:
             raise SystemExit(
-                f'error: {tool} failed; what was done before is kept in '
-                f'{self.folder}, the same command goes on from there'
+                f'error: {tool} failed, as said above; the stages that were '
+                f'done before are kept in {self.folder}'
             )
 
     def train(self, stage: str, cfg: Config) -> Path:
@@ -181,8 +185,7 @@ class Adaptation:
         return self.folder / f'{stage}.py'
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     check_count('--processes', args.processes, least=1)
     configs = stage_configs(args)
     check_budgets(configs['stage2'], args.budgets)
@@ -214,4 +217,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

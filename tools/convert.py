@@ -2,16 +2,6 @@
 
 import argparse
 
-import eavit_mm  # noqa: F401
-from eavit_mm.engine.checkpoint import require_other_file, save_atomically
-from eavit_mm.engine.cli import run_tool
-from eavit_mm.weights import (
-    convert_weights,
-    layout_of,
-    read_weights,
-)
-from eavit_mm.weights.convert import HEADS
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -19,7 +9,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('out', help='checkpoint to write')
     parser.add_argument(
         '--head',
-        choices=HEADS,
+        choices=['linear', 'vit', 'none'],
         help='names of the head: LinearClsHead, VisionTransformerClsHead, or '
         'leave it out (default: linear, if there is a head)',
     )
@@ -38,8 +28,19 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+from eavit_mm.engine.checkpoint import require_other_file, save_atomically
+from eavit_mm.engine.cli import run_tool
+from eavit_mm.weights import (
+    convert_weights,
+    layout_of,
+    read_weights,
+)
+
+
+def main(args: argparse.Namespace) -> None:
     require_other_file(args.source, args.out)
     weights = read_weights(args.source)
     says = args.class_position
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

@@ -8,6 +8,23 @@ network.
 """
 
 import argparse
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--work-dir', default='work_dirs/demo')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='fail if the accuracy is below what the README promises',
+    )
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
 import json
 import os
 import shutil
@@ -152,16 +169,7 @@ def missed(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dir', default='work_dirs/demo')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--check',
-        action='store_true',
-        help='fail if the accuracy is below what the README promises',
-    )
-    args = parser.parse_args()
+def main(args: argparse.Namespace) -> None:
     start = time.monotonic()
     work_dir = Path(args.work_dir).absolute()
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -196,4 +204,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(args)

@@ -1,32 +1,8 @@
 """Exports a subnet, or a whole Pareto front, as dense networks."""
 
 import argparse
-import hashlib
-from pathlib import Path
-from typing import Any
 
-import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
-
-import eavit_mm  # noqa: F401
-from eavit_mm.engine.checkpoint import load_supernet
-from eavit_mm.engine.cli import (
-    add_budget_arguments,
-    add_config_options,
-    load_config,
-    merge_options,
-    run_tool,
-)
-from eavit_mm.engine.supernet import build_supernet
-from eavit_mm.export.directory import FORMATS, Exporter, check_folder
-from eavit_mm.export.front import export_front
-from eavit_mm.export.table import format_front
-from eavit_mm.models import BudgetSolver, ElasticModelMixin
-from eavit_mm.models.budgets import table_for
-from eavit_mm.options import check_count
-from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.pareto import ParetoFront
+from arguments import add_budget_arguments, add_config_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,7 +34,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--format',
         nargs='+',
-        choices=FORMATS,
+        choices=['pth', 'onnx', 'pt2'],
         default=['pth'],
         help='files to write; model.pth is always one of them',
     )
@@ -73,8 +49,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--device',
-        default='cuda' if torch.cuda.is_available() else 'cpu',
-        help='to measure latency on (default: %(default)s)',
+        help='to measure latency on (default: a GPU if there is one)',
     )
     parser.add_argument(
         '--batch-size', type=int, default=1, help='for the latency'
@@ -90,10 +65,40 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.engine.cli import (
+    build_supernet,
+    load_config,
+    merge_options,
+    run_tool,
+)
+from eavit_mm.export.directory import Exporter, check_folder
+from eavit_mm.export.front import export_front
+from eavit_mm.export.table import format_front
+from eavit_mm.models import BudgetSolver, ElasticModelMixin
+from eavit_mm.models.budgets import table_for
+from eavit_mm.options import check_count
+from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.pareto import ParetoFront
+
+
 def merge_args(args: argparse.Namespace) -> Config:
     for name, least in (('images', 0), ('batch_size', 1), ('rounds', 1)):
         option = f'--{name.replace("_", "-")}'
         check_count(option, getattr(args, name), least)
+    if args.device is None:
+        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         torch.zeros(1, device=args.device)
     except (AssertionError, RuntimeError) as error:
@@ -155,8 +160,7 @@ def summary(report: dict[str, Any], out: str) -> str:
     )
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     if args.budget:
         Budget.parse(args.budget)
     cfg = merge_args(args)
@@ -189,4 +193,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

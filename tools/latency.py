@@ -1,29 +1,8 @@
 """Measures a latency table on this device, or compares one with networks."""
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
-import torch
-from mmengine.config import Config
-from rich.console import Console
-from rich.table import Table
-
-import eavit_mm  # noqa: F401
-from eavit_mm.analysis.latency import (
-    DTYPES,
-    Validation,
-    build_table,
-    check_device,
-    validate,
-)
-from eavit_mm.engine.checkpoint import require_other_file
-from eavit_mm.engine.cli import add_config_options, merge_options, run_tool
-from eavit_mm.engine.supernet import build_supernet
-from eavit_mm.files import write_json
-from eavit_mm.options import check_count
-from eavit_mm.space.latency import LatencyTable
+from arguments import add_config_options
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,7 +12,11 @@ def parse_args() -> argparse.Namespace:
     build.add_argument('config', help='config file of a supernet')
     build.add_argument('out', help='JSON file for the table')
     build.add_argument('--batch-size', type=int, default=1)
-    build.add_argument('--dtype', choices=list(DTYPES), default='float32')
+    build.add_argument(
+        '--dtype',
+        choices=['float32', 'bfloat16', 'float16'],
+        default='float32',
+    )
     check = commands.add_parser('validate', help='compare with whole subnets')
     check.add_argument('config', help='config file of the supernet')
     check.add_argument('table', help='JSON file of a table; gets the result')
@@ -47,7 +30,7 @@ def parse_args() -> argparse.Namespace:
         )
         command.add_argument(
             '--device',
-            default='cuda' if torch.cuda.is_available() else 'cpu',
+            help='to measure on (default: a GPU if there is one)',
         )
         command.add_argument(
             '--threads',
@@ -58,6 +41,31 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+
+from eavit_mm.analysis.latency import (
+    Validation,
+    build_table,
+    check_device,
+    validate,
+)
+from eavit_mm.engine.checkpoint import require_other_file
+from eavit_mm.engine.cli import build_supernet, merge_options, run_tool
+from eavit_mm.files import write_json
+from eavit_mm.options import check_count
+from eavit_mm.space.latency import LatencyTable
+
+
 def build_model(args: argparse.Namespace) -> tuple[Any, Sequence[int]]:
     """The supernet of a config, and the size of its images."""
     cfg = Config.fromfile(args.config)
@@ -65,7 +73,11 @@ def build_model(args: argparse.Namespace) -> tuple[Any, Sequence[int]]:
     model = build_supernet(cfg, 'tools/latency.py')
     embed: Any = model.backbone.patch_embed
     size = embed.init_input_size
-    return model.to(args.device), (embed.projection.in_channels, *size)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    return model.to(args.device or device), (
+        embed.projection.in_channels,
+        *size,
+    )
 
 
 def report(result: Validation) -> None:
@@ -93,8 +105,7 @@ def report(result: Validation) -> None:
     )
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     if args.command == 'build':
         require_other_file(args.config, args.out)
     if args.threads is not None:
@@ -119,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

@@ -2,25 +2,7 @@
 
 import argparse
 
-import eavit_mm  # noqa: F401
-from eavit_mm.engine.calibration import calibration_batches
-from eavit_mm.engine.checkpoint import (
-    load_supernet,
-    require_other_file,
-    save_atomically,
-    supernet_meta,
-)
-from eavit_mm.engine.cli import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-    merge_options,
-    run_tool,
-)
-from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.options import check_count
-from eavit_mm.rearrange import rearrange
-from eavit_mm.registry import TASK_UTILS
+from arguments import add_common_arguments
 
 CRITERIA = dict(
     activation='ActivationCriterion',
@@ -52,13 +34,35 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+from eavit_mm.engine.calibration import calibration_batches
+from eavit_mm.engine.checkpoint import (
+    load_supernet,
+    require_other_file,
+    save_atomically,
+    supernet_meta,
+)
+from eavit_mm.engine.cli import (
+    build_runner,
+    load_config,
+    merge_options,
+    run_tool,
+)
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.options import check_count
+from eavit_mm.rearrange import rearrange
+from eavit_mm.registry import TASK_UTILS
+
+
+def main(args: argparse.Namespace) -> None:
     require_other_file(args.config, args.out)
     require_other_file(args.checkpoint, args.out)
     check_count('--num-batches', args.num_batches, least=1)
     cfg = load_config(args)
     merge_options(cfg, args)
+    cfg.load_from = None  # only the checkpoint given is read
     runner = build_runner(cfg)
     model = elastic_model(runner.model, 'tools/rearrange.py')
     meta = load_supernet(model, args.checkpoint)
@@ -78,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

@@ -1,6 +1,32 @@
 """Searches the Pareto front of a trained supernet."""
 
 import argparse
+
+from arguments import add_common_arguments
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint of a supernet')
+    parser.add_argument(
+        '--objectives',
+        nargs='+',
+        choices=['metric', 'macs', 'params', 'latency'],
+        help='what to search for, e.g. metric macs',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='go on with the search of the work directory',
+    )
+    add_common_arguments(parser)
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -9,10 +35,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
-import eavit_mm  # noqa: F401
-from eavit_mm.engine.checkpoint import naming, read_checkpoint
 from eavit_mm.engine.cli import (
-    add_common_arguments,
     build_runner,
     load_config,
     merge_options,
@@ -21,7 +44,6 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.data_overlap import check_disjoint
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
-from eavit_mm.space.pareto import COSTS, METRIC
 
 _OF_TRAINING = (
     'train_dataloader',
@@ -32,25 +54,6 @@ _OF_TRAINING = (
     'val_cfg',
     'val_evaluator',
 )
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint of a supernet')
-    parser.add_argument(
-        '--objectives',
-        nargs='+',
-        choices=[METRIC, *COSTS],
-        help='what to search for, e.g. metric macs',
-    )
-    parser.add_argument(
-        '--resume',
-        action='store_true',
-        help='go on with the search of the work directory',
-    )
-    add_common_arguments(parser)
-    return parser.parse_args()
 
 
 def search_config(cfg: Config) -> Config:
@@ -106,10 +109,8 @@ def merge_args(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
-    read_checkpoint(args.checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     check_disjoint(datasets_of(cfg))
     runner = build_runner(search_config(cfg))
@@ -118,11 +119,10 @@ def main() -> None:
             f'{args.config}: search_cfg.type={cfg.search_cfg.get("type")!r} '
             "is no search; must be 'eavit_mm.ParetoSearchLoop'"
         )
-    with naming(args.checkpoint):
-        metrics = runner.test()
+    metrics = runner.test()
     if is_main_process():
         print(f'{metrics["members"]} subnets: {Path(runner.work_dir, FRONT)}')
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

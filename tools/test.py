@@ -1,34 +1,8 @@
 """Evaluates subnets of a supernet: a table, JSON, a figure, the AUC."""
 
 import argparse
-from copy import deepcopy
-from pathlib import Path
-from typing import Any
 
-from mmengine.config import Config, ConfigDict
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner
-
-import eavit_mm  # noqa: F401
-from eavit_mm.analysis.plots import plot_metric_over_macs
-from eavit_mm.analysis.subnet_table import format_table
-from eavit_mm.engine.checkpoint import (
-    naming,
-    read_checkpoint,
-    require_other_file,
-)
-from eavit_mm.engine.cli import (
-    add_budget_arguments,
-    add_common_arguments,
-    build_runner,
-    load_config,
-    merge_options,
-    renamed,
-    run_tool,
-)
-from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.files import write_json
-from eavit_mm.space import Budget, Subnet
+from arguments import add_budget_arguments, add_common_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,6 +32,32 @@ def parse_args() -> argparse.Namespace:
     )
     add_common_arguments(parser)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+
+from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.analysis.subnet_table import format_table
+from eavit_mm.engine.checkpoint import require_other_file
+from eavit_mm.engine.cli import (
+    build_runner,
+    load_config,
+    merge_options,
+    renamed,
+    run_tool,
+)
+from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.files import write_json
+from eavit_mm.space import Budget, Subnet
 
 
 def data_set_of(dataset: ConfigDict) -> ConfigDict:
@@ -176,20 +176,17 @@ def report(
     print(f'Results: {out}\nFigure: {figure}')
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
     out = Path(args.out or Path(cfg.work_dir, 'subnets.json'))
     check_places(out, args, cfg)
-    read_checkpoint(args.checkpoint)
     runner = build_runner(renamed(cfg, 'test'))
     if args.subnet:
         check_subnet(runner, args.subnet)
-    with naming(args.checkpoint):
-        metrics = runner.test()
+    metrics = runner.test()
     if is_main_process() and hasattr(runner.test_loop, 'rows'):
         report(runner, metrics, args, out)
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

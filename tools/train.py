@@ -1,27 +1,8 @@
 """Trains the model of a config: stage 1, or a dense network."""
 
 import argparse
-from typing import Any
 
-import torch
-from mmengine.config import Config, ConfigDict
-from mmengine.runner import find_latest_checkpoint
-
-import eavit_mm  # noqa: F401
-from eavit_mm.engine.checkpoint import naming, read_checkpoint
-from eavit_mm.engine.cli import (
-    add_common_arguments,
-    build_runner,
-    load_config,
-    merge_options,
-    run_tool,
-)
-from eavit_mm.engine.config_check import check_classes
-from eavit_mm.engine.training_state import check_training_state
-from eavit_mm.options import check_path
-
-# mmengine's AmpOptimWrapper has them, beside those of every wrapper.
-GPU_AMP_OPTIONS = {'loss_scale', 'dtype', 'use_fsdp'}
+from arguments import add_common_arguments
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,6 +35,25 @@ def parse_args() -> argparse.Namespace:
     )
     add_common_arguments(parser)
     return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import find_latest_checkpoint
+
+from eavit_mm.engine.cli import (
+    build_runner,
+    check_classes,
+    load_config,
+    merge_options,
+    run_tool,
+)
+
+# mmengine's AmpOptimWrapper has them, beside those of every wrapper.
+GPU_AMP_OPTIONS = {'loss_scale', 'dtype', 'use_fsdp'}
 
 
 def merge_args(args: argparse.Namespace) -> Config:
@@ -97,30 +97,13 @@ def set_resume(cfg: Config, resume: str | None) -> None:
             print(f'--resume: no checkpoint in {cfg.work_dir}, starting anew')
     elif resume is not None:
         cfg.resume, cfg.load_from = True, resume
-    path = cfg.get('load_from')
-    check_path('load_from', path)
-    if path and '://' not in path:
-        checkpoint = read_checkpoint(path)
-        if cfg.get('resume'):
-            with naming(path):
-                check_training_state(checkpoint)
-            _take_seed(cfg, checkpoint['meta'])
 
 
-def _take_seed(cfg: Config, meta: dict[str, Any]) -> None:
-    """Goes on with the seed of the run; mmengine gives it to a part only."""
-    seed, randomness = meta.get('seed'), cfg.get('randomness') or {}
-    if seed is not None:
-        cfg.randomness = dict(randomness, seed=seed)
-
-
-def main() -> None:
-    cfg = merge_args(parse_args())
-    runner = build_runner(cfg)
+def main(args: argparse.Namespace) -> None:
+    runner = build_runner(merge_args(args))
     check_classes(runner)
-    with naming(cfg.get('load_from')):
-        runner.train()
+    runner.train()
 
 
 if __name__ == '__main__':
-    run_tool(main)
+    run_tool(main, args)

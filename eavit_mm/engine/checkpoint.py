@@ -13,6 +13,10 @@ from eavit_mm.models import ElasticModelMixin
 from eavit_mm.weights.read import read_torch_file
 from eavit_mm.weights.state_dict import CheckpointError
 
+# What a user can put right; the words of the others name neither file nor
+# option.
+USER_ERRORS = (ValueError, OSError, FloatingPointError)
+
 
 def supernet_meta(
     model: ElasticModelMixin, rearrangement: str | None, stage: int
@@ -56,16 +60,25 @@ def load_supernet(
 
 
 @contextmanager
-def naming(path: str | Path | None) -> Iterator[None]:
-    """Puts a file's name in front of what is wrong with its content.
+def naming(place: str | Path | None) -> Iterator[None]:
+    """Puts a file or a part of a config in front of what is wrong with it.
 
     Raises:
-        ValueError: In place of a :class:`CheckpointError`.
+        ValueError: In place of whatever came up in the block.
     """
     try:
         yield
-    except CheckpointError as error:
-        raise ValueError(f'{path}: {error}') from error
+    except Exception as error:
+        raise ValueError(f'{place}: {one_line(error)}') from error
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, and its type where the words alone would not do."""
+    said = str(error.args[0]) if len(error.args) == 1 else str(error)
+    text = ' '.join(said.split())
+    if isinstance(error, USER_ERRORS) and text:
+        return text
+    return f'{type(error).__name__}: {text}'
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -124,6 +137,30 @@ def _dict_in(values: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
             f'{name} is {type(value).__name__}; must be a dict'
         )
     return value or {}
+
+
+def check_resumable(checkpoint: Mapping[str, Any]) -> None:
+    """Raises unless mmengine can resume a training from a checkpoint.
+
+    Raises:
+        CheckpointError: Says what is missing, or that there is code, which
+            mmengine would run.
+    """
+    meta = checkpoint.get('meta') or {}
+    needed = dict(epoch=meta, iter=meta, optimizer=checkpoint)
+    needed['message_hub'] = checkpoint
+    missing = [key for key, place in needed.items() if key not in place]
+    if missing:
+        raise CheckpointError(
+            f'--resume: this is not of a training run, {missing} missing; to '
+            'start from its weights: --cfg-options load_from=FILE'
+        )
+    if 'config' in meta:
+        # As code: mmengine gives it to Config.fromstring.
+        raise CheckpointError(
+            "--resume: meta['config'] is refused: mmengine runs it as code, "
+            'and writes none itself'
+        )
 
 
 def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:

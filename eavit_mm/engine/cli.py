@@ -1,45 +1,134 @@
-"""What the scripts in ``tools/`` share: mmengine's usual options."""
+"""The border: from a command line to a runner, and from an error to a line.
 
+What is mmengine's, mmpretrain's or torch's is not checked before it is
+built. Whatever comes up while a part is built or a checkpoint is loaded is
+caught here, once, and named by the part of the config or the file.
+"""
+
+import logging
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
+from traceback import print_exception, walk_tb
 from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.logging import MMLogger
+from mmengine.registry import RUNNERS, init_default_scope
+from mmengine.runner import (
+    CheckpointLoader,
+    Runner,
+    find_latest_checkpoint,
+)
+from mmengine.runner import runner as mmengine_runner
+from mmpretrain.registry import MODELS
 
-from eavit_mm.engine.config_check import check_config
-from eavit_mm.engine.config_error import explain
-from eavit_mm.engine.launch import start_processes
-from eavit_mm.models.budget_solver import SOURCES
-from eavit_mm.models.budgets import PARTS
-from eavit_mm.space.cost import COUNTS
+from eavit_mm.engine.checkpoint import (
+    USER_ERRORS,
+    check_resumable,
+    naming,
+    one_line,
+    read_checkpoint,
+)
+from eavit_mm.engine.unwrap import elastic_model, unwrap
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.options import check_mapping, check_path
 
-# What a user can put right; all else is shown with its traceback.
-_USER_ERRORS = (ValueError, OSError, FloatingPointError)
 _DATALOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'search', 'test')
 )
+# Methods of mmengine's runner to the part of the config that they build;
+# data and evaluator stand behind the name of their loop.
+_BUILT = dict(
+    from_cfg='config',
+    setup_env='env_cfg',
+    set_randomness='randomness',
+    build_logger='log_level',
+    build_visualizer='visualizer',
+    build_model='model',
+    wrap_model='model_wrapper_cfg',
+    _init_model_weights='model',
+    build_log_processor='log_processor',
+    register_default_hooks='default_hooks',
+    register_custom_hooks='custom_hooks',
+    build_optim_wrapper='optim_wrapper',
+    scale_lr='auto_scale_lr',
+    build_param_scheduler='param_scheduler',
+    build_train_loop='train_cfg',
+    build_val_loop='val_cfg',
+    build_test_loop='test_cfg',
+    build_dataloader='dataloader',
+    build_evaluator='evaluator',
+)
 
 
-def run_tool(main: Callable[[], None]) -> None:
+def run_tool(main: Callable[..., None], *args: Any) -> None:
     """Runs a tool; what the user can put right becomes one line.
 
+    Args:
+        main: The tool.
+        *args: Handed on to it.
+
     Raises:
-        SystemExit: With status 1 and 'error: ...' as the last line.
+        SystemExit: With status 1 and 'error: ...' as the last line. The
+            traceback is in the log file; where there is none yet, that of an
+            error whose words may not say enough is printed before the line.
     """
     try:
-        main()
+        main(*args)
         leave_ranks()
     except Exception as error:
-        text = explain(error)
-        if text is None and not isinstance(error, _USER_ERRORS):
+        part = part_of(error)
+        is_plain = isinstance(error, USER_ERRORS)
+        if part is None and not is_plain:
             raise
-        raise SystemExit(f'error: {text or error}') from error
+        if not _log_traceback(error) and not is_plain:
+            print_exception(error)
+        where = f'{part}: ' if part else ''
+        raise SystemExit(f'error: {where}{one_line(error)}') from error
+
+
+def part_of(error: BaseException) -> str | None:
+    """The part of a config that mmengine's runner built as an error came up.
+
+    Args:
+        error: With its traceback.
+
+    Returns:
+        Such as 'train_dataloader'; None if nothing was being built.
+    """
+    file = mmengine_runner.__file__
+    parts = [
+        _BUILT[frame.f_code.co_name]
+        for frame, _ in walk_tb(error.__traceback__)
+        if frame.f_code.co_filename == file and frame.f_code.co_name in _BUILT
+    ]
+    phases = [part[:-4] for part in parts if part.endswith('_cfg')]
+    if phases and parts[-1] in ('dataloader', 'evaluator'):
+        return f'{phases[-1]}_{parts[-1]}'
+    return parts[-1] if parts else None
+
+
+def _log_traceback(error: BaseException) -> bool:
+    """Writes an error to the run's log file alone; whether there is one."""
+    logger = MMLogger.get_current_instance()
+    files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    for handler in files:
+        handler.handle(
+            logger.makeRecord(
+                logger.name,
+                logging.ERROR,
+                __file__,
+                0,
+                'The run ends with an error',
+                (),
+                (type(error), error, error.__traceback__),
+            )
+        )
+    return bool(files)
 
 
 def leave_ranks() -> None:
@@ -52,71 +141,11 @@ def leave_ranks() -> None:
         torch.distributed.destroy_process_group()
 
 
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """Options of every tool that runs a config, as mmpretrain has them."""
-    parser.add_argument('--work-dir', help='folder for logs and results')
-    parser.add_argument(
-        '--no-pin-memory',
-        action='store_true',
-        help='disable pin_memory of the data loaders',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # torch.distributed.launch passes --local-rank.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    add_config_options(parser)
-
-
-def add_config_options(parser: ArgumentParser) -> None:
-    """The option that every tool with a config has."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as key=value, e.g. '
-        'model.sampler.num=2 or key="[a,b]"; taken last',
-    )
-
-
-def add_budget_arguments(parser: ArgumentParser) -> None:
-    """Who answers budgets and how they are counted."""
-    parser.add_argument(
-        '--by',
-        choices=SOURCES,
-        default='best',
-        help='who answers budgets: the router, the Pareto front, the better '
-        'of both on the held-out data, or the largest uniform subnet; '
-        'without a router always the last',
-    )
-    parser.add_argument(
-        '--count',
-        choices=COUNTS,
-        default='exact',
-        help='how budgets count MACs',
-    )
-    parser.add_argument(
-        '--part',
-        choices=PARTS,
-        default='total',
-        help='part of the model that budgets limit',
-    )
-    parser.add_argument(
-        '--latency-table',
-        metavar='FILE',
-        help='made by tools/latency.py, for budgets such as 5ms',
-    )
-
-
 def load_config(args: Namespace, **dataloader: Any) -> Config:
     """The config of a command line, without its ``--cfg-options``.
 
     Args:
-        args: With ``config`` and the options of
-            :func:`add_common_arguments`.
+        args: With ``config`` and the options that tools with a runner share.
         **dataloader: Further defaults of every data loader.
 
     Raises:
@@ -135,9 +164,17 @@ def load_config(args: Namespace, **dataloader: Any) -> Config:
 
 
 def merge_options(cfg: Config, args: Namespace) -> None:
-    """Applies ``--cfg-options``, which win over everything else."""
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    """Applies ``--cfg-options``, which win over everything else.
+
+    Raises:
+        ValueError: If one is not of the form key=value.
+    """
+    options = Namespace()
+    with naming('--cfg-options'):
+        # mmengine's reading of key=value, behind the parser: it is imported
+        # late.
+        DictAction([], 'merged')(None, options, args.cfg_options)
+        cfg.merge_from_dict(options.merged)
     for field in _DATALOADERS:
         if cfg.get(field) and not cfg[field].get('num_workers'):
             # torch refuses persistent workers where there are none.
@@ -158,19 +195,106 @@ def renamed(cfg: Config, tool: str) -> Config:
 def build_runner(cfg: Config) -> Runner:
     """The runner that a config asks for; without a GPU, over gloo.
 
+    A checkpoint to load is read now, before anything is built, and the
+    runner loads what was read. What does not fit is named by the file.
+
+    Args:
+        cfg: To resume, it gets the name of the latest checkpoint, and the
+            seed of the run that goes on.
+
     Raises:
-        ValueError: If it has no model, an option that cannot be, or a
-            launcher that did not start this process.
+        ValueError: If it has no model, or its checkpoint is broken.
     """
+    check_mapping('model', cfg.get('model'), 'options')
+    if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
+        # mmengine would choose a GPU for each process first.
+        with naming('--launcher pytorch'):
+            torch.distributed.init_process_group('gloo')
+    _read_checkpoint_of(cfg)
+    is_stock = 'runner_type' not in cfg
+    runner = Runner.from_cfg(cfg) if is_stock else RUNNERS.build(cfg)
+    load = runner.load_or_resume
+
+    def load_or_resume() -> None:
+        with naming(cfg.get('load_from')):
+            load()
+
+    runner.load_or_resume = load_or_resume
+    return runner
+
+
+def _read_checkpoint_of(cfg: Config) -> None:
+    """Reads the checkpoint that a run begins with, and hands it to mmengine.
+
+    Every other local file that mmengine loads is read as strictly.
+    """
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = find_latest_checkpoint(cfg.work_dir)
+    path = cfg.get('load_from')
+    check_path('load_from', path)
+    waiting: dict[str, Any] = {}
+    if path and '://' not in path:
+        waiting[path] = checkpoint = read_checkpoint(path)
+        if cfg.get('resume'):
+            with naming(path):
+                check_resumable(checkpoint)
+            seed = checkpoint['meta'].get('seed')
+            if seed is not None:
+                # mmengine gives it to a part of the run only.
+                cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+
+    def load_from_local(filename: str, map_location: Any = None) -> Any:
+        # Handed over, not kept: it is as large as the network.
+        return waiting.pop(filename, None) or read_checkpoint(filename)
+
+    CheckpointLoader.register_scheme('', load_from_local, force=True)
+
+
+def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
+    """The supernet of a config without a runner, in evaluation mode.
+
+    Args:
+        cfg: Its model gets the config's preprocessor and loses its
+            ``init_cfg``: its weights come from a checkpoint, or do not
+            matter.
+        asked_by: Name of the part that needs it, for the message.
+
+    Raises:
+        ValueError: If the config has no model, or none that is elastic.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = cfg.get('model')
-    if not isinstance(model, dict):
-        raise ValueError(f'{cfg.filename}: model={model!r}; must be a dict')
-    check_config(cfg)
-    if cfg.launcher != 'none' and not torch.cuda.is_available():
-        start_processes(cfg.launcher)
-    if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+    check_mapping('model', model, 'options')
+    if 'backbone' in model:
+        model['backbone']['init_cfg'] = None
+    model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
+    with naming('model'):
+        built = MODELS.build(model)
+    supernet = elastic_model(built, asked_by)
+    supernet.eval()
+    return supernet
+
+
+def check_classes(runner: Runner) -> None:
+    """Raises if the head has fewer classes than the training data.
+
+    Args:
+        runner: Its training data are built by this.
+
+    Raises:
+        ValueError: Names both numbers.
+    """
+    if runner.train_loop is None:
+        return
+    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
+    needed = len(metainfo.get('classes') or ())
+    head = getattr(unwrap(runner.model), 'head', None)
+    given = getattr(head, 'num_classes', None)
+    if isinstance(given, int) and given < needed:
+        raise ValueError(
+            f'model.head.num_classes={given}; the training data have '
+            f'{needed} classes: must be at least {needed}'
+        )
 
 
 def read_config(path: str) -> Config:

@@ -7,7 +7,7 @@ from mmengine.config import Config
 
 from benchmarks import finetune, stage2
 from benchmarks.methods import DEFAULT, METHODS, method_config
-from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.engine.cli import build_supernet
 from eavit_mm.export.config import config_text, plain_config
 
 

@@ -93,13 +93,13 @@ def config(
             'train_dataloader.batch_size': 16 // world,
             'train_dataloader.num_workers': workers,
             'train_dataloader.persistent_workers': workers > 0,
-            'train_dataloader.dataset.parts': dict(train=110, rest=None),
+            'train_dataloader.dataset.parts': dict(train=120, rest=None),
             'train_cfg.max_epochs': 3,
             'train_cfg.val_interval': 100,
             'param_scheduler': [
                 dict(type='CosineAnnealingLR', convert_to_iter_based=True)
             ],
-            # Seven batches an epoch: checkpoints fall between two of them.
+            # Eight batches an epoch: no checkpoint falls between two of them.
             'optim_wrapper.accumulative_counts': 2,
             'default_hooks.checkpoint.interval': 1,
             'custom_hooks.1.levels': [

@@ -6,7 +6,7 @@ import pytest
 from mmengine.config import Config
 
 from eavit_mm.engine.answers import router_answers
-from eavit_mm.engine.supernet import build_supernet
+from eavit_mm.engine.cli import build_supernet
 from eavit_mm.models import BudgetSolver
 
 ROOT = Path(__file__).resolve().parents[2]

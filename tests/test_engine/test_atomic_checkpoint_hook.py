@@ -14,7 +14,7 @@ TOP1 = 'largest/accuracy/top1'
 
 def toy(folder: Path, epochs: int = 3, **changes: Any) -> Runner:
     keep = changes.pop('keep', -1)
-    options = {**changes.pop('checkpoint', {})}
+    options = {'interval': 1, **changes.pop('checkpoint', {})}
     return build(
         folder,
         train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=1),
@@ -22,7 +22,6 @@ def toy(folder: Path, epochs: int = 3, **changes: Any) -> Runner:
             logger=None,
             checkpoint=dict(
                 type='eavit_mm.AtomicCheckpointHook',
-                interval=1,
                 max_keep_ckpts=keep,
                 **options,
             ),
@@ -88,6 +87,37 @@ def test_steps_inside_of_epochs_are_refused(tmp_path: Path) -> None:
     runner = toy(tmp_path, checkpoint=dict(by_epoch=False))
     with pytest.raises(ValueError, match='by_epoch=False in a loop of epoch'):
         runner.train()
+
+
+def accumulated(counts: int) -> dict[str, Any]:
+    return dict(
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.05), accumulative_counts=counts
+        )
+    )
+
+
+def test_no_checkpoint_falls_between_the_batches_of_an_update(
+    tmp_path: Path,
+) -> None:
+    # Three iterations an epoch.
+    toy(tmp_path / 'whole', **accumulated(3)).train()
+    runner = toy(tmp_path / 'between', **accumulated(2))
+    with pytest.raises(
+        ValueError,
+        match='checkpoint.interval=1: a checkpoint every 3 iterations falls '
+        'between .*accumulative_counts=2.* be a multiple of 2',
+    ):
+        runner.train()
+    assert not names(tmp_path / 'between')
+    toy(tmp_path / 'odd', checkpoint=dict(save_last=False), epochs=1).train()
+    with pytest.raises(ValueError, match='--resume: iteration 3 is between'):
+        resumed(
+            tmp_path / 'odd',
+            checkpoint=dict(interval=2),
+            epochs=4,
+            **accumulated(2),
+        )
 
 
 class KilledError(Exception):

@@ -1,5 +1,6 @@
 """Checkpoints of which a complete one is on disk at every moment."""
 
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +9,14 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from eavit_mm.engine.pending_gradients import (
-    GRADIENTS,
-    gather_pending,
-    restore_pending,
-)
-from eavit_mm.engine.training_state import EXPIRED
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import write_atomically
 from eavit_mm.registry import HOOKS
 from eavit_mm.weights.state_dict import CheckpointError, require_sound
 
 BACKEND = 'eavit_mm_atomic'
+# Key of the message hub: names of checkpoints that the last one replaces.
+EXPIRED = 'eavit_mm_expired_ckpts'
 
 
 @register_backend(BACKEND)
@@ -53,7 +50,8 @@ class AtomicCheckpointHook(CheckpointHook):
     one, and writes in place: with ``max_keep_ckpts=1`` a kill can lose
     everything. Here a checkpoint is written under a temporary name, flushed
     and renamed; then ``last_checkpoint``; then old ones are removed.
-    Gradients that wait for the rest of their batches are kept, of every rank.
+    A checkpoint holds no gradients: with ``accumulative_counts`` one must not
+    fall between the batches of an update.
 
     Where the best checkpoint is kept, a resumed run begins with the
     validation that the checkpoint comes before.
@@ -63,28 +61,12 @@ class AtomicCheckpointHook(CheckpointHook):
 
     file_backend: Any
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._pending: list[dict[str, Any]] = []
-
-    def after_load_checkpoint(
-        self, runner: Runner, checkpoint: dict[str, Any]
-    ) -> None:
-        """Takes unfinished gradients out of a checkpoint."""
-        self._pending = checkpoint.get(GRADIENTS) or []
-
-    def before_save_checkpoint(
-        self, runner: Runner, checkpoint: dict[str, Any]
-    ) -> None:
-        """Adds unfinished gradients to a checkpoint."""
-        if self._pending:
-            checkpoint[GRADIENTS] = self._pending
-
     def before_train(self, runner: Runner) -> None:
         """Puts the safe backend in place of the stock one.
 
         Raises:
-            ValueError: If checkpoints would fall into an epoch.
+            ValueError: If checkpoints would fall into an epoch, or between
+                the batches of an update.
         """
         if not self.by_epoch and isinstance(
             runner.train_loop, EpochBasedTrainLoop
@@ -97,9 +79,7 @@ class AtomicCheckpointHook(CheckpointHook):
             )
         self.backend_args = dict(backend=BACKEND)
         super().before_train(runner)
-        if self._pending and runner.iter:
-            restore_pending(runner, self._pending)
-        self._pending = []
+        self._check_accumulation(runner)
         # mmengine shares one backend; what waits for removal is ours alone.
         expired = self.file_backend.doomed
         self.file_backend = AtomicBackend()
@@ -108,6 +88,27 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.save_best and runner.iter and _validation_is_due(runner):
             # A kill before its end: what was best is not in the checkpoint.
             runner.val_loop.run()
+
+    def _check_accumulation(self, runner: Runner) -> None:
+        """Raises if a resume would lose the gradients of some batches."""
+        counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
+        every = gcd(self.interval, self.save_begin)
+        if self.by_epoch:
+            every *= len(runner.train_dataloader)
+        if self.interval > 0 and every % counts:
+            raise ValueError(
+                f'default_hooks.checkpoint.interval={self.interval}: a '
+                f'checkpoint every {every} iterations falls between the '
+                f'batches of accumulative_counts={counts}, whose gradients it '
+                'does not hold; the iterations between two checkpoints must '
+                f'be a multiple of {counts}'
+            )
+        if runner.iter % counts and runner.iter < runner.max_iters:
+            raise ValueError(
+                f'--resume: iteration {runner.iter} is between the batches of '
+                f'accumulative_counts={counts}, whose gradients are lost; '
+                f'must be a multiple of {counts}'
+            )
 
     def _remove_leftovers(self, runner: Runner, expired: list[str]) -> None:
         """Removes what a killed run left: half files, expired ones."""
@@ -158,8 +159,6 @@ class AtomicCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         self.last_ckpt = str(Path(self.out_dir, name))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        # Only rank 0 goes on to the saving: what needs all ranks comes before.
-        self._pending = gather_pending(runner)
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -170,7 +169,6 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
-        self._pending = []
         if is_main_process():
             last = Path(runner.work_dir, 'last_checkpoint')
             write_atomically(self.last_ckpt.encode(), last)

@@ -6,12 +6,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.checkpoint import (
+    check_resumable,
     check_space,
     init_cfg_meta,
     supernet_meta,
 )
 from eavit_mm.engine.hooks.rearrange_hook import INFO, note_rearrangement
-from eavit_mm.engine.training_state import check_run, check_training_state
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_flag
@@ -38,12 +38,11 @@ class SupernetMetaHook(Hook):
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
-        """Compares the spaces; looks at what training goes on from."""
+        """Compares the spaces; refuses to resume from plain weights."""
         model = unwrap(runner.model)
         note_rearrangement(runner, checkpoint)
         if runner._resume:
-            check_training_state(checkpoint)
-            check_run(runner, checkpoint)
+            check_resumable(checkpoint)
         if self.check_space and isinstance(model, ElasticModelMixin):
             check_space(model, checkpoint)
 

@@ -11,7 +11,6 @@ from mmengine.runner import TestLoop
 
 from eavit_mm.analysis.search_figures import write_figures
 from eavit_mm.analysis.search_report import Progress, profile_table
-from eavit_mm.engine.config_error import explain
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
 from eavit_mm.engine.search_header import (
@@ -286,9 +285,7 @@ class ParetoSearchLoop(TestLoop):
                 'algorithm', self.algorithm_cfg, SubnetSearch
             )
         except (TypeError, KeyError) as error:
-            raise ValueError(
-                f'algorithm: {explain(error) or error}'
-            ) from error
+            raise ValueError(f'algorithm: {error}') from error
         return algorithm
 
     def _measure(

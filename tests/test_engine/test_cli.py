@@ -1,0 +1,257 @@
+"""The border: errors become one line, checkpoints are read once."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+
+from eavit_mm.engine import cli
+from eavit_mm.engine.cli import build_runner, check_classes, run_tool
+
+from .toys import build, config, evaluated, loader, model_cfg, stock_cfg
+
+META = dict(supernet_meta=dict(type='eavit_mm.SupernetMetaHook'))
+
+
+@pytest.mark.parametrize('kind', [ValueError, OSError, FloatingPointError])
+def test_a_users_error_is_one_line(kind: type[Exception]) -> None:
+    def main() -> None:
+        raise kind('x=1; must be 2')
+
+    with pytest.raises(SystemExit, match='^error: x=1; must be 2$'):
+        run_tool(main)
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    def main(number: int) -> None:
+        raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        run_tool(main, 1)
+
+
+HOOK = dict(type='eavit_mm.RearrangeHook', batches=3)
+ACCURACY = dict(type='Acuracy')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'part', 'words'),
+    [
+        (dict(model=model_cfg(samplr=1)), 'model', "argument 'samplr'"),
+        (dict(custom_hooks=[HOOK]), 'custom_hooks', "argument 'batches'"),
+        (
+            dict(default_hooks=dict(timer=dict(type='Timer'))),
+            'default_hooks',
+            'Timer is not in the',
+        ),
+        (
+            dict(train_cfg=dict(type='Loop', max_epochs=1)),
+            'train_cfg',
+            'Loop is not in',
+        ),
+        (
+            dict(train_dataloader=loader(dataset=dict(type='Images'))),
+            'train_dataloader',
+            'Images is not in',
+        ),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(type='SGD', rate=1))),
+            'optim_wrapper',
+            "argument 'rate'",
+        ),
+        (
+            dict(param_scheduler=[dict(type='Cosine')]),
+            'param_scheduler',
+            'Cosine is not in',
+        ),
+        (
+            {**evaluated(), 'val_evaluator': ACCURACY},
+            'val_evaluator',
+            'Acuracy is not in',
+        ),
+        (dict(param_scheduler='cosine'), 'config', 'TypeError: '),
+        (
+            dict(randomness=dict(sed=1)),
+            'config',
+            "TypeError: .* argument 'sed'",
+        ),
+    ],
+    ids=str,
+)
+def test_a_part_that_cannot_be_built_is_named(
+    tmp_path: Path, changes: dict[str, Any], part: str, words: str
+) -> None:
+    def main() -> None:
+        build_runner(config(tmp_path, launcher='none', **changes)).train()
+
+    with pytest.raises(SystemExit) as error:
+        run_tool(main)
+    assert re.match(f'error: {part}: .*{words}', str(error.value))
+    assert '\n' not in str(error.value)
+
+
+def test_the_log_file_has_the_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        cfg = config(
+            tmp_path, launcher='none', param_scheduler=[dict(type='Cosine')]
+        )
+        build_runner(cfg).train()
+
+    with pytest.raises(SystemExit):
+        run_tool(main)
+    (log,) = tmp_path.glob('*/*.log')
+    assert 'Traceback (most recent call last)' in log.read_text()
+    shown = capsys.readouterr()
+    assert 'Traceback' not in shown.out + shown.err
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The last checkpoint of a toy run with seed 3."""
+    build(tmp_path / 'trained').train()
+    return tmp_path / 'trained' / 'epoch_2.pth'
+
+
+@pytest.mark.parametrize('seed', [None, 5])
+def test_a_resume_reads_one_file_once_and_keeps_its_seed(
+    tmp_path: Path,
+    trained: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seed: int | None,
+) -> None:
+    read: list[str] = []
+    load = torch.load
+
+    def counted(path: Any, *args: Any, **kwargs: Any) -> Any:
+        read.append(str(path))
+        return load(path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, 'load', counted)
+    cfg = config(
+        trained.parent,
+        launcher='none',
+        resume=True,
+        randomness=dict(seed=seed, deterministic=True),
+    )
+    runner = build_runner(cfg)
+    runner.train()
+    last = trained.parent / 'epoch_3.pth'
+    assert read == [str(last)]
+    assert cfg.load_from == str(last)
+    assert cfg.randomness == dict(seed=3, deterministic=True)
+    assert runner.seed == 3
+
+
+def damaged(path: Path, key: str | None) -> Path:
+    checkpoint = torch.load(path)
+    if key == 'config':
+        trace = path.with_name('trace')
+        checkpoint['meta']['config'] = f"open({str(trace)!r}, 'w').close()"
+    elif key == 'groups':
+        groups = checkpoint['optimizer']['param_groups']
+        groups[0]['params'].pop()
+    elif key == 'meta':
+        checkpoint['meta'] = None
+    elif key is not None:
+        del checkpoint[key]
+    torch.save(checkpoint, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('key', 'words'),
+    [
+        ('meta', "not of a training run, .'epoch', 'iter'. missing; .*load_f"),
+        ('optimizer', "not of a training run, .'optimizer'. missing"),
+        ('message_hub', "not of a training run, .'message_hub'. missing"),
+        ('config', r"meta\['config'\] is refused: mmengine runs it as code"),
+        ('state_dict', 'does not fit ElasticImageClassifier'),
+        # torch's own words.
+        ('groups', "parameter group that doesn't match the size"),
+    ],
+)
+def test_what_cannot_be_resumed_is_named_by_its_file(
+    tmp_path: Path, trained: Path, key: str, words: str
+) -> None:
+    damaged(trained, key)
+
+    def main() -> None:
+        cfg = config(
+            tmp_path, launcher='none', load_from=str(trained), resume=True
+        )
+        build_runner(cfg).train()
+
+    with pytest.raises(SystemExit, match=f'error: .*epoch_2.pth: .*{words}'):
+        run_tool(main)
+    assert not trained.with_name('trace').exists()
+
+
+def test_code_is_not_run_by_a_stock_tool(trained: Path) -> None:
+    damaged(trained, 'config')
+    options = dict(load_from=str(trained), resume=True)
+
+    def resume(**hooks: Any) -> None:
+        hooks = dict(logger=None, **hooks)
+        build(trained.parent, default_hooks=hooks, **options).train()
+
+    with pytest.raises(ValueError, match='as code'):
+        resume(**META)
+    assert not trained.with_name('trace').exists()
+    # Without our hook it is run: the attack is real.
+    resume()
+    assert trained.with_name('trace').exists()
+
+
+def test_a_launcher_that_did_not_start_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        monkeypatch.delenv(name, raising=False)
+    cfg = config(tmp_path, launcher='pytorch')
+    with pytest.raises(ValueError, match='--launcher pytorch: .*RANK expec'):
+        build_runner(cfg)
+
+
+def merged(*options: str) -> Any:
+    cfg = config(Path(os.devnull))
+    cli.merge_options(cfg, argparse.Namespace(cfg_options=list(options)))
+    return cfg
+
+
+def test_options_of_the_command_line_are_merged() -> None:
+    cfg = merged('train_cfg.max_epochs=7', 'model.a=[1,(2,b)]', 'seed=1e-2')
+    assert cfg.train_cfg.max_epochs == 7
+    assert cfg.model.a == [1, (2, 'b')]
+    assert cfg.seed == 0.01
+    with pytest.raises(ValueError, match='--cfg-options: '):
+        merged('train_cfg.max_epochs')
+
+
+@pytest.mark.parametrize('make', [model_cfg, stock_cfg])
+def test_a_head_of_too_few_classes(make: Any, tmp_path: Path) -> None:
+    def of_classes(number: int) -> Runner:
+        head = dict(type='LinearClsHead', num_classes=number, in_channels=12)
+        return build(tmp_path, model={**make(), 'head': head})
+
+    check_classes(of_classes(3))
+    with pytest.raises(
+        ValueError, match='num_classes=2; the training data have 3 classes'
+    ):
+        check_classes(of_classes(2))
+
+
+def test_a_supernet_of_a_wrong_config_is_named(tmp_path: Path) -> None:
+    cfg = config(tmp_path, model=model_cfg(samplr=1))
+    with (
+        DefaultScope.overwrite_default_scope('mmpretrain'),
+        pytest.raises(ValueError, match="^model: TypeError: .*'samplr'"),
+    ):
+        cli.build_supernet(cfg, 'a test')

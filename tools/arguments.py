@@ -1,0 +1,68 @@
+"""Options that several tools share.
+
+A tool parses its command line before it imports anything else, so that
+``--help`` is answered at once: what is imported here must be light.
+"""
+
+from argparse import ArgumentParser
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Options of every tool that runs a config, as mmpretrain has them."""
+    parser.add_argument('--work-dir', help='folder for logs and results')
+    parser.add_argument(
+        '--no-pin-memory',
+        action='store_true',
+        help='disable pin_memory of the data loaders',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; without a GPU only pytorch (torchrun)',
+    )
+    # torch.distributed.launch passes --local-rank.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_config_options(parser)
+
+
+def add_config_options(parser: ArgumentParser) -> None:
+    """The option that every tool with a config has."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override settings of the config, e.g. model.sampler.num=2 or '
+        'key="[a,b]"; taken last',
+    )
+
+
+def add_budget_arguments(parser: ArgumentParser) -> None:
+    """Who answers budgets and how they are counted."""
+    parser.add_argument(
+        '--by',
+        choices=['best', 'router', 'front', 'uniform'],
+        default='best',
+        help='who answers budgets: the router, the Pareto front, the better '
+        'of both on the held-out data, or the largest uniform subnet; '
+        'without a router always the last',
+    )
+    parser.add_argument(
+        '--count',
+        choices=['exact', 'paper'],
+        default='exact',
+        help='how budgets count MACs',
+    )
+    parser.add_argument(
+        '--part',
+        choices=['backbone', 'neck', 'head', 'total'],
+        default='total',
+        help='part of the model that budgets limit',
+    )
+    parser.add_argument(
+        '--latency-table',
+        metavar='FILE',
+        help='made by tools/latency.py, for budgets such as 5ms',
+    )
