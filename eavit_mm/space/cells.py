@@ -34,41 +34,33 @@ class Cell:
     Attributes:
         axes: The axes that the decision sets; tied axes share an index.
         layers: The layers in which it sets them.
-        choices: Of each of :attr:`places`, as many everywhere.
+        choices: The widths of each of these axes in each of these layers; as
+            many everywhere.
     """
 
     axes: tuple[str, ...]
     layers: tuple[int, ...]
-    choices: tuple[Choices, ...]
-
-    @cached_property
-    def places(self) -> tuple[Place, ...]:
-        """The (axis, layer) pairs whose width the cell sets."""
-        return tuple((a, layer) for a in self.axes for layer in self.layers)
+    choices: Mapping[Place, Choices]
 
     @cached_property
     def branches(self) -> tuple[Branch, ...]:
         """The (axis, layer) pairs of the cell that can be off."""
-        return tuple(p for p in self.places if p[0] in BRANCHES)
+        return tuple(p for p in self.choices if p[0] in BRANCHES)
 
     @cached_property
-    def choices_at(self) -> tuple[tuple[Place, Choices], ...]:
-        """Every place with its choices."""
-        return tuple(zip(self.places, self.choices, strict=True))
-
-    @property
     def num_choices(self) -> int:
         """The index lies in [0, num_choices)."""
-        return len(self.choices[0])
+        return len(self.choices[self.axes[0], self.layers[0]])
 
     @cached_property
     def switches(self) -> tuple[Fraction, ...]:
         """The s at which ``SearchSpace.uniform(s)`` takes each next choice.
 
-        Half way between two choices of the first place, as a share of their
-        maximum. Exact, so that cells that switch at the same s do so together.
+        Half way between two choices of the first axis and layer, as a share
+        of their maximum. Exact, so that cells that switch at the same s do so
+        together.
         """
-        choices = self.choices[0]
+        choices = self.choices[self.axes[0], self.layers[0]]
         return tuple(
             Fraction(low + high, 2 * choices[-1])
             for low, high in pairwise(choices)
@@ -82,7 +74,7 @@ class Cell:
         """
         return {
             choices.index(width)
-            for place, choices in self.choices_at
+            for place, choices in self.choices.items()
             if (width := subnet.width(*place))
         }
 
@@ -93,7 +85,7 @@ class Cell:
         """
         return max(
             min(bisect_left(choices, bounds[axis]), len(choices) - 1)
-            for (axis, _), choices in self.choices_at
+            for (axis, _), choices in self.choices.items()
         )
 
 
@@ -135,8 +127,8 @@ def free_cells(
             continue
         whole = EMBED in group or any(name in shared for name in group)
         for layers in [everywhere] if whole else zip(everywhere):
-            own = tuple(choices[name, i] for name in group for i in layers)
-            sizes = sorted(set(map(len, own)))
+            own = {(a, i): choices[a, i] for a in group for i in layers}
+            sizes = sorted(set(map(len, own.values())))
             if len(sizes) > 1:
                 raise ValueError(
                     f'ties or shared: {list(group)} share one index over '

@@ -32,7 +32,7 @@ class Genome:
         """Per cell, the branch that is off at the gene's value 0, if any."""
         return tuple(
             cell.branches[0]
-            if self.may_be_off and len(cell.places) == len(cell.branches) == 1
+            if self.may_be_off and len(cell.choices) == len(cell.branches) == 1
             else None
             for cell in self.cells
         )

@@ -202,7 +202,7 @@ class SearchSpace:
         kept: dict[Place, Choices] = {}
         for cell in self.cells:
             first = cell.first_index(bounds)
-            kept |= {place: c[first:] for place, c in cell.choices_at}
+            kept |= {place: c[first:] for place, c in cell.choices.items()}
         if max_off is None:
             max_off = self.max_off
         return replace(
@@ -261,7 +261,7 @@ class SearchSpace:
         """
         widths: dict[Place, int] = {}
         for cell, index in zip(self.cells, indices, strict=True):
-            for place, choices in cell.choices_at:
+            for place, choices in cell.choices.items():
                 widths[place] = choices[index]
         for branch in off:
             widths[branch] = 0

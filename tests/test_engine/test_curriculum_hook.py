@@ -32,16 +32,28 @@ def hooks(levels=LEVELS, **options):
 
 def test_levels_follow_the_epochs(tmp_path):
     runner = build(tmp_path, custom_hooks=hooks())
+    model, drawn = runner.model, []
+    draw = model.draw_subnets
+
+    def watched(iteration, rank=None):
+        subnets = draw(iteration, rank)
+        drawn.extend((runner.epoch, subnet) for subnet in subnets)
+        return subnets
+
+    model.draw_subnets = watched
     runner.train()
     notes = notes_of(runner)
     assert [n['level'] for n in notes] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    space = runner.model.backbone.space
+    space = model.backbone.space
     levels = Curriculum(space, LEVELS).levels
     for note in notes:
         assert note['box_level'] == levels[note['epoch']]
-    assert notes[0]['box_level'].box.size() == 1
-    assert notes[-1]['box_level'].box == space
-    assert notes[-1]['box_level'].p_off == 0.5
+    assert levels[0].box.size() == 1
+    assert levels[2].box == space
+    assert levels[2].p_off == 0.5
+    assert len(drawn) == 9
+    for epoch, subnet in drawn:
+        assert levels[epoch].box.contains(subnet)
 
 
 def test_levels_follow_the_iterations(tmp_path):
@@ -53,36 +65,6 @@ def test_levels_follow_the_iterations(tmp_path):
     )
     runner.train()
     assert [n['level'] for n in notes_of(runner)] == [0, 0, 1, 1, 2, 2]
-
-
-def test_every_draw_lies_in_the_box_of_its_level(tmp_path):
-    runner = build(tmp_path, custom_hooks=hooks())
-    model, drawn = runner.model, []
-    draw = model.draw_subnets
-
-    def watched(iteration, rank=None):
-        subnets = draw(iteration, rank)
-        drawn.extend((runner.epoch, subnet) for subnet in subnets)
-        return subnets
-
-    model.draw_subnets = watched
-    runner.train()
-    levels = Curriculum(model.backbone.space, LEVELS).levels
-    assert len(drawn) == 9
-    for epoch, subnet in drawn:
-        assert levels[epoch].box.contains(subnet)
-    first = [subnet for epoch, subnet in drawn if epoch == 0]
-    assert set(first) == {model.backbone.space.largest}
-
-
-def test_boxes_never_tighten(tmp_path):
-    runner = build(tmp_path, custom_hooks=hooks())
-    runner.train()
-    boxes = [note['box_level'].box for note in notes_of(runner)]
-    for before, after in zip(boxes, boxes[1:], strict=False):
-        assert after.size() >= before.size()
-        assert after.contains(before.smallest)
-        assert after.contains(before.largest)
 
 
 def test_a_resumed_run_takes_the_level_of_its_epoch(tmp_path):
@@ -154,17 +136,8 @@ def test_levels_beyond_the_end_are_refused(tmp_path):
         runner.train()
 
 
-def test_a_curriculum_that_cannot_reach_the_space_is_refused(tmp_path):
-    runner = build(tmp_path, custom_hooks=hooks(LEVELS[:2]))
-    with pytest.raises(
-        ValueError, match='cannot draw every choice of the space'
-    ):
-        runner.train()
-
-
-def test_a_bound_outside_the_space_is_refused(tmp_path):
-    wrong = [LEVELS[0], dict(begin=1, embed_dims=9), LEVELS[2]]
-    wrong[2] = {**LEVELS[2], 'max_off': 3}
+def test_a_curriculum_of_another_space_is_refused(tmp_path):
+    wrong = [*LEVELS[:2], {**LEVELS[2], 'max_off': 3}]
     runner = build(tmp_path, custom_hooks=hooks(wrong))
     with pytest.raises(ValueError, match='level 2 of the curriculum'):
         runner.train()
