@@ -124,10 +124,10 @@ def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
     ids = {}
     cfgs = [method_config(METHODS['hydravit'], r, 0) for r in REGIMES]
     large, small = cfgs
-    assert small.val_dataloader == large.val_dataloader
     init_default_scope(large.default_scope)
     for name, loader in dict(
         search=large.val_dataloader,
+        small_search=small.val_dataloader,
         large=large.train_dataloader,
         small=small.train_dataloader,
     ).items():
@@ -139,6 +139,7 @@ def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
     assert ids['small'] < ids['large']
     assert (len(ids['small']), len(ids['large'])) == (2000, 28000)
     assert not ids['search'] & ids['large']
+    assert ids['search'] == ids['small_search']
 
 
 def test_the_hash_tells_runs_apart() -> None:
