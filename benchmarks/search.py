@@ -32,7 +32,7 @@ from benchmarks.methods import DEFAULT
 from benchmarks.pages import FOLDER, commit, commits, publish, shown, table
 from eavit_mm.analysis.pareto_plots import plot_hypervolume
 from eavit_mm.files import write_atomically, write_json
-from eavit_mm.models.budgets import cost_of
+from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable

@@ -48,7 +48,7 @@ RECORDS = FOLDER / 'stage2.json'
 STAGE2 = 'vitmini_fashion40_stage2'
 BUDGETS = 20
 ROUTER, FRONT, UNIFORM = 'router', 'front', 'uniform'
-SOURCES = (ROUTER, 'best', FRONT, UNIFORM)
+SOURCES = (ROUTER, FRONT, UNIFORM)
 PLAIN, CONTROL = 'default', 'no router'
 NO_REFERENCE = 'no reference (lambda 2 = 0)'
 ALWAYS_GATED = 'gated in every step'

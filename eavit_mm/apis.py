@@ -14,7 +14,7 @@ from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet, read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budgets import table_for
+from eavit_mm.models.budget_solver import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
@@ -58,7 +58,7 @@ def load(
 def ask(
     network: ImageClassificationInferencer,
     *budgets: str | float,
-    by: str = 'best',
+    by: str | None = None,
     latency_table: str | None = None,
 ) -> list[dict[str, Any]]:
     """The subnet for each budget, and what it costs.
@@ -100,7 +100,7 @@ def predict(
     network: ImageClassificationInferencer,
     images: Images | Sequence[Images],
     *budgets: str | float,
-    by: str = 'best',
+    by: str | None = None,
     latency_table: str | None = None,
     batch_size: int = 32,
 ) -> list[dict[str, Any]]:

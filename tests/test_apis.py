@@ -37,7 +37,7 @@ def images() -> list[np.ndarray]:
     return [data[i]['img'] for i in range(5)]
 
 
-@pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
+@pytest.mark.parametrize('by', ['router', 'front', 'uniform'])
 def test_rows_tell_what_the_solver_answers(files: Any, by: str) -> None:
     network = load(*files)
     solver = BudgetSolver(network.model)
@@ -49,7 +49,7 @@ def test_rows_tell_what_the_solver_answers(files: Any, by: str) -> None:
         assert row['macs'] == network.model.macs(subnet)['total']
         assert row['delivered'] <= row['limit']
         assert row['used'] == row['delivered'] / row['limit']
-    if by in ('best', 'front'):
+    if by == 'front':
         assert all('accuracy/top1' in row['metrics'] for row in rows)
     assert '% budget' in table(rows)
     assert network.model.backbone.subnet is None

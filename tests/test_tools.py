@@ -19,9 +19,8 @@ from mmpretrain.registry import MODELS
 from test_datasets import flowers
 
 import eavit_mm  # noqa: F401
-from eavit_mm.models.budget_solver import SOURCES
-from eavit_mm.models.budgets import PARTS
 from eavit_mm.space import Subnet
+from eavit_mm.space.budget import PARTS, SOURCES
 from eavit_mm.space.cost import COUNTS
 
 torch.set_num_threads(1)

@@ -65,7 +65,7 @@ def test_the_stock_inferencer_switches(
     seen = []
     for text in ('0.3', '0.9', '0.3'):
         subnet = inferencer.model.set_budget(text)
-        assert subnet == expected(model, text, 'best')
+        assert subnet == expected(model, text, 'router')
         seen.append([r['pred_scores'] for r in inferencer(images)])
         other = ImageClassificationInferencer(str(config), str(checkpoint))
         with other.model.backbone.use(subnet):
@@ -75,7 +75,7 @@ def test_the_stock_inferencer_switches(
     assert np.abs(np.array(seen[0]) - np.array(seen[1])).max() > 1e-3
 
 
-@pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
+@pytest.mark.parametrize('by', ['router', 'front', 'uniform'])
 def test_tables_tell_what_is_used(
     model: Any, config: Path, checkpoint: Path, call: Any, by: str, capsys: Any
 ) -> None:
@@ -97,7 +97,7 @@ def test_tables_tell_what_is_used(
     assert 'regret' in result
 
 
-@pytest.mark.parametrize('by', ['best', 'router'])
+@pytest.mark.parametrize('by', ['front', 'router'])
 def test_exports_answer_budgets_too(
     model: Any, config: Path, checkpoint: Path, call: Any, by: str
 ) -> None:

@@ -70,7 +70,7 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.files import write_atomically
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budgets import table_for
+from eavit_mm.models.budget_solver import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 

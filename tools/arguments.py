@@ -43,11 +43,10 @@ def add_budget_arguments(parser: ArgumentParser) -> None:
     """Who answers budgets and how they are counted."""
     parser.add_argument(
         '--by',
-        choices=['best', 'router', 'front', 'uniform'],
-        default='best',
-        help='who answers budgets: the router, the Pareto front, the better '
-        'of both on the held-out data, or the largest uniform subnet; '
-        'without a router always the last',
+        choices=['router', 'front', 'uniform'],
+        help='who answers budgets: the router, the best evaluated subnet of '
+        'the Pareto front, or the largest uniform subnet (default: the first '
+        'of these that the checkpoint has)',
     )
     parser.add_argument(
         '--count',

@@ -87,7 +87,7 @@ from eavit_mm.export.directory import Exporter, check_folder
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
 from eavit_mm.models import BudgetSolver, ElasticModelMixin
-from eavit_mm.models.budgets import table_for
+from eavit_mm.models.budget_solver import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.pareto import ParetoFront

@@ -13,7 +13,7 @@ from eavit_mm.engine.fitness import Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import BudgetSolver, cost_of
-from eavit_mm.models.budgets import table_for
+from eavit_mm.models.budget_solver import table_for
 from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import COSTS, Member
 
@@ -49,6 +49,7 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     found = told_by_rank_0(lambda: found)
     for each in copies_of(runner):
         each.router.evaluated = found
+        each.router.samples = fitness.size
 
 
 def _measured(

@@ -1,7 +1,6 @@
 """Elastic networks and what consumes their features."""
 
-from .budget_solver import BudgetSolver
-from .budgets import cost_of
+from .budget_solver import BudgetSolver, cost_of
 from .consumers import Reading, register_consumer
 from .distillation import (
     FrozenDistillation,

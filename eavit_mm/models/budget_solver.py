@@ -1,52 +1,90 @@
-"""From budgets to the subnet that keeps them."""
+"""Who answers a budget: from limits to the subnet that keeps them."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 
-from eavit_mm.models.budgets import cost_of
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.budget import limit_of
-from eavit_mm.space.cost_table import CostTable, load_of
-from eavit_mm.space.fitting import USED, Fitter
-from eavit_mm.space.latency import LatencyTable
-from eavit_mm.space.pareto import Member
+from eavit_mm.space.budget import SOURCES, limit_of
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.fitting import USED, Limits, Walker, out_of_reach, shown
+from eavit_mm.space.latency import LatencyTable, read_table
+from eavit_mm.space.pareto import Member, ParetoFront, standard_error
 
-# Who chooses.
-SOURCES = ('best', 'router', 'front', 'uniform')
 _UNITS = dict(params='parameters', latency='ms')
 # Steps over the router's range, where it does not know a kind of budget, or
 # its choice for a budget does not fit it.
 _SWEEP = 50
 
-Limits = dict[str, float]
+
+def table_for(model: Any, path: str | None) -> LatencyTable | None:
+    """The latency table of a file, checked for a model; None for none.
+
+    Raises:
+        ValueError: If it is no path, no table, or of another network.
+    """
+    return read_table(path, model.backbone.space, model.backbone.geometry)
+
+
+def cost_of(
+    model: Any,
+    kind: str,
+    count: str = 'exact',
+    part: str = 'total',
+    table: LatencyTable | None = None,
+) -> Callable[[Subnet], float]:
+    """The cost function that a kind of budget limits.
+
+    Args:
+        model: An elastic model.
+        kind: 'share', 'macs', 'params' or 'latency', see :class:`Budget`.
+        count: How MACs are counted, 'exact' or 'paper'.
+        part: What of the model counts; a latency is always the whole's.
+        table: The latency table, for 'latency'.
+
+    Raises:
+        ValueError: If the model has no such part, or latency is asked for
+            without a table.
+    """
+    parts = list(model.macs())
+    if part not in parts:
+        raise ValueError(f'part={part!r}; this model has {parts}')
+    if kind == 'latency':
+        if table is None:
+            raise ValueError(
+                'a limit in ms needs a latency table of the device '
+                '(latency_table=FILE; tools/latency.py build makes one)'
+            )
+        return table
+    if kind == 'params':
+        return lambda subnet: int(model.params(subnet)[part])
+    return lambda subnet: int(model.macs(subnet, count)[part])
 
 
 class BudgetSolver:
     """Answers budgets with subnets of a model; never one that exceeds them.
 
-    - 'router': what the router chooses, repaired: the gates it is least sure
-      of go or come until the budget is met, then steps of single choices,
-      down until it fits and up while it does, use the rest.
-    - 'front': of the evaluated subnets of the Pareto front that fit, the
-      best.
-    - 'best': of all evaluated subnets that fit, the router's answers to
-      smaller budgets too, the best: quality on the held-out data never falls
-      as a budget rises. Before the end of stage 2 those of the front, as
-      the search measured them. Where none fits, the router.
+    - 'router': what the router chooses, its gates opened or shut in the order
+      of how sure it is of them, then single steps, down until it fits and up
+      while it does.
+    - 'front': of the evaluated subnets that fit (the front, and the
+      references of the router) the best. Those whose accuracy lies within one
+      standard error of the best one's count as equal to it, and the largest
+      of the equals answers: what held-out data cannot tell apart leaves no
+      budget unused.
     - 'uniform': the largest uniform subnet that fits.
 
-    Without a router or a front, each gives way to the next that there is.
+    Without a router or a front, or where nothing of the front fits, each
+    gives way to the next that there is.
 
     Args:
         model: An elastic model.
-        count: Of the MACs, 'exact' or 'paper'.
-        part: Of the model that budgets limit; a latency is the whole's.
-        table: For budgets in milliseconds.
+        count: How budgets count MACs, 'exact' or 'paper'.
+        part: What of the model budgets limit; a latency is the whole's.
+        table: The latency table, for budgets in milliseconds.
 
     Raises:
         ValueError: If the model has no such part.
@@ -63,32 +101,36 @@ class BudgetSolver:
         self.model = model
         self.space = model.backbone.space
         self.count, self.part, self.table = count, part, table
+        # Read when a budget first asks for their kind.
         self._tables: dict[str, CostTable] = {}
 
-    def __call__(self, budgets: Sequence[Budget], by: str = 'best') -> Subnet:
+    def __call__(
+        self, budgets: Sequence[Budget], by: str | None = None
+    ) -> Subnet:
         """The subnet for one budget, or several at once.
 
         Args:
-            budgets: Of different kinds; a share is one of the MACs.
-            by: One of 'best', 'router', 'front', 'uniform'.
+            budgets: Limits that all hold; a share is one of the MACs.
+            by: 'router', 'front' or 'uniform'. None: the router where there
+                is a trained one, else the front, else the uniform networks.
 
         Raises:
             ValueError: If ``by`` is none of these, or nothing fits; gives the
                 reachable range.
         """
-        if by not in SOURCES:
+        if by not in (None, *SOURCES):
             raise ValueError(f'by={by!r}; must be one of {SOURCES}')
         limits = self.limits(budgets)
-        known = self._known(by)
-        fits = [m for m in known if self.load(m.subnet, limits) <= 1]
-        if fits:
-            return self._best(fits).subnet
         router = self.model.router
         if by == 'uniform' or router is None:
             return self._uniform(limits)
-        if not router.is_ready and by != 'router':
-            return self._uniform(limits)
-        return self.routed(limits)
+        if by == 'front' or (by is None and not router.is_ready):
+            member = self._of_front(limits)
+            if member is not None:
+                return member.subnet
+        if by == 'router' or router.is_ready:
+            return self.routed(limits)
+        return self._uniform(limits)
 
     # Limits
 
@@ -96,16 +138,16 @@ class BudgetSolver:
         """The cost that a kind of budget limits."""
         return cost_of(self.model, kind, self.count, self.part, self.table)
 
-    def limits(self, budgets: Sequence[Budget]) -> Limits:
+    def limits(self, budgets: Sequence[Budget]) -> dict[str, float]:
         """Kind of cost to the most of it.
 
         Raises:
             ValueError: If a budget cannot be reached.
         """
-        limits: Limits = {}
+        limits: dict[str, float] = {}
         for budget in budgets:
             kind = 'macs' if budget.kind == 'share' else budget.kind
-            table = self._costs(kind)
+            table = self._table(kind)
             limit = float(budget.value)
             if budget.kind == 'share':
                 limit = limit_of(limit, table.largest)
@@ -121,29 +163,28 @@ class BudgetSolver:
                 f'budget {budget.text}: count={self.count!r} leaves out the '
                 f'{self.part}, which costs nothing then'
             )
-        lowest, highest = table.lowest, table.highest
-        if lowest > limit:
+        if table.lowest > limit:
             unit = _UNITS.get(budget.kind, 'MACs')
+            asked = f'budget {budget.text}: {shown(limit)} {unit}'
             raise ValueError(
-                f'budget {budget.text}: {limit:,.6g} {unit} of the '
-                f'{self.part} cannot be reached; this space reaches '
-                f'{lowest:,.9g} to {highest:,.9g} '
-                f'({lowest / highest:.1%} to 100 %)'
+                out_of_reach(f'{asked} of the {self.part}', table)
             )
-        if limit > highest:
+        if limit > table.highest:
             print_log(
                 f'budget {budget.text} is above the largest network, which '
-                f'has {highest:,.9g}',
+                f'has {shown(table.highest)}',
                 'current',
                 logging.WARNING,
             )
 
-    def load(self, subnet: Subnet, limits: Limits) -> float:
-        """Largest share of a limit that a member of the space uses."""
-        tables = {kind: self._costs(kind) for kind in limits}
-        return load_of(subnet, tables, limits)
+    def used(self, subnet: Subnet, limits: Limits) -> float:
+        """The largest share of a limit that a member of the space uses."""
+        return self._walker(limits).used(subnet, limits)
 
-    def _costs(self, kind: str) -> CostTable:
+    def _walker(self, kinds: Iterable[str]) -> Walker:
+        return Walker(self.space, {kind: self._table(kind) for kind in kinds})
+
+    def _table(self, kind: str) -> CostTable:
         """:meth:`cost` of all members, read once."""
         if kind not in self._tables:
             self._tables[kind] = CostTable(self.space, self.cost(kind))
@@ -156,53 +197,42 @@ class BudgetSolver:
 
         As measured after stage 2, where it was.
         """
-        for member in self._known('best') or self._known('front'):
+        router = self.model.router
+        answers = () if router is None else router.evaluated.get('router', ())
+        for member in (*self._evaluated(), *answers):
             if member.subnet == subnet:
                 return member.metrics
         return {}
 
-    def _known(self, by: str) -> Sequence[Member]:
-        """The evaluated subnets that a source may answer with."""
+    def _evaluated(self) -> Sequence[Member]:
+        """Front and references, with the weights of stage 2 if they were."""
         router = self.model.router
-        if by in ('router', 'uniform') or router is None or not router.front:
+        if router is None or router.front is None:
             return ()
-        front = router.evaluated.get('front') or router.front.members
-        if by == 'front':
-            return tuple(front)
-        return [*front, *router.evaluated.get('router', ())]
+        known: Sequence[Member] = router.evaluated.get('front', ())
+        return known or (*router.front.members, *router.front.references)
 
-    def _best(self, members: Sequence[Member]) -> Member:
-        front = self.model.router.front
+    def _of_front(self, limits: Limits) -> Member | None:
+        """The largest of the best evaluated subnets that fit."""
+        front: ParetoFront | None = self.model.router.front
+        if front is None:
+            return None
         sign = 1 if front.rule == 'greater' else -1
-        # Few images make many equals: the largest is likeliest to be as good
-        # on others.
-        return max(
-            members, key=lambda m: (sign * m.metrics[front.metric], m.macs)
-        )
-
-    @cached_property
-    def _fitter(self) -> Fitter:
-        return Fitter(self.space, self._tables)
-
-    def _fit(self, subnet: Subnet, limits: Limits) -> Subnet:
-        for kind in limits:
-            self._costs(kind)  # the fitter looks them up
-        found = self._fitter(subnet, limits)
-        if found is None:
-            asked = (
-                f'{value:,.6g} {_UNITS.get(kind, "MACs")} (reachable are '
-                f'{self._costs(kind).lowest:,.6g} to '
-                f'{self._costs(kind).highest:,.6g})'
-                for kind, value in limits.items()
-            )
-            raise ValueError(
-                'no subnet is within all budgets at once: '
-                + ' and '.join(asked)
-            )
-        return found
+        fits = [
+            (sign * member.metrics[front.metric], member)
+            for member in self._evaluated()
+            if self.used(member.subnet, limits) <= 1
+        ]
+        if not fits:
+            return None
+        best = max(quality for quality, _ in fits)
+        samples = self.model.router.samples or front.samples
+        error = standard_error(front.metric, abs(best), samples)
+        equals = [m for quality, m in fits if quality >= best - error]
+        return max(equals, key=lambda m: (self.used(m.subnet, limits), m.macs))
 
     def routed(self, limits: Limits) -> Subnet:
-        """The router's choice, repaired and widened.
+        """The router's choice, made to fit and widened.
 
         Args:
             limits: Kind of cost to the most of it.
@@ -211,48 +241,48 @@ class BudgetSolver:
             ValueError: If no subnet was found within them.
         """
         router = self.model.router
-        if set(router.kinds) & set(limits):
-            shares = [
-                limits[k] / self._costs(k).largest if k in limits else 1.0
-                for k in router.kinds
-            ]
-            return self._fit(self._within(shares, limits), limits)
-        lowest = max(t.lowest_share for t in router.tables.values())
-        # Its own budgets from low to high: the last choice that fits.
-        shares = [lowest] * len(router.kinds)
-        for share in np.linspace(lowest, 1, _SWEEP):
-            own = [float(share)] * len(router.kinds)
-            if self.load(router.subnet(own), limits) <= 1:
-                shares = own
-        return self._fit(self._within(shares, limits), limits)
+        shares = [
+            limits[k] / self._table(k).largest if k in limits else 1.0
+            for k in router.kinds
+        ]
+        if not set(router.kinds) & set(limits):
+            # Its own budgets from low to high: the last choice that fits.
+            for own in self._smaller(shares):
+                if self.used(router.subnet(own), limits) <= 1:
+                    shares = own
+        walker, nested = self._walker(limits), router.nested(shares)
+        start = walker.fullest(nested, limits)
+        if start is None or walker.used(start, limits) < USED:
+            # Nested subnets jump, as between two embedding widths: of its
+            # choices for smaller budgets one may use more.
+            smaller = map(router.subnet, self._smaller(shares))
+            start = walker.fullest((*nested, *smaller), limits) or nested[0]
+        return self._fit(start, limits)
 
-    def _within(self, shares: Sequence[float], limits: Limits) -> Subnet:
-        """The largest that fits of what the router knows about a budget.
-
-        Of its nested subnets; where those jump over the budget, as between
-        two embedding widths, of its choices for smaller budgets too.
-        """
-        router = self.model.router
-        start: Subnet = router.within(
-            shares, lambda subnet: self.load(subnet, limits)
-        )
-        loads = {start: self.load(start, limits)}
-        if USED <= loads[start] <= 1:
-            return start
-        for part in np.linspace(0, 1, _SWEEP):
-            smaller = router.subnet([share * part for share in shares])
-            loads[smaller] = self.load(smaller, limits)
-        fits = [subnet for subnet, load in loads.items() if load <= 1]
-        return max(fits, key=loads.__getitem__, default=start)
+    def _smaller(self, shares: Sequence[float]) -> list[list[float]]:
+        """Budgets of the router up to some, from low to high."""
+        return [
+            [part * share for share in shares]
+            for part in np.linspace(0, 1, _SWEEP)
+        ]
 
     def _uniform(self, limits: Limits) -> Subnet:
         """The largest uniform subnet; if none fits, one with branches off."""
         ladder = self.space.uniform_ladder
-        fits = [s for s in ladder if self.load(s, limits) <= 1]
-        if fits:
-            return fits[-1]
-        for kind in limits:
-            cheapest = self._costs(kind).cheapest
-            if self.load(cheapest, limits) <= 1:
-                return cheapest
-        return self._fit(ladder[0], limits)
+        fits = [s for s in ladder if self.used(s, limits) <= 1]
+        return fits[-1] if fits else self._fit(ladder[0], limits)
+
+    def _fit(self, subnet: Subnet, limits: Limits) -> Subnet:
+        found = self._walker(limits).fit(subnet, limits)
+        if found is None:
+            asked = (
+                f'{shown(limit)} {_UNITS.get(kind, "MACs")} (reachable are '
+                f'{shown(self._table(kind).lowest)} to '
+                f'{shown(self._table(kind).highest)})'
+                for kind, limit in limits.items()
+            )
+            raise ValueError(
+                'no subnet is within all budgets at once: '
+                + ' and '.join(asked)
+            )
+        return found

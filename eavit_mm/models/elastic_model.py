@@ -10,8 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from eavit_mm.models.budget_solver import BudgetSolver
-from eavit_mm.models.budgets import cost_of, table_for
+from eavit_mm.models.budget_solver import BudgetSolver, cost_of, table_for
 from eavit_mm.models.consumers import (
     Count,
     count_consumers,
@@ -151,7 +150,7 @@ class ElasticModelMixin(BaseModel):
     def subnet_for(
         self,
         *budgets: str | float,
-        by: str = 'best',
+        by: str | None = None,
         latency_table: str | None = None,
     ) -> Subnet:
         """The subnet for a budget.

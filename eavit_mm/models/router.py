@@ -3,7 +3,7 @@
 Letters: K kinds of budgets, R references of the Pareto front.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,8 @@ from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cells import Cell
-from eavit_mm.space.cost_table import CostTable, load_of
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.fitting import Walker
 from eavit_mm.space.pareto import COSTS, Member, ParetoFront
 
 # What the router adds to a model's losses; a teacher has no part in it.
@@ -136,6 +137,7 @@ class RouterHead(BaseModule):
         self.space = space
         self.kinds = tuple(budgets)
         self.tables = {kind: tables[kind] for kind in self.kinds}
+        self.walker = Walker(space, self.tables)
         lowest = [t.lowest_share for t in self.tables.values()]
         if highest <= max(lowest):
             raise ValueError(
@@ -175,6 +177,8 @@ class RouterHead(BaseModule):
         # Measured again with the weights of stage 2: members of the front
         # under 'front', the router's answers under 'router'.
         self.evaluated: dict[str, tuple[Member, ...]] = {}
+        # On how many samples they were; None if not known.
+        self.samples: int | None = None
         # No buffers: averaged copies of a model pair theirs with its own.
         self.reference_costs = torch.zeros(0)  # (R, K)
         self.reference_masks = torch.zeros(0)  # (R, gates)
@@ -287,21 +291,6 @@ class RouterHead(BaseModule):
         pairs = zip(self.tables.items(), budgets, strict=True)
         return {k: limit_of(share, t.largest) for (k, t), share in pairs}
 
-    def within(
-        self, budgets: Sequence[float], load: Callable[[Subnet], float]
-    ) -> Subnet:
-        """The largest of the nested subnets that fits, or the smallest.
-
-        Args:
-            budgets: (K), shares of the largest subnet's costs.
-            load: Share of its limits that a subnet uses; above 1 it does not
-                fit.
-        """
-        nested = self.nested(budgets)
-        loads = {subnet: load(subnet) for subnet in nested}
-        fits = [subnet for subnet in nested if loads[subnet] <= 1]
-        return max(fits, key=loads.__getitem__, default=nested[0])
-
     def repaired(self, route: Route) -> Subnet:
         """The choice of a route, opened or shut until it keeps its budgets.
 
@@ -309,8 +298,8 @@ class RouterHead(BaseModule):
         even that exceeds them. At use single steps follow.
         """
         budgets = route.budgets.tolist()
-        limits = self.limits(budgets)
-        return self.within(budgets, lambda s: load_of(s, self.tables, limits))
+        nested = self.nested(budgets)
+        return self.walker.fullest(nested, self.limits(budgets)) or nested[0]
 
     def _shares(self, budgets: Sequence[float]) -> Tensor:
         """Input of the MLPs."""
@@ -449,6 +438,7 @@ class RouterHead(BaseModule):
                     source: [member.to_dict() for member in members]
                     for source, members in self.evaluated.items()
                 },
+                samples=self.samples,
             )
         )
 
@@ -468,6 +458,7 @@ class RouterHead(BaseModule):
                 source: tuple(map(Member.from_dict, members))
                 for source, members in values['evaluated'].items()
             }
+            self.samples = values.get('samples')  # not in earlier versions
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f'the front beside the router is broken: {error!r:.200}; '

@@ -15,6 +15,7 @@ def build_front(
     members: Sequence[Member],
     bins: int,
     again: Callable[[Sequence[Subnet]], Sequence[Member]] | None = None,
+    samples: int | None = None,
 ) -> ParetoFront:
     """The front and the references of what was evaluated.
 
@@ -25,6 +26,7 @@ def build_front(
         bins: Of the MACs range, for the references.
         again: Evaluates in float32 what was chosen in lower precision; None
             where everything was.
+        samples: On how many held-out samples.
 
     Raises:
         ValueError: If no evaluated subnet keeps the limits.
@@ -51,6 +53,7 @@ def build_front(
         tuple(references),
         objectives.volume(front),
         number,
+        samples,
     )
 
 

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Who answers, where a budget does not leave it open.
+SOURCES = ('router', 'front', 'uniform')
+# What of a model a budget may limit.
+PARTS = ('backbone', 'neck', 'head', 'total')
 _SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
 _PATTERN = re.compile(
     r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'
@@ -15,7 +19,7 @@ _VALID = (
     "a share in (0, 1] such as 0.5, or '8GMACs', '20Mparams', '5ms' "
     '(a MAC is two FLOPs)'
 )
-# Of a limit, by which the product of a share may miss it.
+# By how much of a limit the product of a share may miss it.
 _ROUNDING = 1e-12
 
 
@@ -69,7 +73,7 @@ def limit_of(share: float, largest: float) -> float:
     rounded.
 
     Args:
-        share: In (0, 1].
+        share: A share of the largest subnet's cost, in (0, 1].
         largest: Cost of the largest subnet.
     """
     return min(share * largest * (1 + _ROUNDING), largest)

@@ -1,6 +1,6 @@
 """A cost by parts: the stem, and each branch at its two widths."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from operator import itemgetter
 from typing import NamedTuple
@@ -10,28 +10,6 @@ import numpy as np
 from eavit_mm.space.cells import BRANCHES, EMBED, Branch
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
-
-
-class _Way(NamedTuple):
-    """Decisions about some cells, and what they come to."""
-
-    cost: float
-    rank: int  # of the branches that are off; lower is deeper
-    indices: tuple[int, ...]
-    off: tuple[Branch, ...]
-
-    def then(self, other: '_Way') -> '_Way':
-        """These decisions, and those about further cells."""
-        return _Way(
-            self.cost + other.cost,
-            self.rank + other.rank,
-            self.indices + other.indices,
-            self.off + other.off,
-        )
-
-
-# Of equal costs that whose branches that are off lie deepest.
-_by_cost = itemgetter(0, 1)
 
 
 class CostTable:
@@ -47,9 +25,9 @@ class CostTable:
     cost they do so up to rounding.
 
     Args:
-        space: Of the subnets.
-        cost: Adds up over the branches; need not rise with every width, as
-            measured times do not.
+        space: The space whose members' costs are asked.
+        cost: A function that adds up over the branches; it need not rise
+            with every width, as measured times do not.
 
     Attributes:
         stem: (choices of the embedding width): all branches off.
@@ -78,7 +56,6 @@ class CostTable:
             )
             for axis, layer in space.branches
         }
-
         # Plain numbers: numpy is slow at reading one at a time.
         self._stem = self.stem.tolist()
         self._rows = {
@@ -91,6 +68,8 @@ class CostTable:
         (self._embed,) = (
             i for i, cell in enumerate(space.cells) if EMBED in cell.axes
         )
+        deepest = sorted(space.branches, key=lambda branch: -branch[1])
+        self._ranks = {branch: rank for rank, branch in enumerate(deepest)}
         widest = [cell.num_choices - 1 for cell in space.cells]
         self.largest = self.of(widest, ())
 
@@ -115,12 +94,12 @@ class CostTable:
         return total
 
     def share(self, subnet: Subnet) -> float:
-        """Of the largest subnet's cost."""
+        """A member's cost as a share of the largest subnet's."""
         return self.of_subnet(subnet) / self.largest
 
     @property
     def lowest_share(self) -> float:
-        """Cost of the cheapest member, likewise."""
+        """The cheapest member's cost as a share of the largest's."""
         return self.lowest / self.largest
 
     # The ends of the range
@@ -133,62 +112,53 @@ class CostTable:
         off, then with those of the deepest layers off. So what saves nothing
         stays on.
         """
-        return self._least(1)
+        return self._extreme(1)
+
+    @cached_property
+    def dearest(self) -> Subnet:
+        """The member of highest cost, which need not be the largest."""
+        return self._extreme(-1)
 
     @cached_property
     def lowest(self) -> float:
-        """Its cost."""
+        """Cost of the cheapest member."""
         return self.of_subnet(self.cheapest)
 
     @cached_property
     def highest(self) -> float:
-        """Cost of the dearest member, which need not be the largest."""
-        return self.of_subnet(self._least(-1))
+        """Cost of the dearest member."""
+        return self.of_subnet(self.dearest)
 
-    def _least(self, sign: int) -> Subnet:
-        """The member of least cost, times a sign."""
-        embeds = range(len(self._stem))
-        ways = (self._least_at(embed, sign) for embed in embeds)
-        best = min(ways, key=itemgetter(0))  # of equals the narrowest
+    def _extreme(self, sign: int) -> Subnet:
+        """The member of least cost, times a sign.
+
+        At one embedding width cells only share ``max_off``. So of the best
+        ways to decide about the first cells, one for each number of branches
+        off, follow those for one cell more.
+        """
+        ends = []
+        for embed, stem in enumerate(self._stem):
+            ways = [_Way(sign * stem, 0, (), ())]
+            for number in range(len(self._cells)):
+                further = self._ways_of(number, embed, sign)
+                ways = _combine(ways, further, self.space.max_off)
+            ends.append(min(ways, key=itemgetter(0)))  # the fewest off
+        best = min(ends, key=itemgetter(0))  # the narrowest
         return self.space.build(best.indices, best.off)
 
-    def _least_at(self, embed: int, sign: int) -> _Way:
-        """All cells' decisions at one embedding width.
-
-        Cells only share ``max_off``. So of the best ways for the first cells,
-        one for each number of branches off, follow those for one cell more.
-        """
-        ways = [_Way(sign * self._stem[embed], 0, (), ())]
-        for number in range(len(self._cells)):
-            further = self._ways_of(number, embed, sign)
-            most = min(len(ways) + len(further) - 2, self.space.max_off)
-            ways = [
-                min(
-                    (
-                        ways[off - more].then(way)
-                        for more, way in enumerate(further)
-                        if 0 <= off - more < len(ways)
-                    ),
-                    key=_by_cost,
-                )
-                for off in range(most + 1)
-            ]
-        return min(ways, key=itemgetter(0))  # of equals the fewest off
-
-    def _ways_of(self, number: int, embed: int, sign: int) -> list[_Way]:
-        """The best of one cell with 0, 1, ... of its branches off."""
+    def _ways_of(self, number: int, embed: int, sign: int) -> list['_Way']:
+        """The best about one cell with 0, 1, ... of its branches off."""
         indices: Sequence[int] = range(self.space.cells[number].num_choices)
         if number == self._embed:
             indices = [embed]
-        cell = self._cells[number]
-        by_index = []
+        found = []
         for index in indices:
             # What saves most goes off first, of equals the deepest.
             parts = sorted(
                 (-sign * rows[embed][index], self._ranks[branch], branch)
-                for branch, rows in cell
+                for branch, rows in self._cells[number]
             )
-            by_index.append(
+            found.append(
                 [
                     _Way(
                         -sum(minus for minus, _, _ in parts[off:]),
@@ -196,36 +166,43 @@ class CostTable:
                         (index,),
                         tuple(branch for _, _, branch in parts[:off]),
                     )
-                    for off in range(min(len(cell), self.space.max_off) + 1)
+                    for off in range(len(parts) + 1)
                 ]
             )
-        return [
-            min(ways, key=_by_cost) for ways in zip(*by_index, strict=True)
-        ]
-
-    @cached_property
-    def _ranks(self) -> dict[Branch, int]:
-        """Places of the branches from the deepest layer on."""
-        deepest = sorted(self.space.branches, key=lambda b: -b[1])
-        return {branch: place for place, branch in enumerate(deepest)}
+        return [min(ways) for ways in zip(*found, strict=True)]
 
 
-def load_of(
-    subnet: Subnet,
-    tables: Mapping[str, CostTable],
-    limits: Mapping[str, float],
-) -> float:
-    """Largest share of a limit that a member uses; above 1 it does not fit.
+class _Way(NamedTuple):
+    """Decisions about some cells; the least of them is the best."""
 
-    Args:
-        subnet: The member.
-        tables: Of each kind of cost that is limited.
-        limits: Kind of cost to the most of it.
-    """
-    return max(
-        tables[kind].of_subnet(subnet) / limit
-        for kind, limit in limits.items()
-    )
+    cost: float
+    rank: int  # of the branches that are off; lower is deeper
+    indices: tuple[int, ...]
+    off: tuple[Branch, ...]
+
+    def then(self, other: '_Way') -> '_Way':
+        """These decisions, and those about further cells."""
+        return _Way(
+            self.cost + other.cost,
+            self.rank + other.rank,
+            self.indices + other.indices,
+            self.off + other.off,
+        )
+
+
+def _combine(
+    ways: Sequence[_Way], further: Sequence[_Way], max_off: int
+) -> list[_Way]:
+    """The best way for each number of branches off, one cell later."""
+    most = min(len(ways) + len(further) - 2, max_off)
+    return [
+        min(
+            way.then(further[off - few])
+            for few, way in enumerate(ways)
+            if 0 <= off - few < len(further)
+        )
+        for off in range(most + 1)
+    ]
 
 
 def _with_branch(

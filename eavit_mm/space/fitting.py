@@ -1,30 +1,55 @@
-"""Bringing a subnet within its budgets, and up to them."""
+"""The walker, which moves a subnet until its costs meet limits.
 
-from collections.abc import Iterator, Mapping, Sequence
+Steps are single: a choice of a cell, or a branch on or off. Greedy steps are
+enough: an integer program gave no better answers.
+"""
 
-from eavit_mm.space.cells import EMBED, Decisions
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from eavit_mm.space.cells import EMBED, Branch, Decisions
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.program import COST_GAP, MemberProgram
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
-# Of a budget, below which another embedding width is tried.
+# Share of a budget below which another embedding width is tried.
 USED = 0.95
+# Index of the cell of the embedding width.
+_EMBED = 0
+
+Limits = Mapping[str, float]
+Range = tuple[float | None, float | None]
+Ranges = Mapping[str, Range]
 
 
-class Fitter:
-    """Changes a subnet, as little as it can, until it fits its budgets.
+class _Place(NamedTuple):
+    """Where a walk is.
 
-    Repairs down until it fits, then up by the smallest step while it still
-    fits. Steps are single choices of a cell, or a branch on or off.
+    Attributes:
+        state: The member.
+        costs: Its cost of each limited kind, as a share of the largest's.
+        excess: By how much it misses the ranges, likewise; 0: it is inside.
+    """
+
+    state: Decisions
+    costs: tuple[float, ...]
+    excess: float
+
+
+class Walker:
+    """Moves members of a space by single steps.
 
     Args:
-        space: Of the subnets.
-        tables: Of each kind of cost that may be limited.
+        space: The space that it stays in.
+        tables: The cost table of each kind of cost that may be limited.
 
     Example:
-        >>> fitter = Fitter(space, dict(macs=CostTable(space, macs)))
-        >>> fitter(subnet, dict(macs=8e9))
+        >>> walker = Walker(space, dict(macs=CostTable(space, macs)))
+        >>> walker.fit(subnet, dict(macs=8e9))
+        >>> walker.reach([subnet], dict(macs=(7e9, 8e9)))
     """
 
     def __init__(
@@ -32,154 +57,251 @@ class Fitter:
     ) -> None:
         self.space = space
         self.tables = tables
-        (self._embed,) = (
-            i for i, cell in enumerate(space.cells) if EMBED in cell.axes
-        )
 
-    def __call__(
-        self, subnet: Subnet, limits: Mapping[str, float]
-    ) -> Subnet | None:
-        """The subnet near to a given one that uses its budgets.
+    # Limits from above
+
+    def fit(self, subnet: Subnet, limits: Limits) -> Subnet | None:
+        """A member near to a given one that keeps budgets and uses them.
+
+        Steps down, the smallest first, until it fits, then up while it still
+        fits. Where that uses less than 95 % of every budget, it begins again
+        at the other embedding widths, the nearest first, and at last from the
+        cheapest members; the one that uses most is the answer.
 
         Args:
-            subnet: A member of the space.
+            subnet: The member to begin with.
             limits: Kind of cost to the most of it; at least one.
 
         Returns:
-            A member within all limits; None if none was found: of one limit
-            there is none then, and of several hardly ever. Steps from the
-            given one, at its embedding width or else at the nearest, find
-            most. Where they use less than 95 % of every budget, it is a
-            near member that uses as much of one, or the one that uses
-            most.
+            None if no member was found within the limits. One limit that any
+            member keeps is always kept.
         """
-        found: dict[Decisions, float] = {}
-        for state in self._ways(self.space.decisions(subnet), limits):
-            found[state] = self._load(state, limits)
-            if found[state] >= USED:
+        ranges = {kind: (None, limit) for kind, limit in limits.items()}
+        best, most = None, 0.0
+        for place in self._ends(subnet, ranges, None):
+            if place.excess:
+                continue
+            found = self._widen(place, ranges)
+            used = self.used(found, limits)
+            if best is None or used > most:
+                best, most = found, used
+            if most >= USED:
                 break
-        if not found:
-            return None
-        return self._subnet(max(found, key=found.__getitem__))
+        return best
 
-    def _ways(
-        self, start: Decisions, limits: Mapping[str, float]
-    ) -> Iterator[Decisions]:
-        """States within the limits, from the nearest to any that there is."""
-        near = [start, *self._other_widths(start)]
-        yield from self._filled(near, limits)
-        for state in self._solved(near, limits):
-            yield from self._filled([state], limits)
-            # Where costs fall as widths rise, it uses less when filled.
-            if self._load(state, limits) <= 1:
-                yield state
+    def _widen(self, place: _Place, ranges: Ranges) -> Subnet:
+        """Takes the smallest step up for as long as one stays inside."""
+        step: _Place | None = place
+        while step is not None:
+            place = step
+            steps = (self._place(s, ranges) for s in self._wider(place.state))
+            step = min(
+                (step for step in steps if not step.excess),
+                key=lambda step: sum(step.costs),
+                default=None,
+            )
+        return self._subnet(place.state)
 
-    def _solved(
-        self, near: Sequence[Decisions], limits: Mapping[str, float]
-    ) -> Iterator[Decisions]:
-        """Those that use enough, or else the most, of each limit."""
-        rest = []
-        for state in near:
-            width = state.indices[self._embed]
-            program = MemberProgram(self.space, width, self.tables, limits)
-            for kind in limits:
-                full = program.fullest(kind)
-                if full is None:
-                    continue
-                found = None
-                if self._load(full, limits) >= USED - COST_GAP:
-                    found = program.nearest(state, kind, USED)
-                if found is None:
-                    rest.append(full)
-                else:
-                    yield found
-        yield from rest
-        for kind in limits:  # exact: one limit that can be kept is kept
-            yield self.space.decisions(self.tables[kind].cheapest)
+    def fullest(
+        self, subnets: Iterable[Subnet], limits: Limits
+    ) -> Subnet | None:
+        """Of members that fit the one that uses most; None if none fits."""
+        used = {subnet: self.used(subnet, limits) for subnet in subnets}
+        fits = [subnet for subnet, share in used.items() if share <= 1]
+        return max(fits, key=used.__getitem__, default=None)
 
-    def _filled(
-        self, starts: Sequence[Decisions], limits: Mapping[str, float]
-    ) -> Iterator[Decisions]:
-        """What :meth:`_fill` makes of states, where it finds something."""
-        for start in starts:
-            if (state := self._fill(start, limits)) is not None:
-                yield state
+    def used(self, subnet: Subnet, limits: Limits) -> float:
+        """The largest share of a limit that a member uses.
 
-    def _fill(
-        self, state: Decisions, limits: Mapping[str, float]
-    ) -> Decisions | None:
-        """Down until it fits, then up while it does."""
-        load = self._load(state, limits)
-        while load > 1:
-            lower = self._loads(self._down(state), limits)
-            lower = {s: v for s, v in lower.items() if v < load}
-            if not lower:
-                return None
-            fits = {s: v for s, v in lower.items() if v <= 1}
-            state = max(fits or lower, key=(fits or lower).__getitem__)
-            load = lower[state]
-        while True:
-            higher = self._loads(self._up(state), limits)
-            higher = {s: v for s, v in higher.items() if v <= 1}
-            if not higher:
-                return state
-            state = min(higher, key=higher.__getitem__)
-
-    def _loads(
-        self, states: Iterator[Decisions], limits: Mapping[str, float]
-    ) -> dict[Decisions, float]:
-        return {state: self._load(state, limits) for state in states}
-
-    def _load(self, state: Decisions, limits: Mapping[str, float]) -> float:
-        """Largest share of a limit that is used; above 1 it does not fit."""
+        Above 1 it does not fit.
+        """
         return max(
-            self.tables[kind].of(*state) / limit
+            self.tables[kind].of_subnet(subnet) / limit
             for kind, limit in limits.items()
         )
 
-    def _down(self, state: Decisions) -> Iterator[Decisions]:
-        """States of the same embedding width one step away, or below."""
-        for number, index in enumerate(state.indices):
-            if index and EMBED not in self.space.cells[number].axes:
-                yield self._with_index(state, number, index - 1)
-        # Of equals those of the last layers go: least is built on them.
+    # Limits from both sides
+
+    def reach(
+        self,
+        starts: Iterable[Subnet],
+        ranges: Ranges,
+        rng: np.random.Generator | None = None,
+    ) -> Subnet:
+        """A member whose costs lie in ranges, else the one that comes nearest.
+
+        Args:
+            starts: Members to begin with, the first one first.
+            ranges: Kind of cost to the least and the most of it, None for no
+                limit.
+            rng: Draws which steps are taken; None: always the smallest that
+                helps.
+        """
+        best: _Place | None = None
+        for start in starts:
+            for place in self._ends(start, ranges, rng):
+                if best is None or place.excess < best.excess:
+                    best = place
+                if not best.excess:
+                    return self._subnet(best.state)
+        assert best is not None, 'there is a start'
+        return self._subnet(best.state)
+
+    def approach(
+        self,
+        subnet: Subnet,
+        ranges: Ranges,
+        rng: np.random.Generator | None = None,
+        switches: bool = True,
+    ) -> Subnet:
+        """Steps towards ranges at a member's own embedding width.
+
+        Args:
+            subnet: The member to begin with.
+            ranges: As :meth:`reach` has them.
+            rng: Likewise.
+            switches: Whether branches may go on and off, too.
+
+        Returns:
+            A member within the ranges, or one that no single step brings
+            nearer to them.
+        """
+        place = self._walk(self.space.decisions(subnet), ranges, rng, switches)
+        return self._subnet(place.state)
+
+    def _ends(
+        self,
+        subnet: Subnet,
+        ranges: Ranges,
+        rng: np.random.Generator | None,
+    ) -> Iterator[_Place]:
+        """Where walks end that begin near a member, then further away."""
+        start = self.space.decisions(subnet)
+        own = start.indices[_EMBED]
+        widths = range(self.space.cells[_EMBED].num_choices)
+        for index in sorted(widths, key=lambda index: abs(index - own)):
+            state = _with_index(start, _EMBED, index)
+            yield self._walk(state, ranges, rng)
+        # One of the ends of the space keeps any single limit. Measured times
+        # fall here and there as widths rise, so steps may get stuck before.
+        for kind, (low, high) in ranges.items():
+            table = self.tables[kind]
+            ends = [table.cheapest] if high is not None else []
+            ends += [table.dearest] if low is not None else []
+            for end in ends:
+                yield self._walk(self.space.decisions(end), ranges, rng)
+
+    def _walk(
+        self,
+        state: Decisions,
+        ranges: Ranges,
+        rng: np.random.Generator | None,
+        switches: bool = True,
+    ) -> _Place:
+        place = self._place(state, ranges)
+        while place.excess:
+            states = list(self._around(place.state, switches))
+            if rng is not None:
+                states = [states[i] for i in rng.permutation(len(states))]
+            places = (self._place(state, ranges) for state in states)
+            better = (p for p in places if p.excess < place.excess)
+            # A drawn step is the first that helps. Of all it is the smallest;
+            # before any others one that suffices.
+            if rng is None:
+                size = partial(_size_of_step, place)
+                step = min(better, key=size, default=None)
+            else:
+                step = next(better, None)
+            if step is None:
+                break
+            place = step
+        return place
+
+    def _place(self, state: Decisions, ranges: Ranges) -> _Place:
+        costs, excess = [], 0.0
+        for kind, (low, high) in ranges.items():
+            table = self.tables[kind]
+            cost = table.of(*state)
+            costs.append(cost / table.largest)
+            if high is not None and cost > high:
+                excess += (cost - high) / table.largest
+            elif low is not None and cost < low:
+                excess += (low - cost) / table.largest
+        return _Place(state, tuple(costs), excess)
+
+    # Steps
+
+    def _around(self, state: Decisions, switches: bool) -> Iterator[Decisions]:
+        """States of the same embedding width, one step away."""
+        for number, cell in enumerate(self.space.cells):
+            index = state.indices[number]
+            for other in (index - 1, index + 1):
+                if number != _EMBED and 0 <= other < cell.num_choices:
+                    yield _with_index(state, number, other)
+        if switches:
+            yield from self._switched(state)
+
+    def _switched(self, state: Decisions) -> Iterator[Decisions]:
+        """States with other branches off."""
+        for branch in self._off(state):
+            yield state._replace(off=state.off - {branch})
+        # Of equals those of the last layers go off first.
         on = [b for b in self.space.branches[::-1] if b not in state.off]
         if len(state.off) < self.space.max_off:
             for branch in on:
                 yield state._replace(off=state.off | {branch})
             return
-        # All that may be off are: others instead of them.
+        # As many are off as may be: others instead of them.
         for branch in on:
-            for other in sorted(state.off):
+            for other in self._off(state):
                 yield state._replace(off=state.off - {other} | {branch})
 
-    def _up(self, state: Decisions) -> Iterator[Decisions]:
+    def _wider(self, state: Decisions) -> Iterator[Decisions]:
         """States one step above."""
         for number, cell in enumerate(self.space.cells):
             # A width that nothing runs at is no step.
             is_open = EMBED in cell.axes or set(cell.branches) - state.off
             index = state.indices[number]
             if is_open and index + 1 < cell.num_choices:
-                yield self._with_index(state, number, index + 1)
-        # In a fixed order: that of a set differs between processes.
-        for branch in filter(state.off.__contains__, self.space.branches):
+                yield _with_index(state, number, index + 1)
+        for branch in self._off(state):
             yield state._replace(off=state.off - {branch})
 
-    def _with_index(
-        self, state: Decisions, number: int, index: int
-    ) -> Decisions:
-        before, after = state.indices[:number], state.indices[number + 1 :]
-        return state._replace(indices=(*before, index, *after))
-
-    def _other_widths(self, state: Decisions) -> Iterator[Decisions]:
-        """The state at all other embedding widths, the nearest first."""
-        own = state.indices[self._embed]
-        others: Sequence[int] = sorted(
-            set(range(self.space.cells[self._embed].num_choices)) - {own},
-            key=lambda index: abs(index - own),
-        )
-        for index in others:
-            yield self._with_index(state, self._embed, index)
+    def _off(self, state: Decisions) -> list[Branch]:
+        """What is off, in a fixed order: a set's differs between processes."""
+        return [b for b in self.space.branches if b in state.off]
 
     def _subnet(self, state: Decisions) -> Subnet:
         return self.space.build(state.indices, state.off)
+
+
+def out_of_reach(asked: str, table: CostTable) -> str:
+    """What to say of a limit that no member of a space keeps.
+
+    Args:
+        asked: The limit, as it is to be called.
+        table: The costs of the members.
+    """
+    low, high = table.lowest, table.highest
+    return (
+        f'{asked} cannot be reached; this space reaches {shown(low)} to '
+        f'{shown(high)} ({low / high:.1%} to 100 %)'
+    )
+
+
+def shown(value: float | None) -> str:
+    """A value or limit in a message; 'any' for no limit."""
+    if value is None:
+        return 'any'
+    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.9g}'
+
+
+def _size_of_step(place: _Place, step: _Place) -> tuple[bool, float]:
+    """Least for the smallest step inside, else for the smallest of all."""
+    pairs = zip(place.costs, step.costs, strict=True)
+    return step.excess > 0, sum(abs(after - before) for before, after in pairs)
+
+
+def _with_index(state: Decisions, number: int, index: int) -> Decisions:
+    before, after = state.indices[:number], state.indices[number + 1 :]
+    return state._replace(indices=(*before, index, *after))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ class ParetoFront:
         hypervolume: The volume that the members dominate (the reference
             point has metric 0 and costs 1).
         evaluations: How many subnets were evaluated.
+        samples: On how many held-out samples; None if not known.
     """
 
     space: SearchSpace
@@ -121,6 +123,7 @@ class ParetoFront:
     references: tuple[Member, ...]
     hypervolume: float
     evaluations: int
+    samples: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
@@ -134,6 +137,7 @@ class ParetoFront:
             references=[member.to_dict() for member in self.references],
             hypervolume=self.hypervolume,
             evaluations=self.evaluations,
+            samples=self.samples,
         )
 
     def write(self, path: str | Path) -> None:
@@ -188,6 +192,7 @@ class ParetoFront:
             _members(values, 'references', space),
             values['hypervolume'],
             values['evaluations'],
+            values.get('samples'),  # earlier versions wrote none
         )
         front._check()
         return front
@@ -228,6 +233,8 @@ def _check_keys(values: Any) -> None:
             f'hypervolume={values["hypervolume"]!r}; must be a number'
         )
     check_count('evaluations', values['evaluations'])
+    if values.get('samples') is not None:
+        check_count('samples', values['samples'], least=1)
 
 
 def _members(
@@ -249,6 +256,29 @@ def _members(
             raise ValueError(f'{key}[{number}]: {error}') from error
         found.append(member)
     return tuple(found)
+
+
+def standard_error(metric: str, value: float, samples: int | None) -> float:
+    """How far a value of a metric may be off by chance.
+
+    Accuracies are shares of independent samples, whose error is binomial; two
+    right and two wrong answers are added (Agresti and Coull, 1998), or 100 %
+    would have none.
+
+    Args:
+        metric: Its name.
+        value: In per cent, if it is an accuracy.
+        samples: How many it was measured on; None if not known.
+
+    Returns:
+        In per cent; 0 if the samples are not known, or for a metric that is
+        no share of them.
+    """
+    if samples is None or not metric.startswith('accuracy/'):
+        return 0.0
+    number = samples + 4
+    share = (value / 100 * samples + 2) / number
+    return 100 * sqrt(share * (1 - share) / number)
 
 
 def objective_values(

@@ -98,7 +98,7 @@ def test_the_page(tmp_path: Path) -> None:
     text = stage2.write_report(records, tmp_path).read_text()
     assert '| default (2) | 83.00 ± 0.71 |' in text
     assert '| 83.00 ± 0.71 | 90.0% |' in text
-    assert '| no router (1) |  |  | 82.50 ± 0.00 | 82.50 ± 0.00 |  |' in text
+    assert '| no router (1) |  | 82.50 ± 0.00 | 82.50 ± 0.00 |  |' in text
     assert '| the front, same weights | 0.00 ± 0.00 | +0.00 +0.00 |' in text
     without = 'uniform networks trained as long without a router'
     assert f'| {without} | 0.00 ± 0.00 | +0.00 |' in text

@@ -1,4 +1,4 @@
-"""Answers to budgets keep them, use them, and never get worse."""
+"""Answers to budgets keep them, use them, and hardly get worse."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.latency import LatencyTable
-from eavit_mm.space.pareto import Member
+from eavit_mm.space.pareto import Member, standard_error
 
 # Steps fine enough that a budget can be used.
 FINE = dict(
@@ -67,16 +67,13 @@ def table_of(space: Any) -> LatencyTable:
 
 
 @pytest.mark.parametrize('kinds', [['macs'], ['params'], KINDS])
-@pytest.mark.parametrize('seed', range(2))
-def test_untrained_routers_keep_random_budgets(
-    kinds: list[str], seed: int
-) -> None:
-    torch.manual_seed(seed)
+def test_untrained_routers_keep_random_budgets(kinds: list[str]) -> None:
+    torch.manual_seed(0)
     model = model_with(dict(budgets=kinds))
     model.router.apply(_reset)
     solver = BudgetSolver(model)
-    rng = np.random.default_rng(seed)
-    for _ in range(40):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
         kind = str(rng.choice(KINDS))
         low = CostTable(model.router.space, solver.cost(kind)).cheapest
         low, high = cost(model, low, kind), cost(model, None, kind)
@@ -93,50 +90,17 @@ def _reset(module: torch.nn.Module) -> None:
         torch.nn.init.normal_(module.bias, std=3.0)
 
 
-def test_choices_for_smaller_budgets_answer_where_nested_subnets_jump(
-    tmp_path: Path,
-) -> None:
-    torch.manual_seed(0)
-    model = fitted(tmp_path)
-    router = model.router
-    # Unsure of the embedding's gates: nested subnets lose them first.
-    router.groups['embed_dims'][-1].weight.data *= 0.01
-    router.groups['embed_dims'][-1].bias.data *= 0.01
-    solver = BudgetSolver(model)
-    lowest, whole = (
-        router.tables['macs'].lowest_share,
-        cost(model, None, 'macs'),
-    )
-    jumps = 0
-    for share in np.linspace(lowest, 1, 30):
-        limits = dict(macs=share * whole)
-        loads = [solver.load(s, limits) for s in router.nested([share])]
-        nested = max((v for v in loads if v <= 1), default=0.0)
-        smaller = [
-            solver.load(router.subnet([share * part]), limits)
-            for part in np.linspace(0, 1, 50)
-        ]
-        best = max((v for v in smaller if v <= 1), default=0.0)
-        start = solver.load(solver._within([share], limits), limits)
-        if nested < 0.95 and best > nested:
-            jumps += 1
-            assert start == best
-        elif nested:
-            assert start == nested
-    assert jumps
-
-
-@pytest.mark.parametrize('by', ['best', 'router', 'front', 'uniform'])
+@pytest.mark.parametrize('by', [None, 'router', 'front', 'uniform'])
 @pytest.mark.parametrize('routed', [False, True])
-def test_twenty_budgets_are_kept(
-    tmp_path: Path, by: str, routed: bool
+def test_budgets_are_kept(
+    tmp_path: Path, by: str | None, routed: bool
 ) -> None:
     model = fitted(tmp_path) if routed else model_with()
     solver = BudgetSolver(model)
     whole = model.macs()['total']
     lowest = CostTable(model.backbone.space, solver.cost('macs')).cheapest
     lowest = cost(model, lowest, 'macs') / whole
-    for share in np.linspace(lowest + 1e-6, 1, 20):
+    for share in np.linspace(lowest + 1e-6, 1, 8):
         subnet = solver([Budget.parse(float(share))], by)
         assert cost(model, subnet, 'macs') <= share * whole
     assert solver([Budget.parse(1)], 'uniform') == model.backbone.space.largest
@@ -154,48 +118,106 @@ def test_the_router_is_used_where_it_fits(tmp_path: Path) -> None:
     assert same >= len(references) - 3
 
 
-def test_quality_never_falls_as_the_budget_rises(tmp_path: Path) -> None:
-    model = fitted(tmp_path)
-    front = model.router.front
-    rng = np.random.default_rng(0)
+def evaluated(
+    model: Any, accuracies: Any, samples: int | None = None
+) -> list[Any]:
+    """Gives a router the largest uniform subnets, as if it had measured them.
 
-    def measured(subnets: Any) -> tuple[Member, ...]:
-        return tuple(
-            Member(
-                subnet,
-                {front.metric: float(rng.uniform(10, 90))},
-                cost(model, subnet, 'macs'),
-                cost(model, subnet, 'params'),
-            )
-            for subnet in subnets
+    Args:
+        model: With a router and its front.
+        accuracies: Of each, from the smallest on.
+        samples: On how many samples.
+    """
+    router = model.router
+    subnets = model.backbone.space.uniform_ladder[-len(accuracies) :]
+    found = [
+        Member(
+            subnet,
+            {router.front.metric: float(accuracy)},
+            cost(model, subnet, 'macs'),
+            cost(model, subnet, 'params'),
         )
+        for subnet, accuracy in zip(subnets, accuracies, strict=True)
+    ]
+    router.evaluated, router.samples = dict(front=tuple(found)), samples
+    return found
 
-    model.router.evaluated = dict(
-        front=measured(m.subnet for m in front.members),
-        router=measured(model.router.subnet([s]) for s in (0.2, 0.5, 0.9)),
-    )
-    values = {
-        member.subnet: member.metrics[front.metric]
-        for members in model.router.evaluated.values()
-        for member in members
-    }
+
+@pytest.mark.parametrize('samples', [None, 50, 5000])
+def test_quality_hardly_falls_as_the_budget_rises(
+    tmp_path: Path, samples: int | None
+) -> None:
+    """By no more than a standard error; not at all where it is not known."""
+    model = fitted(tmp_path)
+    metric = model.router.front.metric
+    rng = np.random.default_rng(0)
+    members = evaluated(model, rng.uniform(80, 90, 8), samples)
+    values = {member.subnet: member.metrics[metric] for member in members}
     solver = BudgetSolver(model)
-    for by in ('best', 'front'):
-        found = [
-            values.get(solver([Budget.parse(float(s))], by), 0.0)
-            for s in np.linspace(0.1, 1, 50)
-        ]
-        assert found == sorted(found)
-    assert found[-1] == max(
-        m.metrics[front.metric] for m in model.router.evaluated['front']
-    )
+    best = 0.0
+    for member in members:
+        found = solver([Budget.parse(f'{member.macs}macs')], 'front')
+        best = max(best, values[member.subnet])
+        error = standard_error(metric, best, samples)
+        assert values[found] >= best - error
+        # Nothing larger that fits is as good.
+        assert all(
+            values[m.subnet] < best - error
+            for m in members
+            if solver.cost('macs')(found) < m.macs <= member.macs
+        )
     # They travel in the checkpoint.
     other = model_with({})
     other.load_state_dict(model.state_dict())
     assert other.router.evaluated == model.router.evaluated
-    again = BudgetSolver(other)
+    assert other.router.samples == samples
     budget = [Budget.parse(0.6)]
-    assert again(budget) == solver(budget)
+    assert BudgetSolver(other)(budget, 'front') == solver(budget, 'front')
+
+
+def test_who_answers(tmp_path: Path) -> None:
+    """A trained router, else a front, else the uniform networks."""
+    trained = fitted(tmp_path)
+    path = str(tmp_path / 'pareto.json')
+    budget = [Budget.parse(0.5)]
+    solver = BudgetSolver(trained)
+    assert solver(budget) == solver(budget, 'router')
+    model = model_with(dict(front=path))
+    model.load_state_dict(model_with().state_dict())  # of stage 1
+    assert not model.router.is_ready
+    solver = BudgetSolver(model)
+    front = model.router.front
+    known = {m.subnet for m in (*front.members, *front.references)}
+    for share in (0.2, 0.5, 0.9):
+        budget = [Budget.parse(share)]
+        assert solver(budget) == solver(budget, 'front')
+        assert model.subnet_for(share) in known
+    model = model_with(dict())
+    assert model.subnet_for(0.5) == model.subnet_for(0.5, by='uniform')
+    # What was fitted says so in checkpoints.
+    model = model_with(dict(front=path))
+    model.load_state_dict(trained.state_dict())
+    assert model.router.is_ready
+
+
+def test_what_few_images_tell_apart_leaves_no_budget_unused(
+    tmp_path: Path,
+) -> None:
+    """One image of 150 is no difference, twenty are."""
+    model = fitted(tmp_path)
+    share = 100 / 150
+    right = np.array([120, 150, 149, 149])
+    members = evaluated(model, right * share, samples=150)
+    solver = BudgetSolver(model)
+    assert solver([Budget.parse(1)], 'front') == members[3].subnet
+    budget = [Budget.parse(f'{members[2].macs}macs')]
+    assert solver(budget, 'front') == members[2].subnet
+    members = evaluated(model, np.array([120, 150, 149, 130]) * share, 150)
+    assert solver([Budget.parse(1)], 'front') == members[2].subnet
+    # Without a number of images only equals are equal.
+    for accuracies, best in (([80, 90, 89], 1), ([80, 80, 80], 2)):
+        members = evaluated(model, accuracies)
+        assert solver([Budget.parse(1)], 'front') == members[best].subnet
 
 
 def test_less_can_be_better(tmp_path: Path) -> None:
@@ -259,7 +281,7 @@ def least_time(space: Any, table: LatencyTable) -> float:
 
 
 @pytest.mark.parametrize('by', ['router', 'uniform'])
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(2))
 def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
     torch.manual_seed(seed)
     model = model_with({})
@@ -268,7 +290,7 @@ def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
     table = jagged_table(space, seed)
     solver = BudgetSolver(model, table=table)
     least = least_time(space, table)
-    for limit in np.linspace(least + 1e-6, table(space.largest), 12):
+    for limit in np.linspace(least + 1e-6, table(space.largest), 6):
         budget = Budget('latency', float(limit), f'{limit}ms')
         subnet = solver([budget], by)
         assert space.contains(subnet)
@@ -279,14 +301,14 @@ def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
         solver([Budget.parse(f'{least - 1e-6:.9f}ms')], by)
     # A member's own time is enough for an answer, to the last bit.
     rng = np.random.default_rng(seed)
-    for _ in range(20):
+    for _ in range(8):
         time = table(space.sample(rng))
         subnet = solver([Budget('latency', time, f'{time}ms')], by)
         assert table(subnet) <= time
 
 
 @pytest.mark.parametrize('count', ['exact', 'paper'])
-def test_a_load_is_that_of_the_closed_form(count: str) -> None:
+def test_what_is_used_is_that_of_the_closed_form(count: str) -> None:
     model = model_with()
     space = model.backbone.space
     table = jagged_table(space, 0)
@@ -296,7 +318,7 @@ def test_a_load_is_that_of_the_closed_form(count: str) -> None:
         subnet = space.sample(rng)
         for kind in (*KINDS, 'latency'):
             # As integers, not nearly: the limits of shares build on it.
-            assert solver.load(subnet, {kind: 1}) == solver.cost(kind)(subnet)
+            assert solver.used(subnet, {kind: 1}) == solver.cost(kind)(subnet)
 
 
 @pytest.mark.parametrize('by', ['router', 'uniform'])
@@ -381,41 +403,6 @@ def test_a_part_without_macs_has_no_budget() -> None:
     solver = BudgetSolver(model_with(), count='paper', part='head')
     with pytest.raises(ValueError, match="count='paper' leaves out the head"):
         solver([Budget.parse(0.5)], 'uniform')
-
-
-def test_a_router_that_learnt_nothing_is_not_asked(tmp_path: Path) -> None:
-    front = fitted(tmp_path).router.front
-    model = model_with(dict(front=str(tmp_path / 'pareto.json')))
-    state = model_with().state_dict()
-    model.load_state_dict(state)  # of stage 1
-    assert not model.router.is_ready
-    members = {member.subnet for member in front.members}
-    for share in (0.2, 0.5, 0.9):
-        assert model.subnet_for(share) in members
-    # Without a front either, the uniform networks are left.
-    model = model_with(dict())
-    model.load_state_dict(state)
-    assert model.subnet_for(0.5) == model.subnet_for(0.5, by='uniform')
-    # What was fitted says so in checkpoints.
-    trained = fitted(tmp_path)
-    model = model_with(dict(front=str(tmp_path / 'pareto.json')))
-    model.load_state_dict(trained.state_dict())
-    assert model.router.is_ready
-
-
-def test_of_equal_members_the_largest_answers(tmp_path: Path) -> None:
-    """On few images many are equal; it is likeliest to be so on others."""
-    model = fitted(tmp_path)
-    router = model.router
-    front = router.front
-    equal = [
-        replace(m, metrics={front.metric: 80.0}) for m in front.members[:4]
-    ]
-    router.evaluated = dict(front=tuple(equal))
-    solver = BudgetSolver(model)
-    for number, member in enumerate(equal):
-        budget = Budget.parse(f'{member.macs}macs')
-        assert solver([budget]) == equal[number].subnet
 
 
 @pytest.mark.parametrize('kind', [np.float16, np.float32, np.int64])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toys import classifier, random_case, random_subnet
 
-from eavit_mm.models.budgets import cost_of
+from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.models.gated_cost import GatedCost
 from eavit_mm.models.gates import Decisions, decisions_of
 from eavit_mm.space.cost_table import CostTable

@@ -13,6 +13,7 @@ from eavit_mm.space.pareto import (
     hypervolume,
     non_dominated,
     objective_values,
+    standard_error,
 )
 
 SPACE = SearchSpace([8, 16], [1, 2], [4, 8], 2, 8, max_off=2)
@@ -159,6 +160,7 @@ BROKEN = [
     (put('metric', value=['top1']), r"metric=\['top1'\]; must be a name"),
     (put('hypervolume', value=None), 'hypervolume=None; must be a number'),
     (put('evaluations', value='many'), "evaluations='many'; must be"),
+    (put('samples', value=0), 'samples=0; must be'),
     (put('members', value=[]), 'members: must list at least one'),
     (put('references', value={}), 'references: must list at least one'),
     (put('members', 1, value=3), r'members\[1\]: a member must be a dict'),
@@ -185,7 +187,7 @@ def test_what_is_wrong_is_said(tmp_path, change, words):
 
 
 def test_missing_keys_are_named(tmp_path):
-    for key in front().to_dict():
+    for key in {*front().to_dict()} - {'samples'}:
         path = written(tmp_path / 'a.json', lambda v, key=key: v.pop(key))
         words = 'version=None' if key == 'version' else rf"'{key}'\] missing"
         with pytest.raises(ValueError, match=words):
@@ -197,6 +199,30 @@ def test_missing_keys_are_named(tmp_path):
         words = 'missing' if key == 'subnet' else f'{key}=None'
         with pytest.raises(ValueError, match=rf'members\[1\]: .*{words}'):
             ParetoFront.read(path, SPACE)
+
+
+def test_fronts_of_earlier_versions_know_no_samples(tmp_path):
+    values = [
+        ParetoFront.read(written(tmp_path / 'a.json', change), SPACE).samples
+        for change in (
+            lambda values: values.pop('samples'),
+            lambda values: values.update(samples=150),
+        )
+    ]
+    assert values == [None, 150]
+
+
+def test_the_error_of_an_accuracy_is_binomial():
+    """As often as right answers are drawn, their share is so far off."""
+    rng = np.random.default_rng(0)
+    for share in (0.5, 0.9):
+        drawn = 100 * rng.binomial(400, share, 20_000) / 400
+        error = standard_error('accuracy/top1', 100 * share, 400)
+        assert error == pytest.approx(drawn.std(), rel=0.03)
+    # All right is no proof: a few more samples may be wrong.
+    assert 0.5 < standard_error('accuracy/top1', 100.0, 150) < 1.0
+    assert standard_error('accuracy/top1', 90.0, None) == 0
+    assert standard_error('mIoU', 90.0, 400) == 0
 
 
 def test_objective_values_are_to_be_made_less():

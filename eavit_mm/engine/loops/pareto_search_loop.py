@@ -21,7 +21,7 @@ from eavit_mm.engine.search_header import (
     plain_evaluator,
 )
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.models.budgets import cost_of, table_for
+from eavit_mm.models.budget_solver import cost_of, table_for
 from eavit_mm.options import check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
 from eavit_mm.search.algorithms import SubnetSearch
@@ -275,7 +275,12 @@ class ParetoSearchLoop(TestLoop):
         if self.dtype != 'float32':
             again = partial(self._measure, ranked, dtype='float32')
         self.front = build_front(
-            self.objectives, self.space, members, self.bins, again
+            self.objectives,
+            self.space,
+            members,
+            self.bins,
+            again,
+            len(self.dataloader.dataset),
         )
         self._write(self.path.parent, members)
 

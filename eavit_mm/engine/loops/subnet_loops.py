@@ -13,7 +13,7 @@ from eavit_mm.analysis.subnet_table import (
 )
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budgets import table_for
+from eavit_mm.models.budget_solver import table_for
 from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
@@ -40,7 +40,9 @@ class Answer(NamedTuple):
     of_front: Subnet | None
 
     @classmethod
-    def of(cls, budget: Budget, solver: BudgetSolver, by: str) -> 'Answer':
+    def of(
+        cls, budget: Budget, solver: BudgetSolver, by: str | None
+    ) -> 'Answer':
         """Asks the solver.
 
         Raises:
@@ -95,7 +97,7 @@ class _SubnetLoopMixin(BaseLoop):
         *args: Any,
         subnets: Mapping[str, Any] | None = None,
         budgets: Sequence[str | float] = (),
-        by: str = 'best',
+        by: str | None = None,
         count: str = 'exact',
         part: str = 'total',
         latency_table: str | None = None,
