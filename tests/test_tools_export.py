@@ -10,7 +10,7 @@ import mmpretrain
 import numpy as np
 import pytest
 import torch
-from fronts import randomise_vit
+from fronts import front_of, randomise_vit
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
@@ -20,7 +20,6 @@ from mmpretrain.registry import DATASETS, MODELS
 import eavit_mm  # noqa: F401
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.pareto import Member, ParetoFront
 
 torch.set_num_threads(1)
 
@@ -30,7 +29,9 @@ STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
 DIGITS = ROOT / 'configs' / 'eavit' / 'vitmini_digits.py'
 
 
-def build() -> Any:
+@pytest.fixture(scope='module')
+def model() -> Any:
+    """ViT-mini for digits; nothing about it is trained."""
     cfg = Config.fromfile(DIGITS)
     cfg.model.backbone.init_cfg = None
     cfg.model.data_preprocessor = cfg.data_preprocessor
@@ -39,12 +40,6 @@ def build() -> Any:
     randomise_vit(model)
     model.eval()
     return model
-
-
-@pytest.fixture(scope='module')
-def model() -> Any:
-    """ViT-mini for digits; nothing about it is trained."""
-    return build()
 
 
 @pytest.fixture(scope='module')
@@ -75,18 +70,11 @@ def exported(model, checkpoint, tmp_path_factory):
     folder = tmp_path_factory.mktemp('exported')
     subnet = model.backbone.space.uniform(0.4)
     (folder / 'mine.json').write_text(subnet.to_json())
-    sys_argv, sys.argv = (
-        sys.argv,
-        [
-            *map(str, (TOOL, DIGITS, checkpoint, '--out', folder / 'out')),
-            *('--subnet', str(folder / 'mine.json'), '--rounds', '1'),
-            *('--images', '4'),
-        ],
-    )
-    try:
+    args = [TOOL, DIGITS, checkpoint, '--out', folder / 'out', '--subnet']
+    args += [folder / 'mine.json', '--rounds', '1', '--images', '4']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', [*map(str, args)])
         runpy.run_path(str(TOOL), run_name='__main__')
-    finally:
-        sys.argv = sys_argv
     return folder / 'out', subnet
 
 
@@ -193,30 +181,9 @@ def test_the_stock_tool_trains_it(exported, call, tmp_path):
 
 @pytest.fixture
 def front(model, tmp_path) -> Path:
-    """A pareto.json of three members."""
-    space = model.backbone.space
-    members = tuple(
-        Member(
-            subnet,
-            {'accuracy/top1': 30.0 * share + 10},
-            model.macs(subnet)['total'],
-            model.params(subnet)['total'],
-        )
-        for share in (0.2, 0.4)
-        for subnet in [space.uniform(share)]
-    )
-    found = ParetoFront(
-        space,
-        'accuracy/top1',
-        'greater',
-        ('metric', 'macs'),
-        members,
-        members,
-        0.5,
-        2,
-    )
+    """A pareto.json of two members."""
     path = tmp_path / 'pareto.json'
-    path.write_text(json.dumps(found.to_dict()))
+    path.write_text(json.dumps(front_of(model, 2).to_dict()))
     return path
 
 
@@ -302,27 +269,3 @@ def test_a_model_that_is_not_elastic(checkpoint, call):
     dense = ROOT / 'configs' / 'vit' / 'vitmini_fashion_pretrain.py'
     with pytest.raises(SystemExit, match='export.py needs an elastic model'):
         call(TOOL, dense, checkpoint, '--budget', '0.5', '--out', 'out')
-
-
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (['--budget', '1', '--format', 'tflite'], "choice: 'tflite'"),
-        ([], 'one of the arguments --budget --subnet --pareto is required'),
-        (['--budget', '1', '--subnet', 'x'], 'not allowed with argument'),
-    ],
-)
-def test_wrong_usage_is_said(call, capsys, options, message):
-    with pytest.raises(SystemExit) as error:
-        call(TOOL, DIGITS, 'x.pth', '--out', 'out', *options)
-    assert error.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_help(call, capsys):
-    with pytest.raises(SystemExit) as error:
-        call(TOOL, '--help')
-    assert error.value.code == 0
-    text = capsys.readouterr().out
-    for option in ('--budget', '--pareto', '--format', '--cfg-options'):
-        assert option in text

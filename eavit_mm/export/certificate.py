@@ -1,6 +1,6 @@
 """What shows that an exported network is the subnet, and what it costs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eavit_mm.analysis.latency import Timed, device_name, measure_in_turn
-from eavit_mm.models import ElasticImageClassifier
+from eavit_mm.models import ElasticModelMixin
 from eavit_mm.space import Subnet
 
 # Images at once: one alone is the special case of many compilers.
@@ -22,15 +22,15 @@ TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 _SHARE, _OFFSET = 0.02, 64 * 1024
 
 
-def image_size(model: ElasticImageClassifier) -> tuple[int, int, int]:
-    """(channels, height, width) that a classifier is configured for."""
+def image_size(model: ElasticModelMixin) -> tuple[int, int, int]:
+    """(channels, height, width) that a network is configured for."""
     embed: Any = model.backbone.patch_embed
     height, width = embed.init_input_size
     return embed.projection.in_channels, height, width
 
 
 def certify(
-    model: ElasticImageClassifier,
+    model: ElasticModelMixin,
     subnet: Subnet,
     networks: Mapping[str, Callable[[Tensor], Any]],
     images: Tensor | None = None,
@@ -43,7 +43,7 @@ def certify(
     Args:
         model: The supernet, in evaluation mode.
         subnet: A member of its space.
-        networks: Name to a function from normalised images to logits.
+        networks: Name to a function from normalised images to outputs.
         images: (N, channels, height, width), normalised.
 
     Returns:
@@ -71,17 +71,13 @@ def certify(
     return largest
 
 
-def _batches(
-    model: ElasticImageClassifier, images: Tensor | None
-) -> Iterator[Tensor]:
-    like = model.backbone.pos_embed
+def _batches(model: ElasticModelMixin, images: Tensor | None) -> list[Tensor]:
     rng = torch.Generator().manual_seed(0)
-    for size in BATCH_SIZES:
-        random = torch.randn(size, *image_size(model), generator=rng)
-        yield random.to(like)
+    size = image_size(model)
+    batches = [torch.randn(n, *size, generator=rng) for n in BATCH_SIZES]
     if images is not None:
-        for size in BATCH_SIZES:
-            yield from torch.split(images.to(like), size)
+        batches += [b for n in BATCH_SIZES for b in torch.split(images, n)]
+    return [batch.to(model.backbone.pos_embed) for batch in batches]
 
 
 def _flat(outputs: Any) -> Tensor:
@@ -96,7 +92,7 @@ def check_size(path: str | Path, params: int) -> None:
 
     Args:
         path: The file.
-        params: Parameters of the network.
+        params: How many parameters the network has.
 
     Raises:
         ValueError: Names both sizes.
@@ -125,7 +121,7 @@ def check_params(network: nn.Module, expected: int) -> None:
 
 
 def latencies(
-    model: ElasticImageClassifier,
+    model: ElasticModelMixin,
     subnet: Subnet,
     exported: nn.Module,
     device: torch.device,
@@ -143,8 +139,8 @@ def latencies(
         rounds: How often each is measured.
 
     Returns:
-        Of the 'largest' subnet, of the 'subnet' sliced, and 'exported', and
-        how they were measured.
+        'largest', 'subnet' (sliced) and 'exported', in milliseconds, and how
+        they were measured.
     """
     supernet: Any = deepcopy(model).to(device)
     network = deepcopy(exported).to(device)
@@ -157,9 +153,8 @@ def latencies(
         exported=(nullcontext, partial(network, images, mode='tensor')),
     )
     times = measure_in_turn(list(cases.values()), device, rounds)
-    found: dict[str, Any] = dict(zip(cases, times, strict=True))
     return dict(
-        found,
+        zip(cases, times, strict=True),
         device=device_name(device),
         dtype='float32',
         batch_size=batch_size,

@@ -26,7 +26,7 @@ def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
     is about subnets goes.
 
     Args:
-        cfg: Of the supernet; not changed.
+        cfg: The supernet's; not changed.
         subnet: A member of its space.
     """
     plain = {
@@ -35,28 +35,28 @@ def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
         if key not in _DROPPED and not key.startswith('search_')
     }
     plain['model'] = dense_config(plain['model'], subnet)
-    plain['custom_imports'] = _with_ours(plain.get('custom_imports'))
+    imports = dict(plain.get('custom_imports') or {})
+    names = imports.get('imports') or []
+    names = [names] if isinstance(names, str) else names
+    # dict.fromkeys: each name once, in their order.
+    imports['imports'] = list(dict.fromkeys([*names, 'eavit_mm']))
+    plain['custom_imports'] = imports
     # mmengine puts the folder of the config there.
     plain['load_from'] = f'{{{{fileDirname}}}}/{WEIGHTS}'
     for name in ('train_cfg', 'val_cfg', 'test_cfg'):
         if _is_ours(plain.get(name)):
             plain[name] = {}
     hooks = plain.get('default_hooks') or {}
-    plain['default_hooks'] = {
-        name: _plain_hook(hook) for name, hook in hooks.items() if _fits(hook)
-    }
+    hooks = {name: hook for name, hook in hooks.items() if _fits(hook)}
+    for hook in hooks.values():
+        # Metrics of subnets, such as 'auc', are not reported any more.
+        if hook and hook.get('save_best'):
+            hook['save_best'] = 'auto'
+    plain['default_hooks'] = hooks
     plain['custom_hooks'] = [
         hook for hook in plain.get('custom_hooks') or [] if _fits(hook)
     ]
     return plain
-
-
-def _with_ours(imports: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Custom imports, of which this package is one."""
-    found = dict(imports or {})
-    names = found.get('imports') or []
-    names = [names] if isinstance(names, str) else list(names)
-    return dict(found, imports=list(dict.fromkeys([*names, 'eavit_mm'])))
 
 
 def config_text(plain: Mapping[str, Any]) -> str:
@@ -76,10 +76,3 @@ def _is_ours(part: Any) -> bool:
 def _fits(hook: Any) -> bool:
     """Whether a hook works without a supernet."""
     return not _is_ours(hook) or hook['type'] in _HOOKS
-
-
-def _plain_hook(hook: Any) -> Any:
-    """Metrics of subnets, such as 'auc', are not reported any more."""
-    if isinstance(hook, Mapping) and hook.get('save_best'):
-        return dict(hook, save_best='auto')
-    return hook

@@ -12,32 +12,38 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from eavit_mm.export import certificate
 from eavit_mm.export.config import WEIGHTS, config_text, plain_config
 from eavit_mm.export.dense import dense_classifier
-from eavit_mm.export.onnx import read_onnx, require_onnx, write_onnx
-from eavit_mm.export.pt2 import read_pt2, trace, write_pt2
+from eavit_mm.export.formats import (
+    import_onnxruntime,
+    read_onnx,
+    read_pt2,
+    trace,
+    write_onnx,
+    write_pt2,
+)
 from eavit_mm.files import (
     folder_atomically,
     remove_leftovers,
     write_atomically,
     write_json,
 )
-from eavit_mm.models import ElasticImageClassifier
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 
 VERSION = 1
 FORMATS = ('pth', 'onnx', 'pt2')
 REPORT = 'report.json'
-FILES = (
+FILES = {
     'config.py',
     'subnet.json',
     REPORT,
     *(f'model.{name}' for name in FORMATS),
-)
+}
 
 
 @dataclass
@@ -47,20 +53,20 @@ class Exporter:
     Attributes:
         model: The supernet, with its weights, on the CPU.
         cfg: The config of its run.
-        source: What is noted of where it comes from; plain values. By its
-            ``sha256``, exports of other weights are told apart.
-        formats: Of :data:`FORMATS`; 'pth' is always written.
-        images: To compare on besides random ones; normalised.
-        device: To measure latencies on.
+        source: What the report says of where it comes from; plain values. By
+            its ``sha256``, exports of other weights are told apart.
+        formats: Some of :data:`FORMATS`; 'pth' is always written.
+        images: Normalised images to compare on, besides random ones.
+        device: The device to measure latencies on.
         batch_size: Images of a measured forward.
-        rounds: How often each is measured.
+        rounds: How often each network is measured.
 
     Raises:
-        ValueError: If it is no classifier, a format is not known, or a
-            package for one is missing.
+        ValueError: If it is no supernet with a head, a format is not known,
+            or a package for one is missing.
     """
 
-    model: ElasticImageClassifier
+    model: ElasticModelMixin
     cfg: Config
     source: dict[str, Any] = field(default_factory=dict)
     formats: Sequence[str] = ('pth',)
@@ -75,14 +81,14 @@ class Exporter:
             raise ValueError(
                 f'format={unknown[0]!r}; must be one of {FORMATS}'
             )
-        is_classifier = isinstance(self.model, ElasticImageClassifier)
-        if not is_classifier or not self.model.with_head:
+        is_elastic = isinstance(self.model, ElasticModelMixin)
+        if not is_elastic or self.model.logits_module is None:
             raise ValueError(
                 f'{type(self.model).__name__} cannot be exported; must be '
                 "type='eavit_mm.ElasticImageClassifier' with a head"
             )
         if 'onnx' in self.formats:
-            require_onnx()
+            import_onnxruntime()
         self.formats = [f for f in FORMATS if f in ('pth', *self.formats)]
         self.model = self.model.float()
         self.model.eval()
@@ -144,14 +150,7 @@ class Exporter:
         params, macs = model.params(subnet), model.macs(subnet)
         certificate.check_params(network, params['total'])
         certificate.check_size(folder / WEIGHTS, params['total'])
-        latency = certificate.latencies(
-            model,
-            subnet,
-            network,
-            self.device,
-            self.batch_size,
-            self.rounds,
-        )
+        times = self.device, self.batch_size, self.rounds
         return dict(
             version=VERSION,
             source=self.source,
@@ -169,7 +168,7 @@ class Exporter:
                 path.name: path.stat().st_size
                 for path in sorted(folder.glob('model.*'))
             },
-            latency_ms=latency,
+            latency_ms=certificate.latencies(model, subnet, network, *times),
             input=_input(model),
         )
 
@@ -198,10 +197,10 @@ def read_network(folder: str | Path) -> Any:
     """The network of an exported folder, in evaluation mode.
 
     Args:
-        folder: With ``config.py`` and ``model.pth``.
+        folder: Holds ``config.py`` and ``model.pth``.
     """
     cfg = Config.fromfile(Path(folder, 'config.py'))
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         network = MODELS.build(cfg.model)
     state = torch.load(Path(folder, WEIGHTS), weights_only=True)
     network.load_state_dict(state)
@@ -229,16 +228,25 @@ def check_folder(out: str | Path) -> None:
     Raises:
         ValueError: Names the folder, and what is in it.
     """
-    out = Path(out)
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ValueError(f'--out {out}: must be a folder, and no link')
-    names = {path.name for path in out.iterdir()} if out.exists() else set()
-    if names and (names - set(FILES) or REPORT not in names):
-        others = sorted(names - set(FILES)) or sorted(names)
+    names = names_in(out)
+    if names and REPORT not in names or set(names) - FILES:
+        others = sorted(set(names) - FILES) or names
         raise ValueError(
             f'--out {out}: holds {", ".join(others[:3])}; must be new, '
             'empty, or an earlier export, which is replaced'
         )
+
+
+def names_in(out: str | Path) -> list[str]:
+    """What lies in a folder to write; nothing if there is none yet.
+
+    Raises:
+        ValueError: If it is a file or a link.
+    """
+    out = Path(out)
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ValueError(f'--out {out}: must be a folder, and no link')
+    return sorted(path.name for path in out.iterdir()) if out.exists() else []
 
 
 def _input(model: Any) -> dict[str, Any]:

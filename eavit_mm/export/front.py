@@ -1,14 +1,18 @@
 """A whole Pareto front as folders, and what its networks are like."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.export.directory import Exporter, check_folder, read_report
+from eavit_mm.export.directory import (
+    Exporter,
+    check_folder,
+    names_in,
+    read_report,
+)
 from eavit_mm.export.table import format_front, front_row, plot_table
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models import BudgetSolver
-from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import Member, ParetoFront
 
 TABLES = ('table.json', 'table.txt', 'table.png')
@@ -26,10 +30,10 @@ def export_front(
     kept; the tables are written when all are there.
 
     Args:
-        exporter: Of the supernet that the front is of.
+        exporter: Holds the supernet that the front was searched for.
         front: What a search found.
         out: New, empty, or an earlier export of this front.
-        note: Is told of every member.
+        note: Called with a line of text for every member.
 
     Returns:
         What stands in ``table.json``.
@@ -39,22 +43,27 @@ def export_front(
             the folder, or an export failed.
     """
     out = Path(out)
-    # Where stage 2 has measured the front again, with these weights.
-    solver = BudgetSolver(exporter.model)
-    places = dict(zip(_names(front), front.members, strict=True))
+    digits = len(str(len(front.members)))
+    # Sorted by name they are sorted by MACs, as the members are.
+    places = {
+        f'{number:0{digits}d}_{member.macs}': member
+        for number, member in enumerate(front.members, 1)
+    }
     for member in front.members:
         _check_member(exporter, member)
-    check_front_folder(exporter, list(places), out)
+    _check_folder(exporter, places, out)
+    # Stage 2 has measured some members again, with the weights exported here.
+    solver = BudgetSolver(exporter.model)
     rows = []
     for number, (name, member) in enumerate(places.items(), 1):
         kept = exporter.is_complete(member.subnet, out / name)
         if not kept:
             exporter.export(member.subnet, out / name)
-        report = read_report(out / name)
         note(
             f'[{number}/{len(places)}] {name}: {"kept" if kept else "written"}'
         )
         metrics = solver.measured(member.subnet) or member.metrics
+        report = read_report(out / name)
         rows.append(front_row(name, metrics[front.metric], report))
     table = dict(
         version=1,
@@ -69,19 +78,11 @@ def export_front(
     return table
 
 
-def _names(front: ParetoFront) -> Iterator[str]:
-    """Folders of the members; sorted by name they are sorted by MACs."""
-    digits = len(str(len(front.members)))
-    for number, member in enumerate(front.members, 1):
-        yield f'{number:0{digits}d}_{member.macs}'
-
-
 def _check_member(exporter: Exporter, member: Member) -> None:
     """Raises if the front was searched with another head, or image size."""
-    subnet: Subnet = member.subnet
     own = dict(
-        macs=exporter.model.macs(subnet)['total'],
-        params=exporter.model.params(subnet)['total'],
+        macs=exporter.model.macs(member.subnet)['total'],
+        params=exporter.model.params(member.subnet)['total'],
     )
     found = dict(macs=member.macs, params=member.params)
     if own != found:
@@ -91,35 +92,22 @@ def _check_member(exporter: Exporter, member: Member) -> None:
         )
 
 
-def check_front_folder(
-    exporter: Exporter, places: list[str], out: Path
+def _check_folder(
+    exporter: Exporter, places: Collection[str], out: Path
 ) -> None:
-    """Raises unless a folder holds nothing but a part of this front.
-
-    Args:
-        exporter: Of the supernet.
-        places: Names of the members' folders.
-        out: The folder.
-
-    Raises:
-        ValueError: Names the folder, and what is in it.
-    """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise ValueError(f'--out {out}: must be a folder, and no link')
-    names = sorted(p.name for p in out.iterdir()) if out.exists() else []
+    """Raises unless a folder holds nothing but a part of this front."""
     # A killed export leaves hidden folders behind.
-    visible = [name for name in names if not name.startswith('.')]
-    others = [name for name in visible if name not in (*places, *TABLES)]
+    names = [name for name in names_in(out) if not name.startswith('.')]
+    others = [name for name in names if name not in (*places, *TABLES)]
     if others:
         raise ValueError(
             f'--out {out}: holds {", ".join(others[:3])}; must be new, '
             'empty, or an earlier export of this front, which is completed'
         )
-    sha256 = exporter.source.get('sha256')
-    for name in (name for name in visible if name in places):
+    for name in (name for name in names if name in places):
         check_folder(out / name)
         source = read_report(out / name).get('source') or {}
-        if source.get('sha256') != sha256:
+        if source.get('sha256') != exporter.source.get('sha256'):
             raise ValueError(
                 f'--out {out}: {name} is of another checkpoint, '
                 f'{source.get("checkpoint")}; give another folder'

@@ -19,9 +19,9 @@ def front_row(
     """What the table says of a network.
 
     Args:
-        name: Of its folder.
-        metric: On the held-out data.
-        report: Of its export.
+        name: The name of its folder.
+        metric: Its metric on the held-out data.
+        report: What ``report.json`` in the folder says.
     """
     latency = report['latency_ms']
     return dict(
@@ -43,22 +43,21 @@ def format_front(table: Mapping[str, Any], width: int = 100) -> str:
     """The rows as text, for terminals and files."""
     rows = table['networks']
     unit, unit_name = macs_unit(max(row['macs'] for row in rows))
-    text = Table()
-    text.add_column('network')
-    headers = (unit_name, '% MACs', 'Mparams', 'MB', 'ms', '% ms')
-    for header in (*headers, table['metric']):
+    columns = {
+        unit_name: [f'{row["macs"] / unit:.3f}' for row in rows],
+        '% MACs': [f'{row["macs_ratio"]:.1%}' for row in rows],
+        'Mparams': [f'{row["params"] / 1e6:.3f}' for row in rows],
+        'MB': [f'{row["bytes"] / 1e6:.2f}' for row in rows],
+        'ms': [f'{row["latency_ms"]:.3g}' for row in rows],
+        '% ms': [f'{row["latency_ratio"]:.1%}' for row in rows],
+        table['metric']: [f'{row["metric"]:.4g}' for row in rows],
+    }
+    text = Table('network')
+    for header in columns:
         text.add_column(header, justify='right')
-    for row in rows:
-        text.add_row(
-            row['name'],
-            f'{row["macs"] / unit:.3f}',
-            f'{row["macs_ratio"]:.1%}',
-            f'{row["params"] / 1e6:.3f}',
-            f'{row["bytes"] / 1e6:.2f}',
-            f'{row["latency_ms"]:.3g}',
-            f'{row["latency_ratio"]:.1%}',
-            f'{row["metric"]:.4g}',
-        )
+    names = [row['name'] for row in rows]
+    for texts in zip(names, *columns.values(), strict=True):
+        text.add_row(*texts)
     console = Console(width=width)
     with console.capture() as capture:
         console.print(text)
@@ -70,7 +69,7 @@ def plot_table(table: Mapping[str, Any], path: str | Path) -> Path:
     """Draws the metric over each cost.
 
     Args:
-        table: Of ``table.json``.
+        table: What ``table.json`` says.
         path: Ends in .png, .svg or .pdf; replaced in one step.
     """
     rows: Sequence[Mapping[str, Any]] = table['networks']

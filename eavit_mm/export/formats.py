@@ -1,0 +1,107 @@
+"""A network as a graph of torch.export, and its files: pt2 and ONNX."""
+
+from collections.abc import Callable
+from importlib import import_module
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from eavit_mm.files import write_atomically
+
+INPUT, OUTPUT = 'images', 'logits'
+# onnxscript makes the graph, onnx the file, onnxruntime checks it.
+_PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
+
+
+class _ImagesOnly(nn.Module):
+    """A network of OpenMMLab with images as its only input."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Any:
+        return self.model(images, mode='tensor')
+
+
+def trace(model: nn.Module, image_size: tuple[int, ...]) -> ExportedProgram:
+    """The graph of a network, for any number of images.
+
+    Args:
+        model: In evaluation mode; takes normalised images.
+        image_size: (channels, height, width); fixed in the graph.
+    """
+    like = next(model.parameters())
+    # A batch of 1 would become a constant of the graph.
+    images = torch.zeros(2, *image_size, dtype=like.dtype, device=like.device)
+    network = _ImagesOnly(model).eval()
+    shapes = ({0: Dim('batch')},)
+    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+
+
+def write_pt2(program: ExportedProgram, path: str | Path) -> None:
+    """Writes a graph for :func:`torch.export.load`."""
+    buffer = BytesIO()
+    torch.export.save(program, buffer)
+    write_atomically(buffer.getvalue(), path)
+
+
+def read_pt2(path: str | Path) -> Callable[[Tensor], Any]:
+    """The network in a file of :func:`write_pt2`."""
+    return torch.export.load(str(path)).module()
+
+
+def import_onnxruntime() -> Any:
+    """Imports what an ONNX file needs to be written and run.
+
+    Raises:
+        ValueError: If a package is missing; names it, and how to install it.
+    """
+    for name in _PACKAGES:
+        try:
+            module = import_module(name)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f'--format onnx needs the package {error.name}, which is not '
+                "installed: pip install 'eavit_mm[export]'"
+            ) from error
+    return module
+
+
+def write_onnx(program: ExportedProgram, path: str | Path) -> None:
+    """Writes a graph as ONNX; input 'images', output 'logits'.
+
+    Args:
+        program: From :func:`trace`.
+        path: The file, which holds the weights too.
+    """
+    onnx_program = torch.onnx.export(
+        program,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamo=True,
+        verbose=False,
+    )
+    assert onnx_program is not None
+    model = onnx_program.model_proto
+    # Whoever reads the graph sees what its first axis is.
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = 'batch'
+    write_atomically(model.SerializeToString(), path)
+
+
+def read_onnx(path: str | Path) -> Callable[[Tensor], Tensor]:
+    """The network in an ONNX file, run by onnxruntime on the CPU."""
+    session = import_onnxruntime().InferenceSession(
+        str(path), providers=['CPUExecutionProvider']
+    )
+
+    def run(images: Tensor) -> Tensor:
+        (logits,) = session.run([OUTPUT], {INPUT: images.cpu().numpy()})
+        return torch.from_numpy(logits)
+
+    return run
