@@ -18,8 +18,6 @@ from eavit_mm.models.budget_solver import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
-Images = Any
-
 
 def load(
     config: str | Path,
@@ -33,7 +31,8 @@ def load(
 
     Args:
         config: File of stage 2, or of stage 1.
-        checkpoint: Of the same; that of stage 2 brings router and front.
+        checkpoint: File of the same stage; that of stage 2 brings router and
+            front.
         device: None for a GPU if there is one, else the CPU.
 
     Raises:
@@ -64,7 +63,7 @@ def ask(
     """The subnet for each budget, and what it costs.
 
     Args:
-        network: Of :func:`load`.
+        network: What :func:`load` returned.
         *budgets: Each on its own: 0.5, '8GMACs', '20Mparams', '5ms'.
         by: Who answers; see :class:`eavit_mm.models.BudgetSolver`.
         latency_table: File of a table, for milliseconds.
@@ -98,7 +97,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def predict(
     network: ImageClassificationInferencer,
-    images: Images | Sequence[Images],
+    images: Any,
     *budgets: str | float,
     by: str | None = None,
     latency_table: str | None = None,
@@ -109,7 +108,7 @@ def predict(
     The subnet is chosen for this call alone.
 
     Args:
-        network: Of :func:`load`.
+        network: What :func:`load` returned.
         images: One or several: paths, or arrays (height, width, channels)
             of 0..255, of colours in the order blue, green, red.
         *budgets: Limits that all hold at once; none for the active subnet,
@@ -140,13 +139,8 @@ def predict(
         return network(arrays, batch_size=batch_size)
 
 
-def _read(image: Images, channels: int) -> Any:
-    """An image of a path; an array as it is.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no image of so many channels.
-    """
+def _read(image: Any, channels: int) -> Any:
+    """The image in a file, checked; an array as it is."""
     if not isinstance(image, str | os.PathLike):
         shape: tuple[int, ...] = getattr(image, 'shape', ())
         is_gray = channels == 1 and len(shape) == 2
