@@ -61,7 +61,6 @@ LONG_FILES = {
     'tests/test_models/test_elastic_model.py',
     'tests/test_models/test_elastic_vit.py',
     'tests/test_models/test_router.py',
-    'tests/test_models/test_state_dict.py',
     'tests/test_tools.py',
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))

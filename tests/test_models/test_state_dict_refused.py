@@ -1,0 +1,255 @@
+"""Checkpoints that are refused, and in which words."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.runner.checkpoint import load_checkpoint
+from test_state_dict import (
+    POOL,
+    WAYS,
+    State,
+    every_way,
+    full_state,
+    refused,
+    renamed,
+    through_init_cfg,
+    through_torch,
+)
+from toys import (
+    assert_same_weights,
+    classifier,
+    options,
+    small_stock,
+    small_vit,
+    snapshot,
+)
+
+from eavit_mm.weights.state_dict import CheckpointError, require_sound
+
+
+def timm_names(key: str) -> str:
+    for old, new in [
+        ('layers.', 'blocks.'),
+        ('.ln1.', '.norm1.'),
+        ('.ln2.', '.norm2.'),
+        ('ffn.blocks.0.0', 'mlp.fc1'),
+        ('ffn.blocks.1', 'mlp.fc2'),
+        ('patch_embed.projection', 'patch_embed.proj'),
+        ('head.fc', 'head'),
+        ('backbone.', ''),
+    ]:
+        key = key.replace(old, new)
+    return key
+
+
+def changed(key: str, change: Callable[[Any], Any]) -> Callable[[], State]:
+    """A state dict in which one value is another."""
+
+    def state() -> State:
+        full = full_state()
+        return {**full, key: change(full.get(key))}
+
+    return state
+
+
+def without(key: str, **changes: Any) -> Callable[[], State]:
+    def state() -> State:
+        full = full_state(**changes)
+        return {k: value for k, value in full.items() if k != key}
+
+    return state
+
+
+def with_prefix(prefix: str) -> Callable[[], State]:
+    return lambda: renamed(full_state(), lambda key: prefix + key)
+
+
+def deeper(depth: int) -> Callable[[], State]:
+    arch = {**options()['arch'], 'num_layers': depth}
+    return lambda: full_state(arch=arch)
+
+
+def nan_at_5(value: torch.Tensor) -> torch.Tensor:
+    value[5] = torch.nan
+    return value
+
+
+BIAS = 'backbone.layers.1.ln2.bias'
+QKV = 'backbone.layers.1.attn.qkv.weight'
+# What is refused of a whole classifier's checkpoint, and in which words.
+REFUSED: dict[str, tuple[Callable[[], State], str]] = dict(
+    head=(
+        lambda: full_state(num_classes=4),
+        r'this checkpoint does not fit ElasticImageClassifier; 2 of another '
+        r'shape: head.fc.bias: \(4,\) for \(9,\), head.fc.weight: \(4, 24\) '
+        r'for \(9, 24\)',
+    ),
+    backbone=(
+        lambda: dict(small_stock().double().state_dict()),
+        'missing: backbone.cls_token.*unexpected: cls_token',
+    ),
+    timm=(
+        lambda: renamed(full_state(), timm_names),
+        "These are timm's names: convert the checkpoint to mmpretrain's fir",
+    ),
+    model_prefix=(with_prefix('model.'), "start with 'model.': give prefix="),
+    missing=(without(QKV), f'; 1 missing: {QKV}$'),
+    unexpected=(
+        changed('router.weight', lambda _: torch.ones(2)),
+        '; 1 unexpected: router.weight$',
+    ),
+    shape=(
+        changed(QKV, lambda _: torch.zeros(3, 5)),
+        rf'; 1 of another shape: {QKV}: \(3, 5\) for \(',
+    ),
+    shallower=(deeper(2), r'; 12 missing: backbone.layers.2.attn.*, \.\.\.$'),
+    deeper=(deeper(4), r'; 12 unexpected: backbone.layers.3.a.*, \.\.\.$'),
+    empty=(dict, 'missing.*It holds no weights for this network$'),
+    no_tensor=(
+        changed('head.fc.bias', lambda _: [1.0, 2.0]),
+        '1 of another shape: head.fc.bias: list for ',
+    ),
+    none=(changed('epoch', lambda _: None), '1 unexpected: epoch'),
+    nan=(
+        changed(BIAS, nan_at_5),
+        f'1 that are not finite numbers: {BIAS}: 1 NaN or infinite',
+    ),
+    integers=(
+        changed(BIAS, lambda value: value.long()),
+        f'of another kind.*{BIAS}: .*int64',
+    ),
+    complex=(
+        changed(BIAS, lambda value: value * 1j),
+        f'of another kind.*{BIAS}: .*complex',
+    ),
+)
+
+
+@every_way
+@pytest.mark.parametrize('kind', REFUSED)
+def test_refused(load: Callable[..., None], kind: str, tmp_path: Path) -> None:
+    make_state, words = REFUSED[kind]
+    refused(classifier(), make_state(), words, load, tmp_path)
+
+
+def test_new_head_excuses_nothing_else(tmp_path: Path) -> None:
+    state = without('backbone.cls_token', num_classes=4)()
+    words = '1 missing: backbone.cls_token$'
+    for way in WAYS:
+        refused(classifier(new_head=True), state, words, way, tmp_path)
+        refused(classifier(new_head=True), {}, 'missing', way, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('own', 'given', 'words'),
+    [
+        ({}, None, r"VisionTransformer; .*with 'backbone.': give prefix='ba"),
+        ({}, dict(with_cls_token=False, out_type='raw'), '1 missing: cls_tok'),
+        (
+            dict(out_type='avg_featmap', with_cls_token=False),
+            {},
+            '; 2 missing: ln2.bias, ln2.weight$',
+        ),
+        (
+            dict(out_type='raw', final_norm=False, with_cls_token=False),
+            {},
+            '; 2 unexpected: ln1.bias, ln1.weight$',
+        ),
+        # It has no class token: its norm is not moved behind the pool.
+        (
+            dict(with_cls_token=False, **POOL),
+            dict(with_cls_token=False, out_type='featmap'),
+            '; 2 missing: ln2.bias, ln2.weight; 2 unexpected: ln1.bias, '
+            "ln1.weight. Its tokens .* take out_type='featmap'",
+        ),
+    ],
+)
+@pytest.mark.parametrize('load', [through_torch, through_init_cfg])
+def test_refused_by_a_backbone(
+    load: Callable[..., None],
+    own: dict[str, Any],
+    given: dict[str, Any] | None,
+    words: str,
+    tmp_path: Path,
+) -> None:
+    size = dict(img_size=(8, 8))
+    state = full_state(**size)
+    if given is not None:
+        state = dict(small_stock(**given, **size).state_dict())
+    refused(small_vit(**own, **size), state, words, load, tmp_path)
+
+
+BAD_POSITIONS = dict(
+    no_grid=torch.zeros(1, 12, 24),
+    wrong_channels=torch.zeros(1, 17, 23),
+    flat=torch.zeros(17, 24),
+    two_images=torch.zeros(2, 17, 24),
+    two_images_of_our_size=torch.zeros(2, 5, 24),
+    # A grid of patches, but no position for the class token.
+    no_token=torch.zeros(1, 16, 24),
+    nothing=torch.zeros(1, 0, 24),
+)
+
+
+@pytest.mark.parametrize('kind', BAD_POSITIONS)
+def test_position_embedding_that_cannot_be_resized(
+    kind: str, tmp_path: Path
+) -> None:
+    cfg = dict(img_size=(8, 8))
+    state = full_state(**cfg)
+    state['backbone.pos_embed'] = BAD_POSITIONS[kind].double()
+    words = '1 of another shape: backbone.pos_embed'
+    model = classifier(backbone=cfg)
+    refused(model, state, words, through_torch, tmp_path)
+
+
+def test_file_without_weights(tmp_path: Path) -> None:
+    path = tmp_path / 'meta.pth'
+    torch.save(dict(meta=dict(epoch=3)), path)
+    model = classifier()
+    before = snapshot(model)
+    with pytest.raises(ValueError, match='1 unexpected: meta'):
+        load_checkpoint(model, str(path))
+    assert_same_weights(model, before)
+
+
+def test_only_a_few_keys_are_listed() -> None:
+    with pytest.raises(ValueError, match='does not fit') as caught:
+        classifier().load_state_dict({})
+    words = str(caught.value)
+    assert words.count('backbone.') == 4
+    assert words.count('...') == 1
+
+
+def test_what_is_sound() -> None:
+    counters = dict(a=torch.tensor(3), b=torch.ones(2, dtype=torch.bool))
+    require_sound({**counters, 'c': torch.ones(2).half(), 'd': torch.ones(0)})
+    for wrong in (
+        torch.ones(2, device='meta'),
+        torch.ones(2, 2).to_sparse(),
+        torch.ones(2) * 1j,
+        torch.zeros(2, dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+        torch.ones(2).fill_(torch.inf).to(torch.float8_e5m2),
+        'text',
+    ):
+        with pytest.raises(CheckpointError, match='1 that are not finite .*x'):
+            require_sound({**counters, 'x': wrong})
+
+
+@every_way
+@pytest.mark.parametrize('kind', [torch.float8_e4m3fn, torch.float8_e5m2fnuz])
+def test_float8(
+    load: Callable[..., None], kind: torch.dtype, tmp_path: Path
+) -> None:
+    """Read as any other precision; its NaN is seen."""
+    model = classifier()
+    state = {key: value.to(kind) for key, value in full_state().items()}
+    load(model, state, tmp_path)
+    wide = {key: value.double() for key, value in state.items()}
+    assert_same_weights(model, wide)
+    state[BIAS] = torch.full((24,), torch.nan).to(kind)
+    words = f'1 that are not finite numbers: {BIAS}: 24 NaN or infinite'
+    refused(classifier(), state, words, load, tmp_path)
