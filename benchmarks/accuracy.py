@@ -48,12 +48,12 @@ ones, which gained nothing from it in a trial, without. Where there are fewer
 than 3 seeds, runs are still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
-_LOCK = threading.Lock()
+_RECORDING = threading.Lock()
 # Threads must not race: reading a config imports modules, and its length is
 # settled by draws whose seed is one for the process.
 READING = threading.Lock()
 LOG = 'log.txt'
-# Of a config: what changes its results.
+# The keys of a config that change its results.
 HASHED = (
     'model',
     'data_preprocessor',
@@ -83,10 +83,10 @@ def _settled(method: str, regime: str, seed: int) -> Config:
 
 
 def config_hash(cfg: Config, keys: Sequence[str] = HASHED) -> str:
-    """Of what the result depends on, wherever the checkout lies."""
-    told = Config({key: cfg.get(key) for key in keys}).to_dict()
+    """A hash of what the result depends on, wherever the checkout lies."""
+    parts = Config({key: cfg.get(key) for key in keys}).to_dict()
     # Not `pretty_text`: it breaks lines by the length of the paths in it.
-    text = json.dumps(told, sort_keys=True).replace(str(ROOT), '')
+    text = json.dumps(parts, sort_keys=True).replace(str(ROOT), '')
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -98,7 +98,7 @@ def read_records(path: Path = RECORDS) -> list[dict[str, Any]]:
 def add_record(record: dict[str, Any], path: Path = RECORDS) -> None:
     """Adds a run's results, in place of older ones of the same run."""
     key = ('method', 'regime', 'seed')
-    with _LOCK:
+    with _RECORDING:
         kept = [
             old
             for old in read_records(path)
@@ -120,10 +120,19 @@ def call(script: str, *args: str, log: Path) -> None:
         raise RuntimeError(f'{" ".join(command)} failed, see {log}')
 
 
-def trained(
+def train(
     cfg: Config, folder: Path, validate: bool = False
 ) -> tuple[Path, str]:
-    """The work directory and the last checkpoint of a run, trained if new."""
+    """Trains a run, or goes on with it, unless it is complete.
+
+    Args:
+        cfg: The config of the run.
+        folder: Where the work directories of all runs lie.
+        validate: Whether to validate during the training.
+
+    Returns:
+        Its work directory and its last checkpoint.
+    """
     work_dir = folder / config_hash(cfg)
     last = work_dir / 'last_checkpoint'
     whole = f'iter_{cfg.train_cfg.max_iters}.pth'
@@ -147,7 +156,7 @@ def run(method: str, regime: str, seed: int, folder: Path) -> str:
     if any(record['hash'] == code for record in read_records()):
         return f'{name}: known'
     start = time.monotonic()
-    work_dir, checkpoint = trained(cfg, folder)
+    work_dir, checkpoint = train(cfg, folder)
     results = {
         split: evaluate(cfg, split, checkpoint, work_dir)
         for split in ('test', 'val')

@@ -10,9 +10,9 @@ from mmpretrain.registry import MODELS
 from eavit_mm.space import Curriculum, Level
 
 CURRICULUM = 'eavit_mm.CurriculumHook'
-# Of a forward and a backward pass.
+# The share of a forward pass in the cost of a forward and a backward pass.
 FORWARD = 1 / 3
-# Of a run's cost: the draws of a longer run are other ones.
+# How far a run's cost may be off: a longer run also draws other subnets.
 _TOLERANCE = 0.002
 _TRIES = 8
 
@@ -21,7 +21,7 @@ def with_cost(cfg: Config, passes: int) -> Config:
     """The run of so many iterations that it costs as much as dense passes.
 
     Args:
-        cfg: Of a run that counts iterations.
+        cfg: The config of a run that counts iterations.
         passes: Images through forward and backward of the whole network.
     """
     found = cfg
@@ -80,17 +80,17 @@ def with_length(cfg: Config, max_iters: int) -> Config:
     before = cfg.train_cfg.max_iters
     cfg = Config(cfg.to_dict())
 
-    def scaled(iteration: int) -> int:
+    def rescale(iteration: int) -> int:
         return round(iteration * max_iters / before)
 
     for schedule in cfg.param_scheduler:
         for key in ('begin', 'end'):
             if key in schedule:
-                schedule[key] = scaled(schedule[key])
+                schedule[key] = rescale(schedule[key])
     for hook in cfg.custom_hooks:
         if hook['type'] == CURRICULUM:
             for level in hook['levels']:
-                level['begin'] = scaled(level['begin'])
+                level['begin'] = rescale(level['begin'])
     cfg.max_iters = cfg.train_cfg.max_iters = max_iters
     cfg.train_cfg.val_interval = max_iters
     return cfg

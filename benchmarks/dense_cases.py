@@ -38,7 +38,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(heads * head_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the residual stream: (B, N, E) -> (B, N, E)."""
+        """Maps the residual stream: (B, N, E) -> (B, N, E)."""
         qkv = self.qkv(x).unflatten(-1, self.shape)  # (B, N, 3, h, D)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         x = F.scaled_dot_product_attention(q, k, v)
@@ -134,11 +134,11 @@ def dense_cases(batch_size: int, device: str) -> list[Case]:
         share = model.macs(subnet)['total'] / whole
         for size in dict.fromkeys((batch_size, 1)):
             images = torch.rand(size, 3, SIZE, SIZE, device=device)
-            told = f'{name}, batch {size}'
-            by_hand = f'{BY_HAND}, {told}'
+            case = f'{name}, batch {size}'
+            by_hand = f'{BY_HAND}, {case}'
             runs = {
                 by_hand: partial(plain, images),
-                f'{EXPORTED}, {told}': partial(
+                f'{EXPORTED}, {case}': partial(
                     exported, images, mode='tensor'
                 ),
             }

@@ -12,15 +12,22 @@ from typing import Any
 import mmpretrain
 from mmengine.config import Config
 
-from benchmarks.accuracy import LOG, READING, call, trained
-from benchmarks.pages import FOLDER, commit, commits, publish, shown, table
+from benchmarks.accuracy import LOG, READING, call, train
+from benchmarks.pages import (
+    FOLDER,
+    commit,
+    commits,
+    publish,
+    spread_text,
+    table,
+)
 from benchmarks.search import METRIC
 from benchmarks.stage2 import (
     PLAIN,
     REGIME,
     run_arguments,
-    searched,
     stage2_config,
+    supernet_and_front,
 )
 from eavit_mm.files import write_atomically, write_json
 
@@ -57,7 +64,7 @@ def plain_training(exported: Config) -> Config:
 
 
 def accuracy(config: Path, checkpoint: Path, work_dir: Path) -> float:
-    """Of a dense network on the test split."""
+    """Accuracy of a dense network on the test split."""
     out, log = work_dir / 'test.json', work_dir / LOG
     asked = ('--out', str(out), '--out-item', 'metrics')
     shared = (str(config), str(checkpoint), '--work-dir', str(work_dir))
@@ -67,8 +74,8 @@ def accuracy(config: Path, checkpoint: Path, work_dir: Path) -> float:
 
 def records_of(seed: int, folder: Path) -> list[dict[str, Any]]:
     """Accuracies before and after, for every budget; measured once."""
-    cfg = stage2_config(PLAIN, seed, *searched(seed, folder))
-    stage2, checkpoint = trained(cfg, folder, validate=True)
+    cfg = stage2_config(PLAIN, seed, *supernet_and_front(seed, folder))
+    stage2, checkpoint = train(cfg, folder, validate=True)
     found = []
     for budget in BUDGETS:
         work_dir = stage2 / f'export_{budget}'
@@ -76,14 +83,14 @@ def records_of(seed: int, folder: Path) -> list[dict[str, Any]]:
         if not done.exists():
             work_dir.mkdir(exist_ok=True)
             config = stage2 / 'config.py'
-            values = measured(config, checkpoint, budget, work_dir)
+            values = measure(config, checkpoint, budget, work_dir)
             write_json(dict(values, budget=budget, seed=seed), done)
         print(f'{budget:.0%}, seed {seed}: measured', flush=True)
         found.append(json.loads(done.read_text()))
     return found
 
 
-def measured(
+def measure(
     config: Path, checkpoint: str, budget: float, work_dir: Path
 ) -> dict[str, Any]:
     """Exports a network, tests it, trains it and tests it again."""
@@ -117,7 +124,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
             [r['after'] for r in found],
             [r['after'] - r['before'] for r in found],
         ]
-        cells = [f'{budget:.0%} ({len(found)})', *map(shown, values)]
+        cells = [f'{budget:.0%} ({len(found)})', *map(spread_text, values)]
         rows.append(cells)
     header = ['budget (seeds)', 'exported', 'fine-tuned', 'difference']
     last = f'Commit {commits(records)}.'

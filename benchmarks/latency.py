@@ -34,7 +34,7 @@ correlation. Drift: by how much the device was slower or faster in the second
 minute, on a dozen subnets that both measure."""
 
 
-def measured(
+def measure(
     name: str, batch_size: int, rounds: int | None, num: int, device: str
 ) -> dict[str, Any]:
     """Error and rank correlation of a table of one network."""
@@ -95,7 +95,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     rows = [
-        measured(name, args.batch_size, args.rounds, args.num, args.device)
+        measure(name, args.batch_size, args.rounds, args.num, args.device)
         for name in args.networks
     ]
     result = dict(

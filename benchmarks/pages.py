@@ -36,7 +36,7 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(spread)
 
 
-def shown(values: Sequence[float], digits: int = 2) -> str:
+def spread_text(values: Sequence[float], digits: int = 2) -> str:
     """Mean and spread as a cell of a table."""
     mean, spread = mean_and_spread(values)
     return f'{mean:.{digits}f} ± {spread:.{digits}f}'

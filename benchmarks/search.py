@@ -26,10 +26,17 @@ from benchmarks.accuracy import (
     config_hash,
     evaluate,
     run_config,
-    trained,
+    train,
 )
 from benchmarks.methods import DEFAULT
-from benchmarks.pages import FOLDER, commit, commits, publish, shown, table
+from benchmarks.pages import (
+    FOLDER,
+    commit,
+    commits,
+    publish,
+    spread_text,
+    table,
+)
 from eavit_mm.analysis.pareto_plots import plot_hypervolume
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models.budget_solver import cost_of
@@ -44,7 +51,7 @@ EVALUATIONS, BINS = 400, 20
 METRIC = 'accuracy/top1'
 # Evaluations between two points of a curve.
 STEP = 10
-# Of a config: what changes what a search finds.
+# The keys of a config that change what a search finds.
 SEARCHED = (*HASHED, 'search_cfg', 'val_dataloader', 'val_evaluator')
 _NSGA2 = dict(type='eavit_mm.NSGA2')
 PARTITION, STANDARD, RANDOM = 'partition', 'standard NSGA-II', 'random'
@@ -77,7 +84,8 @@ def macs_range(uniform: bool = False) -> tuple[int, int]:
     """MACs of the supernet's cheapest and largest subnets.
 
     Args:
-        uniform: Of the networks of uniform width, which have no branch off.
+        uniform: Whether only networks of uniform width count, which have no
+            branch off.
     """
     cfg = supernet_config()
     init_default_scope(cfg.default_scope)
@@ -132,7 +140,7 @@ def on_test_split(
 def record(
     name: str, seed: int, checkpoint: str, folder: Path
 ) -> dict[str, Any]:
-    """What is told of one search; measured once."""
+    """What the page needs of one search; measured once."""
     cfg = search_config(ALGORITHMS[name], seed)
     code = config_hash(cfg, SEARCHED)
     work_dir = folder / code
@@ -140,7 +148,7 @@ def record(
     if not done.exists():
         work_dir.mkdir(parents=True, exist_ok=True)
         search(cfg, f'{name}, seed {seed}', checkpoint, work_dir)
-        write_json(measured(name, seed, checkpoint, work_dir), done)
+        write_json(measure(name, seed, checkpoint, work_dir), done)
     found: dict[str, Any] = json.loads(done.read_text())
     return found
 
@@ -151,7 +159,7 @@ def largest_gap(macs: Sequence[float], low: float, high: float) -> float:
     return float(np.diff(points).max() / (high - low))
 
 
-def measured(
+def measure(
     name: str, seed: int, checkpoint: str, work_dir: Path
 ) -> dict[str, Any]:
     """What a search that has ended found."""
@@ -216,7 +224,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         cells = [f'{name} ({len(found)})']
         for key in ('hypervolume', 'test_hypervolume', 'gap', 'members'):
             digits = 1 if key == 'members' else 4
-            cells.append(shown([r[key] for r in found], digits))
+            cells.append(spread_text([r[key] for r in found], digits))
         rows.append([*cells, str(min(r['bins'] for r in found))])
     header = ['algorithm (seeds)', 'hypervolume', 'on the test split']
     header += ['largest gap', 'members', 'bins']
@@ -236,7 +244,7 @@ def main() -> None:
     add_run_arguments(parser, seeds=5)
     args = parser.parse_args()
     folder = Path(args.work_dir).absolute()
-    work_dir, checkpoint = trained(supernet_config(), folder)
+    work_dir, checkpoint = train(supernet_config(), folder)
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = [
             pool.submit(record, name, seed, checkpoint, work_dir)

@@ -90,7 +90,7 @@ def forward(model: Any, images: list[torch.Tensor], subnet: Subnet) -> None:
             model(batch, mode='tensor')
 
 
-def searched(
+def search_rate(
     checkpoint: Path, work_dir: Path, processes: int, changes: dict[str, Any]
 ) -> float:
     """Evaluations per second of a search, by its own log."""
@@ -134,7 +134,7 @@ def measure(rounds: int, evaluations: int) -> list[dict[str, float]]:
         save_checkpoint(dict(state_dict=model.state_dict()), str(checkpoint))
         for number in range(rounds):
             one, two = folder / f'{number}_1', folder / f'{number}_2'
-            rate = searched(checkpoint, one, 1, changes)
+            rate = search_rate(checkpoint, one, 1, changes)
             _, members = read_evaluations(
                 one / 'evaluations.jsonl', model.backbone.space
             )
@@ -146,7 +146,7 @@ def measure(rounds: int, evaluations: int) -> list[dict[str, float]]:
                 dict(
                     search=rate,
                     bare=round(len(members) / spent, 3),
-                    two=searched(checkpoint, two, 2, changes),
+                    two=search_rate(checkpoint, two, 2, changes),
                 )
             )
             print(found[-1], flush=True)

@@ -39,8 +39,8 @@ class Case:
     """Something to time.
 
     Attributes:
-        name: Of the network.
-        share: Of the largest subnet's MACs.
+        name: What is timed, as the page names it.
+        share: Its MACs over those of the largest subnet.
         reference: Name of the case that it is held against.
         runs: What is timed, by name: 'step', 'forward' or both.
     """
@@ -55,9 +55,9 @@ def build(elastic: bool, device: str, **options: Any) -> Any:
     """A classifier; the stock one or the supernet, with equal weights.
 
     Args:
-        elastic: The supernet.
+        elastic: Whether to build the supernet.
         device: Where it runs.
-        **options: Of the supernet.
+        **options: Further fields of the model's config.
     """
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
@@ -102,13 +102,13 @@ def half_off(space: SearchSpace) -> Subnet:
     """Full width, every second attention and FFN branch off."""
     whole = space.largest
 
-    def thinned(widths: tuple[int, ...]) -> list[int]:
+    def every_second(widths: tuple[int, ...]) -> list[int]:
         return [width * (i % 2) for i, width in enumerate(widths)]
 
     fields = dict(
         whole.to_dict(),
-        num_heads=thinned(whole.num_heads),
-        feedforward_channels=thinned(whole.feedforward_channels),
+        num_heads=every_second(whole.num_heads),
+        feedforward_channels=every_second(whole.feedforward_channels),
     )
     return space.resolve(fields)
 
@@ -162,7 +162,7 @@ def stage2_cases(batch_size: int, device: str) -> list[Case]:
         model.train_step(batch, optimizer)
 
     lowest = model.router.tables['macs'].lowest_share
-    # Of the budgets that are drawn.
+    # The mean of the budgets that a training draws.
     mean = float(np.linspace(lowest, model.router.highest).clip(max=1).mean())
     return [
         Case(name, share, LARGEST, dict(step=partial(step, every)))

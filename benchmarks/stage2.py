@@ -21,7 +21,7 @@ from benchmarks.accuracy import (
     call,
     config_hash,
     run_config,
-    trained,
+    train,
 )
 from benchmarks.methods import DEFAULT, read_config
 from benchmarks.pages import (
@@ -29,7 +29,7 @@ from benchmarks.pages import (
     commit,
     commits,
     publish,
-    shown,
+    spread_text,
     table,
 )
 from benchmarks.search import (
@@ -110,10 +110,10 @@ def stage2_config(
     return cfg
 
 
-def searched(seed: int, folder: Path) -> tuple[str, Path]:
+def supernet_and_front(seed: int, folder: Path) -> tuple[str, Path]:
     """Checkpoint of a seed's supernet, and the front of its search."""
     first = run_config(DEFAULT, REGIME, seed)
-    work_dir, checkpoint = trained(first, folder)
+    work_dir, checkpoint = train(first, folder)
     found = work_dir / f'search_{config_hash(first)}'
     found.mkdir(exist_ok=True)
     front = found / 'pareto.json'
@@ -184,27 +184,27 @@ def lead(
 
 
 def record(variant: str, seed: int, folder: Path) -> dict[str, Any]:
-    """What is told of one training; measured once."""
-    checkpoint, front = searched(seed, folder)
+    """What the page needs of one training; measured once."""
+    checkpoint, front = supernet_and_front(seed, folder)
     cfg = stage2_config(variant, seed, checkpoint, front)
     # The router's answers are measured on the images kept for the search.
-    work_dir, last = trained(cfg, folder, validate=True)
+    work_dir, last = train(cfg, folder, validate=True)
     done = work_dir / 'record.json'
     if not done.exists():
-        write_json(measured(variant, seed, cfg, last, work_dir), done)
+        write_json(measure(variant, seed, cfg, last, work_dir), done)
     print(f'{variant}, seed {seed}: measured', flush=True)
     found: dict[str, Any] = json.loads(done.read_text())
     return found
 
 
-def measured(
+def measure(
     variant: str, seed: int, cfg: Config, checkpoint: str, work_dir: Path
 ) -> dict[str, Any]:
     """Answers of all sources, and their areas."""
     tested = Config(cfg.to_dict())
     sources = SOURCES if variant == PLAIN else (ROUTER, FRONT)
     if variant == CONTROL:
-        _, front = searched(seed, work_dir.parent)
+        _, front = supernet_and_front(seed, work_dir.parent)
         router = dict(type='eavit_mm.RouterHead', front=str(front))
         tested.model.router = router
         sources = (FRONT, UNIFORM)
@@ -244,7 +244,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         found = [r for r in records if r['variant'] == variant]
         if found:
             cells = [
-                shown([r['areas'][s] for r in found])
+                spread_text([r['areas'][s] for r in found])
                 if s in found[0]['areas']
                 else ''
                 for s in SOURCES
@@ -287,7 +287,7 @@ def rivals_section(records: Sequence[Mapping[str, Any]]) -> str:
             [lead(a, b) for a, b in pairs],
         ):
             each = ' '.join(f'{value:+.2f}' for value in values)
-            row += [shown(values), each]
+            row += [spread_text(values), each]
         rows.append(row)
     header = ['the router over', 'over budgets', 'seed by seed']
     header += ['over the MACs taken', 'seed by seed']
@@ -323,7 +323,9 @@ def run_arguments(description: str | None) -> tuple[argparse.Namespace, Path]:
 def main() -> None:
     args, folder = run_arguments(__doc__)
     with ThreadPoolExecutor(args.jobs) as pool:
-        list(pool.map(lambda seed: searched(seed, folder), args.seeds))
+        list(
+            pool.map(lambda seed: supernet_and_front(seed, folder), args.seeds)
+        )
         futures = [
             pool.submit(record, variant, seed, folder)
             for seed in args.seeds

@@ -63,7 +63,7 @@ def curriculum_of(name: str) -> Curriculum:
 
 
 def length_of(cfg: Config) -> int:
-    """Of the training, in epochs or iterations."""
+    """Length of the training, in epochs or iterations."""
     train = cfg.train_cfg
     return train.max_epochs if train.by_epoch else train.max_iters
 

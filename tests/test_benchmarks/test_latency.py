@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 @pytest.mark.parametrize('name', ['ViT-mini'])
 def test_a_measurement_and_its_page(name: str, tmp_path: Path) -> None:
-    row = latency.measured(name, batch_size=1, rounds=1, num=3, device='cpu')
+    row = latency.measure(name, batch_size=1, rounds=1, num=3, device='cpu')
     assert row['error'] > 0
     assert row['own_error'] > 0
     assert row['drift'] > -1

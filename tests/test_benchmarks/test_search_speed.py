@@ -65,4 +65,6 @@ def test_a_search_that_fails_is_told(
     script.write_text('import sys; sys.exit(f"no file {sys.argv[2]}")')
     monkeypatch.setattr(search_speed, 'ROOT', tmp_path)
     with pytest.raises(RuntimeError, match='no file .*none.pth'):
-        search_speed.searched(tmp_path / 'none.pth', tmp_path / 'out', 1, {})
+        search_speed.search_rate(
+            tmp_path / 'none.pth', tmp_path / 'out', 1, {}
+        )
