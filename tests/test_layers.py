@@ -59,7 +59,6 @@ LONG_FILES = {
     'tests/test_engine/test_pareto_search_loop.py',
     'tests/test_engine/test_trainer_features.py',
     'tests/test_models/test_elastic_model.py',
-    'tests/test_models/test_elastic_vit.py',
     'tests/test_models/test_router.py',
     'tests/test_tools.py',
 }

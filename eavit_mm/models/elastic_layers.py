@@ -148,7 +148,7 @@ def gate_norm(norm: NormSlices, gates: Tensor) -> NormSlices:
     """A whole norm whose closed channels are zero and do not count.
 
     Args:
-        norm: Of all channels (C).
+        norm: Weight and bias of all channels (C).
         gates: (C), with at least one open.
     """
     shares = gates / gates.sum().clamp(min=1)

@@ -52,7 +52,7 @@ class BackboneSlices(NamedTuple):
         pos_embed: (1, N, E).
         norms: Those outside of the layers, by name.
         layers: Empty where each layer slices itself.
-        gates: Of the channels (C) in a gated network, else None.
+        gates: In a gated network one per channel (C), else None.
     """
 
     projection: tuple[Tensor, Tensor | None]
@@ -182,7 +182,7 @@ class ElasticVisionTransformer(VisionTransformer):
         closed channels; what it costs is a forward of the whole network.
 
         Args:
-            gates: Those of a member of the space.
+            gates: They stand for a member of the space.
         """
         with self.use(gates.subnet):
             self.active.slices = self._gated_slices(gates)

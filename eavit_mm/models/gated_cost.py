@@ -12,7 +12,7 @@ class GatedCost(nn.Module):
     """A cost as a share of the largest subnet's, with its gradient.
 
     Args:
-        table: Of the cost; gates choose among its values.
+        table: The cost of every choice; gates choose among them.
     """
 
     def __init__(self, table: CostTable) -> None:

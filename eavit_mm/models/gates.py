@@ -47,8 +47,8 @@ class Decisions(NamedTuple):
     """Gates of every decision about a subnet.
 
     Attributes:
-        prefixes: Of each cell of the space, (choices - 1), descending.
-        switches: Of each branch, (branches); None where none may be off.
+        prefixes: For each cell of the space (choices - 1), descending.
+        switches: One per branch; None where none may be off.
     """
 
     prefixes: tuple[Tensor, ...]
@@ -78,7 +78,7 @@ def switch_gates(soft: Tensor, max_off: int) -> Tensor:
     Args:
         soft: (branches), in (0, 1); of too many that want to be off, those
             with the lowest are.
-        max_off: Of the space.
+        max_off: How many branches the space lets be off.
     """
     gates = straight_through(soft)
     order = soft.detach().argsort()

@@ -168,8 +168,8 @@ class SlimVisionTransformer(VisionTransformer):
             with one width per layer, ``num_heads`` and
             ``feedforward_channels``; 0: that branch does not exist. Hidden
             channels are taken as they are, in a SwiGLU too.
-        layer_cfgs: Of ``VisionTransformer``, without widths.
-        frozen_stages: Of ``VisionTransformer``.
+        layer_cfgs: As in ``VisionTransformer``, without widths.
+        frozen_stages: As in ``VisionTransformer``.
         **kwargs: Those of ``VisionTransformer``.
 
     Raises:

@@ -1,8 +1,5 @@
 """The supernet against the stock network and against dense ones by hand."""
 
-import copy
-import pickle
-
 import pytest
 import torch
 from dense import full_gradients
@@ -12,24 +9,20 @@ from mmengine.runner.activation_checkpointing import (
 from mmpretrain.models import ImageClassifier, VisionTransformer
 from toys import (
     ARCH,
-    SPACE,
     SWIGLU,
     Case,
-    classifier,
     dense_twin,
     images,
     member,
     narrow_state,
     options,
     random_case,
-    random_subnet,
     randomise,
     small_stock,
     small_vit,
 )
 
 from eavit_mm.models import ElasticImageClassifier, ElasticVisionTransformer
-from eavit_mm.space import Subnet
 
 SEEDS = range(70)
 OUT_TYPES = ['cls_token', 'raw', 'featmap', 'avg_featmap']
@@ -99,9 +92,15 @@ def test_largest_is_stock(name: str) -> None:
     assert_is_stock(vit, small_stock(**VARIANTS[name]), images())
 
 
-@pytest.mark.parametrize('out_type', OUT_TYPES)
-@pytest.mark.parametrize('out_indices', [[-1], [0, 2], [1], [0, 1, 2]])
-@pytest.mark.parametrize('size', [(8, 12), (8, 8), (12, 20), (7, 13)])
+@pytest.mark.parametrize(
+    ('out_type', 'out_indices', 'size'),
+    [
+        ('cls_token', [-1], (8, 8)),
+        ('raw', [0, 2], (12, 20)),
+        ('featmap', [0, 1, 2], (7, 13)),
+        ('avg_featmap', [1], (8, 12)),
+    ],
+)
 def test_largest_is_stock_for_outputs_and_sizes(
     out_type: str, out_indices: list[int], size: tuple[int, int]
 ) -> None:
@@ -119,7 +118,7 @@ def test_interpolation_is_the_configured_one(mode: str) -> None:
 
 
 def test_vit_b_is_stock() -> None:
-    arch = dict(arch='b', img_size=224, patch_size=16)
+    arch = dict(arch='b', img_size=32, patch_size=16)
     head = dict(type='LinearClsHead', num_classes=11, in_channels=768)
     stock = ImageClassifier(dict(type='VisionTransformer', **arch), head=head)
     elastic = ElasticImageClassifier(
@@ -132,16 +131,13 @@ def test_vit_b_is_stock() -> None:
     elastic.load_state_dict(stock.state_dict(), strict=True)
     stock.load_state_dict(elastic.state_dict(), strict=True)
     stock.eval(), elastic.eval()
-    x = torch.randn(1, 3, 224, 224, generator=rng)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
+    x = torch.randn(1, 3, 32, 32, generator=rng)
     with torch.no_grad():
         logits = stock(x)
         assert logits.std() > 1e-2
         close([elastic(x)], [logits], 1e-5)
         with elastic.backbone.use(elastic.backbone.space.largest):
             close([elastic(x)], [logits], 1e-5)
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +156,8 @@ def test_initialisation_is_the_stock_networks(extra: dict) -> None:
     ):
         assert name == other
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-
-
-def test_layer_depth_is_the_stock_networks() -> None:
-    vit, stock = small_vit(), small_stock()
-    for name, _ in stock.named_parameters():
-        assert vit.get_layer_depth(name) == stock.get_layer_depth(name)
+        depths = [net.get_layer_depth(name) for net in networks]
+        assert depths[0] == depths[1]
 
 
 # A subnet is the dense network by hand
@@ -203,58 +195,38 @@ def check_case(case: Case) -> None:
 
 @pytest.mark.parametrize('seed', SEEDS)
 def test_sliced_is_dense(seed: int) -> None:
-    check_case(random_case(seed))
+    check_case(random_case(seed, batch=seed % 3 + 1))
 
 
 def test_cases_meet_every_option() -> None:
     """The random cases above would mean little without this."""
-    seen = set()
+    seen: dict[str, set] = {}
     for seed in SEEDS:
         vit, _, subnet, x, cfg = random_case(seed)
         D, C = vit.geometry.head_dims, vit.embed_dims
-        seen |= {
-            f'out_type {cfg["out_type"]}',
-            f'cls {cfg["with_cls_token"]}',
-            f'final_norm {cfg["final_norm"]}',
-            f'pre_norm {cfg["pre_norm"]}',
-            f'patch_norm {"norm_cfg" in cfg["patch_cfg"]}',
-            f'padding {"padding" in cfg["patch_cfg"]}',
-            f'qkv_bias {cfg["qkv_bias"]}',
-            f'scale {bool(cfg["layer_scale_init_value"])}',
-            f'swiglu {any(vit.geometry.swiglu)}',
-            f'attention off {0 in subnet.num_heads}',
-            f'ffn off {0 in subnet.feedforward_channels}',
-            f'E is a multiple of D {subnet.embed_dims % D == 0}',
-            f'E is C {subnet.embed_dims == C}',
-            f'heads hold all of E {D * max(subnet.num_heads) == C}',
-            f'one head {vit.layers[0].attn.num_heads == 1}',
-            f'grey {x.shape[1] == 1}',
-        }
-        if subnet.num_off == 2 * subnet.num_layers:
-            seen.add('all off')
-    binary = {
-        f'{name} {value}'
-        for name in (
-            'cls',
-            'final_norm',
-            'pre_norm',
-            'patch_norm',
-            'padding',
-            'qkv_bias',
-            'scale',
-            'swiglu',
-            'attention off',
-            'ffn off',
-            'E is a multiple of D',
-            'E is C',
-            'heads hold all of E',
-            'one head',
-            'grey',
+        options = dict(
+            out_type=cfg['out_type'],
+            cls=cfg['with_cls_token'],
+            final_norm=cfg['final_norm'],
+            pre_norm=cfg['pre_norm'],
+            patch_norm='norm_cfg' in cfg['patch_cfg'],
+            padding='padding' in cfg['patch_cfg'],
+            qkv_bias=cfg['qkv_bias'],
+            scale=bool(cfg['layer_scale_init_value']),
+            swiglu=any(vit.geometry.swiglu),
+            attention_off=0 in subnet.num_heads,
+            ffn_off=0 in subnet.feedforward_channels,
+            all_off=subnet.num_off == 2 * subnet.num_layers,
+            multiple_of_head=subnet.embed_dims % D == 0,
+            all_channels=subnet.embed_dims == C,
+            all_heads=D * max(subnet.num_heads) == C,
+            one_head=vit.layers[0].attn.num_heads == 1,
+            grey=x.shape[1] == 1,
         )
-        for value in (True, False)
-    }
-    outs = {f'out_type {out_type}' for out_type in OUT_TYPES}
-    assert seen >= binary | outs | {'all off'}
+        for name, value in options.items():
+            seen.setdefault(name, set()).add(value)
+    assert seen.pop('out_type') == set(OUT_TYPES)
+    assert all(values == {True, False} for values in seen.values()), seen
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -266,12 +238,6 @@ def test_sliced_is_dense_at_other_sizes(seed: int) -> None:
     x = torch.randn(2, case.x.shape[1], *size, generator=rng).double()
     with torch.no_grad(), case.vit.use(case.subnet):
         close(case.vit(x), case.dense(x), 1e-5)
-
-
-@pytest.mark.parametrize('batch', [1, 3])
-def test_batch_sizes(batch: int) -> None:
-    for seed in range(8):
-        check_case(random_case(seed, batch=batch))
 
 
 def test_empty_batch() -> None:
@@ -323,118 +289,6 @@ def test_autocast() -> None:
             assert (out - full).norm() < 0.1 * scale
 
 
-def test_bf16_weights() -> None:
-    vit = randomise(small_vit())
-    x = images()
-    with torch.no_grad(), vit.use(member()):
-        exact = vit(x)[0]
-        out = vit.bfloat16()(x.bfloat16())[0]
-    assert out.dtype == torch.bfloat16
-    assert (out - exact).norm() < 5e-2 * exact.norm()
-
-
-# The active subnet
-
-
-def test_use_restores_what_was_active() -> None:
-    vit = small_vit()
-    other = member(8)
-    assert vit.subnet is None
-    with vit.use(member()):
-        assert vit.subnet == member()
-        with vit.frozen(other):
-            assert vit.subnet == other
-            with vit.use(None):
-                assert vit.subnet is None
-            assert vit.subnet == other
-        assert vit.subnet == member()
-    assert vit.subnet is None
-    with pytest.raises(RuntimeError, match='stop'), vit.frozen(other):
-        raise RuntimeError('stop')
-    assert vit.subnet is None
-    vit.set_subnet(other)
-    assert vit.subnet == other
-
-
-def test_nested_use_runs_the_inner_subnet() -> None:
-    vit = randomise(small_vit())
-    x, other = images(), member(8, (1, 6, 0), (0, 1, 20))
-    with vit.use(other):
-        expected = vit(x)
-    with vit.use(None):
-        full = vit(x)
-    with vit.frozen(member()):
-        mine = vit(x)
-        with vit.use(other):
-            close(vit(x), expected, 0.0)
-        with vit.use(None):
-            close(vit(x), full, 0.0)
-        close(vit(x), mine, 0.0)
-    close(vit(x), full, 0.0)
-
-
-def test_set_subnet_inside_frozen_drops_the_slices() -> None:
-    vit = randomise(small_vit())
-    x, other = images(), member(8)
-    with vit.use(other):
-        expected = vit(x)
-    with vit.frozen(member()):
-        vit.set_subnet(other)
-        close(vit(x), expected, 0.0)
-    assert vit.subnet is None
-
-
-@pytest.mark.parametrize(
-    ('subnet', 'words'),
-    [
-        (member(13), 'embed_dims=13 is outside this space'),
-        (member(num_heads=(3, 1, 1)), 'layer 0: num_heads=3 is outside'),
-        (
-            member(feedforward_channels=(1, 1, 8)),
-            'layer 2: feedforward_channels=8 is outside',
-        ),
-        (member(head_dims=3), 'head_dims=3, this space has 4'),
-        (Subnet(14, (1,), (1,), 4), 'has 1 layers, this space 3'),
-        (
-            Subnet(14, (1, 1, 1), (1, 1, 1), 4, side='suffix'),
-            "side='suffix', this space has prefixes",
-        ),
-    ],
-)
-def test_foreign_subnet(subnet: Subnet, words: str) -> None:
-    vit = small_vit()
-    vit.set_subnet(member(8))
-    for manner in (vit.use, vit.frozen):
-        with pytest.raises(ValueError, match=words), manner(subnet):
-            pass
-    with pytest.raises(ValueError, match=words):
-        vit.set_subnet(subnet)
-    assert vit.subnet == member(8)
-
-
-def test_a_step_between_two_passes_is_seen() -> None:
-    """Slices are views: nothing of a pass outlives it."""
-    vit = randomise(small_vit())
-    x = images()
-    with vit.use(member()):
-        before = vit(x)[0].detach()
-        vit(x)[0].sum().backward()
-        torch.optim.SGD(vit.parameters(), 0.1).step()
-        after = vit(x)[0].detach()
-        # As an EMA swap does it: the version of the tensor stays.
-        vit.layers[0].attn.qkv.weight.data.mul_(2)
-        assert not torch.allclose(after, vit(x)[0])
-    assert not torch.allclose(before, after)
-
-
-def test_frozen_none_is_the_stock_network() -> None:
-    vit = randomise(small_vit())
-    expected = vit(images())
-    with vit.frozen(None):
-        assert vit.subnet is None
-        close(vit(images()), expected, 0.0)
-
-
 # Training mode
 
 
@@ -448,8 +302,6 @@ NARROW_SUBNET = member(8, (2, 2, 2), (12, 12, 12))
     'rates',
     [
         dict(drop_path_rate=0.5),
-        dict(drop_rate=0.4),
-        dict(layer_cfgs=dict(attn_drop_rate=0.4)),
         dict(
             drop_rate=0.2,
             drop_path_rate=0.5,
@@ -501,12 +353,15 @@ def test_drop_path_drops_whole_branches_of_a_subnet() -> None:
         assert not torch.allclose(vit(x)[0], expected[0], atol=1e-3)
 
 
-@pytest.mark.parametrize('stages', [0, 1, 2, 3])
+@pytest.mark.parametrize('stages', [0, 1, 3])
 def test_frozen_stages(stages: int) -> None:
     cfg = dict(frozen_stages=stages, out_type='avg_featmap')
     vit, stock = small_vit(**cfg), small_stock(**cfg)
     needed = {n: p.requires_grad for n, p in stock.named_parameters()}
     assert {n: p.requires_grad for n, p in vit.named_parameters()} == needed
+    modes = {n: m.training for n, m in stock.named_modules()}
+    own = {n: m.training for n, m in vit.named_modules()}
+    assert {n: own[n] for n in modes} == modes
     randomise(vit)
     with vit.use(member(num_heads=(1, 2, 4), feedforward_channels=(1, 7, 7))):
         out = vit(images())[0]
@@ -516,15 +371,6 @@ def test_frozen_stages(stages: int) -> None:
     for name, p in vit.named_parameters():
         arrived = p.grad is not None and bool(p.grad.any())
         assert arrived == needed[name], name
-
-
-@pytest.mark.parametrize('stages', [1, 3])
-def test_frozen_stages_are_built_in_eval_mode(stages: int) -> None:
-    vit, stock = (
-        build(frozen_stages=stages) for build in (small_vit, small_stock)
-    )
-    modes = {n: m.training for n, m in stock.named_modules()}
-    assert {n: m.training for n, m in vit.named_modules()} == modes
 
 
 @pytest.mark.parametrize('reentrant', [True, False])
@@ -559,183 +405,3 @@ def _not_reentrant(forward):
         )
 
     return wrapped
-
-
-# Copies
-
-
-def manners(vit: ElasticVisionTransformer) -> dict:
-    return dict(
-        none=vit.use(None), use=vit.use(member()), frozen=vit.frozen(member())
-    )
-
-
-@pytest.mark.parametrize('manner', ['none', 'use', 'frozen'])
-@pytest.mark.parametrize(
-    'duplicate',
-    [copy.deepcopy, lambda vit: pickle.loads(pickle.dumps(vit))],
-    ids=['deepcopy', 'pickle'],
-)
-def test_copies_are_independent(manner: str, duplicate) -> None:
-    vit = randomise(small_vit())
-    x = images()
-    with torch.no_grad():
-        with vit.use(member()):
-            sliced = vit(x)
-        with manners(vit)[manner]:
-            twin = duplicate(vit)
-        # The copy's weights change, the original's outputs do not.
-        randomise(twin, seed=8)
-        with vit.use(member()):
-            close(vit(x), sliced, 0.0)
-        fresh = randomise(small_vit(), seed=8)
-        for subnet in (None, member(), member(8)):
-            with twin.use(subnet), fresh.use(subnet):
-                close(twin(x), fresh(x), 0.0)
-        with twin.use(member(8)):
-            assert vit.subnet is None
-    # Loading a copy resizes for the copy, not for the original.
-    larger = randomise(small_stock(img_size=(12, 12)), seed=4).state_dict()
-    twin.load_state_dict(larger)
-    assert twin.pos_embed.shape == vit.pos_embed.shape
-
-
-def test_copy_made_inside_frozen_has_no_stale_slices() -> None:
-    """The cache lives only inside the block (design.md)."""
-    vit = randomise(small_vit())
-    x = images()
-    with vit.frozen(member()):
-        twin = copy.deepcopy(vit)
-    randomise(twin, seed=8)
-    fresh = randomise(small_vit(), seed=8)
-    fresh.set_subnet(twin.subnet)
-    with torch.no_grad():
-        close(twin(x), fresh(x), 1e-6)
-
-
-def test_classifier_copies() -> None:
-    model = classifier()
-    x = images().double()
-    with model.backbone.use(member()):
-        expected = model(x)
-        twin = copy.deepcopy(model)
-        randomise(twin, seed=2)
-        close([model(x)], [expected], 0.0)
-    again = pickle.loads(pickle.dumps(model))
-    with again.backbone.use(member()):
-        close([again(x)], [expected], 0.0)
-
-
-# Construction
-
-
-@pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        (
-            dict(patch_cfg=dict(conv_type='Conv2dAdaptivePadding')),
-            'patch_embed: conv_type=.*only Conv2d can be sliced',
-        ),
-        (
-            dict(norm_cfg=dict(type='BN1d')),
-            'layers.0.ln1: norm BatchNorm1d cannot be sliced; only norm_cfg '
-            "type 'LN' can",
-        ),
-        (
-            dict(patch_cfg=dict(norm_cfg=dict(type='BN1d'))),
-            'patch_embed.norm: norm BatchNorm1d cannot be sliced',
-        ),
-        (
-            dict(layer_cfgs=[{}, dict(num_fcs=3), {}]),
-            'layer 1: num_fcs=3; only FFNs of 2 linear maps can be sliced',
-        ),
-        (
-            dict(layer_cfgs=[{}, {}, dict(num_heads=4)]),
-            'layer 2: head_dims=6, layer 0 has 4; all layers must have heads '
-            'of one width',
-        ),
-        (
-            dict(drop_path_rate=2.0),
-            r'^drop_path_rate=2.0; must be in \[0, 1\)$',
-        ),
-        (dict(drop_path_rate=1), r'^drop_path_rate=1.0; must be in'),
-        (dict(drop_path_rate=-0.1), r'^drop_path_rate=-0.1; must be in'),
-        (
-            dict(layer_cfgs=[{}, dict(drop_path_rate=3.0), {}]),
-            '^drop_path_rate=3.0; must be in',
-        ),
-        (
-            dict(arch={**options()['arch'], 'num_heads': 5}, space=None),
-            'layer 0: embed_dims=24 does not divide into num_heads=5 heads',
-        ),
-        (
-            dict(space={**SPACE, 'embed_dims': [8, 14]}),
-            "the largest embed_dims is 14, the network's own is 24; the "
-            'largest choice must be the whole network',
-        ),
-        (
-            dict(space={**SPACE, 'num_heads': [1, 2]}),
-            r"the largest num_heads is \(2, 2, 2\), the network's own is "
-            r'\(6, 6, 6\)',
-        ),
-        (
-            dict(space={**SPACE, 'feedforward_channels': [1, 40]}),
-            r'the largest feedforward_channels is \(40, 40, 40\), the '
-            r"network's own is \(20, 20, 20\)",
-        ),
-        (
-            dict(layer_cfgs=SWIGLU),
-            r'the largest feedforward_channels is \(20, 20, 20\), the '
-            r"network's own is \(24, 24, 24\)",
-        ),
-        (
-            dict(space={**SPACE, 'head_dims': 8}),
-            'head_dims=8, but the network has head_dims=4',
-        ),
-        (
-            dict(space=dict(embed_dims=[24])),
-            r"missing keys \['feedforward_channels', 'num_heads'\]",
-        ),
-        (
-            dict(space={**SPACE, 'depth': [1]}),
-            r"unknown keys \['depth'\]",
-        ),
-    ],
-)
-def test_refused_at_construction(changes: dict, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        small_vit(**changes)
-
-
-@pytest.mark.parametrize(
-    'norm_cfg',
-    [
-        dict(type='LN', elementwise_affine=False),
-        dict(type='LN', bias=False),
-    ],
-)
-def test_norms_without_weights(norm_cfg: dict) -> None:
-    """Either sliced as they are, or refused at construction by name."""
-    try:
-        vit = small_vit(norm_cfg=norm_cfg)
-    except ValueError as error:
-        assert 'ln1' in str(error)  # noqa: PT017
-        return
-    randomise(vit)
-    x = images()
-    with vit.use(vit.space.largest):
-        out = vit(x)
-    close(out, vit(x), 1e-5)
-    assert vit.params() == sum(p.numel() for p in vit.parameters())
-
-
-def test_without_a_space_only_the_network_itself() -> None:
-    vit = small_vit(space=None)
-    assert vit.space.size() == 1
-    with pytest.raises(ValueError, match='embed_dims=14 is outside'):
-        vit.set_subnet(member())
-
-
-def test_random_subnets_change_with_their_seed() -> None:
-    vit = small_vit()
-    assert len({random_subnet(vit.space, seed) for seed in range(50)}) > 40

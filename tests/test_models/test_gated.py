@@ -20,7 +20,6 @@ from toys import (
 
 from eavit_mm.models import ElasticVisionTransformer
 from eavit_mm.models.gates import (
-    Decisions,
     Gates,
     decisions_of,
     gates_of,
@@ -53,7 +52,7 @@ def test_gated_is_dense(seed: int) -> None:
         assert not out.narrow(axis, E, vit.embed_dims - E).any()
 
 
-@pytest.mark.parametrize('seed', range(40))
+@pytest.mark.parametrize('seed', range(20))
 def test_gradients_of_weights_are_the_sliced_ones(seed: int) -> None:
     vit, _, subnet, x, _ = random_case(seed)
     gradients = []
@@ -96,7 +95,7 @@ VARIANTS: dict[str, dict[str, Any]] = dict(
 
 
 @pytest.mark.parametrize('name', VARIANTS)
-@pytest.mark.parametrize('seed', range(3))
+@pytest.mark.parametrize('seed', range(2))
 def test_gradients_are_those_of_a_masked_network(name: str, seed: int) -> None:
     cfg = options(out_type='raw', **VARIANTS[name])
     vit: ElasticVisionTransformer = randomise(
@@ -196,7 +195,7 @@ def test_logits_and_hooks_of_a_classifier() -> None:
 # Gates
 
 
-@pytest.mark.parametrize('seed', range(50))
+@pytest.mark.parametrize('seed', range(20))
 def test_decisions_are_the_subnet(seed: int) -> None:
     space = random_case(seed).vit.space
     subnet = random_subnet(space, seed)
@@ -211,24 +210,6 @@ def test_decisions_are_the_subnet(seed: int) -> None:
         ):
             assert values[:width].all()
             assert not values[width:].any()
-
-
-def test_ties_and_shared_axes_have_one_group() -> None:
-    space = SearchSpace(
-        [8, 16, 24],
-        [2, 4, 6],
-        [10, 20, 40],
-        num_layers=3,
-        head_dims=4,
-        ties=[['num_heads', 'embed_dims']],
-        shared=['feedforward_channels'],
-    )
-    soft = torch.tensor([0.9, 0.2])
-    decisions = Decisions((prefix_gates(soft), prefix_gates(1 - soft)), None)
-    assert subnet_of(space, decisions) == space.build([1, 1])
-    gates = gates_of(space, decisions)
-    assert gates.subnet == space.build([1, 1])
-    assert [g.sum() for g in gates.num_heads] == [4, 4, 4]
 
 
 def test_prefix_gates_are_sorted_and_gradients_follow() -> None:

@@ -1,0 +1,171 @@
+"""Which subnet is active, and in what copies of a network."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from toys import (
+    images,
+    member,
+    randomise,
+    small_stock,
+    small_vit,
+)
+
+from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.space import Subnet
+
+
+def close(
+    actual: tuple[torch.Tensor, ...],
+    expected: tuple[torch.Tensor, ...],
+    atol: float,
+) -> None:
+    assert len(actual) == len(expected) > 0
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+def test_use_restores_what_was_active() -> None:
+    vit = small_vit()
+    other = member(8)
+    assert vit.subnet is None
+    with vit.use(member()):
+        assert vit.subnet == member()
+        with vit.frozen(other):
+            assert vit.subnet == other
+            with vit.use(None):
+                assert vit.subnet is None
+            assert vit.subnet == other
+        assert vit.subnet == member()
+    assert vit.subnet is None
+    with pytest.raises(RuntimeError, match='stop'), vit.frozen(other):
+        raise RuntimeError('stop')
+    assert vit.subnet is None
+    vit.set_subnet(other)
+    assert vit.subnet == other
+
+
+def test_nested_use_runs_the_inner_subnet() -> None:
+    vit = randomise(small_vit())
+    x, other = images(), member(8, (1, 6, 0), (0, 1, 20))
+    with vit.use(other):
+        expected = vit(x)
+    with vit.use(None):
+        full = vit(x)
+    with vit.frozen(member()):
+        mine = vit(x)
+        with vit.use(other):
+            close(vit(x), expected, 0.0)
+        with vit.use(None):
+            close(vit(x), full, 0.0)
+        close(vit(x), mine, 0.0)
+    close(vit(x), full, 0.0)
+
+
+def test_set_subnet_inside_frozen_drops_the_slices() -> None:
+    vit = randomise(small_vit())
+    x, other = images(), member(8)
+    with vit.use(other):
+        expected = vit(x)
+    with vit.frozen(member()):
+        vit.set_subnet(other)
+        close(vit(x), expected, 0.0)
+    assert vit.subnet is None
+
+
+@pytest.mark.parametrize(
+    ('subnet', 'words'),
+    [
+        (member(13), 'embed_dims=13 is outside this space'),
+        (member(num_heads=(3, 1, 1)), 'layer 0: num_heads=3 is outside'),
+        (
+            member(feedforward_channels=(1, 1, 8)),
+            'layer 2: feedforward_channels=8 is outside',
+        ),
+        (member(head_dims=3), 'head_dims=3, this space has 4'),
+        (Subnet(14, (1,), (1,), 4), 'has 1 layers, this space 3'),
+        (
+            Subnet(14, (1, 1, 1), (1, 1, 1), 4, side='suffix'),
+            "side='suffix', this space has prefixes",
+        ),
+    ],
+)
+def test_foreign_subnet(subnet: Subnet, words: str) -> None:
+    vit = small_vit()
+    vit.set_subnet(member(8))
+    for manner in (vit.use, vit.frozen):
+        with pytest.raises(ValueError, match=words), manner(subnet):
+            pass
+    with pytest.raises(ValueError, match=words):
+        vit.set_subnet(subnet)
+    assert vit.subnet == member(8)
+
+
+def test_a_step_between_two_passes_is_seen() -> None:
+    """Slices are views: nothing of a pass outlives it."""
+    vit = randomise(small_vit())
+    x = images()
+    with vit.use(member()):
+        before = vit(x)[0].detach()
+        vit(x)[0].sum().backward()
+        torch.optim.SGD(vit.parameters(), 0.1).step()
+        after = vit(x)[0].detach()
+        # As an EMA swap does it: the version of the tensor stays.
+        vit.layers[0].attn.qkv.weight.data.mul_(2)
+        assert not torch.allclose(after, vit(x)[0])
+    assert not torch.allclose(before, after)
+
+
+# Copies
+
+
+def manners(vit: ElasticVisionTransformer) -> dict:
+    return dict(
+        none=vit.use(None), use=vit.use(member()), frozen=vit.frozen(member())
+    )
+
+
+@pytest.mark.parametrize('manner', ['none', 'use', 'frozen'])
+@pytest.mark.parametrize(
+    'duplicate',
+    [copy.deepcopy, lambda vit: pickle.loads(pickle.dumps(vit))],
+    ids=['deepcopy', 'pickle'],
+)
+def test_copies_are_independent(manner: str, duplicate) -> None:
+    vit = randomise(small_vit())
+    x = images()
+    with torch.no_grad():
+        with vit.use(member()):
+            sliced = vit(x)
+        with manners(vit)[manner]:
+            twin = duplicate(vit)
+        # The copy's weights change, the original's outputs do not.
+        randomise(twin, seed=8)
+        with vit.use(member()):
+            close(vit(x), sliced, 0.0)
+        fresh = randomise(small_vit(), seed=8)
+        for subnet in (None, member(), member(8)):
+            with twin.use(subnet), fresh.use(subnet):
+                close(twin(x), fresh(x), 0.0)
+        with twin.use(member(8)):
+            assert vit.subnet is None
+    # Loading a copy resizes for the copy, not for the original.
+    larger = randomise(small_stock(img_size=(12, 12)), seed=4).state_dict()
+    twin.load_state_dict(larger)
+    assert twin.pos_embed.shape == vit.pos_embed.shape
+
+
+def test_copy_made_inside_frozen_has_no_stale_slices() -> None:
+    """The cache lives only inside the block (design.md)."""
+    vit = randomise(small_vit())
+    x = images()
+    with vit.frozen(member()):
+        twin = copy.deepcopy(vit)
+    randomise(twin, seed=8)
+    fresh = randomise(small_vit(), seed=8)
+    fresh.set_subnet(twin.subnet)
+    with torch.no_grad():
+        close(twin(x), fresh(x), 1e-6)

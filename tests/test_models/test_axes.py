@@ -1,0 +1,95 @@
+"""The table of axes against the slices that the network runs."""
+
+from typing import Any
+
+import pytest
+import torch
+from toys import classifier, random_case, small_vit
+
+from eavit_mm.models.axes import (
+    CHANNELS,
+    narrow_weights,
+    num_units,
+    parameter_axes,
+    units_of,
+)
+from eavit_mm.space import Subnet
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_slices_are_the_cuts_of_the_table(seed: int) -> None:
+    """Every tensor that a layer runs with, number for number."""
+    vit, _, subnet, _, _ = random_case(seed)
+    cut = narrow_weights(vit, subnet)
+    assert sum(w.numel() for w in cut.values()) == vit.params(subnet)
+    own: dict[str, Any] = dict(vit.named_parameters())
+    widths = zip(subnet.num_heads, subnet.feedforward_channels, strict=True)
+    for i, (heads, channels) in enumerate(widths):
+        slices = vit.layers[i].slice(subnet.embed_dims, heads, channels)
+        for branch, parts in (
+            (slices.attention, ('ln1', 'attn.qkv', 'attn.proj', 'gamma1')),
+            (slices.ffn, ('ln2', *ffn_names(own, i), 'gamma2')),
+        ):
+            start = f'layers.{i}.'
+            norm, first, last, scale = parts
+            found = {n: w for n, w in cut.items() if n.startswith(start)}
+            if branch is None:
+                assert not [n for n in found if n.startswith(start + norm)]
+                continue
+            bias = branch.in_bias
+            same(branch.norm.weight, found[f'{start}{norm}.weight'])
+            same(branch.norm.bias, found[f'{start}{norm}.bias'])
+            same(branch.in_weight, found[f'{start}{first}.weight'])
+            same(bias, found.get(f'{start}{first}.bias'))
+            same(branch.out_weight, found[f'{start}{last}.weight'])
+            same(branch.out_bias, found[f'{start}{last}.bias'])
+            scales = [w for n, w in found.items() if scale in n]
+            same(branch.scale, scales[0] if scales else None)
+
+
+def ffn_names(own: dict[str, Any], layer: int) -> tuple[str, str]:
+    is_swiglu = f'layers.{layer}.ffn.w12.weight' in own
+    return (
+        ('ffn.w12', 'ffn.w3')
+        if is_swiglu
+        else ('ffn.layers.0.0', 'ffn.layers.1')
+    )
+
+
+def same(slices: torch.Tensor | None, cut: torch.Tensor | None) -> None:
+    """Slices keep the maps in apart, which a cut has in one piece."""
+    assert (slices is None) == (cut is None)
+    if slices is not None and cut is not None:
+        assert torch.equal(slices.reshape(cut.shape), cut)
+
+
+def test_units_of_the_whole_network() -> None:
+    vit = classifier().backbone
+    largest = vit.space.largest
+    assert num_units(vit) == units_of(largest)
+    assert num_units(vit)[CHANNELS] == 24
+    whole = narrow_weights(vit, largest)
+    for name, weight in vit.named_parameters():
+        assert whole[name].data_ptr() == weight.data_ptr()
+
+
+def test_a_weight_that_the_table_does_not_know() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r'layers.0.ffn.layers.0.1.weight: a weight of PReLU cannot be '
+        'sliced; it is not known which channels',
+    ):
+        small_vit(layer_cfgs=dict(act_cfg=dict(type='PReLU')))
+
+
+def test_heads_move_in_queries_keys_and_values_alike() -> None:
+    vit = small_vit()
+    qkv = parameter_axes(vit)['layers.1.attn.qkv.weight'].axes[0]
+    weight = vit.layers[1].attn.qkv.weight.detach()
+    order = torch.tensor([5, 0, 1, 2, 3, 4])
+    moved = qkv.reorder(weight, order).view(3, 6, 4, 24)
+    assert torch.equal(moved, weight.view(3, 6, 4, 24)[:, order])
+    first = qkv.narrow(weight, 2).view(3, 2, 4, 24)
+    assert torch.equal(first, weight.view(3, 6, 4, 24)[:, :2])
+    none = Subnet(5, (0,) * 3, (0,) * 3, 4)
+    assert not [n for n in narrow_weights(vit, none) if 'layers' in n]
