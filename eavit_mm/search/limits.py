@@ -5,9 +5,9 @@ from typing import Any
 
 from eavit_mm.options import check_mapping, is_finite
 from eavit_mm.space import Budget
+from eavit_mm.space.fitting import Range
 from eavit_mm.space.pareto import COSTS, METRIC
 
-Range = tuple[float | None, float | None]
 NO_TABLE = (
     'latency needs a table of this device (latency_table=FILE, made by '
     'tools/latency.py build)'
@@ -80,10 +80,3 @@ def _bound(
             f'constraints: {name}: {bound!r} limits {budget.kind}'
         )
     return budget.value
-
-
-def shown(value: float | None) -> str:
-    """A value or limit in a message; 'any' for no limit."""
-    if value is None:
-        return 'any'
-    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.4g}'

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from eavit_mm.options import check_number, is_finite
-from eavit_mm.search.limits import NO_TABLE, Range, read_limits
-from eavit_mm.search.reachable import check_reachable
+from eavit_mm.search.limits import NO_TABLE, read_limits
+from eavit_mm.search.reachable import Reachable
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.fitting import Range
 from eavit_mm.space.pareto import (
     COSTS,
     METRIC,
@@ -239,5 +240,5 @@ def build_objectives(
         largest,
         read_limits(constraints, largest),
     )
-    check_reachable(objectives, space)
+    Reachable(space, costs, objectives.limits).check()
     return objectives

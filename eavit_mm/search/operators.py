@@ -13,10 +13,9 @@ from pymoo.core.sampling import Sampling
 
 from eavit_mm.options import check_probability
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.search.reachable import wander
 from eavit_mm.space import Level, SearchSpace, Subnet, SubnetSampler
 
-# Draws for one member within the limits before another way is taken.
+# Draws for one member within the limits before steps lead the last to them.
 _TRIES = 50
 # Drawn members in a row that were proposed before: there are no others.
 STALE = 400
@@ -38,8 +37,6 @@ class SamplerSampling(Sampling):
         self._level: Level | None = None
         # What a sampler of several drew beyond what was asked for.
         self._drawn: list[Subnet] = []
-        # The last that was found within limits that draws do not meet.
-        self._within: Subnet | None = None
 
     def _do(
         self,
@@ -57,7 +54,7 @@ class SamplerSampling(Sampling):
     ) -> Subnet:
         if self._level is None or self._level.space is not problem.space:
             self._level = Level(problem.space, p_off=self.p_off)
-            self._drawn, self._within = [], None
+            self._drawn = []
         cost = problem.objectives.costs[problem.objectives.cost]
         for _ in range(_TRIES):
             if not self._drawn:
@@ -65,9 +62,7 @@ class SamplerSampling(Sampling):
             subnet = self._drawn.pop(0)
             if problem.objectives.allows_costs(subnet):
                 return subnet
-        start = self._within or problem.within
-        self._within = wander(problem.objectives, problem.space, start, rng)
-        return self._within
+        return problem.reachable.near(subnet, rng)
 
 
 class StartSampling(SamplerSampling):

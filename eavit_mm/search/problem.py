@@ -8,7 +8,7 @@ import numpy as np
 from pymoo.core.problem import Problem
 
 from eavit_mm.search.objectives import Objectives
-from eavit_mm.search.reachable import nearest_to_limits
+from eavit_mm.search.reachable import Reachable
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import Member
@@ -53,9 +53,10 @@ class SubnetProblem(Problem):
         return CostTable(self.space, cost).cheapest
 
     @cached_property
-    def within(self) -> Subnet:
-        """A member that keeps the limits on cost; there is one."""
-        return nearest_to_limits(self.objectives, self.space)
+    def reachable(self) -> Reachable:
+        """The members that keep the limits on cost; there are some."""
+        objectives = self.objectives
+        return Reachable(self.space, objectives.costs, objectives.limits)
 
     @property
     def cost_range(self) -> tuple[float, float]:

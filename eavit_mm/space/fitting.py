@@ -169,6 +169,13 @@ class Walker:
         place = self._walk(self.space.decisions(subnet), ranges, rng, switches)
         return self._subnet(place.state)
 
+    def excess(self, subnet: Subnet, ranges: Ranges) -> float:
+        """By how much a member misses ranges; 0: it lies inside.
+
+        A sum of shares of the largest subnet's costs.
+        """
+        return self._place(self.space.decisions(subnet), ranges).excess
+
     def _ends(
         self,
         subnet: Subnet,

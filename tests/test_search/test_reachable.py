@@ -1,14 +1,9 @@
-import itertools
 import re
 
 import numpy as np
 import pytest
 
-from eavit_mm.search.reachable import (
-    cost_range,
-    descend,
-    nearest_to_limits,
-)
+from eavit_mm.search.reachable import Reachable
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.latency import LatencyTable
@@ -104,20 +99,15 @@ def test_limits_that_one_subnet_keeps_are_found(space, seed):
         for name, cost in costs_of(space).items()
     }
     objectives = limited(constraints, space)
-    assert objectives.allows_costs(nearest_to_limits(objectives, space))
+    reachable = Reachable(space, objectives.costs, objectives.limits)
+    assert objectives.allows_costs(reachable.any_member)
+    rng = np.random.default_rng(seed)
+    near = {reachable.near(space.sample(rng), rng) for _ in range(5)}
+    assert all(map(objectives.allows_costs, near))
+    assert all(map(reachable.keeps, near))
 
 
-def everything(space):
-    low, high = space.genome.bounds
-    found = set()
-    for genes in itertools.product(*map(range, low, high + 1)):
-        indices, off = space.genome.decode(np.array(genes))
-        if len(off) <= space.max_off:
-            found.add(space.build(indices, off))
-    return found
-
-
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(3))
 def test_a_cost_need_not_rise_with_every_width(seed):
     space = SearchSpace(
         [8, 16, 24], [1, 2], [4, 8, 12], 2, 8, max_off=seed % 3
@@ -133,21 +123,11 @@ def test_a_cost_need_not_rise_with_every_width(seed):
         branch((1, 2)),
         branch((4, 8, 12)),
     )
-    times = [table(subnet) for subnet in everything(space)]
-    assert len(times) == space.size()
-    assert cost_range(table, space) == (min(times), max(times))
+    highest = CostTable(space, table).highest
     costs = {**costs_of(space), 'latency': table}
-    assert max(times) > table(space.largest)
-    most = f'{max(times) - 1e-9:.12f}ms'
+    assert highest > table(space.largest)
+    most = f'{highest - 1e-9:.12f}ms'
     built(space=space, costs=costs, constraints=dict(latency=(most, None)))
-    beyond = dict(latency=(f'{max(times) + 1e-3:.12f}ms', None))
-    with pytest.raises(ValueError, match=f'to {max(times):.4g}$'):
+    beyond = dict(latency=(f'{highest + 1e-3:.12f}ms', None))
+    with pytest.raises(ValueError, match=rf'to {highest:.9g} \('):
         built(space=space, costs=costs, constraints=beyond)
-
-
-def test_a_descent_ends_in_a_member():
-    space = SPACES['tied']
-    costs = costs_of(space)
-    end = descend(space, space.largest, costs['params'])
-    space.check(end)
-    assert end == CostTable(space, costs['params']).cheapest
