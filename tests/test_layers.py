@@ -49,8 +49,6 @@ LONG_FUNCTIONS = {
     'eavit_mm/engine/loops/pareto_search_loop.py __init__',
     'eavit_mm/models/router.py __init__',
     'tests/test_bad_input/workspace.py config',
-    'tests/test_models/dense.py __init__',
-    'tests/test_models/toys.py random_case',
 }
 LONG_FILES = {
     'eavit_mm/models/router.py',

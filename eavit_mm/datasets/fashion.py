@@ -99,7 +99,7 @@ class Fashion40(FashionMNIST):
     Args:
         data_root: As for :class:`FashionMNIST`.
         split: 'train' or 'test'.
-        rotation_seed: Of the rotations.
+        rotation_seed: Seed of the rotations.
         **kwargs: Those of mmpretrain's ``FashionMNIST``.
     """
 

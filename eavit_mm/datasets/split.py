@@ -27,7 +27,7 @@ def partition(
     Args:
         num_samples: Samples to divide.
         parts: Name to size; one size may be None: whatever is left.
-        seed: Of the shuffle; the same on every rank and in every stage.
+        seed: Seed of the shuffle; the same on every rank and in every stage.
         labels: If given, each part gets its even share of every class.
 
     Returns:
@@ -85,7 +85,7 @@ def split_dataset(
         dataset: Config of the data set to divide.
         part: Which of ``parts`` to keep.
         parts: Name to number of samples; None for the rest.
-        seed: Of the division.
+        seed: Seed of the division.
         balanced: Give each part its even share of every class, where the
             data set knows its labels. False makes the parts independent of
             the labels, so that data sets over the same samples agree.

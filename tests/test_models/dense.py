@@ -84,6 +84,27 @@ class DenseBranch(nn.Module):
         return x + (y if self.scale is None else y * self.scale)
 
 
+def _branches(
+    weights: Mapping[str, Tensor], subnet: Any, layer: int, eps: float
+) -> nn.ModuleDict:
+    """The branches of a layer that are not off."""
+    branches = nn.ModuleDict()
+    name, E = f'layers.{layer}', subnet.embed_dims
+    heads = subnet.num_heads[layer]
+    channels = subnet.feedforward_channels[layer]
+    if heads:
+        bias = f'{name}.attn.qkv.bias' in weights
+        attention = DenseAttention(E, heads, subnet.head_dims, bias)
+        scaled = f'{name}.attn.gamma1.weight' in weights
+        branches['attn'] = DenseBranch(attention, E, eps, scaled)
+    if channels:
+        gated = f'{name}.ffn.w12.weight' in weights
+        ffn = (DenseSwiGLU if gated else DenseFFN)(E, channels)
+        scaled = f'{name}.ffn.gamma2.weight' in weights
+        branches['ffn'] = DenseBranch(ffn, E, eps, scaled)
+    return branches
+
+
 class DenseViT(nn.Module):
     """The subnet of given widths, with the weights of a supernet.
 
@@ -143,26 +164,9 @@ class DenseViT(nn.Module):
         self.pre_norm = norm('pre_norm', eps)
         self.final_norm = norm('ln1', eps)
         self.pool_norm = norm('ln2', eps)
-        self.layers = nn.ModuleList()
-        for i in range(num_layers):
-            branches = nn.ModuleDict()
-            name = f'layers.{i}'
-            if subnet.num_heads[i]:
-                attention = DenseAttention(
-                    E,
-                    subnet.num_heads[i],
-                    subnet.head_dims,
-                    f'{name}.attn.qkv.bias' in weights,
-                )
-                scaled = f'{name}.attn.gamma1.weight' in weights
-                branches['attn'] = DenseBranch(attention, E, eps, scaled)
-            if subnet.feedforward_channels[i]:
-                gated = f'{name}.ffn.w12.weight' in weights
-                kind = DenseSwiGLU if gated else DenseFFN
-                ffn = kind(E, subnet.feedforward_channels[i])
-                scaled = f'{name}.ffn.gamma2.weight' in weights
-                branches['ffn'] = DenseBranch(ffn, E, eps, scaled)
-            self.layers.append(branches)
+        self.layers = nn.ModuleList(
+            _branches(weights, subnet, i, eps) for i in range(num_layers)
+        )
         self.cuts = _cuts(weights, subnet, self)
         for name, parameter in self.named_parameters():
             source, part = self.cuts[name]

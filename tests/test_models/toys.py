@@ -112,9 +112,36 @@ class Case(NamedTuple):
     cfg: dict[str, Any]
 
 
-def random_case(seed: int, batch: int = 2, gated: bool = True) -> Case:
+def random_case(seed: int, batch: int = 2) -> Case:
     """Draws an architecture, weights, a space, a subnet and images."""
     rng = np.random.default_rng(seed)
+    cfg, full = random_backbone(rng)
+
+    def choices(largest: int) -> list[int]:
+        some = rng.integers(1, largest + 1, size=4).tolist()
+        return sorted({*some, largest})
+
+    H, L = cfg['arch']['num_heads'], cfg['arch']['num_layers']
+    space = dict(
+        embed_dims=choices(cfg['arch']['embed_dims']),
+        num_heads=[choices(H) for _ in range(L)],
+        feedforward_channels=[choices(f) for f in full],
+        max_off=2 * L,
+    )
+    vit = ElasticVisionTransformer(**cfg, space=space)
+    randomise(vit, seed)
+    subnet = random_subnet(vit.space, seed)
+    shape = (batch, cfg['in_channels'], *cfg['img_size'])
+    x = torch.from_numpy(rng.standard_normal(shape))
+    return Case(
+        vit.double(), dense_twin(vit.double(), subnet, cfg), subnet, x, cfg
+    )
+
+
+def random_backbone(
+    rng: np.random.Generator,
+) -> tuple[dict[str, Any], list[int]]:
+    """Arguments of a stock ViT, and each layer's hidden channels."""
 
     def flip() -> bool:
         return bool(rng.random() < 0.5)
@@ -125,29 +152,21 @@ def random_case(seed: int, batch: int = 2, gated: bool = True) -> Case:
     kernel = (int(rng.integers(2, 5)), int(rng.integers(2, 5)))
     grid = (int(rng.integers(1, 4)), int(rng.integers(2, 5)))
     # Corner padding fills up what a patch lacks.
-    ragged = flip()
-    size = tuple(
-        g * k - int(ragged) for g, k in zip(grid, kernel, strict=True)
-    )
+    ragged = int(flip())
     in_channels = int(rng.choice([1, 2, 3]))
     with_cls = flip()
-    outs = ['raw', 'featmap', 'avg_featmap']
-    out_type = str(rng.choice([*outs, 'cls_token'] if with_cls else outs))
-    swiglu = [gated and bool(rng.random() < 0.3) for _ in range(L)]
+    outs = ['raw', 'featmap', 'avg_featmap', *['cls_token'] * with_cls]
+    out_type = str(rng.choice(outs))
+    gated = [rng.random() < 0.3 for _ in range(L)]
     # Layers differ in their hidden channels.
-    layer_cfgs = [
-        SWIGLU if s else dict(feedforward_channels=int(rng.choice([20, 28])))
-        for s in swiglu
-    ]
-    full = [
-        24 if s else c['feedforward_channels']
-        for s, c in zip(swiglu, layer_cfgs, strict=True)
-    ]
+    full = [24 if g else int(rng.choice([20, 28])) for g in gated]
     cfg = dict(
         arch=dict(
             embed_dims=C, num_layers=L, num_heads=H, feedforward_channels=20
         ),
-        img_size=size,
+        img_size=tuple(
+            g * k - ragged for g, k in zip(grid, kernel, strict=True)
+        ),
         patch_size=kernel,
         in_channels=in_channels,
         out_indices=[-1] if flip() else [0, L - 1],
@@ -162,27 +181,13 @@ def random_case(seed: int, batch: int = 2, gated: bool = True) -> Case:
             # Patches that overlap.
             **(dict(padding=1, stride=2, dilation=1) if flip() else {}),
         },
-        layer_cfgs=layer_cfgs,
+        layer_cfgs=[
+            SWIGLU if g else dict(feedforward_channels=f)
+            for g, f in zip(gated, full, strict=True)
+        ],
         pre_norm=flip(),
     )
-
-    def choices(largest: int) -> list[int]:
-        some = rng.integers(1, largest + 1, size=4).tolist()
-        return sorted({*some, largest})
-
-    space = dict(
-        embed_dims=choices(C),
-        num_heads=[choices(H) for _ in range(L)],
-        feedforward_channels=[choices(f) for f in full],
-        max_off=2 * L,
-    )
-    vit = ElasticVisionTransformer(**cfg, space=space)
-    randomise(vit, seed)
-    subnet = random_subnet(vit.space, seed)
-    x = torch.from_numpy(rng.standard_normal((batch, in_channels, *size)))
-    return Case(
-        vit.double(), dense_twin(vit.double(), subnet, cfg), subnet, x, cfg
-    )
+    return cfg, full
 
 
 def dense_twin(
