@@ -10,11 +10,11 @@ from .samplers import (
     MixedSampler,
     SandwichSampler,
     SharedSampler,
+    StratifiedSampler,
     SubnetSampler,
     UniformSampler,
 )
 from .search_space import SearchSpace
-from .stratified import StratifiedSampler
 from .subnet import Subnet
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,6 @@ VERSION = 1
 METRIC = 'metric'
 COSTS = ('macs', 'params', 'latency')
 RULES = ('greater', 'less')
-_KEYS = (
-    'version',
-    'space',
-    'metric',
-    'rule',
-    'objectives',
-    'members',
-    'references',
-    'hypervolume',
-    'evaluations',
-)
 
 
 @dataclass(frozen=True)
@@ -216,7 +205,8 @@ def _check_keys(values: Any) -> None:
         raise ValueError(
             f'version={values.get("version")!r}; this code reads {VERSION}'
         )
-    missing = sorted(set(_KEYS) - set(values))
+    needed = {f.name for f in fields(ParetoFront) if f.default is MISSING}
+    missing = sorted(needed - set(values))
     if missing:
         raise ValueError(f'not a Pareto front: {missing} missing')
     names = values['objectives']

@@ -8,7 +8,10 @@ import numpy as np
 
 from eavit_mm.options import check_count, check_probability, is_positive
 from eavit_mm.registry import TASK_UTILS, build_part
+from eavit_mm.space.cells import Branch
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.curriculum import Level
+from eavit_mm.space.fitting import Walker
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -175,6 +178,84 @@ class LadderSampler(RandomSampler):
 
 
 @TASK_UTILS.register_module()
+class StratifiedSampler(RandomSampler):
+    """Even over the MACs range: small and large subnets get their share.
+
+    Draws a target uniformly between the MACs of the box's cheapest and
+    dearest subnet, takes the nearest ``uniform(s)``, moves every cell by up
+    to ``jitter`` choices, takes the next embedding width that can reach the
+    target if this one cannot, and then steps layers towards the target while
+    that brings the MACs nearer. How even the draws come out depends on how
+    finely the space's widths divide the range.
+
+    Args:
+        num: Subnets of one step.
+        jitter: Largest random move of a cell, in choices.
+    """
+
+    def __init__(self, num: int = 1, jitter: int = 1) -> None:
+        super().__init__(num)
+        check_count('jitter', jitter)
+        self.jitter = jitter
+        self._known: tuple[Level, Cost, Walker] | None = None
+
+    def draw_one(
+        self, level: Level, cost: Cost, rng: np.random.Generator
+    ) -> Subnet:
+        """See the base class."""
+        box, walker = level.box, self._walker_of(level, cost)
+        table = walker.tables['macs']
+        target = rng.uniform(table.lowest, table.highest)
+        rung = min(
+            box.uniform_ladder,
+            key=lambda subnet: abs(table.of_subnet(subnet) - target),
+        )
+        off = box.sample_off(rng, level.p_off)
+        widest = [cell.num_choices - 1 for cell in box.cells]
+        while off and table.of(widest, off) < target:
+            off.pop()  # so many branches off cannot cost that much
+        indices = jitter_indices(
+            box, box.decisions(rung).indices, self.jitter, rng
+        )
+        # The embedding's is the first cell.
+        indices[0] = _embedding_that_reaches(table, indices[0], off, target)
+        return walker.approach(
+            box.build(indices, off),
+            dict(macs=(target, target)),
+            rng,
+            switches=False,  # p_off says how often branches are off
+        )
+
+    def _walker_of(self, level: Level, cost: Cost) -> Walker:
+        # Levels live as long as the curriculum: made once for each.
+        known = self._known
+        if known is None or known[0] is not level or known[1] != cost:
+            tables = dict(macs=CostTable(level.box, cost))
+            known = self._known = (level, cost, Walker(level.box, tables))
+        return known[2]
+
+
+def _embedding_that_reaches(
+    table: CostTable, index: int, off: Sequence[Branch], target: float
+) -> int:
+    """The embedding index nearest to the given one that reaches a cost.
+
+    Too wide or too narrow, it would keep all layers from coming near.
+    """
+    embedding, *others = table.space.cells
+    narrow = [0] * len(others)
+    wide = [cell.num_choices - 1 for cell in others]
+    nearest_first = sorted(
+        range(embedding.num_choices), key=lambda other: abs(other - index)
+    )
+    for other in nearest_first:
+        low = table.of([other, *narrow], off)
+        if low <= target <= table.of([other, *wide], off):
+            return other
+    return index
+
+
+@TASK_UTILS.register_module()
 class MixedSampler(SubnetSampler):
     """One of several samplers at random in each step.
 
@@ -248,7 +329,7 @@ class FixedListSampler(SubnetSampler):
         subnets: What :meth:`SearchSpace.resolve` understands: numbers s,
             'largest', 'smallest', or dicts of a subnet's fields.
         num: How many different ones a step trains; None for all.
-        weights: Of the draw, one per subnet; None for equal ones.
+        weights: How often each is drawn; None for equally often.
 
     Example:
         >>> dict(type='eavit_mm.FixedListSampler', subnets=[0.25, 0.5, 1.0])
@@ -269,35 +350,26 @@ class FixedListSampler(SubnetSampler):
         self.subnets = list(subnets)
         self.num = num
         self.weights = check_weights(weights, len(subnets), 'subnet')
-        # Levels live as long as the curriculum: made once for each.
-        self._cache: tuple[Level, dict[Subnet, float]] | None = None
 
     def draw(
         self, level: Level, cost: Cost, rng: np.random.Generator
     ) -> list[Subnet]:
         """See the base class."""
-        allowed = self._allowed(level)
+        allowed: dict[Subnet, float] = {}
+        for spec, weight in zip(self.subnets, self.weights, strict=True):
+            subnet = level.space.resolve(spec)
+            if level.box.contains(subnet):
+                allowed[subnet] = allowed.get(subnet, 0.0) + weight
         if not allowed:
             return [level.box.largest]
         members = list(allowed)
         if self.num is None or self.num >= len(members):
             return members
-        share = np.array(list(allowed.values()), dtype=float)
+        share = np.array(list(allowed.values()))
         drawn = rng.choice(
             len(members), self.num, replace=False, p=share / share.sum()
         )
         return [members[i] for i in drawn]
-
-    def _allowed(self, level: Level) -> dict[Subnet, float]:
-        """The members that a level allows, and their weights."""
-        if self._cache is None or self._cache[0] is not level:
-            allowed: dict[Subnet, float] = {}
-            for spec, weight in zip(self.subnets, self.weights, strict=True):
-                subnet = level.space.resolve(spec)
-                if level.box.contains(subnet):
-                    allowed[subnet] = allowed.get(subnet, 0.0) + weight
-            self._cache = (level, allowed)
-        return self._cache[1]
 
 
 @TASK_UTILS.register_module()
