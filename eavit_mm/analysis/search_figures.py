@@ -2,22 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from eavit_mm.analysis.pareto_plots import (
     plot_anatomy,
     plot_front,
     plot_hypervolume,
 )
+from eavit_mm.search.objectives import Objectives
 from eavit_mm.space.pareto import Member, ParetoFront
-
-if TYPE_CHECKING:
-    from eavit_mm.search.objectives import Objectives
 
 
 def write_figures(
     front: ParetoFront,
-    objectives: 'Objectives',
+    objectives: Objectives,
     members: Sequence[Member],
     folder: Path,
 ) -> None:

@@ -1,10 +1,9 @@
 """What a search says about the space before, and about itself meanwhile."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from logging import Logger
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,12 +15,10 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from eavit_mm.search.objectives import Objectives
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cost_table import CostTable
-
-if TYPE_CHECKING:
-    from eavit_mm.search.evaluations import Evaluations
-    from eavit_mm.search.objectives import Objectives
+from eavit_mm.space.pareto import Member
 
 
 def profile_table(
@@ -57,15 +54,17 @@ class Progress:
         objectives: For the hypervolume.
         total: Evaluations in all.
         logger: Where lines go to.
+        known: What was evaluated by an earlier run of the search.
         interval: Seconds between two lines.
         console: Where a bar goes to; default: standard error.
     """
 
     def __init__(
         self,
-        objectives: 'Objectives',
+        objectives: Objectives,
         total: int,
         logger: Logger,
+        known: Sequence[Member] = (),
         interval: float = 5.0,
         console: Console | None = None,
     ) -> None:
@@ -74,7 +73,8 @@ class Progress:
         self.logger = logger
         self.interval = interval
         self.begin = self.last = time.monotonic()
-        self.measured = 0
+        self.members = list(known)
+        self.num_known = len(known)
         console = console or Console(stderr=True)
         self.bar = Bar(
             '{task.description}',
@@ -87,16 +87,17 @@ class Progress:
         )
         self._task = self.bar.add_task('Search', total=total, state='')
 
-    def update(self, evaluations: 'Evaluations', measured: int) -> None:
-        """After some subnets were measured."""
-        self.measured += measured
+    def update(self, members: Sequence[Member]) -> None:
+        """Tells of subnets that were just measured."""
+        self.members += members
         now = time.monotonic()
-        done = len(evaluations.known)
+        done = len(self.members)
         if now - self.last < self.interval and done < self.total:
             return
         self.last = now
-        rate = self.measured / max(now - self.begin, 1e-9)
-        front = self.objectives.front(list(evaluations.known.values()))
+        measured = done - self.num_known
+        rate = measured / max(now - self.begin, 1e-9)
+        front = self.objectives.front(self.members)
         state = (
             f'{rate:.2f} evaluations/s  front: {len(front)}  '
             f'hypervolume: {self.objectives.volume(front):.4f}'

@@ -5,12 +5,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
-from mmengine.dist import is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.fitness import Fitness
-from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
+from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import BudgetSolver, cost_of
 from eavit_mm.models.budget_solver import table_for
@@ -38,15 +37,8 @@ def evaluate_answers(runner: Runner, number: int) -> None:
             model, loop.dataloader, loop.evaluator, model.router.front.metric
         )
         ranked = RankedFitness(fitness, cost_of(model, 'macs'))
-        if is_main_process():
-            try:
-                found = _measured(model, ranked, number)
-            finally:
-                ranked.close()
-        else:
-            ranked.serve()
+        found = ranked.run(lambda: _measured(model, ranked, number))
     model.train()
-    found = told_by_rank_0(lambda: found)
     for each in copies_of(runner):
         each.router.evaluated = found
         each.router.samples = fitness.size

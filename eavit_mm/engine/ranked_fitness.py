@@ -1,6 +1,7 @@
-"""Different subnets on different ranks."""
+"""Different subnets on different ranks, asked for by rank 0."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mmengine.dist import (
@@ -14,12 +15,32 @@ from eavit_mm.engine.fitness import Metrics
 from eavit_mm.space import Subnet
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """What a call gave, or the error that it raised."""
+
+    value: Any = None
+    error: Exception | None = None
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *args: Any) -> '_Outcome':
+        try:
+            return cls(function(*args))
+        except Exception as error:
+            return cls(error=error)
+
+    def get(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 class RankedFitness:
     """Rank 0 asks, every rank evaluates its share, rank 0 gets all.
 
     Args:
         fitness: Metrics of a subnet, with a dtype or the usual one.
-        cost: Of a subnet; shares are made equal in it.
+        cost: Cost of a subnet; shares are made equal in it.
     """
 
     def __init__(
@@ -30,73 +51,62 @@ class RankedFitness:
         self.fitness = fitness
         self.cost = cost
         self.rank, self.world_size = get_dist_info()
-        self._failed = False
+
+    def run(self, ask: Callable[[], Any]) -> Any:
+        """Runs a function on rank 0, while the others evaluate for it.
+
+        Args:
+            ask: May call this object; runs on rank 0 alone.
+
+        Returns:
+            What it gives, on every rank; its error is raised on all as well.
+        """
+        if is_main_process():
+            # An error must reach every rank, or the others wait for ever.
+            outcome = _broadcast(_Outcome.of(ask))
+        else:
+            while not isinstance(outcome := _broadcast(None), _Outcome):
+                self._share(*outcome)
+        return outcome.get()
 
     def __call__(
         self, subnets: Sequence[Subnet], dtype: str | None = None
     ) -> list[Metrics]:
-        """Metrics of subnets, in their order; on rank 0 only.
+        """Metrics of subnets, in their order; within :meth:`run`.
 
         Args:
             subnets: Members of the space.
             dtype: In place of the usual one.
         """
-        return self._share(*_from_rank_0((list(subnets), dtype)))
-
-    def serve(self) -> None:
-        """Evaluates what rank 0 asks for, until it closes."""
-        while (asked := _from_rank_0(None)) is not None:
-            self._share(*asked)
-
-    def close(self) -> None:
-        """Lets the other ranks return from :meth:`serve`."""
-        if not self._failed:  # else they have left already
-            _from_rank_0(None)
+        outcomes = self._share(*_broadcast((list(subnets), dtype)))
+        return [outcomes[i].get() for i in range(len(subnets))]
 
     def _share(
         self, subnets: Sequence[Subnet], dtype: str | None
-    ) -> list[Metrics]:
+    ) -> dict[int, _Outcome]:
+        """Evaluates a share of subnets; gives all results by their place."""
         order = sorted(
             range(len(subnets)), key=lambda i: -self.cost(subnets[i])
         )
         mine = {
-            i: self._result(subnets[i], dtype)
+            i: _Outcome.of(self.fitness, subnets[i], dtype)
             for i in order[self.rank :: self.world_size]
         }
-        found: dict[int, Any] = {}
-        for part in all_gather_object(mine):
-            found.update(part)
-        for result in found.values():
-            if isinstance(result, Exception):
-                self._failed = True
-                raise result
-        return [found[i] for i in range(len(subnets))]
-
-    def _result(self, subnet: Subnet, dtype: str | None) -> Any:
-        # An error must reach every rank, or the others would wait for ever.
-        try:
-            return self.fitness(subnet, dtype)
-        except Exception as error:
-            if self.world_size == 1:
-                raise
-            return error
+        return {
+            i: outcome
+            for part in all_gather_object(mine)
+            for i, outcome in part.items()
+        }
 
 
-def told_by_rank_0(make: Callable[[], Any]) -> Any:
-    """What rank 0 makes, on every rank; its error as well."""
-    found = None
-    if is_main_process():
-        try:
-            found = make()
-        except Exception as error:
-            found = error
-    found = _from_rank_0(found)
-    if isinstance(found, Exception):
-        raise found
-    return found
+def broadcast_from_rank_0(make: Callable[[], Any]) -> Any:
+    """What a function gives on rank 0, on every rank; its error as well."""
+    outcome = _Outcome.of(make) if is_main_process() else None
+    return _broadcast(outcome).get()
 
 
-def _from_rank_0(value: Any) -> Any:
+def _broadcast(value: Any) -> Any:
+    """Rank 0's value on every rank."""
     box = [value]
     broadcast_object_list(box)
     return box[0]

@@ -10,49 +10,45 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.structures import BaseDataElement
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.space.latency import LatencyTable
 
-
-def header_of_model(model: Any, table: LatencyTable | None) -> dict[str, Any]:
-    """The supernet that is searched, and its times."""
-    return dict(
-        space=model.backbone.space.to_config(),
-        weights=digest(model),
-        latency_table=table and plain(table.times),
-    )
+VERSION = 1
 
 
-def header_of_data(
-    model: Any, dataloader: DataLoader[Any], batches: Iterable[Any]
+def search_header(
+    model: Any,
+    table: LatencyTable | None,
+    objectives: Objectives,
+    batches: Iterable[Any],
+    **settings: Any,
 ) -> dict[str, Any]:
-    """What subnets are evaluated on; see :func:`digest_of_data`."""
-    return dict(
-        batch_size=dataloader.batch_size,
-        images=len(dataloader.dataset),  # type: ignore[arg-type]
-        data=digest_of_data(model, batches),
+    """The first line of a search's file, as plain values.
+
+    Args:
+        model: The supernet.
+        table: Its latencies; their validation does not count.
+        objectives: What is minimised, within which limits.
+        batches: As the pipeline made them, before the preprocessor.
+        **settings: What else the results depend on.
+    """
+    return plain(
+        dict(
+            version=VERSION,
+            space=model.backbone.space.to_config(),
+            weights=digest(dict(sorted(model.state_dict().items()))),
+            latency_table=table and table.times,
+            metric=objectives.metric,
+            rule=objectives.rule,
+            metric_scale=objectives.scale,
+            metric_worst=objectives.worst,
+            objectives=objectives.names,
+            constraints=objectives.limits,
+            data=digest_of_data(model, batches),
+            **settings,
+        )
     )
-
-
-def header_of_objectives(objectives: Objectives) -> dict[str, Any]:
-    """What a search minimises, as plain values."""
-    return dict(
-        metric=objectives.metric,
-        rule=objectives.rule,
-        metric_scale=objectives.scale,
-        metric_worst=objectives.worst,
-        objectives=list(objectives.names),
-        constraints={k: list(v) for k, v in objectives.limits.items()},
-    )
-
-
-def digest(model: torch.nn.Module) -> str:
-    """A number of the weights: evaluations of others are of no use."""
-    code = hashlib.sha256()
-    _add(code, dict(sorted(model.state_dict().items())))
-    return code.hexdigest()[:16]
 
 
 def digest_of_data(model: Any, batches: Iterable[Any]) -> str:
@@ -60,18 +56,20 @@ def digest_of_data(model: Any, batches: Iterable[Any]) -> str:
 
     Args:
         model: Its preprocessor's mean and the like count as well.
-        batches: As the pipeline made them, before the preprocessor. Paths
-            and other notes about an image do not count.
+        batches: Paths and other notes about an image do not count.
     """
+    return digest(dict(model.data_preprocessor.named_buffers()), *batches)
+
+
+def digest(*values: Any) -> str:
+    """A number of tensors, arrays, and what holds them, with their names."""
     code = hashlib.sha256()
-    _add(code, dict(model.data_preprocessor.named_buffers()))
-    for batch in batches:
-        _add(code, batch)
+    for value in values:
+        _add(code, value)
     return code.hexdigest()[:16]
 
 
 def _add(code: Any, value: Any) -> None:
-    """Takes in tensors, arrays, and what holds them, with their names."""
     if isinstance(value, BaseDataElement):
         value = dict(sorted(value.items()))
     if isinstance(value, Mapping):

@@ -1,6 +1,7 @@
 """The algorithms of a search: pymoo's NSGA-II, and chance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
@@ -14,49 +15,85 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import TASK_UTILS, build_part
+from eavit_mm.search.evaluations import Evaluations
 from eavit_mm.search.operators import (
-    STALE,
-    ImmigrantMating,
-    MemberRepair,
-    NewSubnets,
-    SamplerSampling,
-    StartSampling,
+    MemberMating,
+    NewGenomes,
     StepMutation,
+    draw_members,
+    genome_keys,
+    start_members,
+    to_genomes,
 )
-from eavit_mm.space import SubnetSampler
+from eavit_mm.search.problem import SubnetProblem
+from eavit_mm.space import Subnet, SubnetSampler
+from eavit_mm.space.pareto import Member
 
 TASK_UTILS.register_module(module=RankAndCrowding)
 STRATIFIED = dict(type='eavit_mm.StratifiedSampler')
+# Drawn members in a row that were proposed before: there are no others.
+_STALE = 400
 
 
 class SubnetSearch(Algorithm):
     """What the algorithms share: they propose every subnet once.
 
     Attributes:
-        proposed: What was proposed so far.
+        new: Knows what was proposed so far.
+        drawn: Members that a sampler draws, without end.
         n_offsprings: How many a generation proposes.
-        left: Of which so many are evaluated.
+        left: How many of the next generation are evaluated; None: all. What
+            it proposes does not depend on it, so that a search with more
+            evaluations begins with those of a shorter one.
     """
 
-    proposed: NewSubnets
+    new: NewGenomes
+    drawn: Iterator[Subnet]
     n_offsprings: int
     left: int | None = None
 
-    def limit(self, left: int) -> None:
-        """Keeps at most so many subnets of the next generation.
+    def use_sampler(
+        self, sampler: Mapping[str, Any] | None, p_off: float
+    ) -> None:
+        """Says what draws members.
 
-        What it proposes does not depend on it, so that a search with more
-        evaluations begins with those of a shorter one.
+        Args:
+            sampler: Config of a sampler; None: even over the MACs range.
+            p_off: Probability that branches of a member are off.
         """
-        self.left = left
+        check_probability('p_off', p_off)
+        self.sampler: SubnetSampler = build_part(
+            'sampler',
+            STRATIFIED if sampler is None else sampler,
+            SubnetSampler,
+        )
+        self.p_off = p_off
+        # pymoo's NSGA2 replaces the one that its constructor is given.
+        self.termination = NoTermination()
 
-    def infill(self) -> Population | None:
+    def _setup(self, problem: SubnetProblem, **kwargs: Any) -> None:
+        self.drawn = draw_members(
+            problem, self.sampler, self.p_off, self.random_state
+        )
+
+    def infill(self) -> Population:
         """See pymoo's ``Algorithm``; remembers what it proposes."""
-        infills = super().infill()
-        if infills is not None and len(infills):
-            infills = infills[: self.left]
-            self.proposed.note(infills.get('X'))
+        infills = super().infill()[: self.left]
+        self.new.known.update(genome_keys(infills))
         return infills
+
+    def fill(self, off: Population) -> Population:
+        """Adds drawn members until a generation is full of new ones.
+
+        There may be fewer left in the space.
+        """
+        stale = 0
+        while (missing := self.n_offsprings - len(off)) and stale < _STALE:
+            members = islice(self.drawn, missing)
+            new = self.new.do(to_genomes(self.problem.space, members), off)
+            off = Population.merge(off, new)
+            stale = 0 if len(new) else stale + missing
+        return off
 
 
 @TASK_UTILS.register_module(name='NSGA2')
@@ -72,11 +109,12 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         pop_size: Subnets of a generation.
         survival: Config of who survives; ``eavit_mm.RankAndCrowding`` is
             standard NSGA-II.
-        crossover_prob: How often two parents are mixed.
-        mutation_prob: Of each gene; None: one gene in the mean.
-        p_reset: How often a mutated gene is drawn anew.
-        sampler: Config of the sampler that draws members.
-        p_off: How often they have branches off.
+        crossover_prob: Probability that two parents are mixed.
+        mutation_prob: Probability of each gene; None: one gene in the mean.
+        p_reset: Probability that a mutated gene is drawn anew.
+        sampler: Config of the sampler that draws members; None: even over
+            the MACs range.
+        p_off: Probability that branches of a drawn member are off.
 
     Example:
         >>> algorithm = dict(
@@ -100,35 +138,33 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             check_probability('mutation_prob', mutation_prob)
         if survival is None:
             survival = dict(type='eavit_mm.PartitionSurvival')
-        drawn = _sampler(sampler)
-        self.proposed = NewSubnets()
-        members = MemberRepair()
+        self.new = NewGenomes()
         super().__init__(
             pop_size=pop_size,
-            sampling=StartSampling(drawn, p_off),
             survival=build_part('survival', survival, Survival),
-            eliminate_duplicates=self.proposed,
-            repair=members,
-            mating=ImmigrantMating(
+            mating=MemberMating(
                 TournamentSelection(func_comp=binary_tournament),
                 UniformCrossover(prob=crossover_prob),
                 StepMutation(mutation_prob, p_reset),
-                members=members,
-                eliminate_duplicates=self.proposed,
-                immigrants=SamplerSampling(drawn, p_off),
+                eliminate_duplicates=self.new,
             ),
             output=None,
         )
-        # pymoo's NSGA2 replaces the one it is given.
-        self.termination = NoTermination()
+        self.use_sampler(sampler, p_off)
 
     def _initialize_infill(self) -> Population:
-        return self.initialization.do(
+        start = start_members(self.problem, self.pop_size, self.drawn)
+        return self.new.do(to_genomes(self.problem.space, start))
+
+    def _infill(self) -> Population:
+        off = self.mating.do(
             self.problem,
+            self.pop,
             self.n_offsprings,
             algorithm=self,
             random_state=self.random_state,
         )
+        return self.fill(off)
 
 
 @TASK_UTILS.register_module()
@@ -137,8 +173,8 @@ class RandomSearch(SubnetSearch):
 
     Args:
         pop_size: Subnets drawn at a time.
-        sampler: Config of the sampler; default: even over the MACs range.
-        p_off: How often members have branches off.
+        sampler: Config of the sampler; None: even over the MACs range.
+        p_off: Probability that branches of a drawn member are off.
     """
 
     def __init__(
@@ -148,34 +184,42 @@ class RandomSearch(SubnetSearch):
         p_off: float = 0.5,
     ) -> None:
         check_count('pop_size', pop_size, least=1)
-        super().__init__(termination=NoTermination())
+        super().__init__()
         self.n_offsprings = pop_size
-        self.proposed = NewSubnets()
-        self.evaluated = Population.create()
-        self.sampling = SamplerSampling(_sampler(sampler), p_off)
+        self.new = NewGenomes()
+        self.use_sampler(sampler, p_off)
 
     def _initialize_infill(self) -> Population:
-        return self._infill()
+        return self.fill(Population.create())
 
-    def _infill(self) -> Population:
-        drawn = Population.create()
-        stale = 0
-        while (missing := self.n_offsprings - len(drawn)) and stale < STALE:
-            new = self.sampling.do(
-                self.problem, missing, random_state=self.random_state
-            )
-            new = self.proposed.do(new, drawn)
-            drawn = Population.merge(drawn, new)
-            stale = 0 if len(new) else stale + missing
-        return drawn
-
-    def _advance(self, infills: Any = None, **kwargs: Any) -> None:
-        self.evaluated = Population.merge(self.evaluated, infills)
-        self.pop = self.evaluated
+    _infill = _initialize_infill
 
 
-def _sampler(cfg: Mapping[str, Any] | None) -> SubnetSampler:
-    sampler: SubnetSampler = build_part(
-        'sampler', STRATIFIED if cfg is None else cfg, SubnetSampler
-    )
-    return sampler
+def run_search(
+    problem: SubnetProblem,
+    algorithm: SubnetSearch,
+    evaluations: Evaluations,
+    seed: int,
+    max_evaluations: int,
+) -> list[Member]:
+    """Runs an algorithm; a function of its arguments and the results alone.
+
+    Args:
+        problem: Asks ``evaluations`` for results.
+        algorithm: Proposes subnets.
+        evaluations: What is known already is not measured again.
+        seed: Seed of every draw.
+        max_evaluations: Different subnets, those known before included.
+
+    Returns:
+        The evaluated subnets in order. Fewer than asked for where the
+        algorithm finds no new ones.
+    """
+    algorithm.setup(problem, seed=seed)
+    while (left := max_evaluations - len(evaluations.used)) > 0:
+        before = len(evaluations.used)
+        algorithm.left = left
+        algorithm.next()
+        if len(evaluations.used) == before:
+            break
+    return list(evaluations.used.values())

@@ -18,123 +18,93 @@ _CHECK = 'crc32'
 
 
 class Evaluations:
-    """Evaluated subnets in order, each on a line of a file as soon as known.
+    """Evaluated subnets in order; each is measured once.
 
-    The first line says what they depend on. A search is a function of its
-    settings and of these results, so it goes on by asking for them again.
+    A search is a function of its settings and of these results, so it goes
+    on by asking for them again.
 
     Args:
-        path: ``evaluations.jsonl``; None keeps them in memory alone.
-        header: What results depend on: plain values.
         measure: Evaluates subnets that are not known.
-        chunk: How many are measured between two writes.
-        on_chunk: Called with this object and their number after each.
+        known: What was evaluated earlier.
+        chunk: How many are measured at a time.
+        on_chunk: Called with what was measured, before it counts as known.
+
+    Attributes:
+        known: Every result by its subnet.
+        used: Those that the search has asked for, in order.
     """
 
     def __init__(
         self,
-        path: str | Path | None,
-        header: Mapping[str, Any],
         measure: Measure,
+        known: Sequence[Member] = (),
         chunk: int = 8,
-        on_chunk: Callable[['Evaluations', int], None] | None = None,
+        on_chunk: Callable[[Sequence[Member]], None] | None = None,
     ) -> None:
-        self.path = None if path is None else Path(path)
-        self.header = dict(header)
         self.measure = measure
         self.chunk = chunk
         self.on_chunk = on_chunk
-        self.known: dict[Subnet, Member] = {}
-        # Asked for by the search, in order: what it has seen of the known.
+        self.known = {member.subnet: member for member in known}
         self.used: dict[Subnet, Member] = {}
-
-    def resume(self, space: SearchSpace) -> int:
-        """Reads the file of an earlier run; without one, begins anew.
-
-        Returns:
-            How many subnets are known.
-
-        Raises:
-            ValueError: If it is broken or of other settings; names the line.
-        """
-        if self.path is None or not self.path.exists():
-            self.start()
-            return 0
-        header, members = read_evaluations(self.path, space)
-        differ = sorted(
-            key
-            for key in {*header, *self.header}
-            if header.get(key) != self.header.get(key)
-        )
-        if differ:
-            key = differ[0]
-            raise ValueError(
-                f'{self.path} is of another search: {differ} differ; '
-                f'{key}={header.get(key)!r:.200} there, '
-                f'{self.header.get(key)!r:.200} here. Use another work '
-                'directory, or start anew without --resume in an empty one.'
-            )
-        self.known = {member.subnet: member for member in members}
-        return len(self.known)
-
-    def start(self) -> None:
-        """Begins anew: the file appears whole, with its first line.
-
-        Raises:
-            FileExistsError: If there is one already.
-        """
-        if self.path is None:
-            return
-        try:
-            create_atomically(f'{_line(self.header)}\n'.encode(), self.path)
-        except FileExistsError as error:
-            raise FileExistsError(in_use(self.path)) from error
-
-    @contextmanager
-    def opened(self, space: SearchSpace, resume: bool) -> Iterator[int]:
-        """Starts or resumes, and lets no other search write meanwhile.
-
-        Gives how many subnets are known.
-
-        Raises:
-            FileExistsError: If there is a file, and not to be resumed.
-            ValueError: If another process writes into it, or as
-                :meth:`resume`.
-        """
-        is_new = not resume or not (self.path and self.path.exists())
-        if is_new:
-            self.start()
-        with _alone(self.path):
-            try:
-                yield self.resume(space) if resume else 0
-            except Exception:
-                # Nothing to resume: the next search need not avoid it.
-                if is_new and self.path and not self.known:
-                    self.path.unlink()
-                raise
 
     def __call__(self, subnets: Sequence[Subnet]) -> list[Member]:
         """Results of subnets, measured if they are not known."""
         new = [s for s in dict.fromkeys(subnets) if s not in self.known]
         for begin in range(0, len(new), self.chunk):
             members = self.measure(new[begin : begin + self.chunk])
-            self._append([member.to_dict() for member in members])
-            self.known.update({m.subnet: m for m in members})
             if self.on_chunk is not None:
-                self.on_chunk(self, len(members))
+                self.on_chunk(members)
+            self.known.update({m.subnet: m for m in members})
         found = [self.known[subnet] for subnet in subnets]
         self.used.update({member.subnet: member for member in found})
         return found
 
-    def _append(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Adds lines with one write, and flushes them to disk."""
-        if self.path is None:
-            return
-        text = ''.join(f'{_line(record)}\n' for record in records)
-        with self.path.open('ab') as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+
+@contextmanager
+def open_evaluations(
+    path: Path, header: Mapping[str, Any], space: SearchSpace, resume: bool
+) -> Iterator[list[Member]]:
+    """Begins an ``evaluations.jsonl`` or goes on with it, alone.
+
+    Args:
+        path: The file; :func:`append_evaluations` adds to it.
+        header: What results depend on, as plain values: the first line.
+        space: The space of the subnets.
+        resume: Whether to go on with a file that is there.
+
+    Yields:
+        What is known.
+
+    Raises:
+        FileExistsError: If there is a file, and not to be resumed.
+        ValueError: If another process writes into it, or it is broken or of
+            other settings; names what differs, or the line.
+    """
+    is_new = not (resume and path.exists())
+    if is_new:
+        try:
+            create_atomically(_to_line(header).encode(), path)
+        except FileExistsError as error:
+            raise FileExistsError(in_use(path)) from error
+    with _lock(path):
+        try:
+            found, members = read_evaluations(path, space)
+            _check_header(path, found, header)
+            yield members
+        except Exception:
+            # Nothing to resume: the next search need not avoid it.
+            if is_new and path.read_bytes().count(b'\n') == 1:
+                path.unlink()
+            raise
+
+
+def append_evaluations(path: Path, members: Sequence[Member]) -> None:
+    """Adds lines with one write, and flushes them to disk."""
+    text = ''.join(_to_line(member.to_dict()) for member in members)
+    with path.open('ab') as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def in_use(path: Path) -> str:
@@ -146,15 +116,12 @@ def in_use(path: Path) -> str:
 
 
 @contextmanager
-def _alone(path: Path | None) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[None]:
     """Holds a lock on a file; it falls with the process.
 
     Raises:
         ValueError: If another process holds it.
     """
-    if path is None:
-        yield
-        return
     with path.open('rb') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,9 +133,24 @@ def _alone(path: Path | None) -> Iterator[None]:
         yield
 
 
-def _line(record: Mapping[str, Any]) -> str:
-    text = json.dumps(record, sort_keys=True)
-    return json.dumps({**record, _CHECK: crc32(text.encode())})
+def _check_header(
+    path: Path, there: Mapping[str, Any], here: Mapping[str, Any]
+) -> None:
+    """Raises unless two searches depend on the same.
+
+    Raises:
+        ValueError: Names all that differs, and the first with its values.
+    """
+    keys = sorted({*there, *here})
+    differ = [key for key in keys if there.get(key) != here.get(key)]
+    if differ:
+        key = differ[0]
+        raise ValueError(
+            f'{path} is of another search: {differ} differ; '
+            f'{key}={there.get(key)!r:.200} there, '
+            f'{here.get(key)!r:.200} here. Use another work '
+            'directory, or start anew without --resume in an empty one.'
+        )
 
 
 def read_evaluations(
@@ -192,7 +174,7 @@ def read_evaluations(
     members = []
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            record = _read_line(line)
+            record = _from_line(line)
             if number == 1:
                 header = record
                 continue
@@ -204,7 +186,12 @@ def read_evaluations(
     return header, members
 
 
-def _read_line(line: str) -> dict[str, Any]:
+def _to_line(record: Mapping[str, Any]) -> str:
+    text = json.dumps(record, sort_keys=True)
+    return json.dumps({**record, _CHECK: crc32(text.encode())}) + '\n'
+
+
+def _from_line(line: str) -> dict[str, Any]:
     record = json.loads(line)
     if not isinstance(record, dict) or _CHECK not in record:
         raise ValueError(f'no record of a search: {line!r:.80}')

@@ -20,16 +20,17 @@ def build_front(
     """The front and the references of what was evaluated.
 
     Args:
-        objectives: With the limits.
-        space: That was searched.
+        objectives: What was minimised, within which limits.
+        space: The space that was searched.
         members: What was evaluated.
-        bins: Of the MACs range, for the references.
+        bins: Parts of the MACs range; each has one reference.
         again: Evaluates in float32 what was chosen in lower precision; None
             where everything was.
         samples: On how many held-out samples.
 
     Raises:
-        ValueError: If no evaluated subnet keeps the limits.
+        ValueError: If no evaluated subnet keeps the limits; names the one
+            that comes nearest.
     """
     number = len(members)
     of_what, advice = f'{number} evaluated subnets', ''
@@ -42,7 +43,9 @@ def build_front(
         advice = ". Others of them may: search with dtype='float32'"
     if not front:
         raise ValueError(
-            nothing_allowed(objectives, members, of_what) + advice
+            f'constraints={dict(objectives.limits)}: none of the {of_what} '
+            f'keeps them; the nearest has {_nearest(objectives, members)}'
+            + advice
         )
     return ParetoFront(
         space,
@@ -75,28 +78,18 @@ def _best(
     return objectives.front(members), references
 
 
-def nothing_allowed(
-    objectives: Objectives, members: Sequence[Member], of_what: str
-) -> str:
-    """What to say where no evaluated subnet keeps the limits.
-
-    Args:
-        objectives: With limits.
-        members: What was evaluated.
-        of_what: Their number and kind.
-    """
+def _nearest(objectives: Objectives, members: Sequence[Member]) -> str:
+    """Limited values of the subnet that breaks the limits least."""
 
     def excess(member: Member) -> float:
         return sum(max(v, 0.0) for v in objectives.violations(member))
 
     nearest = min(members, key=excess)
-    values = {
-        objectives.metric if name == METRIC else name: (
-            objectives.limited_value(name, nearest)
-        )
-        for name in objectives.limits
-    }
-    return (
-        f'constraints={dict(objectives.limits)}: none of the {of_what} keeps '
-        f'them; the nearest has {shown_values(values)}'
+    return shown_values(
+        {
+            objectives.metric if name == METRIC else name: (
+                objectives.limited_value(name, nearest)
+            )
+            for name in objectives.limits
+        }
     )

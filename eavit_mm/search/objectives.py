@@ -1,6 +1,6 @@
 """What a search minimises, within which limits, and how far it has come."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,8 @@ class Objectives:
         worst: Value of the metric at the hypervolume's reference point.
         costs: Name to cost of a subnet, for every cost that is known.
         largest: Costs of the largest subnet.
-        limits: Name to the range that the value must lie in.
+        limits: Name to the range (lowest, highest) that the value must lie
+            in; the metric's as reported, a cost's in its own unit.
     """
 
     names: tuple[str, ...]
@@ -95,15 +96,12 @@ class Objectives:
     def _excess(self, name: str, value: float) -> list[float]:
         low, high = self.limits[name]
         unit = 1 / self.scale if name == METRIC else self.largest[name]
-        found = []
-        if low is not None:
-            found.append((low - value) / unit)
-        if high is not None:
-            found.append((value - high) / unit)
-        return found
+        below = [] if low is None else [(low - value) / unit]
+        above = [] if high is None else [(value - high) / unit]
+        return below + above
 
     def limited_value(self, name: str, member: Member) -> float:
-        """What the limits of a name are about."""
+        """The value that the limits of a name are about."""
         if name == METRIC:
             return member.metrics[self.metric]
         return member.cost(name)
@@ -124,14 +122,11 @@ class Objectives:
     @property
     def num_limits(self) -> int:
         """How many values :meth:`violations` gives."""
-        return sum(
-            bound is not None
-            for limits in self.limits.values()
-            for bound in limits
-        )
+        bounds = [bound for both in self.limits.values() for bound in both]
+        return len(bounds) - bounds.count(None)
 
     def allowed(self, members: Sequence[Member]) -> list[Member]:
-        """Those that keep the limits."""
+        """The members that keep the limits."""
         return [m for m in members if max(self.violations(m), default=0) <= 0]
 
     def front(self, members: Sequence[Member]) -> list[Member]:
@@ -154,60 +149,6 @@ class Objectives:
         return found
 
 
-def check_objectives(names: Any, known: Sequence[str]) -> tuple[str, ...]:
-    """The names of objectives, checked.
-
-    Args:
-        names: What the config says.
-        known: Costs that can be told.
-
-    Raises:
-        ValueError: If there are fewer than two, one is unknown or stands
-            twice, or there is no cost or no metric.
-    """
-    is_list = isinstance(names, list | tuple)
-    valid = (METRIC, *COSTS)
-    if not is_list or any(name not in valid for name in names):
-        raise ValueError(f'objectives={names!r}; must be of {list(valid)}')
-    if METRIC not in names or len(set(names)) != len(names) or len(names) < 2:
-        raise ValueError(
-            f"objectives={list(names)}; must be 'metric' and one cost or "
-            'more, each once'
-        )
-    if 'latency' in names and 'latency' not in known:
-        raise ValueError(f'objectives={list(names)}: {NO_TABLE}')
-    return tuple(names)
-
-
-def check_rule(rule: Any) -> str:
-    """Raises unless a rule says which of two values is better.
-
-    Raises:
-        ValueError: If it is unknown.
-    """
-    if rule not in RULES:
-        raise ValueError(f'rule={rule!r}; must be one of {RULES}')
-    return str(rule)
-
-
-def check_worst(worst: Any, rule: str) -> float:
-    """Where the hypervolume is measured from; 0 unless a config says.
-
-    Raises:
-        ValueError: If it is no number, or missing where 0 is the best.
-    """
-    if worst is None and rule == 'greater':
-        return 0.0
-    if worst is None:
-        raise ValueError(
-            "metric_worst=None; with rule='less' it must be given: a value "
-            'of the metric that is worse than any of interest'
-        )
-    if not is_finite(worst):
-        raise ValueError(f'metric_worst={worst!r}; must be a number')
-    return float(worst)
-
-
 def build_objectives(
     names: Any,
     metric: Any,
@@ -221,24 +162,54 @@ def build_objectives(
     """Objectives from what a config says, all checked.
 
     Raises:
-        ValueError: Names the option, what it was, and what is valid.
+        ValueError: Names the option, what it was, and what is valid; or says
+            that no subnet was found that keeps the limits on cost.
     """
     if not isinstance(metric, str):
         raise ValueError(
             f"metric={metric!r}; must be a name such as 'accuracy/top1'"
         )
+    if rule not in RULES:
+        raise ValueError(f'rule={rule!r}; must be one of {RULES}')
     check_number('metric_scale', scale, positive=True)
-    rule = check_rule(rule)
+    _check_names(names, costs)
+    if worst is None and rule == 'less':  # 0 would be the best
+        raise ValueError(
+            "metric_worst=None; with rule='less' it must be given: a value "
+            'of the metric that is worse than any of interest'
+        )
+    if worst is not None and not is_finite(worst):
+        raise ValueError(f'metric_worst={worst!r}; must be a number')
     largest = {name: cost(space.largest) for name, cost in costs.items()}
-    objectives = Objectives(
-        check_objectives(names, list(costs)),
+    limits = read_limits(constraints, largest)
+    Reachable(space, costs, limits).check()
+    return Objectives(
+        tuple(names),
         metric,
         rule,
         scale,
-        check_worst(worst, rule),
+        float(worst or 0),
         costs,
         largest,
-        read_limits(constraints, largest),
+        limits,
     )
-    Reachable(space, costs, objectives.limits).check()
-    return objectives
+
+
+def _check_names(names: Any, known: Collection[str]) -> None:
+    """Raises unless objectives are the metric and costs that are known.
+
+    Raises:
+        ValueError: If there are fewer than two, one is unknown or stands
+            twice, or there is no cost or no metric.
+    """
+    valid = (METRIC, *COSTS)
+    is_list = isinstance(names, list | tuple)
+    if not is_list or any(name not in valid for name in names):
+        raise ValueError(f'objectives={names!r}; must be of {list(valid)}')
+    if METRIC not in names or len(set(names)) != len(names) or len(names) < 2:
+        raise ValueError(
+            f"objectives={list(names)}; must be 'metric' and one cost or "
+            'more, each once'
+        )
+    if 'latency' in names and 'latency' not in known:
+        raise ValueError(f'objectives={list(names)}: {NO_TABLE}')

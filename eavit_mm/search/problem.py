@@ -20,7 +20,7 @@ class SubnetProblem(Problem):
     """Subnets of a space as integer genomes (1 + 2L genes when free).
 
     Args:
-        space: What is searched.
+        space: The space that is searched.
         objectives: What is minimised, within which limits.
         evaluate: Measures subnets; the same subnet may be asked for again.
     """
@@ -62,14 +62,11 @@ class SubnetProblem(Problem):
     def cost_range(self) -> tuple[float, float]:
         """Lowest and highest cost within the limits, as shares."""
         name = self.objectives.cost
-        cost, largest = (
-            self.objectives.costs[name],
-            self.objectives.largest[name],
-        )
+        largest = self.objectives.largest[name]
+        least = self.objectives.costs[name](self.cheapest)
         low, high = self.objectives.limits.get(name, (None, None))
-        least = cost(self.cheapest)
         return (
-            max(least, least if low is None else low) / largest,
+            max(least, low or 0.0) / largest,
             min(largest, largest if high is None else high) / largest,
         )
 

@@ -11,20 +11,113 @@ from pymoo.operators.survival.rank_and_crowding.metrics import (
 )
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from eavit_mm.options import check_count, check_number, is_int
+from eavit_mm.options import check_number, is_finite
 from eavit_mm.registry import TASK_UTILS
 
-# Of the release: shares of the population in 20 bins of equal width, from
-# the cheapest to the most expensive networks.
+# The release's shares of the population in 20 bins of equal width, from the
+# cheapest to the most expensive networks.
 EAVIT_QUOTAS = (2, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 5, 5, 4, 4)
 
 
-def shares(quotas: Sequence[float], total: int) -> list[int]:
+@TASK_UTILS.register_module()
+class PartitionSurvival(Survival):
+    """EA-ViT's partition-based selection with iterative crowding distance.
+
+    The cost range that the problem reaches (its ``cost_range``, of the
+    objective ``cost_axis``) is cut into bins of equal width; each bin keeps
+    its quota, by rank, so that the front covers the whole range. A bin that
+    lacks candidates gives its quota to its neighbours. The front that must be
+    cut loses one individual after the other, always the most crowded. With
+    two objectives, neighbours in cost nearer than ``min_gap`` count as one:
+    the worse ones are taken only where nothing else is left.
+
+    Differs from the release: ranks are those of the whole population.
+
+    Args:
+        quotas: One number per bin, from the cheapest on; scaled to the
+            population. Default: the release's 20.
+        min_gap: In units of the cost objective, which is MACs / MACs of the
+            largest in a search.
+
+    Example:
+        >>> survival = dict(type='eavit_mm.PartitionSurvival')
+    """
+
+    def __init__(
+        self, quotas: Sequence[float] = EAVIT_QUOTAS, min_gap: float = 0.002
+    ) -> None:
+        super().__init__(filter_infeasible=True)
+        is_list = isinstance(quotas, list | tuple)
+        if not is_list or not all(is_finite(q) and q >= 0 for q in quotas):
+            raise ValueError(
+                f'quotas={quotas!r}; must list numbers of at least 0'
+            )
+        if not sum(quotas):
+            raise ValueError(f'quotas={quotas!r}; must not all be 0')
+        check_number('min_gap', min_gap)
+        self.quotas = list(quotas)
+        self.min_gap = min_gap
+
+    def _do(
+        self,
+        problem: Any,
+        pop: Population,
+        *args: Any,
+        n_survive: int,
+        **kwargs: Any,
+    ) -> Population:
+        objectives = pop.get('F').astype(float, copy=False)
+        ranks = self._rank(objectives, problem.cost_axis)
+        _annotate(pop, objectives, ranks)
+        cost = objectives[:, problem.cost_axis]
+        bins = bins_of(cost, problem.cost_range, len(self.quotas))
+        members = [
+            np.flatnonzero(bins == place) for place in range(len(self.quotas))
+        ]
+        counts = fill_bins(
+            divide(n_survive, self.quotas), [len(m) for m in members]
+        )
+        survivors = [
+            index
+            for inside, number in zip(members, counts, strict=True)
+            for index in best_of(inside, objectives, ranks, number)
+        ]
+        return pop[survivors]
+
+    def _rank(self, objectives: np.ndarray, axis: int) -> np.ndarray:
+        """Pareto ranks; of too near neighbours the worse come last."""
+        _, ranks = NonDominatedSorting().do(objectives, return_rank=True)
+        if objectives.shape[1] > 2:
+            return ranks  # of equal cost, but different in a third objective
+        cost = objectives[:, axis]
+        others = np.delete(objectives, axis, axis=1)
+        # From best to worst, so that the better of two neighbours stays.
+        order = np.lexsort((*others.T[::-1], ranks))
+        behind = ranks.max() + 1
+        kept: list[float] = []
+        for index in order:
+            if any(abs(cost[index] - other) < self.min_gap for other in kept):
+                ranks[index] += behind
+            else:
+                kept.append(cost[index])
+        return ranks
+
+
+def bins_of(
+    cost: np.ndarray, cost_range: tuple[float, float], number: int
+) -> np.ndarray:
+    """The bin of every cost; what lies outside is in the first or last."""
+    low, high = cost_range
+    place = (cost - low) / max(high - low, 1e-12) * number
+    return np.clip(place.astype(int), 0, number - 1)
+
+
+def divide(total: int, quotas: Sequence[float]) -> list[int]:
     """Divides a number in proportion to quotas (largest remainders).
 
     Args:
+        total: What the parts add up to.
         quotas: At least 0, not all 0.
-        total: What the shares add up to.
     """
     exact = np.asarray(quotas, dtype=float) * total / sum(quotas)
     whole = np.floor(exact).astype(int)
@@ -33,7 +126,7 @@ def shares(quotas: Sequence[float], total: int) -> list[int]:
     return whole.tolist()
 
 
-def filled(quotas: Sequence[int], available: Sequence[int]) -> list[int]:
+def fill_bins(quotas: Sequence[int], available: Sequence[int]) -> list[int]:
     """How many each bin gives when some have too few for their quota.
 
     What a bin lacks goes one by one to the nearest bin that has more, the
@@ -54,12 +147,31 @@ def filled(quotas: Sequence[int], available: Sequence[int]) -> list[int]:
     return taken.tolist()
 
 
-def iterative_crowding(objectives: np.ndarray, keep: int) -> list[int]:
-    """Drops the most crowded point, computes anew, and so on.
+def best_of(
+    inside: np.ndarray, objectives: np.ndarray, ranks: np.ndarray, number: int
+) -> list[int]:
+    """The best of a bin: whole fronts, of the last one the least crowded.
 
     Args:
-        objectives: Of one front, (points, objectives).
-        keep: How many stay.
+        inside: Indices of the candidates.
+        objectives: Values of all points, (points, objectives).
+        ranks: Ranks of all points.
+        number: How many are taken.
+    """
+    taken: list[int] = []
+    for rank in np.unique(ranks[inside]):
+        front = inside[ranks[inside] == rank]
+        keep = thin_out(objectives[front], number - len(taken))
+        taken += front[keep].tolist()
+    return taken
+
+
+def thin_out(objectives: np.ndarray, keep: int) -> list[int]:
+    """Drops the most crowded point of a front, computes anew, and so on.
+
+    Args:
+        objectives: Values of one front, (points, objectives).
+        keep: How many stay at most.
 
     Returns:
         Their indices, rising.
@@ -71,114 +183,6 @@ def iterative_crowding(objectives: np.ndarray, keep: int) -> list[int]:
     return left
 
 
-@TASK_UTILS.register_module()
-class PartitionSurvival(Survival):
-    """EA-ViT's partition-based selection with iterative crowding distance.
-
-    The range of one objective, the cost, is cut into bins of equal width;
-    each bin keeps its quota, by rank, so that the front covers the whole
-    range. A bin that lacks candidates gives its quota to its neighbours. The
-    front that must be cut loses one individual after the other, always the
-    most crowded. With two objectives, neighbours in cost nearer than
-    ``min_gap`` count as one: the worse ones are taken only where nothing else
-    is left.
-
-    Differs from the release: ranks are those of the whole population, bins
-    span the range that the problem reaches.
-
-    Args:
-        quotas: One number per bin, from the cheapest on; scaled to the
-            population. Default: the release's 20.
-        axis: Which objective is the cost, where the problem has no
-            ``cost_axis``. One whose range the problem tells (``cost_range``)
-            or that the population covers: bins span the population's own
-            range otherwise.
-        min_gap: In units of the cost objective, which is MACs / MACs of the
-            largest in a search.
-
-    Example:
-        >>> survival = dict(type='eavit_mm.PartitionSurvival')
-    """
-
-    def __init__(
-        self,
-        quotas: Sequence[float] = EAVIT_QUOTAS,
-        axis: int = 1,
-        min_gap: float = 0.002,
-    ) -> None:
-        super().__init__(filter_infeasible=True)
-        is_list = isinstance(quotas, list | tuple) and quotas
-        valid = is_list and all(
-            (is_int(q) or isinstance(q, float)) and 0 <= q < np.inf
-            for q in quotas
-        )
-        if not valid or not sum(quotas):
-            raise ValueError(
-                f'quotas={quotas!r}; must list numbers of at least 0, not '
-                'all 0'
-            )
-        check_count('axis', axis)
-        check_number('min_gap', min_gap)
-        self.quotas = list(quotas)
-        self.axis = axis
-        self.min_gap = min_gap
-
-    def _do(
-        self,
-        problem: Any,
-        pop: Population,
-        *args: Any,
-        n_survive: int,
-        **kwargs: Any,
-    ) -> Population:
-        objectives = pop.get('F').astype(float, copy=False)
-        axis = getattr(problem, 'cost_axis', self.axis)
-        ranks = self._rank(objectives, axis)
-        bins = self._bins(problem, objectives[:, axis])
-        _annotate(pop, objectives, ranks)
-        members = [
-            np.flatnonzero(bins == place) for place in range(len(self.quotas))
-        ]
-        counts = filled(
-            shares(self.quotas, n_survive), [len(m) for m in members]
-        )
-        survivors = [
-            index
-            for inside, count in zip(members, counts, strict=True)
-            for index in best_of(inside, objectives, ranks, count)
-        ]
-        return pop[survivors]
-
-    def _rank(self, objectives: np.ndarray, axis: int) -> np.ndarray:
-        """Pareto ranks; of too near neighbours the worse come last."""
-        _, ranks = NonDominatedSorting().do(objectives, return_rank=True)
-        if objectives.shape[1] > 2:
-            return ranks  # of equal cost, but different in a third objective
-        cost = objectives[:, axis]
-        others = np.delete(objectives, axis, axis=1)
-        # From best to worst, so that the better of two neighbours stays.
-        order = np.lexsort((*others.T[::-1], ranks))
-        behind = ranks.max() + 1
-        kept: list[float] = []
-        for index in order:
-            near = [abs(cost[index] - c) for c in kept]
-            if near and min(near) < self.min_gap:
-                ranks[index] += behind
-            else:
-                kept.append(cost[index])
-        return ranks
-
-    def _bins(self, problem: Any, cost: np.ndarray) -> np.ndarray:
-        """The bin of every individual."""
-        low, high = getattr(problem, 'cost_range', None) or (
-            cost.min(),
-            cost.max(),
-        )
-        number = len(self.quotas)
-        place = (cost - low) / max(high - low, 1e-12) * number
-        return np.clip(place.astype(int), 0, number - 1)
-
-
 def _annotate(
     pop: Population, objectives: np.ndarray, ranks: np.ndarray
 ) -> None:
@@ -188,26 +192,3 @@ def _annotate(
         front = np.flatnonzero(ranks == rank)
         distances = calc_crowding_distance(objectives[front])
         pop[front].set('crowding', distances)
-
-
-def best_of(
-    inside: np.ndarray, objectives: np.ndarray, ranks: np.ndarray, count: int
-) -> list[int]:
-    """Some of the best: whole fronts, of the last one the least crowded.
-
-    Args:
-        inside: Indices of the candidates.
-        objectives: Of all points.
-        ranks: Likewise.
-        count: How many.
-    """
-    taken: list[int] = []
-    for rank in np.unique(ranks[inside]):
-        front = inside[ranks[inside] == rank]
-        keep = iterative_crowding(
-            objectives[front], min(count - len(taken), len(front))
-        )
-        taken += front[keep].tolist()
-        if len(taken) >= count:
-            break
-    return taken

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import re
 
 import pytest
 from rich.console import Console
@@ -10,7 +9,6 @@ from test_search.toys import SPACES, Search, costs_of
 
 from eavit_mm.analysis import search_report
 from eavit_mm.analysis.search_report import Progress, profile_table
-from eavit_mm.search.evaluations import Evaluations
 from eavit_mm.space.cost_table import CostTable
 
 SPACE = SPACES['free']
@@ -49,58 +47,49 @@ def lines_of(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
+def progress_of(search, total, **kwargs):
+    """A search that tells of every subnet it measures."""
+    logger = logging.getLogger('toy')
+    progress = Progress(search.objectives, total, logger, **kwargs)
+    search.evaluations.chunk = 1
+    search.evaluations.on_chunk = progress.update
+    return progress
+
+
 def test_progress_says_how_far_a_search_is(clock, caplog):
     caplog.set_level(logging.INFO)
     search = Search(SPACE)
-    progress = Progress(
-        search.objectives, 8003, logging.getLogger('toy'), interval=5.0
-    )
+    measure = search.measure
 
-    def measure(subnets):
+    def slow(subnets):
         clock[0] += 2.0
-        return search.measure(subnets)
+        return measure(subnets)
 
-    evaluations = Evaluations(None, {}, measure, 1, progress.update)
-    evaluations(SPACE.uniform_ladder[:2])
+    search.evaluations.measure = slow
+    progress_of(search, 8003, interval=5.0)
+    search.evaluations(SPACE.uniform_ladder[:2])
     # Four seconds: too early.
     assert lines_of(caplog) == []
-    evaluations(SPACE.uniform_ladder[2:3])
+    search.evaluations(SPACE.uniform_ladder[2:3])
     (line,) = lines_of(caplog)
-    members = list(evaluations.known.values())
-    assert '[3/8003]' in line
-    assert '0.50 evaluations/s' in line
-    # 8000 at two seconds each.
-    assert 'eta: 4:26:40' in line
-    assert f'front: {len(search.objectives.front(members))} ' in line
-    assert f'hypervolume: {search.volume(members):.4f}' in line
+    members = list(search.evaluations.known.values())
+    # 8000 are left, at two seconds each.
+    assert line == (
+        'Search [3/8003]  eta: 4:26:40  0.50 evaluations/s  '
+        f'front: {len(search.objectives.front(members))}  '
+        f'hypervolume: {search.volume(members):.4f}'
+    )
 
 
-def test_progress_says_the_end(clock, caplog):
+def test_what_was_known_before_does_not_make_a_search_fast(clock, caplog):
     caplog.set_level(logging.INFO)
-    search = Search(SPACE)
-    progress = Progress(search.objectives, 3, logging.getLogger('toy'))
-    evaluations = Evaluations(None, {}, search.measure, 1, progress.update)
-    evaluations(SPACE.uniform_ladder[:3])
-    (line,) = lines_of(caplog)
-    assert '[3/3]' in line
-    assert 'eta: 0:00:00' in line
-    assert re.search(r'[\d.]+ evaluations/s', line)
-
-
-def test_what_was_known_before_does_not_make_a_search_fast(
-    clock, caplog, tmp_path
-):
-    caplog.set_level(logging.INFO)
-    path = tmp_path / 'evaluations.jsonl'
-    first = Search(SPACE, path=path)
-    first.evaluations.start()
-    first.evaluations(SPACE.uniform_ladder[:3])
-    second = Search(SPACE, path=path)
-    second.evaluations.resume(SPACE)
-    progress = Progress(second.objectives, 4, logging.getLogger('toy'))
-    second.evaluations.on_chunk = progress.update
+    first = Search(SPACE)
+    known = first.evaluations(SPACE.uniform_ladder[:3])
+    second = Search(SPACE, known=known)
+    progress_of(second, 4, known=known)
     clock[0] += 10
     second.evaluations(SPACE.uniform_ladder[:4])
+    # The end is told at once.
     (line,) = lines_of(caplog)
     assert '[4/4]  eta: 0:00:00  0.10 evaluations/s' in line
 
@@ -112,15 +101,11 @@ def test_a_terminal_gets_a_bar(clock, caplog):
     console = Console(
         file=text, force_terminal=True, color_system=None, width=120
     )
-    progress = Progress(
-        search.objectives, 3, logging.getLogger('toy'), console=console
-    )
-    evaluations = Evaluations(None, {}, search.measure, 1, progress.update)
-    with progress.bar:
-        evaluations(SPACE.uniform_ladder[:3])
+    with progress_of(search, 3, console=console).bar:
+        search.evaluations(SPACE.uniform_ladder[:3])
     assert not lines_of(caplog)
     last = text.getvalue().rsplit('Search', 1)[-1]
-    volume = search.volume(list(evaluations.known.values()))
+    volume = search.volume(list(search.evaluations.known.values()))
     assert '3/3' in last
     assert 'evaluations/s' in last
     assert f'hypervolume: {volume:.4f}' in last

@@ -86,7 +86,7 @@ def die() -> None:
 
 def kill_at(point: str) -> None:
     """Makes this process kill itself."""
-    from eavit_mm.search.evaluations import Evaluations
+    from eavit_mm.engine.loops import pareto_search_loop as loop
 
     name, _, number = point.partition(':')
     if name == 'front':
@@ -100,18 +100,18 @@ def kill_at(point: str) -> None:
         Path.replace = replace
         return
     left = int(number)
-    write = Evaluations._append
+    write = loop.append_evaluations
 
-    def append(self: Evaluations, records: Any) -> None:
+    def append(path: Path, members: Any) -> None:
         nonlocal left
         left -= 1
         if left == 0 and name == 'before':
             die()
-        write(self, records)
+        write(path, members)
         if left == 0:
             die()
 
-    Evaluations._append = append
+    loop.append_evaluations = append
 
 
 def child(job: dict[str, Any], rank: int, port: int) -> int:

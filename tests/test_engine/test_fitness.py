@@ -291,8 +291,7 @@ def test_results_of_one_rank_keep_their_order(tmp_path):
         return runner.model.macs(subnet)['total']
 
     ranked = RankedFitness(fitness, cost)
-    found = ranked(subnets)
-    ranked.close()
+    found = ranked.run(lambda: ranked(subnets))
     numbers = [float(subnets.index(subnet)) for subnet in subnets]
     assert [metrics['number'] for metrics in found] == numbers
     # The dearest first: shares of several ranks end together.
@@ -307,8 +306,9 @@ def test_an_error_of_a_subnet_is_raised(tmp_path):
         raise FloatingPointError('no number')
 
     ranked = RankedFitness(fail, lambda subnet: 1)
+    largest = runner.model.backbone.space.largest
     with pytest.raises(FloatingPointError, match='no number'):
-        ranked([runner.model.backbone.space.largest])
+        ranked.run(lambda: ranked([largest]))
 
 
 def test_a_shuffled_loader_changes_nothing(tmp_path):

@@ -119,14 +119,15 @@ def test_the_header_says_what_the_results_depend_on(searched, found):
     runner.load_or_resume()
     line = (searched / 'evaluations.jsonl').read_text().splitlines()[0]
     header = json.loads(line)
-    assert header['weights'] == digest(runner.model)
+    weights = dict(sorted(runner.model.state_dict().items()))
+    assert header['weights'] == digest(weights)
     assert header['space'] == runner.model.backbone.space.to_config()
     assert header['seed'] == 0
     assert header['images'] == header['batch_size'] == 150
     assert header['algorithm'] == dict(type='eavit_mm.NSGA2', pop_size=8)
     weight = runner.model.head.fc.weight.data
     weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0))
-    assert header['weights'] != digest(runner.model)
+    assert header['weights'] != digest(weights)
 
 
 def test_figures_and_the_log(searched):
@@ -173,7 +174,6 @@ def test_algorithms_and_objectives(tmp_path, algorithm, objectives):
     metrics = runner.test()
     model = runner.model
     front = ParetoFront.read(tmp_path / 'pareto.json', model.backbone.space)
-    assert front == runner.test_loop.front
     assert front.objectives == tuple(objectives)
     assert metrics == dict(
         hypervolume=front.hypervolume,
@@ -239,9 +239,12 @@ def test_a_space_that_is_smaller_than_the_search(tmp_path):
         (dict(algorithm=dict(type='NSGA2', pop_size=2)), 'pop_size=2'),
         (
             dict(algorithm=dict(type='NSGA2', foo=1)),
-            'algorithm: foo=1 is no option of SubnetNSGA2; valid are',
+            "argument 'foo'; valid are .*'pop_size', 'survival'",
         ),
-        (dict(algorithm=dict(type='Other')), "'eavit_mm.Other' is not known"),
+        (
+            dict(algorithm=dict(type='Other')),
+            r"eavit_mm.Other'}.*valid are \['eavit_mm.NSGA2', 'eavit_mm.Ran",
+        ),
         (dict(seed='x'), "seed='x'; must be an integer of at least 0"),
         (dict(seed=-1), 'seed=-1; must be an integer of at least 0'),
         (dict(rule='less'), "metric_worst=None; with rule='less' it must"),

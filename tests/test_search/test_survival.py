@@ -14,9 +14,9 @@ from eavit_mm.search.survival import (
     EAVIT_QUOTAS,
     PartitionSurvival,
     best_of,
-    filled,
-    iterative_crowding,
-    shares,
+    divide,
+    fill_bins,
+    thin_out,
 )
 from eavit_mm.space.pareto import hypervolume, non_dominated
 
@@ -25,29 +25,29 @@ QUOTAS = st.lists(st.integers(0, 9), min_size=1, max_size=25).filter(sum)
 
 @given(QUOTAS, st.integers(0, 200))
 def test_shares_add_up_and_are_rounded(quotas, total):
-    found = shares(quotas, total)
+    found = divide(total, quotas)
     assert sum(found) == total
     for share, quota in zip(found, quotas, strict=True):
         assert abs(share - quota * total / sum(quotas)) < 1
 
 
 def test_shares():
-    assert shares([1, 1, 2], 8) == [2, 2, 4]
+    assert divide(8, [1, 1, 2]) == [2, 2, 4]
     # The largest remainder first: 2.5, 2.5 and 5 of ten.
-    assert shares([1, 1, 2], 10) == [3, 2, 5]
-    assert shares([0, 3], 4) == [0, 4]
+    assert divide(10, [1, 1, 2]) == [3, 2, 5]
+    assert divide(4, [0, 3]) == [0, 4]
     assert sum(EAVIT_QUOTAS) == 100
-    assert shares(EAVIT_QUOTAS, 100) == list(EAVIT_QUOTAS)
+    assert divide(100, EAVIT_QUOTAS) == list(EAVIT_QUOTAS)
 
 
 @given(st.data())
-def test_filled_takes_all_it_can_and_no_more(data):
+def test_bins_take_all_it_can_and_no_more(data):
     quotas = data.draw(QUOTAS)
     number = len(quotas)
     available = data.draw(
         st.lists(st.integers(0, 12), min_size=number, max_size=number)
     )
-    found = filled(quotas, available)
+    found = fill_bins(quotas, available)
     assert sum(found) == min(sum(quotas), sum(available))
     for taken, quota, most in zip(found, quotas, available, strict=True):
         assert min(quota, most) <= taken <= most
@@ -67,8 +67,8 @@ def test_filled_takes_all_it_can_and_no_more(data):
         ([5, 5], [1, 2], [1, 2]),
     ],
 )
-def test_filled(quotas, available, expected):
-    assert filled(quotas, available) == expected
+def test_what_a_bin_lacks_goes_to_its_neighbours(quotas, available, expected):
+    assert fill_bins(quotas, available) == expected
 
 
 def crowding(points):
@@ -97,12 +97,12 @@ def slow_crowding(points, keep):
     return left
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('dims', [2, 3])
 def test_crowding_is_what_its_definition_says(seed, dims):
     points = np.random.default_rng(seed).random((17, dims))
     for keep in (17, 12, 8, 2 * dims):
-        found = iterative_crowding(points, keep)
+        found = thin_out(points, keep)
         assert found == slow_crowding(points.tolist(), keep)
         # The ends of every objective stay.
         assert {*points.argmin(0), *points.argmax(0)} <= set(found)
@@ -110,30 +110,29 @@ def test_crowding_is_what_its_definition_says(seed, dims):
 
 def test_crowding_of_few_and_of_equal_points():
     points = np.array([[0.0, 1.0], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0]])
-    assert set(iterative_crowding(points, 3)) >= {0, 3}
-    assert len(iterative_crowding(points, 3)) == 3
+    assert set(thin_out(points, 3)) >= {0, 3}
+    assert len(thin_out(points, 3)) == 3
     for keep in range(5):
-        assert len(iterative_crowding(points, keep)) == keep
+        assert len(thin_out(points, keep)) == keep
         same = np.ones((4, 2))
-        assert len(iterative_crowding(same, keep)) == keep
-    assert iterative_crowding(points, 9) == [0, 1, 2, 3]
+        assert len(thin_out(same, keep)) == keep
+    assert thin_out(points, 9) == [0, 1, 2, 3]
 
 
 def test_crowding_is_computed_anew():
     # 3 is the most crowded one, then 2; but without 3 it is 1.
     x = np.array([0, 0.08, 0.2, 0.21, 0.3, 1])
     points = np.stack([x, 1 - x], axis=1)
-    assert iterative_crowding(points, 5) == [0, 1, 2, 4, 5]
-    assert iterative_crowding(points, 4) == [0, 2, 4, 5]
+    assert thin_out(points, 5) == [0, 1, 2, 4, 5]
+    assert thin_out(points, 4) == [0, 2, 4, 5]
 
 
 class Plain(Problem):
-    """A problem that knows the range of its cost, and a limit."""
+    """A problem that knows its cost and the range of it, and a limit."""
 
-    def __init__(self, cost_range=None, limits=0):
+    def __init__(self, cost_range=(0.0, 1.0), limits=0, cost_axis=1):
         super().__init__(n_var=1, n_obj=2, n_ieq_constr=limits)
-        if cost_range is not None:
-            self.cost_range = cost_range
+        self.cost_range, self.cost_axis = cost_range, cost_axis
 
 
 def population(points, limits=None):
@@ -148,12 +147,12 @@ def population(points, limits=None):
 
 def survivors(points, number, survival, problem=None, limits=None):
     pop = population(points, limits)
-    problem = Plain((0.0, 1.0)) if problem is None else problem
+    problem = Plain() if problem is None else problem
     found = survival.do(problem, pop, n_survive=number)
     return sorted(int(x) for x in found.get('X')[:, 0])
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(4))
 def test_partition_keeps_its_quotas(seed):
     rng = np.random.default_rng(seed)
     # Few distinct values, so that there are equal points.
@@ -165,7 +164,7 @@ def test_partition_keeps_its_quotas(seed):
     for number in (1, 7, 20, 59, 60):
         kept = survivors(points, number, survival)
         assert len(set(kept)) == len(kept) == number
-        asked = shares(quotas, number)
+        asked = divide(number, quotas)
         for i, quota in enumerate(asked):
             inside = np.flatnonzero(place == i)
             taken = sum(place[k] == i for k in kept)
@@ -229,16 +228,14 @@ def test_bins_span_what_the_problem_reaches():
     assert survivors(points, 2, halves, Plain((0, 1)))[1] == 3
     # Nothing lies in the upper half of 0..2.
     assert 3 in survivors(points, 2, halves, Plain((0, 2)))
-    # Unknown: the population's.
-    assert survivors(points, 2, halves, Plain())[1] == 3
-    assert survivors([[0.0, 0.5]] * 3, 2, halves, Plain()) != []
+    # All members of a space may cost the same.
+    assert survivors([[0.0, 0.5]] * 3, 2, halves, Plain((0.5, 0.5))) != []
 
 
 def test_the_axis_of_the_cost():
     points = [[x, -x] for x in (0.1, 0.12, 0.14, 0.16, 0.9)]
-    halves = PartitionSurvival([1, 1], axis=0)
-    assert 4 in survivors(points, 2, halves)
-    assert len(survivors(points, 4, halves)) == 4
+    problem = Plain(cost_axis=0)
+    assert 4 in survivors(points, 2, PartitionSurvival([1, 1]), problem)
 
 
 def test_those_within_the_limits_come_first():
@@ -269,16 +266,14 @@ def test_best_of_takes_whole_fronts():
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
-        (dict(quotas=[]), r'quotas=\[\]; must list numbers'),
-        (dict(quotas=[0, 0]), 'not all 0'),
+        (dict(quotas=[]), r'quotas=\[\]; must not all be 0'),
+        (dict(quotas=[0, 0]), 'must not all be 0'),
         (dict(quotas=[1, -1]), 'of at least 0'),
         (dict(quotas=[1, float('nan')]), 'must list numbers'),
         (dict(quotas=[1, float('inf')]), 'must list numbers'),
         (dict(quotas=['1']), 'must list numbers'),
         (dict(quotas=[True]), 'must list numbers'),
         (dict(quotas=20), 'quotas=20; must list numbers'),
-        (dict(axis=-1), 'axis=-1; must be an integer of at least 0'),
-        (dict(axis='macs'), "axis='macs'; must be an integer"),
         (dict(min_gap=-0.1), 'min_gap=-0.1; must be at least 0'),
         (dict(min_gap=None), 'min_gap=None; must be at least 0'),
     ],
@@ -310,17 +305,17 @@ PROBLEMS = dict(
 def reached(problem, survival, seed):
     kwargs = {} if survival is None else dict(survival=survival)
     algorithm = NSGA2(pop_size=100, **kwargs)
-    result = minimize(problem, algorithm, ('n_gen', 200), seed=seed)
+    result = minimize(problem, algorithm, ('n_gen', 80), seed=seed)
     points = result.pop.get('F')
     assert len(points) == 100
     return hypervolume(points[non_dominated(points)], [1.1, 1.1])
 
 
-# 30 variables are pymoo's own number.
-@pytest.mark.parametrize(('n_var', 'seed'), [(8, 0), (30, 1)])
 @pytest.mark.parametrize('name', PROBLEMS)
-def test_the_front_of_a_known_problem_is_found(name, n_var, seed):
-    problem = PROBLEMS[name](n_var=n_var)
-    standard = reached(problem, None, seed)
-    ours = reached(problem, PartitionSurvival(axis=0), seed)
+def test_the_front_of_a_known_problem_is_found(name):
+    problem = PROBLEMS[name](n_var=8)
+    standard = reached(problem, None, 0)
+    # f1 of these problems lies in 0..1, as a share of the cost does.
+    problem.cost_axis, problem.cost_range = 0, (0.0, 1.0)
+    ours = reached(problem, PartitionSurvival(), 0)
     assert ours >= 0.98 * standard, (ours, standard)

@@ -3,10 +3,10 @@
 import numpy as np
 from test_space.strategies import plain_geometry
 
+from eavit_mm.search.algorithms import run_search
 from eavit_mm.search.evaluations import Evaluations
 from eavit_mm.search.objectives import build_objectives
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.search.run import run_search
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.pareto import Member
 
@@ -78,8 +78,7 @@ class Search:
         constraints: As in a config.
         rule: Of the metric; 'less' takes 100 minus the metric.
         metric: Of a subnet.
-        path: Of ``evaluations.jsonl``.
-        header: Its first line.
+        known: What was evaluated earlier.
     """
 
     def __init__(
@@ -89,8 +88,7 @@ class Search:
         constraints=None,
         rule='greater',
         metric=None,
-        path=None,
-        header=None,
+        known=(),
     ):
         self.space = space
         self.costs = costs_of(space)
@@ -107,7 +105,7 @@ class Search:
             space,
         )
         self.measured = []
-        self.evaluations = Evaluations(path, header or {}, self.measure)
+        self.evaluations = Evaluations(self.measure, known)
         self.problem = SubnetProblem(space, self.objectives, self.evaluations)
 
     def member(self, subnet):
@@ -118,9 +116,9 @@ class Search:
         self.measured += subnets
         return [self.member(subnet) for subnet in subnets]
 
-    def run(self, algorithm, seed=0, number=60, **kwargs):
+    def run(self, algorithm, seed=0, number=60):
         return run_search(
-            self.problem, algorithm, self.evaluations, seed, number, **kwargs
+            self.problem, algorithm, self.evaluations, seed, number
         )
 
     def volume(self, members):

@@ -1,46 +1,41 @@
 """The Pareto search as a test loop of mmengine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
 from mmengine.runner import TestLoop
 
 from eavit_mm.analysis.search_figures import write_figures
 from eavit_mm.analysis.search_report import Progress, profile_table
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
-from eavit_mm.engine.ranked_fitness import RankedFitness, told_by_rank_0
-from eavit_mm.engine.search_header import (
-    header_of_data,
-    header_of_model,
-    header_of_objectives,
-    plain,
-    plain_evaluator,
+from eavit_mm.engine.ranked_fitness import (
+    RankedFitness,
+    broadcast_from_rank_0,
 )
+from eavit_mm.engine.search_header import plain_evaluator, search_header
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models.budget_solver import cost_of, table_for
 from eavit_mm.options import check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
-from eavit_mm.search.algorithms import SubnetSearch
+from eavit_mm.search.algorithms import SubnetSearch, run_search
 from eavit_mm.search.evaluations import (
     Evaluations,
+    append_evaluations,
     in_use,
+    open_evaluations,
     read_evaluations,
 )
 from eavit_mm.search.front import build_front
 from eavit_mm.search.objectives import build_objectives
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.search.run import run_search
 from eavit_mm.space import Subnet
-from eavit_mm.space.pareto import COSTS, Member, ParetoFront
+from eavit_mm.space.pareto import COSTS, Member
 
 EVALUATIONS = 'evaluations.jsonl'
 FRONT = 'pareto.json'
-VERSION = 1
-_NSGA2 = dict(type='eavit_mm.NSGA2')
 # Evaluations of each rank between two writes.
 _CHUNK = 4
 
@@ -52,7 +47,7 @@ class ParetoSearchLoop(TestLoop):
     Args:
         *args: Those of mmengine's ``TestLoop``.
         evaluator: Likewise.
-        metric: Of the evaluator's report, such as 'accuracy/top1'.
+        metric: A number of the evaluator's report, such as 'accuracy/top1'.
         rule: 'greater' or 'less': which of two values is better.
         metric_scale: Brings the metric to 0..1; mmpretrain's and mmseg's
             are per cent.
@@ -61,17 +56,17 @@ class ParetoSearchLoop(TestLoop):
         objectives: 'metric' and one or more of 'macs', 'params', 'latency'.
         constraints: Name to (lowest, highest), such as
             ``dict(macs=('3GMACs', '9GMACs'))``.
-        latency_table: File of a table, where latency is an objective or a
-            limit.
+        latency_table: File of a table, where latency is an objective or is
+            limited.
         algorithm: Config of the search; default ``eavit_mm.NSGA2``.
         max_evaluations: Different subnets to evaluate.
-        bins: Of the MACs range, for the references.
-        seed: Of every draw; None: the runner's, or where the config has none
-            that of the search to resume.
+        bins: Parts of the MACs range; each has one reference.
+        seed: Seed of every draw; None: the runner's, or where the config has
+            none that of the search to resume.
         dtype: 'float32', or 'float16' and 'bfloat16' for autocast; the front
             is then evaluated again in float32.
-        threads: Of each process on a CPU; None: that of the search to
-            resume, else torch's own number.
+        threads: Threads of each process on a CPU; None: as many as the search
+            to resume had, else torch's own number.
         resume: Goes on with the evaluations of the work directory.
         **kwargs: Those of mmengine's ``TestLoop``.
 
@@ -110,58 +105,37 @@ class ParetoSearchLoop(TestLoop):
                 "dtype='float16', or 'bfloat16'"
             )
         super().__init__(*args, evaluator=evaluator, **kwargs)
+        _check_options(max_evaluations, bins, seed, dtype, threads, resume)
         self.evaluator_cfg = plain_evaluator(evaluator)
-        check_count('max_evaluations', max_evaluations, least=1)
-        check_count('bins', bins, least=1)
-        check_flag('resume', resume)
-        if threads is not None:
-            check_count('threads', threads, least=1)
-        if seed is not None:
-            check_count('seed', seed)
-        if dtype not in ('float32', *AMP_DTYPES):
-            raise ValueError(
-                f'dtype={dtype!r}; must be one of {["float32", *AMP_DTYPES]}'
-            )
-        model = elastic_model(self.runner.model, type(self).__name__)
-        self.model, self.space = model, model.backbone.space
-        self.table = table = table_for(model, latency_table)
+        self.model = elastic_model(self.runner.model, type(self).__name__)
+        self.space = self.model.backbone.space
+        self.table = table_for(self.model, latency_table)
         self.costs = {
-            name: cost_of(model, name, table=table)
+            name: cost_of(self.model, name, table=self.table)
             for name in COSTS
-            if name != 'latency' or table
+            if name != 'latency' or self.table
         }
-        logger = self.runner.logger
-        # First: infeasible limits end the run in the next step.
-        logger.info(profile_table(self.space, self.costs))
-        if table is not None and table.error is None:
-            logger.warning(
+        if self.table is not None and self.table.error is None:
+            self.runner.logger.warning(
                 f'{latency_table} was not compared with whole networks: '
                 'tools/latency.py validate tells its error'
             )
+        # First: limits that nothing keeps end the run in the next step.
+        self.runner.logger.info(profile_table(self.space, self.costs))
         self.objectives = build_objectives(
-            objectives,
-            metric,
-            rule,
-            metric_scale,
-            metric_worst,
-            constraints or {},
-            self.costs,
-            self.space,
+            *(objectives, metric, rule, metric_scale, metric_worst),
+            *(constraints or {}, self.costs, self.space),
         )
-        self.algorithm_cfg = dict(algorithm or _NSGA2)
-        # Built once here, so that a wrong one fails before anything runs.
-        self._build_algorithm()
-        self.max_evaluations = max_evaluations
-        self.bins = bins
-        # None: not in the config; mmengine has drawn a seed then.
-        self.seed = self.runner._randomness_cfg.get('seed')
-        if seed is not None:
-            self.seed = seed
-        self.dtype = dtype
+        self.algorithm_cfg = dict(algorithm or dict(type='eavit_mm.NSGA2'))
+        self.algorithm: SubnetSearch = build_part(
+            'algorithm', self.algorithm_cfg, SubnetSearch
+        )
+        self.max_evaluations, self.bins = max_evaluations, bins
+        self.seed: Any = seed
         self.threads = threads
+        self.dtype = dtype
         self.resume = resume
         self.path = Path(self.runner.work_dir, EVALUATIONS)
-        self.front: ParetoFront | None = None
 
     def run(self) -> dict[str, Any]:
         """Searches, and writes the front into the work directory.
@@ -173,7 +147,7 @@ class ParetoSearchLoop(TestLoop):
         runner.call_hook('before_test')
         runner.call_hook('before_test_epoch')
         runner.model.eval()
-        self.seed, self.threads = told_by_rank_0(self._seed_and_threads)
+        self.seed, self.threads = broadcast_from_rank_0(self._seed_and_threads)
         torch.set_num_threads(self.threads)
         fitness = Fitness(
             self.model,
@@ -183,14 +157,9 @@ class ParetoSearchLoop(TestLoop):
             self.dtype,
         )
         ranked = RankedFitness(fitness, self.costs['macs'])
-        if is_main_process():
-            try:
-                self._search(ranked, self._header(fitness))
-            finally:
-                ranked.close()
-        else:
-            ranked.serve()
-        metrics: dict[str, Any] = told_by_rank_0(self._metrics)
+        metrics: dict[str, Any] = ranked.run(
+            lambda: self._search(ranked, self._header(fitness))
+        )
         runner.call_hook('after_test_epoch', metrics=metrics)
         runner.call_hook('after_test')
         return metrics
@@ -219,52 +188,45 @@ class ParetoSearchLoop(TestLoop):
                 f'{front} is there, but not the {EVALUATIONS} that it was '
                 'made from: move it away, or use another --work-dir'
             )
-        seed, threads = self.seed, self.threads
-        if seed is None:
-            seed = earlier.get('seed', self.runner.seed)
-        if threads is None:
-            threads = earlier.get('threads', torch.get_num_threads())
-        return seed, threads
+        seeds = (
+            self.seed,
+            # The config's; where it has none, runner.seed is one drawn anew.
+            self.runner._randomness_cfg.get('seed'),
+            earlier.get('seed'),
+            self.runner.seed,
+        )
+        threads = self.threads, earlier.get('threads'), torch.get_num_threads()
+        return _first(seeds), _first(threads)
 
     def _header(self, fitness: Fitness) -> dict[str, Any]:
         """What evaluations depend on."""
-        batches = (raw for raw, _ in fitness.batches)
-        return dict(
-            version=VERSION,
-            **header_of_model(self.model, self.table),
-            **header_of_objectives(self.objectives),
-            **header_of_data(self.model, self.dataloader, batches),
+        return search_header(
+            self.model,
+            self.table,
+            self.objectives,
+            (raw for raw, _ in fitness.batches),
+            batch_size=self.dataloader.batch_size,
+            images=fitness.size,
             evaluator=self.evaluator_cfg,
-            algorithm=plain(self.algorithm_cfg),
+            algorithm=self.algorithm_cfg,
             seed=self.seed,
             dtype=self.dtype,
             threads=self.threads,
         )
 
-    def _search(self, ranked: RankedFitness, header: dict[str, Any]) -> None:
-        """Everything that only rank 0 does."""
+    def _search(
+        self, ranked: RankedFitness, header: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Everything that only rank 0 does; gives the front's numbers."""
         logger = self.runner.logger
-        progress = Progress(self.objectives, self.max_evaluations, logger)
-        evaluations = Evaluations(
-            self.path,
-            header,
-            partial(self._measure, ranked),
-            _CHUNK * ranked.world_size,
-            progress.update,
-        )
-        problem = SubnetProblem(self.space, self.objectives, evaluations)
-        algorithm = self._build_algorithm()
-        with evaluations.opened(self.space, self.resume) as known:
+        with open_evaluations(
+            self.path, header, self.space, self.resume
+        ) as known:
             if self.resume:
-                logger.info(f'{known} evaluations of {self.path} are known')
-            with progress.bar:
-                members = run_search(
-                    problem,
-                    algorithm,
-                    evaluations,
-                    self.seed,
-                    self.max_evaluations,
+                logger.info(
+                    f'{len(known)} evaluations of {self.path} are known'
                 )
+            members = self._evaluate(ranked, known)
         if len(members) < min(self.max_evaluations, self.space.size()):
             logger.warning(
                 f'max_evaluations={self.max_evaluations}: the algorithm '
@@ -274,7 +236,7 @@ class ParetoSearchLoop(TestLoop):
         again = None
         if self.dtype != 'float32':
             again = partial(self._measure, ranked, dtype='float32')
-        self.front = build_front(
+        front = build_front(
             self.objectives,
             self.space,
             members,
@@ -282,16 +244,46 @@ class ParetoSearchLoop(TestLoop):
             again,
             len(self.dataloader.dataset),
         )
-        self._write(self.path.parent, members)
+        file = self.path.with_name(FRONT)
+        front.write(file)
+        write_figures(front, self.objectives, members, file.parent)
+        logger.info(
+            f'{len(front.members)} subnets on the front, hypervolume '
+            f'{front.hypervolume:.4f}: {file}'
+        )
+        return dict(
+            hypervolume=front.hypervolume,
+            members=len(front.members),
+            evaluations=front.evaluations,
+        )
 
-    def _build_algorithm(self) -> SubnetSearch:
-        try:
-            algorithm: SubnetSearch = build_part(
-                'algorithm', self.algorithm_cfg, SubnetSearch
+    def _evaluate(
+        self, ranked: RankedFitness, known: Sequence[Member]
+    ) -> list[Member]:
+        """Runs the algorithm; what it evaluates goes into the file."""
+        progress = Progress(
+            self.objectives, self.max_evaluations, self.runner.logger, known
+        )
+
+        def record(members: Sequence[Member]) -> None:
+            append_evaluations(self.path, members)
+            progress.update(members)
+
+        evaluations = Evaluations(
+            partial(self._measure, ranked),
+            known,
+            _CHUNK * ranked.world_size,
+            record,
+        )
+        problem = SubnetProblem(self.space, self.objectives, evaluations)
+        with progress.bar:
+            return run_search(
+                problem,
+                self.algorithm,
+                evaluations,
+                self.seed,
+                self.max_evaluations,
             )
-        except (TypeError, KeyError) as error:
-            raise ValueError(f'algorithm: {error}') from error
-        return algorithm
 
     def _measure(
         self,
@@ -307,22 +299,32 @@ class ParetoSearchLoop(TestLoop):
             members.append(Member(subnet, metrics, **costs))
         return members
 
-    def _write(self, folder: Path, members: Sequence[Member]) -> None:
-        """pareto.json and the figures."""
-        front = self.front
-        assert front is not None
-        front.write(folder / FRONT)
-        write_figures(front, self.objectives, members, folder)
-        self.runner.logger.info(
-            f'{len(front.members)} subnets on the front, hypervolume '
-            f'{front.hypervolume:.4f}: {folder / FRONT}'
-        )
 
-    def _metrics(self) -> dict[str, Any]:
-        """The numbers of the front."""
-        assert self.front is not None
-        return dict(
-            hypervolume=self.front.hypervolume,
-            members=len(self.front.members),
-            evaluations=self.front.evaluations,
-        )
+def _check_options(
+    max_evaluations: int,
+    bins: int,
+    seed: int | None,
+    dtype: str,
+    threads: int | None,
+    resume: bool,
+) -> None:
+    """Raises unless the plain options of a search are valid.
+
+    Raises:
+        ValueError: Names the option, what it was, and what is valid.
+    """
+    check_count('max_evaluations', max_evaluations, least=1)
+    check_count('bins', bins, least=1)
+    check_flag('resume', resume)
+    if threads is not None:
+        check_count('threads', threads, least=1)
+    if seed is not None:
+        check_count('seed', seed)
+    dtypes = ['float32', *AMP_DTYPES]
+    if dtype not in dtypes:
+        raise ValueError(f'dtype={dtype!r}; must be one of {dtypes}')
+
+
+def _first(values: Iterable[int | None]) -> int:
+    """The first value that there is."""
+    return next(value for value in values if value is not None)

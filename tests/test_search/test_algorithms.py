@@ -22,64 +22,25 @@ def order(search, name, seed=0, number=40):
 
 
 @EVERY
-def test_a_search_is_a_function_of_its_seed(name):
-    first = order(Search(SPACES['free']), name, seed=3)
-    assert order(Search(SPACES['free']), name, seed=3) == first
-    assert order(Search(SPACES['free']), name, seed=4) != first
-
-
-@EVERY
-def test_the_global_generator_says_nothing(name):
+def test_a_search_is_a_function_of_its_seed_alone(name):
+    """Killed and resumed, or with more evaluations: the same beginning."""
     state = np.random.get_state()  # noqa: NPY002
     try:
-        found = []
-        for seed in (1, 2):
-            np.random.seed(seed)  # noqa: NPY002
-            found.append(order(Search(SPACES['free']), name))
+        whole = Search(SPACES['free']).run(ALGORITHMS[name](), 5, 40)
+        # In a generation, between two, and after a kill in one: the results
+        # of a part of it are known.
+        for number in (1, 10, 14, 40):
+            np.random.seed(number)  # noqa: NPY002
+            search = Search(SPACES['free'])
+            assert search.run(ALGORITHMS[name](), 5, number) == whole[:number]
+            assert search.measured == [m.subnet for m in whole[:number]]
+            search = Search(SPACES['free'], known=whole[:number])
+            assert search.run(ALGORITHMS[name](), 5, 40) == whole
+            assert search.measured == [m.subnet for m in whole[number:]]
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    assert found[0] == found[1]
-
-
-@pytest.mark.parametrize('done', [0, 1, 7, 10, 23, 39, 40])
-@EVERY
-def test_a_search_that_was_ended_goes_on(name, done, tmp_path):
-    whole = Search(SPACES['free'])
-    expected = whole.run(ALGORITHMS[name](), 5, 40)
-    path = tmp_path / 'evaluations.jsonl'
-    first = Search(SPACES['free'], path=path)
-    first.evaluations.start()
-    # As after a crash: results of a generation that did not end.
-    first.evaluations([m.subnet for m in expected[:done]])
-    second = Search(SPACES['free'], path=path)
-    assert second.evaluations.resume(second.space) == done
-    assert second.run(ALGORITHMS[name](), 5, 40) == expected
-    assert second.measured == [m.subnet for m in expected[done:]]
-
-
-@pytest.mark.parametrize('number', [3, 14, 20, 26])
-@EVERY
-def test_a_search_with_more_evaluations_goes_on(name, number, tmp_path):
-    path = tmp_path / 'evaluations.jsonl'
-    first = Search(SPACES['free'], path=path)
-    first.evaluations.start()
-    # In a generation, or between two.
-    before = first.run(ALGORITHMS[name](), 5, number)
-    second = Search(SPACES['free'], path=path)
-    second.evaluations.resume(second.space)
-    after = second.run(ALGORITHMS[name](), 5, 35)
-    assert after[:number] == before
-    assert second.evaluations.known.keys() == {m.subnet for m in after}
-    assert after == Search(SPACES['free']).run(ALGORITHMS[name](), 5, 35)
-
-
-@pytest.mark.parametrize('number', [1, 2, 3, 9, 10, 11, 37])
-@EVERY
-def test_as_many_as_asked_for_and_none_twice(name, number):
-    search = Search(SPACES['free'])
-    found = order(search, name, number=number)
-    assert len(found) == len(set(found)) == number
-    assert search.measured == found
+    assert Search(SPACES['free']).run(ALGORITHMS[name](), 6, 40) != whole
+    assert len({member.subnet for member in whole}) == 40
 
 
 @EVERY
@@ -127,10 +88,10 @@ def test_limits_of_cost_hold_for_every_evaluation(name):
 @pytest.mark.parametrize(
     ('name', 'limits'),
     [
-        *((name, dict(macs=(0.9, 0.905))) for name in ALGORITHMS),
+        ('standard', dict(macs=(0.9, 0.905))),
         ('ours', dict(macs=(0.5, 0.501))),
         ('ours', dict(macs=(0.3, 0.31), params=(None, 0.31))),
-        ('chance', dict(macs=(None, 0.02))),
+        ('chance', dict(macs=(0.9, 0.905))),
     ],
 )
 def test_narrow_limits_hold_for_every_evaluation(name, limits):
@@ -149,17 +110,11 @@ def test_a_limit_on_the_metric_holds_on_the_front():
     assert min(m.metrics['top1'] for m in members) < 60
 
 
-@pytest.mark.parametrize('kind', [SubnetNSGA2, RandomSearch])
-def test_a_sampler_of_several_feeds_a_search(kind):
-    sampler = dict(type='eavit_mm.SandwichSampler')
-    search = Search(SPACES['free'])
-    found = search.run(kind(10, sampler=sampler), number=35)
-    assert len({member.subnet for member in found}) == 35
-
-
 @EVERY
-def test_three_objectives(name):
-    names = ('metric', 'macs', 'params')
+@pytest.mark.parametrize(
+    'names', [('metric', 'macs', 'params'), ('params', 'metric')]
+)
+def test_other_objectives(name, names):
     search = Search(SPACES['free'], names=names)
     members = search.run(ALGORITHMS[name](), 0, 40)
     assert len(members) == 40
@@ -169,14 +124,7 @@ def test_three_objectives(name):
     assert macs == sorted(macs)
 
 
-def test_the_cost_may_be_params():
-    search = Search(SPACES['free'], names=('params', 'metric'))
-    survival = dict(type='eavit_mm.PartitionSurvival', axis=0)
-    members = search.run(SubnetNSGA2(10, survival=survival), 0, 40)
-    assert len(members) == 40
-
-
-@pytest.mark.parametrize('name', ['ours', 'standard', 'chance'])
+@EVERY
 def test_less_may_be_better(name):
     """The metric and 100 minus the metric are the same search."""
     more = Search(SPACES['free'])
@@ -189,34 +137,20 @@ def test_less_may_be_better(name):
     )
 
 
-def test_generations_are_counted():
-    told = []
-    Search(SPACES['free']).run(
-        RandomSearch(10), number=25, after_generation=told.append
-    )
-    assert told == [1, 2, 3]
-
-
 @pytest.mark.parametrize('name', ['ours', 'standard'])
 def test_a_search_finds_better_fronts_than_chance(name):
     """By more than the seeds differ, over the space of a ViT."""
-    options = dict(
-        ours={},
-        standard=dict(survival=STANDARD),
-    )
-    volumes = {'search': [], 'chance': []}
+    survival = dict(ours=None, standard=STANDARD)[name]
+    volumes = []
     for seed in range(5):
-        for kind, algorithm in [
-            ('search', SubnetNSGA2(20, **options[name])),
-            ('chance', RandomSearch(20)),
-        ]:
+        for algorithm in (SubnetNSGA2(20, survival), RandomSearch(20)):
             search = Search(DEEP)
             members = search.run(algorithm, seed, 160)
-            volumes[kind].append(search.volume(members))
-    assert min(volumes['search']) > max(volumes['chance']), volumes
-    spread = max(map(np.std, volumes.values()))
-    gain = np.mean(volumes['search']) - np.mean(volumes['chance'])
-    assert gain > 2 * spread, volumes
+            volumes.append(search.volume(members))
+    found, chance = volumes[::2], volumes[1::2]
+    assert min(found) > max(chance)
+    spread = max(np.std(found), np.std(chance))
+    assert np.mean(found) - np.mean(chance) > 2 * spread
 
 
 def test_partitions_cover_the_range():
@@ -234,20 +168,21 @@ def test_algorithms_of_a_config():
     for cfg in (
         dict(type='eavit_mm.NSGA2', pop_size=4, survival=STANDARD),
         dict(type='eavit_mm.RandomSearch', pop_size=1),
+        # One that draws several at a time.
         dict(
             type='eavit_mm.NSGA2',
-            sampler=dict(type='eavit_mm.UniformSampler'),
+            sampler=dict(type='eavit_mm.SandwichSampler'),
         ),
     ):
         algorithm = TASK_UTILS.build(cfg)
-        assert len(Search(SPACES['free']).run(algorithm, number=9)) == 9
+        found = Search(SPACES['free']).run(algorithm, number=25)
+        assert len({member.subnet for member in found}) == 25
 
 
 @pytest.mark.parametrize(
     ('kind', 'options', 'words'),
     [
         (SubnetNSGA2, dict(pop_size=3), 'pop_size=3; must be an integer of'),
-        (SubnetNSGA2, dict(pop_size=4.0), 'pop_size=4.0; must be an integer'),
         (SubnetNSGA2, dict(crossover_prob=2), 'crossover_prob=2; must be'),
         (SubnetNSGA2, dict(mutation_prob=-1), 'mutation_prob=-1; must be'),
         (SubnetNSGA2, dict(p_reset='a'), "p_reset='a'; must be"),
