@@ -51,7 +51,6 @@ LONG_FUNCTIONS = {
 }
 LONG_FILES = {
     'eavit_mm/models/router.py',
-    'tests/test_engine/test_pareto_search_loop.py',
     'tests/test_engine/test_trainer_features.py',
     'tests/test_models/test_elastic_model.py',
     'tests/test_models/test_router.py',

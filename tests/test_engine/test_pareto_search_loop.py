@@ -1,7 +1,6 @@
 """The search as a whole: its files, its options, its data."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from eavit_mm.files import write_json
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space.pareto import Member, ParetoFront, bin_of
 
-from .forked_tools import ForkedTools
-from .searches import DIGITS, EVALUATIONS, search
+from .searches import DIGITS, EVALUATIONS
 from .toys import build, evaluated, randomise, stock_cfg
 
 TOP1 = 'accuracy/top1'
@@ -214,28 +212,18 @@ def test_a_space_that_is_smaller_than_the_search(tmp_path):
     [
         (dict(dtype='float8'), r"dtype='float8'; must be one of \['float32'"),
         (dict(fp16=True), "fp16=True; a search takes dtype='float16'"),
-        (dict(objectives=['metric']), r"must be 'metric' and one cost"),
-        (dict(objectives=['macs', 'params']), r"must be 'metric' and one"),
-        (dict(objectives=['metric', 'time']), r"'time'\]; must be of \["),
-        (dict(objectives='metric'), "objectives='metric'; must be of"),
-        (dict(objectives=['metric', 'latency']), 'needs a table of this dev'),
-        (
-            dict(constraints=dict(macs=('1MACs', '2MACs'))),
-            r'macs of 1 to 2 cannot be reached; this space reaches [\d,]+ to',
-        ),
-        (dict(constraints=dict(macs=('2GMACs', None))), 'cannot be reached'),
-        (dict(constraints=dict(macs=(0.9, 0.5))), 'lowest is above the high'),
-        (dict(constraints=dict(macs=0.5)), r'macs=0.5; must be \(lowest'),
-        (dict(constraints=dict(time=(0, 1))), "'time' is unknown; must be"),
-        (dict(constraints=dict(macs=('5Mparams', 1))), 'limits params'),
-        (dict(rule='more'), "rule='more'; must be one of"),
-        (dict(metric=3), "metric=3; must be a name such as 'accuracy/top1'"),
-        (dict(metric_scale=0), 'metric_scale=0'),
-        (dict(metric_worst=float('nan')), 'metric_worst=nan; must be a num'),
         (dict(max_evaluations=0), 'max_evaluations=0'),
         (dict(bins=0), 'bins=0'),
         (dict(threads=0), 'threads=0'),
         (dict(resume='yes'), "resume='yes'"),
+        (dict(seed=-1), 'seed=-1; must be an integer of at least 0'),
+        (dict(rule='less'), "metric_worst=None; with rule='less' it must"),
+        (dict(objectives=['metric', 'latency']), 'needs a table of this dev'),
+        (dict(constraints=dict(macs=('2GMACs', None))), 'cannot be reached'),
+        (
+            dict(constraints=dict(macs=(0.5, 0.5001))),
+            r'the nearest has macs of [\d,]+. Alone, macs reaches [\d,]+ to',
+        ),
         (dict(algorithm=dict(type='NSGA2', pop_size=2)), 'pop_size=2'),
         (
             dict(algorithm=dict(type='NSGA2', foo=1)),
@@ -244,21 +232,6 @@ def test_a_space_that_is_smaller_than_the_search(tmp_path):
         (
             dict(algorithm=dict(type='Other')),
             r"eavit_mm.Other'}.*valid are \['eavit_mm.NSGA2', 'eavit_mm.Ran",
-        ),
-        (dict(seed='x'), "seed='x'; must be an integer of at least 0"),
-        (dict(seed=-1), 'seed=-1; must be an integer of at least 0'),
-        (dict(rule='less'), "metric_worst=None; with rule='less' it must"),
-        (
-            dict(constraints=dict(macs=(None, 0.3), params=(0.9, None))),
-            'no subnet was found that keeps them all; the nearest has macs',
-        ),
-        (
-            dict(constraints=dict(macs=(0.5, 0.5001))),
-            r'the nearest has macs of [\d,]+. Alone, macs reaches [\d,]+ to',
-        ),
-        (
-            dict(constraints=dict(latency=(None, '5ms'))),
-            'constraints: latency: latency needs a table of this device',
         ),
     ],
 )
@@ -420,154 +393,3 @@ def test_a_stock_model_is_refused(tmp_path):
     runner = build(tmp_path, model=stock_cfg(), **changes)
     with pytest.raises(ValueError, match='ParetoSearchLoop needs an elastic'):
         runner.test()
-
-
-# The tool.
-
-
-@pytest.mark.parametrize(
-    ('dataset', 'message'),
-    [
-        (
-            "type='eavit_mm.Digits', split='test'",
-            'the search data and the test data share 450 samples',
-        ),
-        (
-            "type='eavit_mm.Digits', split='train'",
-            'the search data and the train data share 1197 samples',
-        ),
-    ],
-)
-def test_data_of_two_purposes_are_refused(
-    tools: ForkedTools,
-    trained: Path,
-    tmp_path: Path,
-    dataset: str,
-    message: str,
-) -> None:
-    config = tmp_path / 'shared.py'
-    config.write_text(
-        f"_base_ = ['{DIGITS}']\n"
-        'val_dataloader = dict(dataset=dict(_delete_=True, pipeline=['
-        "dict(type='Resize', scale=28), dict(type='PackInputs')], "
-        f'{dataset}))\n'
-        'search_cfg = dict(max_evaluations=4)\n'
-    )
-    work = tmp_path / 'work'
-    done = tools.run('search.py', config, trained, '--work-dir', work)
-    assert done.status == 1
-    assert done.last.startswith(f'error: {message}, such as ')
-    assert not work.exists()
-
-
-@pytest.mark.parametrize('arguments', [[], ['--resume']])
-def test_a_config_without_a_search_is_said(
-    tools: ForkedTools, trained: Path, tmp_path: Path, arguments: list[str]
-) -> None:
-    config = tmp_path / 'none.py'
-    config.write_text(f"_base_ = ['{DIGITS}']\nsearch_cfg = None\n")
-    done = tools.run(
-        'search.py', config, trained, *arguments, '--work-dir', tmp_path
-    )
-    assert done.status == 1
-    assert re.match(
-        r'error: .*none\.py: search_cfg=None; must be a dict such as dict\(',
-        done.last,
-    ), done.text
-
-
-def test_a_config_in_the_work_directory_stays(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
-    """A training has left its config there; search and test read it."""
-    config = tmp_path / 'own.py'
-    config.write_text(Config.fromfile(DIGITS).pretty_text)
-    before = config.read_bytes()
-    options = ('--cfg-options', 'search_cfg.max_evaluations=4')
-    shared = (config, trained, '--work-dir', tmp_path)
-    done = tools.run('search.py', *shared, *options)
-    assert done.status == 0, done.text
-    done = tools.run('test.py', *shared, '--budgets', '0.5')
-    assert done.status == 0, done.text
-    assert config.read_bytes() == before
-    assert (tmp_path / 'own_search.py').exists()
-    # A second search, and one that lost its evaluations.
-    front = (tmp_path / 'pareto.json').read_bytes()
-    done = tools.run('search.py', *shared, '--resume', *options)
-    assert done.status == 0, done.text
-    fewer = ('--cfg-options', 'search_cfg.max_evaluations=3')
-    done = tools.run('search.py', *shared, '--resume', *fewer)
-    assert done.last.startswith('error: max_evaluations=3; '), done.text
-    assert 'has 4 already, must be at least as many' in done.last
-    (tmp_path / 'evaluations.jsonl').unlink()
-    for args in ([], ['--resume']):
-        done = tools.run('search.py', *shared, *args, *options)
-        assert done.status == 1
-        assert 'is there, but not the evaluations.jsonl' in done.last
-    assert (tmp_path / 'pareto.json').read_bytes() == front
-
-
-def test_a_loop_that_is_no_search_is_refused(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
-    config = tmp_path / 'other.py'
-    config.write_text(
-        f"_base_ = ['{DIGITS}']\n"
-        "search_cfg = dict(_delete_=True, type='eavit_mm.SubnetTestLoop')\n"
-    )
-    work = tmp_path / 'work'
-    done = tools.run('search.py', config, trained, '--work-dir', work)
-    assert done.status == 1
-    assert (
-        "search_cfg.type='eavit_mm.SubnetTestLoop' is no search" in done.last
-    )
-
-
-def test_data_and_objectives_of_its_own(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
-    """search_dataloader needs no more than the others; --objectives."""
-    config = tmp_path / 'own.py'
-    config.write_text(
-        f"_base_ = ['{DIGITS}']\n"
-        'search_dataloader = dict(batch_size=16, persistent_workers=True, '
-        "sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict("
-        "type='eavit_mm.Split', part='other', parts=dict(search=150, "
-        "other=40, train=None), dataset=dict(type='eavit_mm.Digits', "
-        "pipeline=[dict(type='Resize', scale=28), dict(type='PackInputs')]"
-        ')))\n'
-        "search_evaluator = dict(type='Accuracy', topk=(1, 5))\n"
-        'parts = dict(_delete_=True, search=150, other=40, train=None)\n'
-        'train_dataloader = dict(dataset=dict(parts=parts))\n'
-        "search_cfg = dict(metric='accuracy/top5', max_evaluations=8)\n"
-    )
-    done = tools.run(
-        'search.py',
-        config,
-        trained,
-        '--objectives',
-        'metric',
-        'params',
-        '--work-dir',
-        tmp_path,
-    )
-    assert done.status == 0, done.text
-    values = json.loads((tmp_path / 'pareto.json').read_text())
-    assert values['objectives'] == ['metric', 'params']
-    assert values['metric'] == 'accuracy/top5'
-    first = (tmp_path / 'evaluations.jsonl').read_text().splitlines()[0]
-    assert json.loads(first)['images'] == 40
-
-
-@pytest.mark.parametrize('processes', [1, 2])
-def test_a_failing_evaluation_ends_every_process(
-    tools: ForkedTools, trained: Path, tmp_path: Path, processes: int
-) -> None:
-    # Ten classes have no eleven best.
-    options = ('val_evaluator.topk=11',)
-    done = search(
-        tools, trained, tmp_path, options=options, processes=processes
-    )
-    assert done.status == 1
-    assert 'out of range' in done.text or 'topk' in done.text
-    assert not (tmp_path / 'pareto.json').exists()
