@@ -37,7 +37,7 @@ from benchmarks.pages import (
     spread_text,
     table,
 )
-from eavit_mm.analysis.pareto_plots import plot_hypervolume
+from eavit_mm.analysis.plots import plot_hypervolume
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.search.evaluations import read_evaluations

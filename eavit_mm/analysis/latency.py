@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -16,14 +16,10 @@ from scipy.stats import kendalltau
 
 from eavit_mm.options import check_count
 from eavit_mm.space import Level, SearchSpace, StratifiedSampler, Subnet
-from eavit_mm.space.cells import BRANCHES, FFN, HEADS
+from eavit_mm.space.cells import BRANCHES
+from eavit_mm.space.latency import DTYPES as DTYPES
 from eavit_mm.space.latency import LatencyTable
 
-DTYPES = {
-    'float32': torch.float32,
-    'bfloat16': torch.bfloat16,
-    'float16': torch.float16,
-}
 # Whole networks that the sum of blocks is brought in line with, and the seed
 # of their draw: not one that a validation would have.
 _WHOLE, _SEED = 12, 2**40
@@ -31,6 +27,8 @@ _WHOLE, _SEED = 12, 2**40
 _CALLS = 3
 # Rounds for which no number is given: a device's clock changes over seconds.
 _LEAST_ROUNDS, _LEAST_SECONDS = 20, 60.0
+# Embedding width, axis and width of a block; ('', 0) is the stem alone.
+Block = tuple[int, str, int]
 # What surrounds a call and is not timed, and the call.
 Timed = tuple[Callable[[], AbstractContextManager[None]], Callable[[], Any]]
 
@@ -83,40 +81,71 @@ def build_table(
         image_size: (channels, height, width).
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
-        dtype: Of weights and images.
+        dtype: Type of weights and images.
     """
-    space = model.backbone.space
-    alone, whole = dict(_alone(space)), _references(model)
+    alone = dict(_blocks(model.backbone.space))
+    whole = _draw(model, _WHOLE, _SEED)
     subnets = [*alone.values(), *whole]
     found = measure(model, subnets, image_size, batch_size, rounds, dtype)
-    times = dict(zip(alone, found, strict=False))
-    stem = {width: times[width, None, 0] for width in space.embed_dims}
-    branches: dict[str, dict[int, dict[int, float]]] = {
-        axis: {width: {} for width in space.embed_dims} for axis in BRANCHES
-    }
-    for (width, axis, channels), value in times.items():
-        if axis is not None:
-            subnet = alone[width, axis, channels]
-            layers = 2 * space.num_layers - subnet.num_off
-            own = max(value - stem[width], 0.0) / layers
-            branches[axis][width][channels] = own
     table = LatencyTable(
-        device_name(next(model.parameters()).device),
-        dtype,
-        batch_size,
-        torch.get_num_threads(),
-        model.backbone.geometry.num_tokens,
-        space.head_dims,
-        stem,
-        branches[HEADS],
-        branches[FFN],
+        device=device_name(next(model.parameters()).device),
+        dtype=dtype,
+        batch_size=batch_size,
+        threads=torch.get_num_threads(),
+        num_tokens=model.backbone.geometry.num_tokens,
+        head_dims=model.backbone.space.head_dims,
+        **_times(alone, found),
     )
-    return _scaled(table, _drift(table, whole, found[len(alone) :]))
+    drift = _drift(table, whole, found[len(alone) :])
+    return replace(table, **_times(alone, [drift * ms for ms in found]))
 
 
-def _references(model: Any) -> list[Subnet]:
-    """Whole subnets that the sum of blocks is brought in line with."""
-    return _drawn(model, _WHOLE, _SEED)
+def _times(
+    alone: Mapping[Block, Subnet], found: Sequence[float]
+) -> dict[str, Any]:
+    """Milliseconds of the stem and of each branch, as a table has them.
+
+    Args:
+        alone: Those of :func:`_blocks`.
+        found: Milliseconds of each, and what else was measured.
+    """
+    times = dict(zip(alone, found, strict=False))
+    stem = {width: ms for (width, axis, _), ms in times.items() if not axis}
+    branches: dict[str, dict[int, dict[int, float]]] = {
+        axis: {width: {} for width in stem} for axis in BRANCHES
+    }
+    for (width, axis, channels), ms in times.items():
+        if axis:
+            opened = getattr(alone[width, axis, channels], axis)
+            own = max(ms - stem[width], 0.0) / np.count_nonzero(opened)
+            branches[axis][width][channels] = own
+    return dict(stem=stem, **branches)
+
+
+def _blocks(space: SearchSpace) -> Iterator[tuple[Block, Subnet]]:
+    """The networks of :func:`build_table`, each with one kind of block.
+
+    For each embedding width one without branches, and one for each width of
+    each axis, in all layers that offer it.
+    """
+    layers = range(space.num_layers)
+    off = (0,) * space.num_layers
+    for width in space.embed_dims:
+        empty = Subnet(width, off, off, space.head_dims)
+        yield (width, '', 0), empty
+        for axis in BRANCHES:
+            offered = [space.choices(axis, layer) for layer in layers]
+            for choice in sorted(set().union(*offered)):
+                widths: Any = tuple(choice * (choice in c) for c in offered)
+                yield (width, axis, choice), replace(empty, **{axis: widths})
+
+
+def _draw(model: Any, num: int, seed: int) -> list[Subnet]:
+    """Different subnets, even over the MACs range."""
+    level = Level(model.backbone.space)
+    sampler = StratifiedSampler(num=num)
+    rng = np.random.default_rng(seed)
+    return sampler.draw(level, model.backbone.macs, rng)
 
 
 def _drift(
@@ -132,47 +161,6 @@ def _error(foretold: Any, measured: Any) -> float:
     return float(np.abs(np.divide(foretold, measured) - 1).mean())
 
 
-def _drawn(model: Any, num: int, seed: int) -> list[Subnet]:
-    """Different subnets, even over the MACs range."""
-    level = Level(model.backbone.space)
-    sampler = StratifiedSampler(num=num)
-    rng = np.random.default_rng(seed)
-    return sampler.draw(level, model.backbone.macs, rng)
-
-
-def _scaled(table: LatencyTable, factor: float) -> LatencyTable:
-    """All times multiplied."""
-
-    def scaled(times: Any) -> Any:
-        if isinstance(times, Mapping):
-            return {width: scaled(value) for width, value in times.items()}
-        return times * factor
-
-    names = ('stem', HEADS, FFN)
-    return replace(table, **{n: scaled(getattr(table, n)) for n in names})
-
-
-def _alone(
-    space: SearchSpace,
-) -> list[tuple[tuple[int, str | None, int], Subnet]]:
-    """The networks of :func:`build_table`: (E, axis, width) to subnet."""
-    off = (0,) * space.num_layers
-    found: list[tuple[tuple[int, str | None, int], Subnet]] = []
-    for width in space.embed_dims:
-        empty = Subnet(width, off, off, space.head_dims)
-        found.append(((width, None, 0), empty))
-        for axis in BRANCHES:
-            offered = [
-                space.choices(axis, layer) for layer in range(space.num_layers)
-            ]
-            for choice in sorted({c for choices in offered for c in choices}):
-                widths: Any = {
-                    axis: tuple(choice * (choice in c) for c in offered)
-                }
-                found.append(((width, axis, choice), replace(empty, **widths)))
-    return found
-
-
 def validate(
     model: Any,
     table: LatencyTable,
@@ -185,14 +173,14 @@ def validate(
 
     Args:
         model: As for :func:`build_table`.
-        table: Of this device.
+        table: A table of this device.
         image_size: (channels, height, width).
         num: How many subnets.
-        rounds: How often each is measured.
-        seed: Of their draw.
+        rounds: As for :func:`measure_in_turn`.
+        seed: Seed of the subnets' draw.
     """
     check_count('num', num, least=2)
-    subnets, references = _drawn(model, num, seed), _references(model)
+    subnets, references = _draw(model, num, seed), _draw(model, _WHOLE, _SEED)
     found = measure(
         model,
         [*subnets, *references],
@@ -219,9 +207,9 @@ def check_device(
     """Raises if a table is not of a device: its error would mean nothing.
 
     Args:
-        table: To be validated.
-        device: Where it would be.
-        threads: That are asked for, on a CPU.
+        table: The table to validate.
+        device: The device to validate it on.
+        threads: How many are asked for, on a CPU.
 
     Raises:
         ValueError: Names both devices, or both numbers of threads.
@@ -251,21 +239,26 @@ def measure(
 
     Args:
         model: An elastic model; it is not changed.
-        subnets: Branches may be off beyond what its space allows.
+        subnets: Subnets in any combination of widths, branches off beyond
+            what the model's space allows.
         image_size: (channels, height, width).
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
-        dtype: Of weights and images.
+        dtype: Type of weights and images.
     """
     check_count('batch_size', batch_size, least=1)
     device = next(model.parameters()).device
-    model = deepcopy(model).to(DTYPES[dtype])
+    model = deepcopy(model).to(getattr(torch, dtype))
     model.eval()
     backbone = model.backbone
-    branches = 2 * backbone.space.num_layers
-    backbone.space = replace(_free(backbone.space), max_off=branches)
+    backbone.space = replace(
+        backbone.space,
+        ties=(),
+        shared=(),
+        max_off=2 * backbone.space.num_layers,
+    )
     images = torch.zeros(
-        batch_size, *image_size, device=device, dtype=DTYPES[dtype]
+        batch_size, *image_size, device=device, dtype=getattr(torch, dtype)
     )
     run = partial(model, images, mode='tensor')
     cases = [(partial(backbone.frozen, subnet), run) for subnet in subnets]
@@ -289,34 +282,20 @@ def measure_in_turn(
     if rounds is not None:
         check_count('rounds', rounds, least=1)
     rows: list[list[float]] = []
-    start = time.perf_counter()
-    while _another_round(len(rows), rounds, time.perf_counter() - start):
-        rows.append([])
+    least = _LEAST_ROUNDS if rounds is None else rounds
+    end = time.perf_counter() + (_LEAST_SECONDS if rounds is None else 0.0)
+    while len(rows) < least or time.perf_counter() < end:
+        row = []
         for around, run in cases:
             with torch.no_grad(), around():
-                rows[-1].append(_fastest(run, device))
+                calls = [seconds(run, device) for _ in range(_CALLS)]
+            row.append(1e3 * min(calls))
+        rows.append(row)
     times = np.array(rows)
     level = np.median(times / np.median(times, axis=0), axis=1, keepdims=True)
     relative = np.median(times / level, axis=0)
     found: list[float] = (relative * np.quantile(level, 0.1)).tolist()
     return found
-
-
-def _another_round(done: int, rounds: int | None, passed: float) -> bool:
-    """Whether calls are measured once more, after some seconds."""
-    if rounds is None:
-        return done < _LEAST_ROUNDS or passed < _LEAST_SECONDS
-    return done < rounds
-
-
-def _free(space: SearchSpace) -> SearchSpace:
-    """The space without ties: parts are measured in any combination."""
-    return replace(space, ties=(), shared=())
-
-
-def _fastest(run: Callable[[], Any], device: torch.device) -> float:
-    """Milliseconds of the fastest of some calls."""
-    return 1e3 * min(seconds(run, device) for _ in range(_CALLS))
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
@@ -337,14 +316,9 @@ def device_name(device: torch.device) -> str:
     """What a table says about where it was measured."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    return _cpu_name() or platform.processor() or platform.machine()
-
-
-def _cpu_name() -> str:
-    """The model of this processor, where Linux tells it."""
-    with suppress(OSError):
+    with suppress(OSError):  # where Linux tells the model of the processor
         for line in Path('/proc/cpuinfo').read_text().splitlines():
             name, _, value = line.partition(':')
-            if name.strip() == 'model name':
+            if name.strip() == 'model name' and value.strip():
                 return value.strip()
-    return ''
+    return platform.processor() or platform.machine()

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from eavit_mm.analysis.subnet_table import macs_unit
 from eavit_mm.files import write_atomically
+from eavit_mm.space.pareto import Member, ParetoFront
 
 # Distinguishable without colour vision, and in black and white by marker.
 STYLES: tuple[dict[str, Any], ...] = (
@@ -21,13 +24,21 @@ STYLES: tuple[dict[str, Any], ...] = (
     dict(color='#000000', marker='X', linestyle='-.'),
     dict(color='#999999', marker='*', linestyle=':'),
 )
+_FRONT_STYLES: tuple[dict[str, Any], ...] = (
+    dict(color='#bbbbbb', marker='.', linestyle='', markersize=4),
+    dict(color='#d55e00', marker='s', linestyle='--', markersize=4),
+    dict(color='#0072b2', marker='o', markersize=4),
+)
+# Label to points, each an x and a y.
+Curves = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def plot_metric_over_macs(
-    curves: Mapping[str, Sequence[tuple[float, float]]],
+    curves: Curves,
     path: str | Path,
     metric: str,
     title: str = '',
+    styles: Sequence[Mapping[str, Any]] = STYLES,
 ) -> Path:
     """Draws one curve per entry and writes a picture.
 
@@ -36,25 +47,122 @@ def plot_metric_over_macs(
         path: Ends in .png, .svg or .pdf; replaced in one step.
         metric: Name on the vertical axis.
         title: Above the picture.
+        styles: How the curves look, one after the other.
 
     Returns:
         The path.
     """
-    figure = Figure(figsize=(6.4, 4.0), layout='constrained')
-    axes = figure.subplots()
     unit, name = macs_unit(
         max(macs for points in curves.values() for macs, _ in points)
     )
-    for (label, points), style in zip(
-        curves.items(), STYLES * len(curves), strict=False
-    ):
-        macs, values = zip(*sorted(points), strict=True)
-        axes.plot([m / unit for m in macs], values, label=label, **style)
+    shown = {
+        label: [(macs / unit, value) for macs, value in sorted(points)]
+        for label, points in curves.items()
+    }
+    figure, axes = _draw(shown, styles)
     axes.set(xlabel=f'{name} per image', ylabel=metric, title=title)
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
     axes.legend(loc='lower right')
     return save_figure(figure, path)
+
+
+def plot_front(
+    front: ParetoFront,
+    evaluated: Sequence[Member],
+    uniform: Sequence[Member],
+    path: str | Path,
+) -> Path:
+    """Draws the front, every evaluated subnet, and the uniform ones.
+
+    Args:
+        front: What the search found.
+        evaluated: All subnets it evaluated.
+        uniform: Those of uniform width, as a reference; may be none.
+        path: As for :func:`plot_metric_over_macs`.
+    """
+    members: dict[str, Sequence[Member]] = {
+        'evaluated': evaluated,
+        'uniform width': uniform,
+        'front': front.members,
+    }
+    curves = {
+        label: [(m.macs, m.metrics[front.metric]) for m in some]
+        for label, some in members.items()
+    }
+    return plot_metric_over_macs(
+        curves, path, front.metric, styles=_FRONT_STYLES
+    )
+
+
+def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
+    """Draws hypervolume over evaluations, one curve per entry.
+
+    Args:
+        curves: Label to (evaluations, hypervolume) points, rising.
+        path: As for :func:`plot_metric_over_macs`.
+    """
+    figure, axes = _draw(curves, [{**s, 'marker': ''} for s in STYLES])
+    axes.set(xlabel='evaluated subnets', ylabel='hypervolume')
+    # The first few are far below and would flatten the rest.
+    axes.set_ylim(
+        bottom=min(points[len(points) // 20][1] for points in curves.values())
+    )
+    if len(curves) > 1:
+        axes.legend(loc='lower right')
+    return save_figure(figure, path)
+
+
+def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
+    """Draws widths per layer along the front; white branches are off.
+
+    Args:
+        front: What the search found.
+        path: As for :func:`plot_metric_over_macs`.
+    """
+    largest = front.space.largest
+    subnets = [member.subnet for member in front.members]
+    figure = Figure(figsize=(6.4, 6.4), layout='constrained')
+    top, *others = figure.subplots(3, 1, sharex=True, height_ratios=[1, 2, 2])
+    top.step(range(len(subnets)), [s.embed_dims for s in subnets], where='mid')
+    top.set(ylabel='embed_dims', ylim=(0, largest.embed_dims * 1.05))
+    top.grid(alpha=0.3)
+    for axes, axis in zip(
+        others, ('num_heads', 'feedforward_channels'), strict=True
+    ):
+        widths = np.array([getattr(s, axis) for s in subnets], dtype=float).T
+        shares = widths / np.array(getattr(largest, axis))[:, None]
+        image = axes.imshow(
+            np.where(shares > 0, shares, np.nan),
+            aspect='auto',
+            origin='lower',
+            cmap='viridis',
+            vmin=0,
+            vmax=1,
+        )
+        axes.set(ylabel=f'{axis}\nlayer')
+        figure.colorbar(image, ax=axes, label='share of the largest')
+    unit, name = macs_unit(front.members[-1].macs)
+    ticks = np.unique(np.linspace(0, len(subnets) - 1, 6).round().astype(int))
+    others[-1].set_xticks(
+        ticks, [f'{front.members[i].macs / unit:.3g}' for i in ticks]
+    )
+    others[-1].set_xlabel(f'members of the front ({name} per image)')
+    return save_figure(figure, path)
+
+
+def _draw(
+    curves: Curves, styles: Sequence[Mapping[str, Any]]
+) -> tuple[Figure, Any]:
+    """A figure with a line for each curve that has points, and its axes."""
+    figure = Figure(figsize=(6.4, 4.0), layout='constrained')
+    axes = figure.subplots()
+    axes.grid(alpha=0.3)
+    for (label, points), style in zip(
+        curves.items(), cycle(styles), strict=False
+    ):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label, **style)
+    return figure, axes
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

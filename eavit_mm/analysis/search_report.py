@@ -1,9 +1,10 @@
-"""What a search says about the space before, and about itself meanwhile."""
+"""What a search tells before, meanwhile and in the end."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from logging import Logger
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -15,10 +16,15 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from eavit_mm.analysis.plots import (
+    plot_anatomy,
+    plot_front,
+    plot_hypervolume,
+)
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.pareto import Member
+from eavit_mm.space.pareto import Member, ParetoFront
 
 
 def profile_table(
@@ -109,3 +115,25 @@ class Progress:
             seconds=int(max(self.total - done, 0) / max(rate, 1e-9))
         )
         self.logger.info(f'Search [{done}/{self.total}]  eta: {left}  {state}')
+
+
+def write_figures(
+    front: ParetoFront,
+    objectives: Objectives,
+    members: Sequence[Member],
+    folder: Path,
+) -> None:
+    """Draws pareto.png, anatomy.png and hypervolume.png into a folder.
+
+    Args:
+        front: What the search found.
+        objectives: What the hypervolume is of.
+        members: What the search evaluated, in order.
+        folder: Where the figures go to.
+    """
+    ladder = set(front.space.uniform_ladder)
+    uniform = [member for member in members if member.subnet in ladder]
+    plot_front(front, members, uniform, folder / 'pareto.png')
+    plot_anatomy(front, folder / 'anatomy.png')
+    volumes = list(enumerate(objectives.volumes(members), 1))
+    plot_hypervolume({'search': volumes}, folder / 'hypervolume.png')

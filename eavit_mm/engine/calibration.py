@@ -33,7 +33,7 @@ def calibration_batches(
     Args:
         loader: Whose data set, batch size and collate function are used.
         num_batches: At most so many.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
     """
     size = loader.batch_size or 32
     order = np.random.default_rng(seed).permutation(len(loader.dataset))

@@ -1,7 +1,7 @@
 """Metrics of subnets on data that stays in memory."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -11,12 +11,12 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from eavit_mm.engine.metric_report import numbers_of
+from eavit_mm.engine.metric_report import numbers_of, report_of
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.space import Subnet
 
 AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
-# Of the free memory of a GPU, for data that stays there.
+# Share of a GPU's free memory for data that stays there.
 _MEMORY_SHARE = 0.5
 
 Metrics = dict[str, float]
@@ -28,7 +28,7 @@ class Fitness:
     Args:
         model: The supernet, in eval mode.
         dataloader: Its batches are kept, on the model's device if they fit.
-        evaluator: Of the metrics.
+        evaluator: The evaluator that reports the metrics.
         metric: Name of the one that is searched for.
         dtype: 'float32', or 'float16' and 'bfloat16' for autocast.
     """
@@ -71,17 +71,15 @@ class Fitness:
             FloatingPointError: If it is not finite, or scores are not; names
                 the subnet.
         """
+        autocast = self._autocast(dtype or self.dtype)
         try:
-            with (
-                self.model.backbone.frozen(subnet),
-                self._autocast(dtype or self.dtype),
-            ):
+            with self.model.backbone.frozen(subnet), autocast:
                 report = self._measure()
             return numbers_of(report, self.metric)
         except FloatingPointError as error:
             raise FloatingPointError(f'{subnet.to_json()}: {error}') from error
 
-    def _autocast(self, dtype: str) -> Any:
+    def _autocast(self, dtype: str) -> AbstractContextManager[Any]:
         if dtype == 'float32':
             return nullcontext()
         device = next(self.model.parameters()).device.type
@@ -90,18 +88,18 @@ class Fitness:
     def _any_metric(self) -> Mapping[str, Any]:
         """Through the stock prediction and the metrics' own processing."""
         for raw, batch in self.batches:
-            outputs = self.model(**self._moved(batch), mode='predict')
+            outputs = self.model(**self._to_device(batch), mode='predict')
             for sample in outputs:
                 if 'pred_score' in sample:
                     _check_finite(sample.pred_score)
             self.evaluator.process(data_samples=outputs, data_batch=raw)
-        return evaluate_here(self.evaluator, self.size)
+        return report_of(self.evaluator, self.size)
 
     def _plain_accuracy(self) -> Mapping[str, Any]:
         """The same number without an object for every image."""
         scores = torch.cat(
             [
-                self.model(self._moved(batch)['inputs'], mode='tensor')
+                self.model(self._to_device(batch)['inputs'], mode='tensor')
                 for _, batch in self.batches
             ]
         )
@@ -115,8 +113,8 @@ class Fitness:
             for k, values in zip(metric.topk, found, strict=True)
         }
 
-    def _moved(self, batch: Any) -> Any:
-        """A batch that had to stay outside of the device."""
+    def _to_device(self, batch: Any) -> Any:
+        """A batch, which may have had to stay outside of the device."""
         return self.model.data_preprocessor.cast_data(batch)
 
 
@@ -171,28 +169,3 @@ def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
         and type(metrics[0]) is Accuracy
         and len(metrics[0].thrs) == 1
     )
-
-
-def evaluate_here(evaluator: Evaluator, size: int) -> dict[str, Any]:
-    """``Evaluator.evaluate`` of this process alone.
-
-    mmengine's gathers the results of all ranks; in a search each rank has
-    another subnet.
-
-    Raises:
-        ValueError: If two metrics report under one name.
-    """
-    found: dict[str, Any] = {}
-    for metric in evaluator.metrics:
-        values = metric.compute_metrics(metric.results[:size])
-        metric.results.clear()
-        prefix = f'{metric.prefix}/' if metric.prefix else ''
-        values = {f'{prefix}{name}': value for name, value in values.items()}
-        twice = sorted(found.keys() & values.keys())
-        if twice:
-            raise ValueError(
-                f'two metrics of the evaluator report {twice[0]!r}: give one '
-                'of them another prefix'
-            )
-        found.update(values)
-    return found

@@ -1,4 +1,4 @@
-"""The numbers of an evaluator's report."""
+"""What an evaluator reports, and the numbers in it."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -6,7 +6,37 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from mmengine.evaluator import Evaluator
 from torch import Tensor
+
+
+def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
+    """``Evaluator.evaluate`` of this process alone.
+
+    mmengine's gathers the results of all ranks; in a search each rank has
+    another subnet.
+
+    Args:
+        evaluator: Has processed all data; is left empty.
+        size: How many samples there are; what is beyond was padded.
+
+    Raises:
+        ValueError: If two metrics report under one name.
+    """
+    found: dict[str, Any] = {}
+    for metric in evaluator.metrics:
+        values = metric.compute_metrics(metric.results[:size])
+        metric.results.clear()
+        prefix = f'{metric.prefix}/' if metric.prefix else ''
+        values = {f'{prefix}{name}': value for name, value in values.items()}
+        twice = sorted(found.keys() & values.keys())
+        if twice:
+            raise ValueError(
+                f'two metrics of the evaluator report {twice[0]!r}: give one '
+                'of them another prefix'
+            )
+        found.update(values)
+    return found
 
 
 def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
@@ -45,9 +75,8 @@ def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, Tensor | np.ndarray) and value.reshape(-1).shape == (
-        1,
-    ):
+    """A value as a float; None if it is not one number."""
+    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) == 1:
         value = value.item()
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     return float(value) if is_number else None

@@ -20,7 +20,7 @@ from eavit_mm.analysis.latency import (
     validate,
 )
 from eavit_mm.files import write_json
-from eavit_mm.space.latency import DTYPES, LatencyTable
+from eavit_mm.space.latency import LatencyTable
 
 SPACES = dict(
     free=dict(
@@ -216,8 +216,7 @@ def test_a_table_is_a_file(tmp_path, monkeypatch):
     assert LatencyTable.read(tmp_path / 'table.json') == table
 
 
-def test_dtypes():
-    assert tuple(latency.DTYPES) == DTYPES
+def test_a_type_of_numbers():
     model = network()
     (time,) = measure(
         model, [model.backbone.space.largest], SIZE, 1, 1, 'bfloat16'

@@ -1,39 +1,47 @@
-"""Figures are files: whole, or not there."""
+"""Figures are files with the points in them: whole, or not there."""
 
 from pathlib import Path
 
 import matplotlib.figure
+import numpy as np
 import pytest
 from PIL import Image
 
-from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.analysis.plots import (
+    plot_anatomy,
+    plot_front,
+    plot_hypervolume,
+    plot_metric_over_macs,
+)
+from eavit_mm.space import SearchSpace
+from eavit_mm.space.pareto import Member, ParetoFront
 
 CURVES = {
     'ours': [(3e6, 90.0), (1e6, 70.0)],
     'theirs': [(3e6, 91.0), (1e6, 40.0), (2e6, 80.0)],
 }
+SPACE = SearchSpace([8, 16], [1, 2], [4, 8], 2, 8, max_off=4)
+
+
+def members(number, unit=1e6, seed=0):
+    rng = np.random.default_rng(seed)
+    return tuple(
+        Member(
+            SPACE.sample(rng), dict(top1=50.0 + i), int(unit * (i + 1)), 10 + i
+        )
+        for i in range(number)
+    )
+
+
+def front(number, **kwargs):
+    found = members(number, **kwargs)
+    return ParetoFront(
+        SPACE, 'top1', 'greater', ('metric', 'macs'), found, found, 0.5, 9
+    )
 
 
 def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
-
-
-def test_a_picture_is_written(tmp_path):
-    path = tmp_path / 'new' / 'figure.png'
-    assert plot_metric_over_macs(CURVES, path, 'accuracy', 'Title') == path
-    assert files(path.parent) == ['figure.png']
-    with Image.open(path) as image:
-        assert image.width > 300
-        # It is not one colour: something was drawn.
-        assert len(image.convert('RGB').getcolors(1 << 20)) > 10
-
-
-@pytest.mark.parametrize('suffix', ['.svg', '.pdf'])
-def test_other_formats(tmp_path, suffix):
-    path = tmp_path / f'figure{suffix}'
-    plot_metric_over_macs(CURVES, str(path), 'accuracy')
-    assert path.stat().st_size > 1000
-    assert files(tmp_path) == [path.name]
 
 
 @pytest.fixture
@@ -50,20 +58,64 @@ def drawn(monkeypatch):
     return figures
 
 
+def points_of(axes):
+    return {
+        line.get_label(): list(zip(*line.get_data(), strict=True))
+        for line in axes.get_lines()
+    }
+
+
+@pytest.mark.parametrize('number', [1, 30])
+def test_pictures_are_written(tmp_path, number):
+    folder = tmp_path / 'new'
+    found = members(number)
+    for name, path in dict(
+        curves=plot_metric_over_macs(CURVES, folder / 'curves.png', 'top1'),
+        front=plot_front(front(number), found, [], folder / 'front.png'),
+        anatomy=plot_anatomy(front(number), str(folder / 'anatomy.png')),
+        volume=plot_hypervolume({'a': [(1, 0.5)]}, folder / 'volume.png'),
+    ).items():
+        assert path == folder / f'{name}.png'
+        with Image.open(path) as image:
+            assert image.width > 300
+            # It is not one colour: something was drawn.
+            assert len(image.convert('RGB').getcolors(1 << 20)) > 10
+    assert len(files(folder)) == 4
+
+
+@pytest.mark.parametrize('suffix', ['.svg', '.pdf'])
+def test_other_formats(tmp_path, suffix):
+    path = tmp_path / f'figure{suffix}'
+    plot_metric_over_macs(CURVES, str(path), 'accuracy')
+    assert path.stat().st_size > 1000
+    assert files(tmp_path) == [path.name]
+
+
 def test_the_lines_are_the_points_in_their_order(tmp_path, drawn):
     plot_metric_over_macs(CURVES, tmp_path / 'a.png', 'accuracy (%)', 'T')
     (axes,) = drawn[0].axes
-    lines = {line.get_label(): line for line in axes.get_lines()}
-    assert set(lines) == set(CURVES)
-    for label, points in CURVES.items():
-        x, y = lines[label].get_data()
-        expected = sorted((macs / 1e6, value) for macs, value in points)
-        assert list(zip(x, y, strict=True)) == expected
-    assert axes.get_ylabel() == 'accuracy (%)'
-    assert axes.get_title() == 'T'
+    assert points_of(axes) == {
+        label: sorted((macs / 1e6, value) for macs, value in points)
+        for label, points in CURVES.items()
+    }
+    labels = axes.get_ylabel(), axes.get_title(), axes.get_xlabel()
+    assert labels == ('accuracy (%)', 'T', 'MMACs per image')
+    lines = axes.get_lines()
+    assert len({(la.get_marker(), la.get_linestyle()) for la in lines}) == 2
+
+
+def test_the_front_among_others(tmp_path, drawn):
+    everyone, uniform = members(9, seed=1), members(4, seed=2)
+    plot_front(front(6), everyone[::-1], uniform, tmp_path / 'a.png')
+    (axes,) = drawn[0].axes
+    assert points_of(axes) == {
+        label: [(i + 1, 50 + i) for i in range(number)]
+        for label, number in [
+            *[('evaluated', 9), ('uniform width', 4), ('front', 6)]
+        ]
+    }
     assert axes.get_xlabel() == 'MMACs per image'
-    styles = {(la.get_marker(), la.get_linestyle()) for la in lines.values()}
-    assert len(styles) == 2
+    assert axes.get_ylabel() == 'top1'
 
 
 def test_large_networks_are_told_in_gigamacs(tmp_path, drawn):
@@ -71,13 +123,50 @@ def test_large_networks_are_told_in_gigamacs(tmp_path, drawn):
     plot_metric_over_macs(curves, tmp_path / 'a.png', 'accuracy')
     (axes,) = drawn[0].axes
     assert axes.get_xlabel() == 'GMACs per image'
-    assert list(axes.get_lines()[0].get_xdata()) == [2, 17]
+    assert points_of(axes) == dict(a=[(2, 0.5), (17, 1.0)])
+    plot_anatomy(front(3, unit=2e9), tmp_path / 'b.png')
+    labels = [axes.get_xlabel() for axes in drawn[1].axes]
+    assert 'members of the front (GMACs per image)' in labels
 
 
 def test_more_curves_than_styles_are_all_drawn(tmp_path, drawn):
     curves = {str(i): [(1e6, i), (2e6, i + 1.0)] for i in range(9)}
     plot_metric_over_macs(curves, tmp_path / 'a.png', 'accuracy')
     assert len(drawn[0].axes[0].get_lines()) == 9
+
+
+def test_the_anatomy_are_shares_of_the_largest(tmp_path, drawn):
+    found = front(12)
+    plot_anatomy(found, tmp_path / 'a.png')
+    images = [a.get_images()[0] for a in drawn[0].axes[1:3]]
+    for image, axis in zip(
+        images, ('num_heads', 'feedforward_channels'), strict=True
+    ):
+        shares = image.get_array()
+        assert shares.shape == (2, 12)
+        for column, member in enumerate(found.members):
+            for layer, width in enumerate(getattr(member.subnet, axis)):
+                value = shares[layer, column]
+                if width:
+                    largest = getattr(SPACE.largest, axis)[layer]
+                    assert value == width / largest
+                else:
+                    # White.
+                    assert np.ma.is_masked(value) or np.isnan(value)
+    assert sum(member.subnet.num_off for member in found.members) > 0
+
+
+@pytest.mark.parametrize('number', [1, 40])
+def test_hypervolume_over_evaluations(tmp_path, drawn, number):
+    points = [(i + 1, 0.9 - 0.5 / (i + 1)) for i in range(number)]
+    path = tmp_path / 'volume.png'
+    plot_hypervolume({'a': points}, path)
+    (axes,) = drawn[-1].axes
+    assert points_of(axes) == {'a': points}
+    assert axes.get_legend() is None
+    plot_hypervolume({'a': points, 'b': points[:1]}, path)
+    (axes,) = drawn[-1].axes
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ['a', 'b']
 
 
 def test_a_failure_keeps_the_old_file_and_leaves_no_other(

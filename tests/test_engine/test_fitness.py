@@ -12,7 +12,8 @@ from mmpretrain.structures import DataSample
 from torch.utils.data import DataLoader
 
 from eavit_mm.engine import fitness as module
-from eavit_mm.engine.fitness import Fitness, evaluate_here
+from eavit_mm.engine.fitness import Fitness
+from eavit_mm.engine.metric_report import report_of
 from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.space import Subnet
 
@@ -271,10 +272,10 @@ def test_evaluation_in_one_process(metrics, size):
     # More results than samples: what a distributed sampler pads.
     stock, ours = (_processed(Evaluator(metrics), 20) for _ in range(2))
     expected = stock.evaluate(size)
-    assert evaluate_here(ours, size) == expected
+    assert report_of(ours, size) == expected
     # Nothing is left for the next one.
     assert not any(metric.results for metric in ours.metrics)
-    assert evaluate_here(_processed(ours, 20), size) == expected
+    assert report_of(_processed(ours, 20), size) == expected
 
 
 def test_results_of_one_rank_keep_their_order(tmp_path):

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from mmengine.runner import TestLoop
 
-from eavit_mm.analysis.search_figures import write_figures
-from eavit_mm.analysis.search_report import Progress, profile_table
+from eavit_mm.analysis.search_report import (
+    Progress,
+    profile_table,
+    write_figures,
+)
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
 from eavit_mm.engine.ranked_fitness import (
     RankedFitness,
