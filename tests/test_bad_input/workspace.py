@@ -78,6 +78,58 @@ def _data(split: str, **part: Any) -> dict[str, Any]:
     )
 
 
+MODEL = dict(
+    type='eavit_mm.ElasticImageClassifier',
+    data_preprocessor=dict(num_classes=10, mean=[127], std=[70]),
+    backbone=dict(
+        type='eavit_mm.ElasticVisionTransformer',
+        **NETWORK,
+        space=SPACE,
+        init_cfg=dict(
+            type='Pretrained', checkpoint='pretrained.pth', prefix='backbone.'
+        ),
+    ),
+    head=dict(type='LinearClsHead', num_classes=10, in_channels=12),
+    sampler=dict(
+        type='eavit_mm.SandwichSampler', num_others=1, others=UNIFORM
+    ),
+    distillation=dict(
+        type='eavit_mm.InPlaceDistillation',
+        loss_weight=1.0,
+        task_weight=1.0,
+        temperature=1.0,
+    ),
+    new_head=False,
+    draw_per_rank=False,
+)
+LEVELS = [
+    dict(begin=0, embed_dims=12),
+    dict(
+        begin=1,
+        embed_dims=4,
+        num_heads=1,
+        feedforward_channels=5,
+        max_off=1,
+        p_off=0.5,
+    ),
+]
+HOOKS = [
+    dict(
+        type='eavit_mm.RearrangeHook',
+        criterion=dict(type='eavit_mm.ActivationCriterion'),
+        num_batches=1,
+    ),
+    dict(type='eavit_mm.CurriculumHook', by_epoch=False, levels=LEVELS),
+]
+DEFAULT_HOOKS = dict(
+    checkpoint=dict(
+        type='eavit_mm.AtomicCheckpointHook', interval=1, max_keep_ckpts=1
+    ),
+    reproducible=dict(type='eavit_mm.ReproducibleHook'),
+    supernet_meta=dict(type='eavit_mm.SupernetMetaHook', check_space=True),
+)
+
+
 def config() -> dict[str, Any]:
     """Every option of ours has a value that works."""
     parts = dict(search=8, train=None)
@@ -90,9 +142,6 @@ def config() -> dict[str, Any]:
         metric_scale=0.01,
     )
     evaluator = dict(type='Accuracy', topk=(1,))
-    pretrained = dict(
-        type='Pretrained', checkpoint='pretrained.pth', prefix='backbone.'
-    )
     cfg = dict(
         default_scope='mmpretrain',
         custom_imports=dict(imports=['eavit_mm']),
@@ -100,28 +149,7 @@ def config() -> dict[str, Any]:
         load_from=None,
         resume=False,
         randomness=dict(seed=0),
-        model=dict(
-            type='eavit_mm.ElasticImageClassifier',
-            data_preprocessor=dict(num_classes=10, mean=[127], std=[70]),
-            backbone=dict(
-                type='eavit_mm.ElasticVisionTransformer',
-                **NETWORK,
-                space=SPACE,
-                init_cfg=pretrained,
-            ),
-            head=dict(type='LinearClsHead', num_classes=10, in_channels=12),
-            sampler=dict(
-                type='eavit_mm.SandwichSampler', num_others=1, others=UNIFORM
-            ),
-            distillation=dict(
-                type='eavit_mm.InPlaceDistillation',
-                loss_weight=1.0,
-                task_weight=1.0,
-                temperature=1.0,
-            ),
-            new_head=False,
-            draw_per_rank=False,
-        ),
+        model=MODEL,
         train_dataloader=_data('train', part='train', parts=parts),
         val_dataloader=_data('train', part='search', parts=parts),
         test_dataloader=_data('test'),
@@ -134,39 +162,8 @@ def config() -> dict[str, Any]:
             optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05)
         ),
         param_scheduler=[dict(type='LinearLR', start_factor=0.5, end=1)],
-        default_hooks=dict(
-            checkpoint=dict(
-                type='eavit_mm.AtomicCheckpointHook',
-                interval=1,
-                max_keep_ckpts=1,
-            ),
-            reproducible=dict(type='eavit_mm.ReproducibleHook'),
-            supernet_meta=dict(
-                type='eavit_mm.SupernetMetaHook', check_space=True
-            ),
-        ),
-        custom_hooks=[
-            dict(
-                type='eavit_mm.RearrangeHook',
-                criterion=dict(type='eavit_mm.ActivationCriterion'),
-                num_batches=1,
-            ),
-            dict(
-                type='eavit_mm.CurriculumHook',
-                by_epoch=False,
-                levels=[
-                    dict(begin=0, embed_dims=12),
-                    dict(
-                        begin=1,
-                        embed_dims=4,
-                        num_heads=1,
-                        feedforward_channels=5,
-                        max_off=1,
-                        p_off=0.5,
-                    ),
-                ],
-            ),
-        ],
+        default_hooks=DEFAULT_HOOKS,
+        custom_hooks=HOOKS,
     )
     return deepcopy(cfg)
 
