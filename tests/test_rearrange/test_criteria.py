@@ -13,7 +13,6 @@ from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
     ActivationCriterion,
     MagnitudeCriterion,
-    NoCriterion,
     RandomCriterion,
     TaylorCriterion,
     rearrange,
@@ -255,7 +254,7 @@ def test_magnitude_sums_the_weights_of_a_unit(network):
 
 
 @pytest.mark.parametrize('name', SORTING)
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(2))
 def test_scores_are_sorted_after_rearranging(name, seed):
     model, _ = draw(seed)
     criterion = CRITERIA[name]()
@@ -271,17 +270,6 @@ def test_scores_are_sorted_after_rearranging(name, seed):
         assert (vector[:-1] >= vector[1:] - slack).all(), name_
 
 
-@pytest.mark.parametrize('name', CRITERIA)
-def test_the_same_model_and_data_give_the_same_scores(name):
-    model = build(seed=4)
-    torch.manual_seed(1)
-    first = CRITERIA[name]().score(model, batches())
-    torch.manual_seed(2)
-    second = CRITERIA[name]().score(model, batches())
-    for unit, vector in first.items():
-        assert torch.equal(vector, second[unit]), unit
-
-
 def test_a_seed_decides_the_random_order():
     model = build()
     first, other = (
@@ -291,11 +279,6 @@ def test_a_seed_decides_the_random_order():
     state = torch.get_rng_state()
     RandomCriterion().score(model, ())
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_no_criterion_knows_nothing():
-    for vector in NoCriterion().score(build(), ()).values():
-        assert not vector.any()
 
 
 def hooks_of(model: Any) -> int:
@@ -350,13 +333,9 @@ def test_no_data_is_an_error_by_words(name):
     assert model.training
 
 
-def test_which_criteria_need_data():
-    needs = {name for name, kind in CRITERIA.items() if kind.needs_data}
-    assert needs == {'activation', 'taylor'}
-
-
 @pytest.mark.parametrize('name', CRITERIA)
 def test_a_config_names_a_criterion(name):
     kind = CRITERIA[name]
     built = TASK_UTILS.build(dict(type=f'eavit_mm.{kind.__name__}'))
     assert type(built) is kind
+    assert built.needs_data == (name in ('activation', 'taylor'))

@@ -15,7 +15,6 @@ from eavit_mm.rearrange import (
     sort_units,
 )
 from eavit_mm.rearrange.criteria import zero_scores
-from eavit_mm.space.cells import FFN
 from eavit_mm.space.cells import HEADS as HEAD_UNITS
 
 from .toys import (
@@ -49,10 +48,10 @@ def assert_rearranged(
     torch.testing.assert_close(logits, before[1], **EXACT)
 
 
-@pytest.mark.parametrize('criterion', CRITERIA)
-@pytest.mark.parametrize('seed', range(16))
-def test_any_network_keeps_its_function(criterion, seed):
+@pytest.mark.parametrize('seed', range(20))
+def test_any_network_keeps_its_function(seed):
     model, _ = draw(seed)
+    criterion = list(CRITERIA)[seed % len(CRITERIA)]
     before = outputs(model)
     found = rearrange(model, CRITERIA[criterion](), batches())
     assert_rearranged(model, before, found[CHANNELS])
@@ -123,38 +122,6 @@ def test_a_new_head_stays_as_it_is():
         features[0], before[0][0][:, found[CHANNELS]], **EXACT
     )
     assert (logits - before[1]).abs().max() > 0.01
-
-
-def test_only_one_kind_of_unit_moves():
-    # A permutation of one axis leaves the weights of the others in place.
-    model = build()
-    vit = model.backbone
-    identity = sort_units(zero_scores(vit))
-    before = {k: v.clone() for k, v in vit.state_dict().items()}
-    identity[FFN, 1] = torch.arange(20).flip(0)
-    permute_backbone(vit, identity)
-    moved = {
-        k for k, v in vit.state_dict().items() if not torch.equal(v, before[k])
-    }
-    ffn = 'layers.1.ffn.layers.'
-    assert moved == {f'{ffn}0.0.weight', f'{ffn}0.0.bias', f'{ffn}1.weight'}
-    identity[FFN, 1] = torch.arange(20)
-    identity[HEAD_UNITS, 2] = torch.tensor([5, 0, 1, 2, 3, 4])
-    vit.load_state_dict(before)
-    permute_backbone(vit, identity)
-    moved = {
-        k for k, v in vit.state_dict().items() if not torch.equal(v, before[k])
-    }
-    attn = 'layers.2.attn.'
-    assert moved == {
-        f'{attn}qkv.weight',
-        f'{attn}qkv.bias',
-        f'{attn}proj.weight',
-    }
-    # The last head, of D = 4 channels, now stands first in q, k and v.
-    new = vit.layers[2].attn.qkv.weight.view(3, 6, 4, 24)
-    old = before[f'{attn}qkv.weight'].view(3, 6, 4, 24)
-    assert torch.equal(new, old[:, [5, 0, 1, 2, 3, 4]])
 
 
 def test_the_first_units_are_those_of_the_largest_scores():
