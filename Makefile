@@ -38,7 +38,7 @@ speed: env  ## Time subnets, search, latency tables, half an hour
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
 	@$(VENV_PYTHON) -W ignore -m benchmarks.latency
 
-benchmark: env  ## Compare methods, searches, stage 2, hours; resumable
+benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
 	@$(VENV_PYTHON) -W ignore -m benchmarks.stage2
