@@ -17,14 +17,7 @@ from torch import Tensor, nn
 from eavit_mm.export import certificate
 from eavit_mm.export.config import WEIGHTS, config_text, plain_config
 from eavit_mm.export.dense import dense_classifier
-from eavit_mm.export.formats import (
-    import_onnxruntime,
-    read_onnx,
-    read_pt2,
-    trace,
-    write_onnx,
-    write_pt2,
-)
+from eavit_mm.export.formats import GRAPHS, import_onnxruntime, trace
 from eavit_mm.files import (
     folder_atomically,
     remove_leftovers,
@@ -36,7 +29,7 @@ from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 
 VERSION = 1
-FORMATS = ('pth', 'onnx', 'pt2')
+FORMATS = ('pth', *GRAPHS)
 REPORT = 'report.json'
 FILES = {
     'config.py',
@@ -136,13 +129,13 @@ class Exporter:
         write_atomically(buffer.getvalue(), folder / WEIGHTS)
         write_atomically(config_text(plain).encode(), folder / 'config.py')
         write_json(subnet.to_dict(), folder / 'subnet.json')
-        if len(self.formats) == 1:
+        graphs = [name for name in GRAPHS if name in self.formats]
+        if not graphs:
             return
         program = trace(network, certificate.image_size(self.model))
-        if 'onnx' in self.formats:
-            write_onnx(program, folder / 'model.onnx')
-        if 'pt2' in self.formats:
-            write_pt2(program, folder / 'model.pt2')
+        for name in graphs:
+            write, _ = GRAPHS[name]
+            write(program, folder / f'model.{name}')
 
     def _report(self, subnet: Subnet, folder: Path) -> dict[str, Any]:
         """Checks the files that were written, and measures them."""
@@ -177,19 +170,16 @@ class Exporter:
     ) -> dict[str, dict[str, float]]:
         """File to dtype to its largest difference from the supernet."""
         files: dict[str, Any] = {WEIGHTS: partial(network, mode='tensor')}
-        if 'onnx' in self.formats:
-            files['model.onnx'] = read_onnx(folder / 'model.onnx')
-        if 'pt2' in self.formats:
-            files['model.pt2'] = read_pt2(folder / 'model.pt2')
+        for name in GRAPHS:
+            if name in self.formats:
+                _, read = GRAPHS[name]
+                files[f'model.{name}'] = read(folder / f'model.{name}')
         found = certificate.certify(self.model, subnet, files, self.images)
         compared = {name: dict(float32=value) for name, value in found.items()}
         # Rounding aside: any other weight shows here.
-        exact = partial(deepcopy(network).double(), mode='tensor')
-        compared[WEIGHTS].update(
-            float64=certificate.certify(
-                self._exact, subnet, {WEIGHTS: exact}, self.images
-            )[WEIGHTS]
-        )
+        exact = {WEIGHTS: partial(deepcopy(network).double(), mode='tensor')}
+        double = certificate.certify(self._exact, subnet, exact, self.images)
+        compared[WEIGHTS]['float64'] = double[WEIGHTS]
         return compared
 
 
@@ -200,7 +190,8 @@ def read_network(folder: str | Path) -> Any:
         folder: Holds ``config.py`` and ``model.pth``.
     """
     cfg = Config.fromfile(Path(folder, 'config.py'))
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    scope = cfg.get('default_scope', 'mmpretrain')
+    with DefaultScope.overwrite_default_scope(scope):
         network = MODELS.build(cfg.model)
     state = torch.load(Path(folder, WEIGHTS), weights_only=True)
     network.load_state_dict(state)

@@ -105,3 +105,7 @@ def read_onnx(path: str | Path) -> Callable[[Tensor], Tensor]:
         return torch.from_numpy(logits)
 
     return run
+
+
+# Format to how its file is written and read.
+GRAPHS = {'onnx': (write_onnx, read_onnx), 'pt2': (write_pt2, read_pt2)}
