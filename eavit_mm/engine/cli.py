@@ -205,7 +205,7 @@ def build_runner(cfg: Config) -> Runner:
     Raises:
         ValueError: If it has no model, or its checkpoint is broken.
     """
-    check_mapping('model', cfg.get('model'), 'options')
+    check_mapping(f'{cfg.filename}: model', cfg.get('model'), 'options')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         # mmengine would choose a GPU for each process first.
         with naming('--launcher pytorch'):
@@ -264,7 +264,7 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = cfg.get('model')
-    check_mapping('model', model, 'options')
+    check_mapping(f'{cfg.filename}: model', model, 'options')
     if 'backbone' in model:
         model['backbone']['init_cfg'] = None
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))

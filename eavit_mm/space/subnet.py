@@ -120,7 +120,7 @@ class Subnet:
         """
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'not a subnet in JSON: {error}') from error
         return cls.from_dict(values)
 

@@ -34,9 +34,9 @@ WRONG: list[tuple[Any, ...]] = [
     # The space.
     (SPACE_AT, [4, 8, 12], 'must be a dict'),
     (SPACE_AT, {}, ('space: ', 'missing keys', 'valid are')),
-    (f'{SPACE_AT}.embed_dims', '12', 'must be a list of widths'),
+    (f'{SPACE_AT}.embed_dims', '12', 'must be a list of different'),
     (f'{SPACE_AT}.embed_dims', [4, 8.5, 12], 'positive integer'),
-    (f'{SPACE_AT}.embed_dims', [4, 4, 12], 'stands twice'),
+    (f'{SPACE_AT}.embed_dims', [4, 4, 12], 'must be a list of different'),
     (f'{SPACE_AT}.embed_dims', [4, 8], ('embed_dims is 8', 'own is 12')),
     (f'{SPACE_AT}.num_heads', [1, 2, 4], ('num_heads is (4, 4)', '(3, 3)')),
     (
@@ -47,8 +47,8 @@ WRONG: list[tuple[Any, ...]] = [
     (f'{SPACE_AT}.num_heads', [[1, 3], []], ('layer 1: num_heads=[]',)),
     (f'{SPACE_AT}.feedforward_channels', [5, nan], 'positive integer'),
     (f'{SPACE_AT}.max_off', 5, 'an integer from 0 to 4'),
-    (f'{SPACE_AT}.shared', ['heads'], 'must be one of'),
-    (f'{SPACE_AT}.ties', [['num_heads']], 'two axes or more'),
+    (f'{SPACE_AT}.shared', ['heads'], 'must be a list of'),
+    (f'{SPACE_AT}.ties', [['num_heads']], 'two or more of'),
     (f'{SPACE_AT}.depth', [1, 2], ('space: ', "['depth']", 'valid are')),
     (f'{SPACE_AT}.head_dims', 6, 'the network has head_dims=4'),
     # The network and its parts.
