@@ -37,7 +37,7 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
     """Raises unless an option is a finite number, at least 0.
 
     Args:
-        name: Of the option.
+        name: The option, for the message.
         value: What the config says.
         positive: 0 is not valid either.
 

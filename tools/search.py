@@ -39,7 +39,7 @@ from eavit_mm.engine.cli import (
     build_runner,
     load_config,
     merge_options,
-    renamed,
+    rename_config,
     run_tool,
 )
 from eavit_mm.engine.data_overlap import check_disjoint
@@ -75,7 +75,7 @@ def search_config(cfg: Config) -> Config:
     cfg.test_cfg = cfg.search_cfg
     for key in _OF_TRAINING:
         cfg[key] = None
-    return renamed(cfg, 'search')
+    return rename_config(cfg, 'search')
 
 
 def datasets_of(cfg: Config) -> dict[str, Any]:

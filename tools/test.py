@@ -52,7 +52,7 @@ from eavit_mm.engine.cli import (
     build_runner,
     load_config,
     merge_options,
-    renamed,
+    rename_config,
     run_tool,
 )
 from eavit_mm.engine.unwrap import elastic_model
@@ -180,7 +180,7 @@ def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
     out = Path(args.out or Path(cfg.work_dir, 'subnets.json'))
     check_places(out, args, cfg)
-    runner = build_runner(renamed(cfg, 'test'))
+    runner = build_runner(rename_config(cfg, 'test'))
     if args.subnet:
         check_subnet(runner, args.subnet)
     metrics = runner.test()

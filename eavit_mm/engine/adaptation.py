@@ -11,13 +11,16 @@ from mmpretrain.registry import DATASETS
 
 from eavit_mm.options import is_int
 
-# Of the training images that become the search split, and at most so many.
+# The part of the training images that becomes the search split, and the most
+# images that it may have.
 _SEARCH_SHARE, _MOST_SEARCHED = 0.1, 2000
-# Of a folder without a test split, the part that becomes one.
+# The part that becomes the test split where a folder has none.
 _TEST_SHARE = 0.2
 _TEST = ('test', 'val')
-# Images to train with.
+# Fewer images cannot be split into parts.
 _FEWEST = 10
+# What each loader is for; training validates on the images of the search, so
+# that the test split is seen by nothing before the end.
 _LOADERS = dict(train='train', val='search', search='search', test='test')
 
 
@@ -29,8 +32,9 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
     of the training images, at most 2,000, is kept for the search.
 
     Args:
-        cfg: Of a classifier; keeps its pipelines, batch sizes and samplers.
-        folder: With at least two classes.
+        cfg: The config of a classifier; keeps its pipelines, batch sizes and
+            samplers.
+        folder: Holds images of at least two classes.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -167,11 +171,11 @@ def shorten(cfg: Config, share: float) -> None:
     """Scales a training in its length, schedules and levels alike, in place.
 
     Args:
-        cfg: Of a training.
-        share: In (0, 1).
+        cfg: The config of a training.
+        share: The part of the length to keep, in (0, 1).
     """
 
-    def scaled(value: int, least: int) -> int:
+    def scale(value: int, least: int) -> int:
         return max(least, round(value * share))
 
     loop = cfg.train_cfg
@@ -179,17 +183,17 @@ def shorten(cfg: Config, share: float) -> None:
     # Every level of a curriculum takes at least one.
     hooks = cfg.get('custom_hooks') or []
     levels = max((len(h.get('levels', ())) for h in hooks), default=0)
-    loop[length] = scaled(loop[length], max(levels, 1))
+    loop[length] = scale(loop[length], max(levels, 1))
     loop.val_interval = loop[length]
     for scheduler in cfg.get('param_scheduler') or []:
         for key in ('begin', 'end', 'T_max'):
             if scheduler.get(key):
-                scheduler[key] = scaled(scheduler[key], 1)
+                scheduler[key] = scale(scheduler[key], 1)
     for hook in hooks:
         begin = -1
         for level in hook.get('levels', ()):
-            level['begin'] = begin = max(scaled(level['begin'], 0), begin + 1)
+            level['begin'] = begin = max(scale(level['begin'], 0), begin + 1)
         if is_int(hook.get('warmup')):  # else a share of the length
-            hook['warmup'] = scaled(hook['warmup'], 1)
+            hook['warmup'] = scale(hook['warmup'], 1)
     saved = cfg.default_hooks.checkpoint
-    saved['interval'] = scaled(saved.get('interval', 1), 1)
+    saved['interval'] = scale(saved.get('interval', 1), 1)

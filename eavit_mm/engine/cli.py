@@ -181,7 +181,7 @@ def merge_options(cfg: Config, args: Namespace) -> None:
             cfg[field]['persistent_workers'] = False
 
 
-def renamed(cfg: Config, tool: str) -> Config:
+def rename_config(cfg: Config, tool: str) -> Config:
     """The config under a name of its own, such as ``vitb_search.py``.
 
     A runner writes its config into the work directory, where under its own

@@ -48,7 +48,7 @@ class _SeededPipeline:
 
     Args:
         pipeline: The pipeline.
-        seed: Of the run.
+        seed: The seed of the run.
         epoch: A shared integer; workers that live on see it change.
         by_index: No index comes twice in an epoch.
     """

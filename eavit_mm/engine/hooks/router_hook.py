@@ -27,8 +27,8 @@ class RouterHook(Hook):
     was.
 
     Args:
-        warmup: Of the router alone: iterations, or a share of the training
-            such as 0.1.
+        warmup: How long the router trains alone: iterations, or a share of
+            the training such as 0.1.
         num_budgets: To evaluate the router's answers to; 0 leaves that out.
 
     Raises:

@@ -7,7 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
-from eavit_mm.engine.checkpoint import meta_of, read_checkpoint
+from eavit_mm.engine.checkpoint import meta_of, naming, read_checkpoint
 from eavit_mm.engine.hooks.rearrange_hook import INFO
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import ElasticModelMixin, FrozenDistillation
@@ -53,7 +53,8 @@ class TeacherHook(Hook):
             teacher = deepcopy(student)
             teacher.distillation = None
         else:
-            teacher = MODELS.build(distillation.model)
+            with naming('distillation.model'):
+                teacher = MODELS.build(distillation.model)
             if distillation.model.get('data_preprocessor'):
                 _check_normalisation(student, teacher)
             if distillation.hidden_weight:
@@ -176,9 +177,5 @@ def _load(
             f'{theirs}: their hidden states do not correspond. Let both '
             'start from one rearranged checkpoint (tools/rearrange.py)'
         )
-    try:
+    with naming(f'distillation.checkpoint={path} does not fit the teacher'):
         teacher.load_state_dict(checkpoint.get('state_dict', checkpoint))
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f'distillation.checkpoint={path} does not fit the teacher: {error}'
-        ) from error

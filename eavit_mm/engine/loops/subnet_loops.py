@@ -1,7 +1,6 @@
 """Validation and test of several subnets, one after the other."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
@@ -11,6 +10,7 @@ from eavit_mm.analysis.subnet_table import (
     format_table,
     subnet_row,
 )
+from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import table_for
@@ -120,13 +120,13 @@ class _SubnetLoopMixin(BaseLoop):
         table = table_for(model, latency_table)
         self.subnets: dict[str, Subnet] = {}
         for name, spec in subnets.items():
-            with _named(f'subnets: {name}={spec!r}'):
+            with naming(f'subnets: {name}={spec!r}'):
                 self.subnets[name] = space.resolve(spec)
         self.solver = BudgetSolver(model, count, part, table)
         self.by = by
         self.budgets: dict[str, Budget] = {}
         for text in budgets:
-            with _named('budgets'):
+            with naming('budgets'):
                 budget = Budget.parse(text)
                 self.solver([budget], by)  # says now what cannot be reached
             taken = budget.text in self.subnets
@@ -215,15 +215,6 @@ class _SubnetLoopMixin(BaseLoop):
         return name
 
 
-@contextmanager
-def _named(option: str) -> Iterator[None]:
-    """Puts the option in front of what is wrong with its value."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f'{option}: {error}') from error
-
-
 @LOOPS.register_module()
 class SubnetValLoop(_SubnetLoopMixin, ValLoop):
     """``ValLoop`` over several subnets; arguments as below, all optional.
@@ -259,7 +250,7 @@ def _check_save_best(key: str, reported: Sequence[str]) -> None:
     """Raises if no metric can have this name.
 
     Args:
-        key: Of ``save_best``.
+        key: One that ``save_best`` names.
         reported: What the names of metrics begin with; only an evaluation
             tells how they end.
 
