@@ -4,6 +4,7 @@ import os
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 )
 runpy.run_path(str(HIDDEN_DATA / 'sitecustomize.py'))
 # Tools that are run within this process find what they share.
-sys.path.append(str(Path(__file__).resolve().parents[1] / 'tools'))
+TOOLS = Path(__file__).resolve().parents[1] / 'tools'
+sys.path.append(str(TOOLS))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,3 +27,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker('gpu'):
             item.add_marker(pytest.mark.skip(reason='needs an accelerator'))
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """Runs a tool within this process: much faster, for what is checked."""
+
+    def called(tool: str, *args: Any) -> None:
+        argv = [str(TOOLS / tool), *map(str, args)]
+        monkeypatch.setattr(sys, 'argv', argv)
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(argv[0], run_name='__main__')
+
+    return called

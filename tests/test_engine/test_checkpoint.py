@@ -41,14 +41,7 @@ def whole(tmp_path):
     return buffer.getvalue()
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no_such\.pth'):
-        read_checkpoint(tmp_path / 'no_such.pth')
-    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
-        read_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize('keep', [0, 1, 2, 5, 64, 300, 0.1, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize('keep', [0, 5, 300, 0.5, 0.999])
 def test_a_truncated_file_is_named(tmp_path, whole, keep):
     path = tmp_path / 'cut.pth'
     size = keep if isinstance(keep, int) else int(keep * len(whole))
@@ -67,16 +60,11 @@ def archive(name: str, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     'data',
     [
-        b'\n',
         b'not a checkpoint',
-        b'{"state_dict": {}}',
         b'<!DOCTYPE html><html>not found</html>',
         b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n',
         bytes(range(256)) * 8,
         b'\x80\x02',
-        b'\x80\x02}q\x00(X\x04',
-        b'\xff\xd8\xff\xe0' + b'0' * 99,
-        b'\x89PNG\r\n\x1a\n' + b'0' * 99,
         b'PK\x03\x04' + b'0' * 99,
         archive('readme.txt', b'hello'),
         archive('archive/data.pkl', b'junk'),

@@ -5,7 +5,6 @@ import torch
 
 from .toys import (
     build,
-    config,
     evaluated,
     logits,
     model_cfg,
@@ -83,41 +82,6 @@ def test_a_file_of_another_network_is_refused(tmp_path, resume):
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 
-@pytest.mark.parametrize(
-    ('state', 'message'),
-    [
-        ({}, 'It holds no weights for this network'),
-        (dict(weight=torch.ones(2)), '1 unexpected: weight'),
-        ({'blocks.0.norm1.weight': torch.ones(2)}, "timm's names"),
-    ],
-)
-def test_a_file_without_its_weights_is_refused(tmp_path, state, message):
-    path = tmp_path / 'wrong.pth'
-    torch.save(dict(state_dict=state, meta={}), path)
-    runner = build(tmp_path / 'run', load_from=str(path))
-    with pytest.raises(ValueError, match=message):
-        runner.train()
-    assert not list((tmp_path / 'run').glob('*.pth'))
-
-
-def test_one_missing_weight_is_enough(tmp_path, stock):
-    path = tmp_path / 'stock' / 'epoch_3.pth'
-    checkpoint = torch.load(path)
-    del checkpoint['state_dict']['backbone.layers.1.ln2.bias']
-    torch.save(checkpoint, path)
-    runner = build(tmp_path / 'run', load_from=str(path))
-    with pytest.raises(
-        ValueError, match=r'1 missing: backbone\.layers\.1\.ln2\.bias'
-    ):
-        runner.train()
-
-
-def test_a_missing_file_is_named(tmp_path):
-    runner = build(tmp_path, load_from=str(tmp_path / 'no_such.pth'))
-    with pytest.raises(FileNotFoundError, match=r'no_such\.pth'):
-        runner.train()
-
-
 def initialised(prefix, path):
     model = model_cfg()
     model['backbone']['init_cfg'] = dict(
@@ -152,12 +116,3 @@ def test_init_cfg_with_a_wrong_prefix_is_refused(
     with pytest.raises(error, match=message):
         runner.train()
     assert not list((tmp_path / 'run').glob('*.pth'))
-
-
-def test_init_cfg_with_a_missing_file_is_refused(tmp_path):
-    cfg = config(tmp_path, model=initialised('backbone.', 'no_such.pth'))
-    runner = build(tmp_path, model=cfg.model)
-    with pytest.raises(
-        FileNotFoundError, match=r'init_cfg: no_such\.pth is not there'
-    ):
-        runner.train()

@@ -211,16 +211,6 @@ def test_resumed_is_uninterrupted(tmp_path, pretrained):
         torch.testing.assert_close(value, whole.model.state_dict()[name])
 
 
-def test_a_rearranged_checkpoint_is_left_as_it_is(tmp_path, pretrained):
-    path, _ = pretrained
-    checkpoint = torch.load(path)
-    checkpoint['meta']['eavit_mm'] = dict(rearrangement='TaylorCriterion')
-    torch.save(checkpoint, path)
-    runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
-    assert not moved(prepared(runner), runner.model)
-    assert runner.message_hub.get_info(INFO) == 'TaylorCriterion'
-
-
 @pytest.mark.parametrize(
     'meta',
     [
@@ -235,16 +225,6 @@ def test_a_checkpoint_in_stock_order_is_rearranged(tmp_path, pretrained, meta):
     torch.save({**torch.load(path), 'meta': meta}, path)
     runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
     assert moved(prepared(runner), runner.model)
-
-
-def test_a_plain_state_dict_is_rearranged(tmp_path, pretrained):
-    path, before = pretrained
-    torch.save(torch.load(path)['state_dict'], path)
-    runner = build(tmp_path, load_from=path, custom_hooks=hooks(RANDOM))
-    assert moved(prepared(runner), runner.model)
-    torch.testing.assert_close(
-        logits(runner.model), before, rtol=1e-4, atol=1e-5
-    )
 
 
 def run_notes(tmp_path, name, custom_hooks, **changes):
@@ -263,10 +243,6 @@ def assert_same_draws(tmp_path, **changes):
     for one, other in zip(with_hook, without, strict=True):
         assert torch.equal(one['rng'], other['rng'])
         assert np.array_equal(one['numpy'], other['numpy'])
-
-
-def test_calibration_takes_nothing_from_training(tmp_path, pretrained):
-    assert_same_draws(tmp_path, load_from=pretrained[0])
 
 
 def test_calibration_takes_nothing_from_endless_data(tmp_path, pretrained):
@@ -298,19 +274,6 @@ def test_random_state_is_put_back():
     with preserved_random_state():
         assert draw() == expected
     assert draw() == expected
-
-
-def test_random_state_is_put_back_after_a_failure():
-    def fail():
-        with preserved_random_state():
-            random.random()
-            raise KeyError
-
-    random.seed(1)
-    state = random.getstate()
-    with pytest.raises(KeyError):
-        fail()
-    assert random.getstate() == state
 
 
 def test_the_average_of_weights_has_the_new_order(tmp_path, pretrained):
@@ -353,22 +316,6 @@ def test_the_average_of_weights_has_the_new_order(tmp_path, pretrained):
     for name, value in runner.model.state_dict().items():
         torch.testing.assert_close(average[name], value)
         torch.testing.assert_close(resumed.model.state_dict()[name], value)
-
-
-def test_a_stock_model_is_refused(tmp_path):
-    runner = build(tmp_path, model=stock_cfg(), custom_hooks=hooks())
-    with pytest.raises(
-        ValueError, match='RearrangeHook needs an elastic model'
-    ):
-        prepared(runner)
-
-
-@pytest.mark.parametrize('number', [0, -1])
-def test_a_wrong_number_of_batches_is_refused(tmp_path, number):
-    with pytest.raises(
-        ValueError, match=f'num_batches={number}; must be an integer'
-    ):
-        build(tmp_path, custom_hooks=hooks(num_batches=number))
 
 
 def test_an_order_of_nothing_is_not_called_rearranged(tmp_path, pretrained):

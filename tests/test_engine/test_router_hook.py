@@ -87,12 +87,6 @@ def test_the_router_trains_alone_at_first(tmp_path: Path) -> None:
     assert watch.scales[5:] == pytest.approx([0.8, 0.6, 0.4, 0.2])
 
 
-def test_without_warmup_all_train(tmp_path: Path) -> None:
-    watch = run(tmp_path, warmup=0)
-    assert all(changed - of_router(changed) for changed in watch.changed)
-    assert watch.scales[0] == 1.0
-
-
 @pytest.mark.parametrize('warmup', [9, 10])
 def test_a_warmup_that_never_ends_is_refused(
     tmp_path: Path, warmup: int
@@ -105,12 +99,6 @@ def test_a_warmup_may_be_a_share(tmp_path: Path) -> None:
     watch = run(tmp_path, warmup=0.5)  # 4 of 9
     alone = [not changed - of_router(changed) for changed in watch.changed]
     assert alone == [True] * 4 + [False] * 5
-
-
-@pytest.mark.parametrize('warmup', [-1, 1.5, True, '0.1'])
-def test_warmups_that_are_no_count(tmp_path: Path, warmup: Any) -> None:
-    with pytest.raises(ValueError, match='RouterHook.warmup='):
-        run(tmp_path, warmup=warmup)
 
 
 def test_a_model_without_router_is_refused(tmp_path: Path) -> None:

@@ -213,42 +213,6 @@ def test_budgets_alone_are_all(tmp_path):
     assert row['name'] == '0.5'
 
 
-@pytest.mark.parametrize(
-    ('options', 'message'),
-    [
-        (dict(subnets={}), 'needs at least one subnet'),
-        (dict(subnets=dict(a='half')), "subnet='half'; must be 'largest'"),
-        (dict(subnets=dict(a=1.5)), r's=1.5; must lie in \[0, 1\]'),
-        (dict(budgets=['fast']), "budget='fast'; must be a share"),
-        (dict(budgets=[1e-3]), 'cannot be reached; this space reaches'),
-        (dict(budgets=['5ms']), 'limit in ms needs a latency table'),
-        (dict(budgets=[0.5], part='neck'), "part='neck'; this model has"),
-        (
-            dict(subnets=dict(a=dict(embed_dims=8))),
-            r'a subnet has the fields .*missing: \[',
-        ),
-        (
-            dict(
-                subnets=dict(
-                    a=dict(
-                        embed_dims=7,
-                        num_heads=[1, 1],
-                        feedforward_channels=[5, 5],
-                        head_dims=4,
-                    )
-                )
-            ),
-            'embed_dims=7 is outside this space',
-        ),
-    ],
-)
-@pytest.mark.parametrize('phase', ['val', 'test'])
-def test_what_cannot_be_evaluated_is_said(tmp_path, phase, options, message):
-    runner = tested(tmp_path, **options)
-    with pytest.raises(ValueError, match=message):
-        getattr(runner, phase)()
-
-
 def test_an_unknown_metric_is_said(tmp_path):
     runner = tested(tmp_path, metric='mIoU')
     with pytest.raises(
@@ -348,30 +312,6 @@ def test_evaluation_changes_nothing(tmp_path):
         assert torch.equal(value, before[name]), name
     assert runner.model.backbone.subnet is None
     assert not runner.model.training
-
-
-def test_the_average_of_weights_is_evaluated(tmp_path):
-    # An EMA swap changes weights without a trace: no slice may be older.
-    runner = build(
-        tmp_path,
-        custom_hooks=[
-            dict(type='EMAHook', momentum=0.3),
-            dict(type='Recorder'),
-        ],
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
-        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
-        **evaluated(subnets=THREE),
-    )
-    seen = []
-    recorder = hook_of(runner, 'Recorder')
-    recorder.after_val_epoch = lambda runner, metrics: seen.append(metrics)
-    runner.train()
-    average = hook_of(runner, 'EMAHook').ema_model.module
-    runner.model.load_state_dict(average.state_dict())
-    for name, spec in THREE.items():
-        subnet = runner.model.backbone.space.resolve(spec)
-        expected = by_hand(runner, subnet, runner.val_dataloader.dataset)
-        assert seen[-1][f'{name}/{TOP1}'] == pytest.approx(expected)
 
 
 def test_test_time_augmentation(tmp_path):

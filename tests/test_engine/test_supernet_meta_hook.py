@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from .toys import SPACE, build, config, evaluated, model_cfg, stock_cfg
+from .toys import SPACE, build, model_cfg, stock_cfg
 
 META = dict(type='eavit_mm.SupernetMetaHook')
 NARROW = {**SPACE, 'embed_dims': [8, 12]}
@@ -87,18 +87,6 @@ def test_a_foreign_space_is_refused(tmp_path, trained, resume):
         runner.train()
 
 
-def test_a_foreign_space_is_refused_in_tests_too(tmp_path, trained):
-    runner = build(
-        tmp_path / 'second',
-        custom_hooks=[META],
-        model=with_space(NARROW),
-        load_from=trained,
-        **evaluated(subnets=dict(largest=1.0)),
-    )
-    with pytest.raises(ValueError, match='trained for another space'):
-        runner.test()
-
-
 def test_the_check_can_be_switched_off(tmp_path, trained):
     runner = build(
         tmp_path / 'second',
@@ -122,11 +110,3 @@ def test_a_stock_model_is_left_alone(tmp_path):
     build(tmp_path, custom_hooks=[META], model=stock_cfg()).train()
     meta = torch.load(tmp_path / 'epoch_3.pth')['meta']
     assert 'eavit_mm' not in meta
-
-
-def test_the_default_hooks_of_the_configs_hold_it(tmp_path):
-    cfg = config(tmp_path)
-    cfg.default_hooks.supernet_meta = META
-    runner = build(tmp_path, default_hooks=cfg.default_hooks)
-    names = [type(hook).__name__ for hook in runner.hooks]
-    assert names.count('SupernetMetaHook') == 1

@@ -169,16 +169,6 @@ def test_a_convolutional_network(tmp_path: Path) -> None:
         runner.train()
 
 
-def test_hidden_states_of_another_depth(tmp_path: Path) -> None:
-    cfg = stock_cfg()
-    cfg['backbone']['arch'] = dict(cfg['backbone']['arch'], num_layers=3)
-    path = teacher_file(tmp_path, cfg)
-    options = dict(checkpoint=path, model=cfg, hidden_weight=0.1)
-    runner = runner_of(tmp_path, distillation=options)
-    with pytest.raises(ValueError, match='VisionTransformer, which has 3 enc'):
-        runner.train()
-
-
 def test_a_network_that_loads_itself(tmp_path: Path) -> None:
     path = teacher_file(tmp_path, stock_cfg())
     init_cfg = dict(type='Pretrained', checkpoint=path)

@@ -5,10 +5,8 @@ what ``save_best`` keeps in test_subnet_loops.py, AMP on the CPU in
 test_cpu_amp.py.
 """
 
-import json
 import runpy
 import sys
-from collections import Counter
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -272,46 +270,6 @@ def test_auto_scale_lr_without_a_batch_size_to_scale_from(
 # Records of a run
 
 
-def test_the_profiler_sees_the_slices(tmp_path):
-    trace = tmp_path / 'trace.json'
-    smallest = dict(
-        embed_dims=4,
-        num_heads=[1, 2],
-        feedforward_channels=[5, 0],
-        head_dims=4,
-    )
-    profiler = dict(
-        type='ProfilerHook',
-        by_epoch=False,
-        profile_times=2,
-        record_shapes=True,
-        json_trace_path=str(trace),
-    )
-    runner = build(
-        tmp_path,
-        model=model_cfg(
-            sampler=dict(type='eavit_mm.FixedListSampler', subnets=[smallest])
-        ),
-        custom_hooks=[profiler],
-    )
-    runner.train()
-    shapes = Counter(
-        tuple(event['args']['Input Dims'][1])
-        for event in json.loads(trace.read_text())['traceEvents']
-        if event.get('name') == 'aten::linear'
-    )
-    steps = 2
-    # Queries, keys and values of 1 and 2 heads apart, D = 4; then FFN, head.
-    assert shapes == {
-        (4, 4): steps * (3 + 1),
-        (8, 4): steps * 3,
-        (4, 8): steps,
-        (5, 4): steps,
-        (4, 5): steps,
-        (3, 12): steps,
-    }
-
-
 def test_tensorboard_shows_loss_and_macs(tmp_path):
     runner = build(
         tmp_path,
@@ -407,28 +365,6 @@ def test_the_old_best_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
 
 
 # Less memory, fewer bits
-
-
-def test_recomputed_activations_train_the_same(tmp_path):
-    """mmpretrain's ViT has no ``with_cp``; mmengine's runner has this."""
-    states, calls = [], []
-    for names in (None, ['backbone.layers.0', 'backbone.layers.1']):
-        runner = build(
-            tmp_path / str(names),
-            model=model_cfg(sampler=UNIFORM),
-            activation_checkpointing=names,
-        )
-        count: list[int] = []
-        layer = runner.model.backbone.layers[1]
-        layer.run = lambda *args, run=layer.run, count=count: (
-            count.append(1),
-            run(*args),
-        )[1]
-        runner.train()
-        states.append(snapshot(runner.model))
-        calls.append(len(count))
-    assert calls == [27, 54]  # 9 steps of 3 subnets
-    assert_equal(states[1], states[0])
 
 
 @pytest.mark.gpu
