@@ -77,42 +77,6 @@ def test_training_starts_with_the_largest_subnet_alone():
     assert box_at(curriculum, 10**9) == SPACE
 
 
-def test_released_levels_reach_the_default_box():
-    box = SearchSpace(
-        list(range(384, 769, 64)),
-        list(range(6, 13)),
-        list(range(384, 3073, 384)),
-        12,
-        64,
-    )
-    heads = [12, 11, 10, 9, 8, 7, 6]
-    ratios = [4, 4, 3, 3, 2, 1, 0.5]
-    curriculum = Curriculum(
-        box,
-        [
-            dict(
-                begin=5 + 5 * number if number else 0,
-                embed_dims=64 * head,
-                num_heads=head,
-                feedforward_channels=int(768 * ratio),
-            )
-            for number, (head, ratio) in enumerate(
-                zip(heads, ratios, strict=True)
-            )
-        ],
-    )
-    assert [curriculum.index(e) for e in (0, 9, 10, 14, 15, 34, 35, 99)] == [
-        *(0, 0, 1, 1, 2, 5, 6, 6),
-    ]
-    for head, ratio, level in zip(
-        heads, ratios, curriculum.levels, strict=True
-    ):
-        small = level.box.smallest
-        assert small.embed_dims == 64 * head
-        assert set(small.num_heads) == {head}
-        assert set(small.feedforward_channels) == {768 * ratio}
-
-
 def test_layers_narrower_than_the_bound_keep_their_maximum():
     space = SearchSpace([8], [[1, 2, 3], [1, 2]], [4], 2, 8)
     curriculum = Curriculum(space, [dict(begin=0), dict(begin=1, num_heads=1)])
@@ -123,13 +87,13 @@ def test_layers_narrower_than_the_bound_keep_their_maximum():
 
 
 @given(spaces(), st.sampled_from([0.0, 0.1, 1.0]))
-def test_a_stage_draws_from_the_whole_space_by_default(space, p_off):
+def test_a_level_draws_from_the_whole_space_by_default(space, p_off):
     level = Level(space, p_off=p_off)
     assert level.space == space
     assert level.box == (space if p_off else space.restrict(max_off=0))
 
 
-def test_no_branch_is_off_in_a_stage_that_never_closes_one():
+def test_no_branch_is_off_in_a_level_that_never_closes_one():
     level = Level(SPACE, SPACE.restrict(embed_dims=16), p_off=0.0)
     assert level.box.max_off == 0
     assert level.box.embed_dims == (16,)
@@ -239,6 +203,6 @@ def test_a_curriculum_of_one_level_may_be_the_whole_space(space):
 
 
 @pytest.mark.parametrize('p_off', [-0.1, 1.1, float('nan')])
-def test_p_off_of_a_stage_is_a_probability(p_off):
+def test_p_off_of_a_level_is_a_probability(p_off):
     with pytest.raises(ValueError, match=f'p_off={p_off}'):
         Level(SPACE, p_off=p_off)

@@ -123,7 +123,7 @@ def test_num_is_the_number_of_subnets_of_a_step(kind):
 @pytest.mark.parametrize(
     'kind', [UniformSampler, SharedSampler, LadderSampler, StratifiedSampler]
 )
-def test_branches_are_off_as_often_as_the_stage_says(kind):
+def test_branches_are_off_as_often_as_the_level_says(kind):
     sampler, cost = kind(), cost_of(VIT_MINI)
     for p_off in (0.0, 0.3, 1.0):
         level = Level(VIT_MINI, p_off=p_off)
