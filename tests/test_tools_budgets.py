@@ -95,6 +95,33 @@ def test_tables_tell_what_is_used(
         if by == 'front':
             assert row['regret'] == 0
     assert 'regret' in result
+    assert result['samples'] > 0
+
+
+def test_the_demo_says_which_promise_is_broken() -> None:
+    demo = runpy.run_path(str(ROOT / 'tools/demo.py'))
+
+    def result(accuracy: float, used: float = 0.9) -> dict[str, Any]:
+        rows = [
+            dict(name=name, used=used, metrics={demo['METRIC']: accuracy})
+            for name in demo['BUDGETS']
+        ]
+        return dict(subnets=rows, samples=450)
+
+    def missed(**results: Any) -> list[str]:
+        found: list[str] = demo['missed'](results)
+        return found
+
+    # One standard error of 99.8 % right of 450 is 0.38 %.
+    assert missed(adapted=result(99.5), stage1=result(99.8)) == []
+    broken = missed(adapted=result(99.0), stage1=result(99.8))
+    assert len(broken) == len(demo['BUDGETS'])
+    assert broken[0] == '100% of the MACs: 99.0 < 99.4'
+    assert missed(adapted=result(97.5), stage1=result(90.0)) == [
+        '100% of the MACs: 97.5 < 98.0'
+    ]
+    (first, *_) = missed(adapted=result(99.8, 0.3), stage1=result(99.8))
+    assert first == '100% of the MACs: 30.0% of it is used'
 
 
 @pytest.mark.parametrize('by', ['front', 'router'])

@@ -161,6 +161,7 @@ def report(
         config=args.config,
         checkpoint=args.checkpoint,
         metric=loop.metric,
+        samples=len(loop.dataloader.dataset),
         auc=metrics['auc'],
         **{k: metrics[k] for k in ('regret',) if k in metrics},
         subnets=loop.rows,
