@@ -62,7 +62,8 @@ def main(args: argparse.Namespace) -> None:
     check_count('--num-batches', args.num_batches, least=1)
     cfg = load_config(args)
     merge_options(cfg, args)
-    cfg.load_from = None  # only the checkpoint given is read
+    # Only the checkpoint that is given is read.
+    cfg.load_from, cfg.resume = None, False
     runner = build_runner(cfg)
     model = elastic_model(runner.model, 'tools/rearrange.py')
     meta = load_supernet(model, args.checkpoint)

@@ -94,7 +94,7 @@ def datasets_of(cfg: Config) -> dict[str, Any]:
 
 def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = args.checkpoint, False
     if args.objectives and isinstance(cfg.get('search_cfg'), dict):
         cfg.search_cfg.objectives = args.objectives
     merge_options(cfg, args)

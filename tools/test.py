@@ -91,7 +91,7 @@ def use_tta(cfg: Config) -> None:
 
 def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = args.checkpoint, False
     if args.tta:
         use_tta(cfg)
     for text in args.budgets:
