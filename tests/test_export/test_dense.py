@@ -10,23 +10,30 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.export_cases import (
+    random_config,
+    random_model,
+    random_subnet,
+)
 from eavit_mm.export import dense_classifier, dense_config, dense_state
+from eavit_mm.export.certificate import image_size
 from eavit_mm.models import Leaf, Reading, SlimVisionTransformer
 from eavit_mm.models.consumers import _DESCRIBE
 
-from .toys import CASES, config, member, supernet
+from .toys import config, member, supernet
 
 
 def images(model, batch: int = 7) -> torch.Tensor:
-    channels = model.backbone.patch_embed.projection.in_channels
     rng = torch.Generator().manual_seed(1)
-    return torch.randn(batch, channels, 8, 12, generator=rng)
+    return torch.randn(batch, *image_size(model), generator=rng)
 
 
-@pytest.mark.parametrize('name', CASES)
-def test_exported_is_sliced(name):
-    cfg, subnet = config(name), CASES[name][2]
-    model = supernet(cfg).double()
+@pytest.mark.parametrize('seed', range(24))
+def test_exported_is_sliced(seed):
+    """Random options, spaces and subnets; also the largest and all off."""
+    cfg = random_config(seed)
+    model = random_model(cfg, seed).double()
+    subnet = random_subnet(model.backbone.space, seed)
     dense = dense_classifier(model, cfg.model, subnet)
     assert type(dense) is ImageClassifier
     assert type(dense.backbone) is SlimVisionTransformer

@@ -10,7 +10,7 @@ from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
 from eavit_mm.space.pareto import Member, ParetoFront
 
-from .toys import ALL_OFF, SMALLEST, exporter, member
+from .toys import ALL_OFF, SMALLEST, config, exporter, member
 
 SUBNETS = (ALL_OFF, SMALLEST, member())
 
@@ -134,7 +134,9 @@ def test_foreign_folders_are_refused(ours, tmp_path):
 
 def test_a_front_of_another_model_is_refused(ours, tmp_path):
     front = front_of(ours.model)
-    other = exporter('pool')
+    cfg = config()
+    cfg.model.head.num_classes = 8
+    other = exporter(cfg)
     with pytest.raises(ValueError, match='--pareto: a member has .* in this'):
         export_front(other, front, tmp_path / 'out')
     assert not names(tmp_path)

@@ -1,4 +1,4 @@
-"""Twelve small classifiers and one subnet of each to export."""
+"""A small classifier and subnets of it to export."""
 
 from typing import Any
 
@@ -21,14 +21,6 @@ SPACE = dict(
     feedforward_channels=[1, 7, 12, 20],
     max_off=4,
 )
-SWIGLU = dict(
-    layer_cfgs=dict(ffn_type='swiglu_fused', feedforward_channels=32),
-    space=dict(SPACE, feedforward_channels=[1, 7, 12, 24]),
-)
-POOL = dict(out_type='avg_featmap', with_cls_token=False)
-MAP = dict(out_type='featmap')
-HIDDEN = dict(type='VisionTransformerClsHead', hidden_dim=15)
-STACKED = dict(type='StackedLinearClsHead', mid_channels=[11, 13])
 
 
 def member(
@@ -39,62 +31,25 @@ def member(
     return Subnet(embed_dims, num_heads, feedforward_channels, 4)
 
 
-LARGEST = member(24, (6, 6), (20, 20))
 SMALLEST = member(5, (1, 1), (1, 1))
 ALL_OFF = member(8, (0, 0), (0, 0))
-# Backbone, rest of the model, subnet.
-CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Subnet]] = dict(
-    cls_token=({}, {}, member()),
-    pool=(POOL, {}, member()),
-    pool_behind_norm=(dict(POOL, final_norm=False), {}, member(8)),
-    map=(MAP, dict(neck=dict(type='GlobalAveragePooling')), member()),
-    largest=({}, {}, LARGEST),
-    smallest=(POOL, {}, SMALLEST),
-    all_off=({}, {}, ALL_OFF),
-    swiglu=(
-        dict(SWIGLU, layer_scale_init_value=0.3),
-        dict(head=HIDDEN),
-        member(14, (2, 6), (12, 7)),
-    ),
-    pre_norm=(dict(pre_norm=True, qkv_bias=False), {}, member(5)),
-    patch_norm=(
-        dict(patch_cfg=dict(norm_cfg=dict(type='LN'))),
-        dict(head=STACKED),
-        member(24, (1, 6), (0, 20)),
-    ),
-    layer_scale=(
-        dict(layer_scale_init_value=0.3, out_indices=[0, 1]),
-        {},
-        member(8, (0, 2), (7, 0)),
-    ),
-    overlapping=(
-        dict(patch_cfg=dict(stride=3, padding=1), in_channels=1),
-        {},
-        member(14, (4, 4), (12, 7)),
-    ),
-)
 
 
-def config(name: str = 'cls_token', **changes: Any) -> Config:
-    """The config of a run with one of the classifiers."""
-    backbone, rest, _ = CASES[name]
-    space = backbone.get('space', SPACE)
+def config(**changes: Any) -> Config:
+    """The config of a run with a small classifier."""
     model = dict(
         type='eavit_mm.ElasticImageClassifier',
         backbone=dict(
-            dict(arch=ARCH, img_size=(8, 12), patch_size=4, space=space),
             type='eavit_mm.ElasticVisionTransformer',
-            **{k: v for k, v in backbone.items() if k != 'space'},
+            arch=ARCH,
+            img_size=(8, 12),
+            patch_size=4,
+            space=SPACE,
         ),
-        head=dict(
-            dict(type='LinearClsHead', num_classes=9, in_channels=24),
-            **{k: v for k, v in rest.get('head', {}).items() if k != 'type'},
-        ),
+        head=dict(type='LinearClsHead', num_classes=9, in_channels=24),
         sampler=dict(type='eavit_mm.LargestSampler'),
-        neck=rest.get('neck'),
+        neck=None,
     )
-    if 'head' in rest:
-        model['head']['type'] = rest['head']['type']
     return Config(dict(model=model, default_scope='mmpretrain', **changes))
 
 
@@ -111,7 +66,7 @@ def supernet(cfg: Config, seed: int = 0) -> Any:
     return model
 
 
-def exporter(name: str = 'cls_token', **options: Any) -> Exporter:
-    cfg = config(name)
+def exporter(cfg: Config | None = None, **options: Any) -> Exporter:
+    cfg = cfg or config()
     options = dict(dict(rounds=1, source=dict(sha256='abc')), **options)
     return Exporter(supernet(cfg), cfg, **options)
