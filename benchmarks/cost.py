@@ -7,7 +7,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
-from eavit_mm.space import Curriculum, Level
+from eavit_mm.space import Curriculum
 
 CURRICULUM = 'eavit_mm.CurriculumHook'
 # The share of a forward pass in the cost of a forward and a backward pass.
@@ -42,12 +42,9 @@ def training_cost(cfg: Config) -> float:
     model = _build(cfg)
     hub = MessageHub.get_current_instance()
     hub.update_info('seed', cfg.randomness.seed)
-    begins, levels = _levels(cfg, model)
+    _set_levels(cfg, model)
     total = 0.0
     for iteration in range(cfg.train_cfg.max_iters):
-        while len(begins) > 1 and iteration >= begins[1]:
-            begins, levels = begins[1:], levels[1:]
-        model.level = levels[0]
         total += _cost_of(model, model.draw_subnets(iteration))
     return total * cfg.train_dataloader.batch_size
 
@@ -57,12 +54,11 @@ def _build(cfg: Config) -> Any:
     return MODELS.build(cfg.model)
 
 
-def _levels(cfg: Config, model: Any) -> tuple[list[int], list[Level]]:
+def _set_levels(cfg: Config, model: Any) -> None:
     for hook in cfg.custom_hooks:
         if hook['type'] == CURRICULUM:
-            curriculum = Curriculum(model.backbone.space, hook['levels'])
-            return curriculum.begins, curriculum.levels
-    return [0], [model.level]
+            found = Curriculum(model.backbone.space, hook['levels'])
+            model.levels = list(zip(found.begins, found.levels, strict=True))
 
 
 def _cost_of(model: Any, subnets: list[Any]) -> float:

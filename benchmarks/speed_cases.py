@@ -152,7 +152,7 @@ def stage2_cases(batch_size: int, device: str) -> list[Case]:
     space, names = model.backbone.space, ('metric', 'macs')
     front = (space, 'made up', 'greater', names, members, members, 0.0, 0)
     model.router.set_front(ParetoFront(*front))
-    model.router.fit()
+    model.router.init_weights()
     optimizer, batch = _optimizer(model), _batch(batch_size, device)
 
     def step(gated_every: int) -> None:

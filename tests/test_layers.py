@@ -45,14 +45,8 @@ SHORT = ('eavit_mm', 'tools', 'benchmarks', 'tests', 'requirements', 'configs')
 MOST_LINES = {'function': 60, 'file': 450}
 # Still to be mended.
 CIRCLES: set[tuple[str, ...]] = set()
-LONG_FUNCTIONS = {
-    'eavit_mm/models/router.py __init__',
-}
-LONG_FILES = {
-    'eavit_mm/models/router.py',
-    'tests/test_models/test_elastic_model.py',
-    'tests/test_models/test_router.py',
-}
+LONG_FUNCTIONS: set[str] = set()
+LONG_FILES: set[str] = set()
 MODULES = sorted(PACKAGE.rglob('*.py'))
 OWNER = PACKAGE / 'models' / 'elastic_vit.py'
 # A model's set_budget, which a user calls, and nothing of training.

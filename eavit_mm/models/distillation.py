@@ -3,8 +3,8 @@
 Letters: B batch, N tokens, E open channels of the residual stream.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
@@ -31,6 +31,31 @@ class Outputs(NamedTuple):
         """The same numbers, without their graph."""
         hidden = {i: state.detach() for i, state in self.hidden.items()}
         return Outputs(self.logits.detach(), hidden)
+
+
+@contextmanager
+def watch(module: Any) -> Iterator[list[Tensor]]:
+    """Collects what a module's forward returns.
+
+    In place of its ``forward``: the heads of segmentation call that of their
+    own accord while they compute a loss, past all forward hooks.
+    """
+    own, forward = vars(module).get('forward'), module.forward
+    seen: list[Tensor] = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        seen.append(output)
+        return output
+
+    module.forward = watched
+    try:
+        yield seen
+    finally:
+        if own is None:
+            del module.forward
+        else:  # activation checkpointing has put its own there
+            module.forward = own
 
 
 def distillation_loss(
@@ -102,10 +127,11 @@ class Distillation:
     """A teacher's part in a student's loss.
 
     Args:
-        loss_weight: Of the divergence of the logits.
-        task_weight: Of a student's ordinary losses.
-        temperature: Of both distributions.
-        hidden_weight: Of the error of the hidden states; 0: not computed.
+        loss_weight: Weight of the divergence of the logits.
+        task_weight: Weight of a student's ordinary losses.
+        temperature: Temperature of both distributions.
+        hidden_weight: Weight of the error of the hidden states; 0: it is not
+            computed.
     """
 
     def __init__(
@@ -134,7 +160,7 @@ class Distillation:
         """A student's losses with the distillation added.
 
         Args:
-            losses: Of the student, as the model returns them.
+            losses: The student's losses, as the model returns them.
             student: What it showed.
             teacher: What the teacher showed of the same images.
             subnet: The student.
@@ -158,24 +184,24 @@ class Distillation:
         """The network that teaches; None: the supernet's largest subnet."""
         return None
 
-    @contextmanager
-    def observed(self, model: Any) -> Iterator[dict[int, Tensor]]:
-        """Collects hidden states of a forward, if they are needed."""
-        hidden: dict[int, Tensor] = {}
-        if not self.hidden_weight:  # not every teacher has layers
-            yield hidden
-            return
-        handles = [
-            layer.register_forward_hook(
-                lambda module, inputs, output, i=i: hidden.update({i: output})
-            )
-            for i, layer in enumerate(model.backbone.layers)
-        ]
-        try:
-            yield hidden
-        finally:
-            for handle in handles:
-                handle.remove()
+    def observe(
+        self, model: Any, run: Callable[[], Any]
+    ) -> tuple[Any, dict[int, Tensor]]:
+        """Runs a forward, and notes hidden states if they are needed.
+
+        Args:
+            model: The network whose layers show the states.
+            run: Its forward.
+
+        Returns:
+            What ``run`` returns, and the states (B, N, E) by layer.
+        """
+        # Not every teacher has layers.
+        layers = model.backbone.layers if self.hidden_weight else ()
+        with ExitStack() as stack:
+            seen = [stack.enter_context(watch(layer)) for layer in layers]
+            result = run()
+        return result, {i: states[-1] for i, states in enumerate(seen)}
 
 
 @TASK_UTILS.register_module()
@@ -203,7 +229,7 @@ class FrozenDistillation(Distillation):
     runtime has.
 
     Args:
-        checkpoint: Of the teacher; None: a copy of this run's network as
+        checkpoint: File of the teacher; None: a copy of this run's network as
             training begins (DynaBERT: the network that was fine-tuned).
         model: Config of another classifier than the student's own. It sees
             images normalised as the student's. Without ``checkpoint`` it

@@ -23,11 +23,13 @@ class ElasticImageClassifier(ElasticModelMixin, ImageClassifier):
         ...      sampler=dict(type='eavit_mm.UniformSampler'))
     """
 
+    head_names = ('head',)
+
     @property
     def consumers(self) -> dict[str, nn.Module]:
         """Neck and head, as far as there are any."""
-        modules = dict(neck=self.neck, head=self.head)
-        return {k: m for k, m in modules.items() if m is not None}
+        parts = dict(neck=self.neck, head=self.head)
+        return {name: part for name, part in parts.items() if part is not None}
 
     @property
     def logits_module(self) -> nn.Module | None:

@@ -20,16 +20,13 @@ from eavit_mm.models.consumers import (
 from eavit_mm.models.distillation import Distillation
 from eavit_mm.models.elastic_step import Pass, elastic_step
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
-from eavit_mm.models.router import Route, RouterHead, check_budgets
-from eavit_mm.options import check_flag
+from eavit_mm.models.router import Route, RouterHead
+from eavit_mm.options import check_flag, check_path
 from eavit_mm.registry import MODELS, build_part
 from eavit_mm.space import Budget, Level, Subnet, SubnetSampler
 from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.pareto import COSTS
 from eavit_mm.weights.state_dict import adapt_vit_state, check_state_dict
-
-BACKBONE = 'backbone.'
-HEAD = 'head.'
-ROUTER = 'router.'
 
 
 class ElasticModelMixin(BaseModel):
@@ -93,7 +90,9 @@ class ElasticModelMixin(BaseModel):
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
         self.router = None if router is None else _build_router(self, router)
-        self.level = Level(self.backbone.space)
+        # From which iteration on draws keep to which level; the whole space.
+        # A constant of the run, which only CurriculumHook knows.
+        self.levels = [(0, Level(self.backbone.space))]
         for part in (self.backbone, *self.consumers.values()):
             untyped: Any = part
             untyped.register_load_state_dict_pre_hook(_note_loading)
@@ -102,14 +101,20 @@ class ElasticModelMixin(BaseModel):
 
     # What a model of a task provides
 
+    # Names of the modules that ``new_head`` is about.
+    head_names: tuple[str, ...]
+
     @property
     def consumers(self) -> dict[str, nn.Module]:
-        """Modules that read the backbone's features, by name."""
+        """Modules that read the backbone's features, in the order of the flow.
+
+        By their names in the model.
+        """
         raise NotImplementedError
 
     @property
     def logits_module(self) -> nn.Module | None:
-        """The module whose output are the logits, if there is one."""
+        """The module whose forward gives the logits, if there is one."""
         raise NotImplementedError
 
     # Cost
@@ -183,40 +188,34 @@ class ElasticModelMixin(BaseModel):
 
     # Training
 
-    def draw_subnets(
-        self, iteration: int, rank: int | None = None
-    ) -> list[Subnet]:
-        """The subnets of a step: a function of seed and iteration alone.
+    def level_at(self, iteration: int) -> Level:
+        """What the curriculum lets the sampler draw in an iteration."""
+        begun = (level for begin, level in self.levels if begin <= iteration)
+        return list(begun)[-1]
+
+    def draw_subnets(self, iteration: int) -> list[Subnet]:
+        """The sampler's subnets of a step: a function of the iteration alone.
+
+        Beside it of the run's seed, and of the rank if each draws its own.
 
         Args:
             iteration: Data batches trained on before.
-            rank: Whose, where each rank draws its own; None for this one's.
         """
-        rng = np.random.default_rng(self._stream(iteration, rank))
-        return self.sampler.draw(self.level, self.backbone.macs, rng)
+        rng = np.random.default_rng(self._stream(iteration))
+        level = self.level_at(iteration)
+        return self.sampler.draw(level, self.backbone.macs, rng)
 
-    def draw_passes(
-        self, iteration: int, rank: int | None = None
-    ) -> list[Pass]:
-        """What a step trains: subnets of the sampler, or routes.
-
-        Args: as :meth:`draw_subnets`.
-        """
+    def draw_passes(self, iteration: int) -> list[Pass]:
+        """What a step trains: the router's choices, or the sampler's."""
         if self.router is None:
-            subnets = self.draw_subnets(iteration, rank)
-            return [Pass(subnet) for subnet in subnets]
-        is_gated = iteration % self.router.gated_every == 0
-        routes = self.router.draw(self._stream(iteration, rank), is_gated)
-        if is_gated:
-            return [Pass(r.gates.subnet, r, is_gated) for r in routes]
-        # At use choices are repaired too.
-        return [Pass(self.router.repaired(r), r) for r in routes]
+            return [Pass(subnet) for subnet in self.draw_subnets(iteration)]
+        routes = self.router.draw(self._stream(iteration), iteration)
+        return [Pass(route.subnet, route) for route in routes]
 
-    def _stream(self, iteration: int, rank: int | None) -> list[int]:
+    def _stream(self, iteration: int) -> list[int]:
         """Seed of what a step draws."""
         seed = MessageHub.get_current_instance().get_info('seed') or 0
-        rank = get_rank() if rank is None else rank
-        return [seed, iteration, rank if self.draw_per_rank else 0]
+        return [seed, iteration, get_rank() if self.draw_per_rank else 0]
 
     def forward(
         self, *args: Any, route: Route | None = None, **kwargs: Any
@@ -271,64 +270,63 @@ class ElasticModelMixin(BaseModel):
             ValueError: If keys or shapes differ, save for a head that the
                 config declares new.
         """
-        adapt_vit_state(self.backbone, state_dict, prefix + BACKBONE)
-        self._fit_router(state_dict, prefix + ROUTER)
-        head = prefix + HEAD
-        own = {HEAD + name for name in self._head_state()}
-        fits = self._head_fits(state_dict, head)
-        if self.new_head and not fits:
-            dropped = [key for key in state_dict if key.startswith(head)]
-            for key in dropped:
-                del state_dict[key]
+        adapt_vit_state(self.backbone, state_dict, f'{prefix}backbone.')
+        _adapt_router_state(self.router, state_dict, f'{prefix}router.')
+        new = self._leave_out_heads(state_dict, prefix)
+        check_state_dict(self, state_dict, prefix, new)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _leave_out_heads(self, state: dict[str, Any], prefix: str) -> set[str]:
+        """Takes heads that do not fit out of a state, if they may be new.
+
+        Returns:
+            The names of the model's own weights that need not be in it.
+        """
+        new: set[str] = set()
+        for name in self.head_names if self.new_head else ():
+            head = getattr(self, name)
+            own = {} if head is None else head.state_dict()
+            shapes = {f'{name}.{key}': v.shape for key, v in own.items()}
+            given = {
+                key.removeprefix(prefix): getattr(value, 'shape', None)
+                for key, value in state.items()
+                if key.startswith(f'{prefix}{name}.')
+            }
+            if given == shapes:
+                continue
+            new.update(shapes)
+            for key in given:
+                del state[prefix + key]
             print_log(
-                f'new head: trained from scratch; {len(dropped)} weights of '
+                f'new {name}: trained from scratch; {len(given)} weights of '
                 'the checkpoint are left out',
                 'current',
             )
-        # A missing new head is what the config says: check all the rest.
-        skip = own if self.new_head and not fits else set()
-        check_state_dict(self, state_dict, prefix, skip)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def _fit_router(self, state: dict[str, Any], prefix: str) -> None:
-        """Brings the router in a state in line with that of the config.
-
-        A supernet of stage 1 has none: the router then starts as it is.
-        """
-        # A part that the router no longer has: it routed single images.
-        for key in [k for k in state if k.startswith(f'{prefix}images.')]:
-            del state[key]
-        _fit_optional(state, prefix, self.router, 'router')
-
-    def _head_state(self) -> dict[str, Tensor]:
-        head = getattr(self, HEAD[:-1], None)
-        return {} if head is None else head.state_dict()
-
-    def _head_fits(self, state: Mapping[str, Any], prefix: str) -> bool:
-        own = self._head_state()
-        given = {
-            key.removeprefix(prefix): getattr(value, 'shape', None)
-            for key, value in state.items()
-            if key.startswith(prefix)
-        }
-        return given == {key: value.shape for key, value in own.items()}
+        return new
 
 
-def _fit_optional(
-    state: dict[str, Any], prefix: str, own: nn.Module | None, name: str
+def _adapt_router_state(
+    router: RouterHead | None, state: dict[str, Any], prefix: str
 ) -> None:
-    """Adds a part of ours to a state without it, drops one that we lack."""
+    """Makes a state whose router is not the config's load as it should.
+
+    A supernet of stage 1 has none: the router then starts as it is.
+    """
+    # Routers once had a part that routed single images.
+    for key in [key for key in state if key.startswith(f'{prefix}images.')]:
+        del state[key]
     given = [key for key in state if key.startswith(prefix)]
-    if own is None and f'{prefix}_extra_state' in given:
+    if router is None and f'{prefix}_extra_state' in given:
         for key in given:
             del state[key]
         print_log(
-            f'the {name} of the checkpoint is left out: the config has none',
+            'the router of the checkpoint is left out: the config has none',
             'current',
         )
-    elif own is not None and not given:
-        state.update({prefix + k: v for k, v in own.state_dict().items()})
-        print_log(f'no {name} in the checkpoint: it is a new one', 'current')
+    elif router is not None and not given:
+        own = router.state_dict()
+        state.update({prefix + key: value for key, value in own.items()})
+        print_log('no router in the checkpoint: it is a new one', 'current')
 
 
 def _build_router(
@@ -351,13 +349,30 @@ def _build_router(
             "'eavit_mm.RouterHead'"
         )
     kinds = cfg.get('budgets', ('macs',))
-    check_budgets(kinds, cfg.get('latency_table'))
+    _check_budgets(kinds, cfg.get('latency_table'))
     space = model.backbone.space
     table = table_for(model, cfg.get('latency_table'))
     costs = {kind: cost_of(model, kind, table=table) for kind in kinds}
     tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
     router: RouterHead = MODELS.build(dict(cfg, space=space, tables=tables))
     return router
+
+
+def _check_budgets(budgets: Any, latency_table: Any) -> None:
+    """Refuses budgets of unknown kinds, and latencies without a table."""
+    is_list = isinstance(budgets, list | tuple) and len(budgets) > 0
+    if not is_list or any(kind not in COSTS for kind in budgets):
+        raise ValueError(
+            f'router.budgets={budgets!r}; must list some of {list(COSTS)}'
+        )
+    if len(set(budgets)) < len(budgets):
+        raise ValueError(f'router.budgets={budgets!r}: one stands twice')
+    check_path('router.latency_table', latency_table)
+    if ('latency' in budgets) != (latency_table is not None):
+        raise ValueError(
+            f'router.budgets={budgets!r}, latency_table={latency_table!r}: '
+            "'latency' and a table (tools/latency.py) go together"
+        )
 
 
 def _check_channels(model: Any) -> None:

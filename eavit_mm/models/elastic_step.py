@@ -1,14 +1,15 @@
 """One training step of a supernet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from eavit_mm.models.distillation import Outputs
+from eavit_mm.models.distillation import Outputs, watch
 from eavit_mm.models.router import Route
 from eavit_mm.space import Subnet
 
@@ -19,13 +20,10 @@ class Pass(NamedTuple):
     Attributes:
         subnet: The network.
         route: The router's choice that it comes from, if there is a router.
-        is_gated: Gradients reach the router through the gated network; else
-            the network is sliced.
     """
 
     subnet: Subnet
     route: Route | None = None
-    is_gated: bool = False
 
 
 def elastic_step(
@@ -42,7 +40,7 @@ def elastic_step(
         forward: The module that runs its forward: the model itself or the
             distributed wrapper around it.
         data: A batch of the data loader.
-        optim_wrapper: Of the model's parameters.
+        optim_wrapper: The wrapper of the optimizer of the parameters.
 
     Returns:
         Values to log: the losses summed over the passes, and the mean share
@@ -52,29 +50,26 @@ def elastic_step(
         FloatingPointError: If a loss is not finite; names the subnet. No
             weight has been changed by this step then.
     """
-    iteration = optim_wrapper.inner_count
     data = model.data_preprocessor(data, True)
-    passes = _ordered(model, model.draw_passes(iteration))
-    subnets = [each.subnet for each in passes]
-    teacher = _teacher_outputs(model, data, subnets, optim_wrapper)
+    passes = model.draw_passes(optim_wrapper.inner_count)
+    if model.distillation is not None:
+        # The largest first: the others may learn from it.
+        largest = model.backbone.space.largest
+        passes = sorted(passes, key=lambda each: each.subnet != largest)
+    teacher = _teacher_outputs(model, data, passes[0], optim_wrapper)
     logs: list[dict[str, Tensor]] = []
     for number, each in enumerate(passes):
         is_last = number == len(passes) - 1
         # Backward too: recomputed activations need the same subnet.
         with _active(model, each):
-            with (
-                _pass_context(forward, optim_wrapper, is_last),
-                _observed(model) as outputs,
-            ):
-                losses = forward._run_forward(
-                    _with_route(data, each), mode='loss'
-                )
+            with _pass_context(forward, optim_wrapper, is_last):
+                losses, shown = _run(model, forward, data, each)
                 if teacher is not None:
                     losses = model.distillation(
-                        losses, outputs(), teacher, each.subnet
+                        losses, shown, teacher, each.subnet
                     )
-                elif model.distillation:
-                    teacher = outputs().detach()
+                elif shown is not None:
+                    teacher = shown.detach()
             loss, log = model.parse_losses(losses)
             # parse_losses lets a head's own 'loss' hide the total.
             logs.append({**log, 'loss': loss})
@@ -82,35 +77,19 @@ def elastic_step(
         if not is_last:
             # backward counts itself as a batch; K passes are one batch.
             optim_wrapper._inner_count -= 1
-    _check_finite(model, logs, subnets, optim_wrapper)
+    subnets = [each.subnet for each in passes]
+    _check_finite(logs, subnets, optim_wrapper)
     if optim_wrapper.should_update():
         optim_wrapper.step()
         optim_wrapper.zero_grad()
-    return _merged_logs(model, logs, subnets)
+    return _merge_logs(model, logs, subnets)
 
 
 def _active(model: Any, each: Pass) -> AbstractContextManager[None]:
     """In which the backbone is the network of a pass."""
-    if each.is_gated:
-        assert each.route is not None
+    if each.route is not None and each.route.is_gated:
         return model.backbone.gated(each.route.gates)
     return model.backbone.use(each.subnet)
-
-
-def _with_route(data: Any, each: Pass) -> Any:
-    """A batch for the model's forward, which adds the route's losses.
-
-    A distributed wrapper must find in its outputs whatever gets a gradient.
-    """
-    return data if each.route is None else dict(data, route=each.route)
-
-
-def _ordered(model: Any, passes: list[Pass]) -> list[Pass]:
-    """With distillation, the largest first: the others may learn from it."""
-    if model.distillation is None:
-        return passes
-    largest = model.backbone.space.largest
-    return sorted(passes, key=lambda each: each.subnet != largest)
 
 
 @contextmanager
@@ -125,52 +104,48 @@ def _pass_context(
         yield
 
 
+def _run(
+    model: Any, forward: Any, data: Any, each: Pass
+) -> tuple[dict[str, Tensor], Outputs | None]:
+    """The losses of a pass, and with distillation what the network showed."""
+    if each.route is not None:
+        # The forward adds the route's losses: a distributed wrapper must find
+        # in its outputs whatever gets a gradient.
+        data = dict(data, route=each.route)
+    run = partial(forward._run_forward, data, mode='loss')
+    if model.distillation is None:
+        return run(), None
+    with watch(model.logits_module) as logits:
+        losses, hidden = model.distillation.observe(model, run)
+    return losses, Outputs(logits[-1], hidden)
+
+
 def _teacher_outputs(
-    model: Any,
-    data: Any,
-    subnets: list[Subnet],
-    optim_wrapper: OptimWrapper,
+    model: Any, data: Any, first: Pass, optim_wrapper: OptimWrapper
 ) -> Outputs | None:
     """What the teacher shows, unless the first pass is the teacher."""
     distillation = model.distillation
     if distillation is None:
         return None
     teacher = distillation.network()
-    if teacher is None and subnets[0] == model.backbone.space.largest:
+    if teacher is None and first.subnet == model.backbone.space.largest:
         return None
     teacher = teacher or model
+    run = partial(teacher._run_forward, data, mode='tensor')
     with (
         torch.no_grad(),
         optim_wrapper.optim_context(model),
         model.backbone.use(None),
-        distillation.observed(teacher) as hidden,
     ):
-        return Outputs(teacher._run_forward(data, mode='tensor'), hidden)
-
-
-@contextmanager
-def _observed(model: Any) -> Iterator[Callable[[], Outputs]]:
-    """Gives what the model showed while it computed its loss."""
-    logits: list[Tensor] = []
-    if model.distillation is None:
-        yield lambda: Outputs(logits[-1], {})
-        return
-    handle = model.logits_module.register_forward_hook(
-        lambda module, inputs, output: logits.append(output)
-    )
-    try:
-        with model.distillation.observed(model) as hidden:
-            yield lambda: Outputs(logits[-1], hidden)
-    finally:
-        handle.remove()
+        return Outputs(*distillation.observe(teacher, run))
 
 
 def _check_finite(
-    model: Any,
     logs: list[dict[str, Tensor]],
     subnets: list[Subnet],
     optim_wrapper: OptimWrapper,
 ) -> None:
+    # One copy from the device for all passes.
     finite = torch.stack([log['loss'].detach() for log in logs]).isfinite()
     for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
         if not ok:
@@ -182,7 +157,7 @@ def _check_finite(
             )
 
 
-def _merged_logs(
+def _merge_logs(
     model: Any, logs: list[dict[str, Tensor]], subnets: list[Subnet]
 ) -> dict[str, Tensor]:
     """Sums losses over the passes, averages what else is logged."""

@@ -1,60 +1,64 @@
 """The router: from a budget to a subnet (EA-ViT, stage 2b).
 
-Letters: K kinds of budgets, R references of the Pareto front.
+Letters: K kinds of budgets, R references of the Pareto front, G gates of all
+groups.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from eavit_mm.models.extra_state import packed, unpacked
 from eavit_mm.models.gated_cost import GatedCost
 from eavit_mm.models.gates import (
     Decisions,
     Gates,
     decisions_of,
     gates_of,
-    prefix_gates,
     subnet_of,
-    switch_gates,
+)
+from eavit_mm.models.router_groups import (
+    Groups,
+    harden,
+    mask_of,
+    nested_subnets,
 )
 from eavit_mm.options import check_count, check_number, check_path
 from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.budget import limit_of
-from eavit_mm.space.cells import Cell
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import Walker
-from eavit_mm.space.pareto import COSTS, Member, ParetoFront
+from eavit_mm.space.pareto import Member, ParetoFront
 
 # What the router adds to a model's losses; a teacher has no part in it.
 LOSSES = ('loss_budget', 'loss_pareto')
-_SWITCHES = 'switches'
-# Of the fit to the references: how sure the router is to be of a width gate
-# and of a branch. Targets below 1 keep some gradient alive. Noise and the
-# deviation from the budget move what is less sure; a branch that goes off by
-# chance costs far more than a step of a width.
-_SURE_OF_WIDTHS, _SURE_OF_BRANCHES = 0.9, 0.99
 
 
 class Route(NamedTuple):
     """What the router chose for a pass of training.
 
     Attributes:
+        subnet: The network that the pass trains.
+        is_gated: Gradients reach the router through the gated network; else
+            the network is sliced.
         budgets: (K), shares of the largest subnet's costs.
-        decisions: With gradients to the router.
-        gates: Of all units, likewise.
+        decisions: Those of the router, with gradients to it.
+        gates: The gates of all units, likewise.
+        front_weight: How much the distance to the Pareto front counts.
     """
 
+    subnet: Subnet
+    is_gated: bool
     budgets: Tensor
     decisions: Decisions
     gates: Gates
+    front_weight: float
 
 
 @MODELS.register_module()
@@ -74,23 +78,24 @@ class RouterHead(BaseModule):
         budgets: Kinds of cost that are limited: 'macs', 'params', 'latency'.
         latency_table: File of a table, for 'latency'.
         hidden: Units of an MLP's hidden layer for each of its gates.
-        temperature: Of the Gumbel sigmoid.
-        budget_weight: lambda 1, of the squared deviation from the budget.
-        pareto_weight: lambda 2, of the squared distance to the front, when
-            training begins; :class:`eavit_mm.engine.hooks.RouterHook` lowers
-            it.
+        temperature: Temperature of the Gumbel sigmoid.
+        budget_weight: lambda 1, the weight of the squared deviation from the
+            budget.
+        pareto_weight: lambda 2, the weight of the squared distance to the
+            front when training begins;
+            :class:`eavit_mm.engine.hooks.RouterHook` lowers it.
         highest: Training draws budgets up to this share; above 1 is 1.
-        skew: Of the drawn budgets: 1 for even ones, as in the paper; above 1
+        skew: How budgets are drawn: 1 for even ones, as in the paper; above 1
             low ones come more often. At 2 widths are about even, since costs
             rise with their squares.
-        gated_every: Of so many iterations one trains the router through the
+        gated_every: One of so many iterations trains the router through the
             gated network; in the others the backbone trains at the router's
             subnets, sliced, and the router by its own losses. 1 is the paper.
         passes: Budgets of an iteration.
-        fit_steps: Of the fit to the references.
-        space: The model's.
+        fit_steps: Steps of the fit to the references.
+        space: The model's search space.
         tables: The model's costs by kind.
-        init_cfg: Of mmengine.
+        init_cfg: As in mmengine.
 
     Raises:
         ValueError: If an option is not valid; names it.
@@ -121,35 +126,20 @@ class RouterHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         check_path('router.front', front)
-        check_budgets(budgets, latency_table)
-        check_number('router.temperature', temperature, positive=True)
+        check_number('router.skew', skew, positive=True)
         check_number('router.budget_weight', budget_weight)
         check_number('router.pareto_weight', pareto_weight)
-        check_number('router.highest', highest, positive=True)
-        check_number('router.skew', skew, positive=True)
-        for name, value in (
-            ('hidden', hidden),
-            ('gated_every', gated_every),
-            ('passes', passes),
-        ):
-            check_count(f'router.{name}', value, least=1)
+        check_count('router.gated_every', gated_every, least=1)
+        check_count('router.passes', passes, least=1)
         check_count('router.fit_steps', fit_steps)
         self.space = space
         self.kinds = tuple(budgets)
         self.tables = {kind: tables[kind] for kind in self.kinds}
-        self.walker = Walker(space, self.tables)
-        lowest = [t.lowest_share for t in self.tables.values()]
-        if highest <= max(lowest):
-            raise ValueError(
-                f'router.highest={highest}; must be above the share of the '
-                f'cheapest subnet, {max(lowest):.3f}'
-            )
-        self.costs = nn.ModuleDict(
-            {kind: GatedCost(table) for kind, table in self.tables.items()}
-        )
+        _check_highest(highest, self.tables)
+        costs = {kind: GatedCost(t) for kind, t in self.tables.items()}
+        self.costs = nn.ModuleDict(costs)
         self.front_file = front
         self.latency_table = latency_table
-        self.temperature = temperature
         self.budget_weight = budget_weight
         self.pareto_weight = pareto_weight
         self.highest = highest
@@ -157,44 +147,24 @@ class RouterHead(BaseModule):
         self.gated_every = gated_every
         self.passes = passes
         self.fit_steps = fit_steps
-        # Lowered from 1 to 0 while it trains.
-        self.pareto_scale = 1.0
-        self.groups = nn.ModuleDict(
-            {
-                name: _mlp(len(self.kinds), number, hidden)
-                for name, number in self._group_sizes().items()
-                if number
-            }
-        )
-        if not self.groups:
-            raise ValueError(
-                'model.router: the space has one member, there is nothing to '
-                'choose; give backbone.space more, or router=None'
-            )
-        # Fitted to a front, or trained; before, its choices mean nothing.
+        self.groups = Groups(space, len(self.kinds), hidden, temperature)
+        # Between these iterations the weight of the front falls to 0; else it
+        # stays. A constant of the run, which only RouterHook knows.
+        self.fade: tuple[int, int] | None = None
+        # Before the MLPs are initialised or loaded, choices mean nothing.
         self.is_ready = False
         self.front: ParetoFront | None = None
-        # Measured again with the weights of stage 2: members of the front
-        # under 'front', the router's answers under 'router'.
+        # Measured with the weights of stage 2, on so many samples: members of
+        # the front under 'front', the router's answers under 'router'.
         self.evaluated: dict[str, tuple[Member, ...]] = {}
-        # On how many samples they were; None if not known.
         self.samples: int | None = None
         # No buffers: averaged copies of a model pair theirs with its own.
         self.reference_costs = torch.zeros(0)  # (R, K)
-        self.reference_masks = torch.zeros(0)  # (R, gates)
+        self.reference_masks = torch.zeros(0)  # (R, G)
         # Here already, for the copies that are made before training. Where a
         # checkpoint brings the front, the file need not be there any more.
         if front is not None and Path(front).is_file():
             self.set_front(_read_front(front, space))
-
-    def _group_sizes(self) -> dict[str, int]:
-        """Gates of each group: choices beyond the smallest, and branches."""
-        sizes = {
-            group_name(cell): cell.num_choices - 1 for cell in self.space.cells
-        }
-        if self.space.max_off:
-            sizes[_SWITCHES] = len(self.space.branches)
-        return sizes
 
     # From budgets to a subnet
 
@@ -204,136 +174,84 @@ class RouterHead(BaseModule):
         """Gates of every group.
 
         Args:
-            budgets: (K), shares of the largest subnet's costs.
-            generator: Of the Gumbel noise; None for none, as in use.
+            budgets: (K), as everywhere shares of the largest subnet's costs.
+            generator: Draws the Gumbel noise; None for none, as in use.
         """
-        return self._decided(self.soft_gates(budgets, generator))
-
-    def _decided(self, soft: Mapping[str, Tensor]) -> Decisions:
-        """The hard gates of soft ones."""
-        empty = next(iter(soft.values())).new_zeros(0)
-        prefixes = tuple(
-            prefix_gates(soft.get(group_name(cell), empty))
-            for cell in self.space.cells
-        )
-        if _SWITCHES not in soft:
-            return Decisions(prefixes, None)
-        switches = switch_gates(soft[_SWITCHES], self.space.max_off)
-        return Decisions(prefixes, switches)
-
-    def soft_gates(
-        self, budgets: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Gates in (0, 1) by group: a sigmoid of logits and noise."""
-        logits = {name: mlp(budgets) for name, mlp in self.groups.items()}
-        soft = {}
-        for name, values in logits.items():
-            if generator is not None:
-                # The difference of two Gumbel variables is logistic. Drawn on
-                # the CPU, so that every device gets the same.
-                u = torch.rand(values.shape, generator=generator)
-                noise = torch.logit(u, eps=1e-6).to(values)
-                values = (values + noise) / self.temperature
-            soft[name] = values.sigmoid()
-        return soft
+        return harden(self.space, self.groups(budgets, generator))
 
     @torch.no_grad()
     def subnet(self, budgets: Sequence[float]) -> Subnet:
-        """What the router chooses, whatever it costs.
-
-        Args:
-            budgets: (K), shares of the largest subnet's costs.
-        """
-        return subnet_of(self.space, self(self._shares(budgets)))
+        """What the router chooses, whatever it costs."""
+        return subnet_of(self.space, self(self._inputs(budgets)))
 
     @torch.no_grad()
     def nested(self, budgets: Sequence[float]) -> list[Subnet]:
-        """Subnets around the router's choice, each within the next.
-
-        Gates are opened in the order of how sure the router is of them: of
-        each group as many as are above a threshold, which is the same for
-        all groups. At a half it is the router's choice. Branches that it
-        leaves on or off stay so.
-
-        Args:
-            budgets: (K), shares of the largest subnet's costs.
-        """
-        soft = self.soft_gates(self._shares(budgets))
-        soft = {name: values.cpu() for name, values in soft.items()}
-        chosen = subnet_of(self.space, self._decided(soft))
-        off = self.space.decisions(chosen).off
-        soft.pop(_SWITCHES, None)
-        thresholds = {0.0, 1.0}.union(*(v.tolist() for v in soft.values()))
-        falling = torch.tensor(
-            sorted(thresholds, reverse=True), dtype=torch.float64
-        )
-        # All thresholds at once: (thresholds, gates) -> (thresholds).
-        opened = {
-            name: (values.double() > falling[:, None]).sum(dim=1).tolist()
-            for name, values in soft.items()
-        }
-        closed = [0] * len(falling)
-        columns = [
-            opened.get(group_name(cell), closed) for cell in self.space.cells
-        ]
-        subnets = [
-            self.space.build(indices, off)
-            for indices in zip(*columns, strict=True)
-        ]
-        return list(dict.fromkeys(subnets))
+        """Subnets around the router's choice, see :func:`nested_subnets`."""
+        soft = self.groups(self._inputs(budgets))
+        return nested_subnets(self.space, soft)
 
     def limits(self, budgets: Sequence[float]) -> dict[str, float]:
-        """Kind of cost to the most of it.
-
-        Args:
-            budgets: (K), shares of the largest subnet's costs.
-        """
+        """Kind of cost to the most of it."""
         pairs = zip(self.tables.items(), budgets, strict=True)
         return {k: limit_of(share, t.largest) for (k, t), share in pairs}
 
-    def repaired(self, route: Route) -> Subnet:
-        """The choice of a route, opened or shut until it keeps its budgets.
+    def within(self, budgets: Sequence[float]) -> Subnet:
+        """The choice, opened or shut until it keeps its budgets.
 
-        The largest of its nested subnets that does, or the smallest, where
+        The dearest of its nested subnets that does, or the smallest, where
         even that exceeds them. At use single steps follow.
         """
-        budgets = route.budgets.tolist()
-        nested = self.nested(budgets)
-        return self.walker.fullest(nested, self.limits(budgets)) or nested[0]
+        nested, limits = self.nested(budgets), self.limits(budgets)
+        walker = Walker(self.space, self.tables)
+        return walker.fullest(nested, limits) or nested[0]
 
-    def _shares(self, budgets: Sequence[float]) -> Tensor:
-        """Input of the MLPs."""
+    def _inputs(self, budgets: Sequence[float]) -> Tensor:
+        """What the MLPs are given: (K), clamped to 1 as in training."""
         parameter = next(self.parameters())
         return parameter.new_tensor([min(b, 1.0) for b in budgets])
 
     # Training
 
-    def draw(self, seed: Sequence[int], is_noisy: bool = True) -> list[Route]:
-        """The routes of an iteration: a function of the seed alone.
+    def draw(self, seed: Sequence[int], iteration: int) -> list[Route]:
+        """The routes of an iteration: a function of the arguments alone.
 
-        Budgets lie between the cheapest subnet's share and ``highest``,
-        clamped to 1: so much of the way, as a uniform number to the power of
-        ``skew`` says.
+        Gated passes explore with Gumbel noise. Sliced ones train what the
+        router answers with at use, which the backbone is to be good at.
 
         Args:
-            seed: Of the budgets and the noise.
-            is_noisy: With Gumbel noise, to explore; else just what the router
-                answers with at use, which the backbone is to be good at.
+            seed: Seed of the budgets and the noise.
+            iteration: Data batches trained on before.
         """
-        self.is_ready = True
-        routes = []
+        is_gated = iteration % self.gated_every == 0
+        front_weight = self._front_weight(iteration)
         rng = np.random.default_rng(seed)
-        parameter = next(self.parameters())
         lowest = np.array([t.lowest_share for t in self.tables.values()])
+        parameter = next(self.parameters())
+        routes = []
         for _ in range(self.passes):
             places = rng.uniform(size=len(lowest)) ** self.skew
             shares = (lowest + places * (self.highest - lowest)).clip(max=1.0)
             noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
             budgets = parameter.new_tensor(shares)
-            decisions = self(budgets, noise if is_noisy else None)
+            decisions = self(budgets, noise if is_gated else None)
             gates = gates_of(self.space, decisions)
-            routes.append(Route(budgets, decisions, gates))
+            subnet = (
+                gates.subnet if is_gated else self.within(budgets.tolist())
+            )
+            routes.append(
+                Route(
+                    subnet, is_gated, budgets, decisions, gates, front_weight
+                )
+            )
         return routes
+
+    def _front_weight(self, iteration: int) -> float:
+        """The weight of the distance to the front: falls linearly to 0."""
+        if self.fade is None:
+            return self.pareto_weight
+        begin, end = self.fade
+        done = max(iteration - begin, 0)
+        return self.pareto_weight * (1.0 - done / (end - begin))
 
     def losses(self, route: Route) -> dict[str, Tensor]:
         """Deviation from the budget, and distance to the Pareto front.
@@ -347,46 +265,33 @@ class RouterHead(BaseModule):
         )
         excess = (shares - route.budgets).max()
         losses = dict(loss_budget=self.budget_weight * excess.square())
-        weight = self.pareto_weight * self.pareto_scale
-        if self.front is not None and weight:
+        if self.front is not None and route.front_weight:
             distance = self.reference_costs.to(shares) - route.budgets
             nearest = distance.square().sum(dim=1).argmin()
-            mask = self.reference_masks.to(shares)[nearest]
-            error = (self._mask(route.decisions) - mask).square().mean()
-            losses['loss_pareto'] = weight * error
+            reference = self.reference_masks.to(shares)[nearest]
+            mask = mask_of(self.space, route.decisions)
+            error = (mask - reference).square().mean()
+            losses['loss_pareto'] = route.front_weight * error
         return losses
-
-    def _mask(self, decisions: Decisions) -> Tensor:
-        """All gates of the groups, in one vector.
-
-        The width of a branch that is off does not count: it is no fact of
-        the subnet.
-        """
-        prefixes, switches = decisions
-        if switches is None:
-            return torch.cat(prefixes)
-        on = dict(zip(self.space.branches, switches.unbind(), strict=True))
-        masks = [
-            prefix * on[cell.branches[0]]
-            if len(cell.axes) == len(cell.branches) == 1
-            else prefix
-            for cell, prefix in zip(self.space.cells, prefixes, strict=True)
-        ]
-        return torch.cat([*masks, switches])
 
     # The Pareto front
 
     def init_weights(self) -> None:
-        """Fits the MLPs to the references of the front.
+        """Fits the MLPs to the references of the front, if there is one.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it is broken, or of another space.
         """
         super().init_weights()
-        if self.front_file is not None:
+        if self.front is None and self.front_file is not None:
             self.set_front(_read_front(self.front_file, self.space))
-            self.fit()
+        if self.front is not None:
+            parameter = next(self.parameters())
+            costs = self.reference_costs.to(parameter)
+            masks = self.reference_masks.to(parameter)
+            self.groups.fit(costs, masks, self.fit_steps)
+        self.is_ready = True
 
     def set_front(self, front: ParetoFront) -> None:
         """Makes a front the one whose references the router is held to."""
@@ -396,51 +301,28 @@ class RouterHead(BaseModule):
             [table.share(subnet) for table in self.tables.values()]
             for subnet in subnets
         ]
-        masks = [self._mask(decisions_of(self.space, s)) for s in subnets]
+        masks = [
+            mask_of(self.space, decisions_of(self.space, s)) for s in subnets
+        ]
         self.reference_costs = torch.tensor(costs)
         self.reference_masks = torch.stack(masks)
-
-    def fit(self) -> None:
-        """Moves the MLPs towards the references, from where they are."""
-        parameter = next(self.parameters())
-        costs = self.reference_costs.to(parameter)
-        gates = self.reference_masks.shape[1]
-        sure = costs.new_full((gates,), _SURE_OF_WIDTHS)
-        if _SWITCHES in self.groups:  # the last
-            sure[-len(self.space.branches) :] = _SURE_OF_BRANCHES
-        masks = self.reference_masks.to(parameter)
-        targets = masks * sure + (1 - masks) * (1 - sure)
-        optimizer = torch.optim.Adam(self.groups.parameters(), lr=1e-2)
-        for _ in range(self.fit_steps):
-            logits = [mlp(costs) for mlp in self.groups.values()]
-            error = F.binary_cross_entropy_with_logits(
-                torch.cat(logits, dim=1), targets
-            )
-            optimizer.zero_grad()
-            torch.autograd.backward(error)
-            optimizer.step()
-        optimizer.zero_grad()
-        self.is_ready = True
 
     # In checkpoints, which then need no file beside them
 
     def get_extra_state(self) -> Tensor:
-        """Front and evaluated subnets as bytes of JSON.
-
-        A tensor, as all of a checkpoint is.
-        """
-        return packed(
-            dict(
-                budgets=self.kinds,
-                is_ready=self.is_ready,
-                front=None if self.front is None else self.front.to_dict(),
-                evaluated={
-                    source: [member.to_dict() for member in members]
-                    for source, members in self.evaluated.items()
-                },
-                samples=self.samples,
-            )
+        """Front and evaluated subnets: bytes of JSON, as all are tensors."""
+        values = dict(
+            budgets=self.kinds,
+            is_ready=self.is_ready,
+            front=None if self.front is None else self.front.to_dict(),
+            evaluated={
+                source: [member.to_dict() for member in members]
+                for source, members in self.evaluated.items()
+            },
+            samples=self.samples,
         )
+        text = bytearray(json.dumps(values).encode())
+        return torch.frombuffer(text, dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
         """The inverse.
@@ -449,7 +331,7 @@ class RouterHead(BaseModule):
             ValueError: If it is broken, or of another space.
         """
         try:
-            values = unpacked(state)
+            values = json.loads(bytes(state.cpu().tolist()))
             kinds = tuple(values.get('budgets', self.kinds))
             front = values['front']
             if front is not None:
@@ -490,36 +372,12 @@ def _read_front(path: str, space: SearchSpace) -> ParetoFront:
         raise ValueError(f'router.front={path!r}: {error}') from error
 
 
-def group_name(cell: Cell) -> str:
-    """Name of a cell's MLP: its axes, and its layer if it has only one."""
-    axes = '+'.join(cell.axes)
-    is_one = len(cell.layers) == 1 and cell.branches
-    return f'{axes}_{cell.layers[0]}' if is_one else axes
-
-
-def check_budgets(budgets: Any, latency_table: Any) -> None:
-    """Raises unless kinds of budgets are known, and there is a table.
-
-    Raises:
-        ValueError: Names the option.
-    """
-    is_list = isinstance(budgets, list | tuple) and len(budgets) > 0
-    if not is_list or any(kind not in COSTS for kind in budgets):
+def _check_highest(highest: Any, tables: Mapping[str, CostTable]) -> None:
+    """Refuses budgets that no subnet keeps."""
+    check_number('router.highest', highest, positive=True)
+    lowest = max(table.lowest_share for table in tables.values())
+    if highest <= lowest:
         raise ValueError(
-            f'router.budgets={budgets!r}; must list some of {list(COSTS)}'
+            f'router.highest={highest}; must be above the share of the '
+            f'cheapest subnet, {lowest:.3f}'
         )
-    if len(set(budgets)) < len(budgets):
-        raise ValueError(f'router.budgets={budgets!r}: one stands twice')
-    check_path('router.latency_table', latency_table)
-    if ('latency' in budgets) != (latency_table is not None):
-        raise ValueError(
-            f'router.budgets={budgets!r}, latency_table={latency_table!r}: '
-            "'latency' and a table (tools/latency.py) go together"
-        )
-
-
-def _mlp(inputs: int, gates: int, hidden: int) -> nn.Sequential:
-    width = hidden * gates
-    return nn.Sequential(
-        nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, gates)
-    )

@@ -112,7 +112,8 @@ def _draw(cfg: Any, model: Any, iteration: int) -> list[Any]:
     hub.update_info('seed', cfg.randomness.seed)
     levels = cfg.custom_hooks[1]['levels']
     curriculum = Curriculum(model.backbone.space, levels)
-    model.level = curriculum.levels[curriculum.index(iteration)]
+    level = curriculum.levels[curriculum.index(iteration)]
+    model.levels = [(0, level)]
     return model.draw_subnets(iteration)
 
 

@@ -35,8 +35,8 @@ def test_levels_follow_the_epochs(tmp_path):
     model, drawn = runner.model, []
     draw = model.draw_subnets
 
-    def watched(iteration, rank=None):
-        subnets = draw(iteration, rank)
+    def watched(iteration):
+        subnets = draw(iteration)
         drawn.extend((runner.epoch, subnet) for subnet in subnets)
         return subnets
 

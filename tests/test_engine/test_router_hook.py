@@ -24,11 +24,13 @@ class Watch(Hook):
 
     def __init__(self) -> None:
         self.changed: list[set[str]] = []
-        self.scales: list[float] = []
+        self.weights: list[float] = []
 
     def before_train_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         self.before = snapshot(runner.model)
-        self.scales.append(runner.model.router.pareto_scale)
+        router = runner.model.router
+        (route,) = router.draw([0], runner.iter)
+        self.weights.append(route.front_weight / router.pareto_weight)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
         after = runner.model.state_dict()
@@ -83,8 +85,8 @@ def test_the_router_trains_alone_at_first(tmp_path: Path) -> None:
         assert of_router(changed)
         # Weight decay is a change as well.
         assert bool(changed - of_router(changed)) == (number >= 4), number
-    assert watch.scales[:5] == [1.0] * 5
-    assert watch.scales[5:] == pytest.approx([0.8, 0.6, 0.4, 0.2])
+    assert watch.weights[:5] == [1.0] * 5
+    assert watch.weights[5:] == pytest.approx([0.8, 0.6, 0.4, 0.2])
 
 
 @pytest.mark.parametrize('warmup', [9, 10])

@@ -81,7 +81,7 @@ class Recorder(Hook):
             dict(
                 epoch=runner.epoch,
                 iter=runner.iter,
-                box_level=getattr(model, 'level', None),
+                box_level=box_level(model, runner.iter),
                 level=logged_level(runner),
                 data=[s.index for s in data_batch['data_samples']],
                 rng=torch.get_rng_state(),
@@ -98,6 +98,12 @@ def flip_twice(batch: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(
         inputs=[x, x.flip(3)], data_samples=[samples, deepcopy(samples)]
     )
+
+
+def box_level(model: Any, iteration: int) -> Any:
+    """What draws keep to; None for a stock network."""
+    at = getattr(model, 'level_at', None)
+    return None if at is None else at(iteration)
 
 
 def logged_level(runner: Runner) -> float | None:

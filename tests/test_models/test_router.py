@@ -20,7 +20,7 @@ from toys import (
 from eavit_mm.models import RouterHead, elastic_step
 from eavit_mm.models.elastic_step import Pass
 from eavit_mm.models.gates import decisions_of, subnet_of
-from eavit_mm.models.router import group_name
+from eavit_mm.models.router_groups import group_name
 
 
 def routed(folder: Path | None = None, **changes: Any) -> Any:
@@ -67,11 +67,11 @@ def test_groups_follow_the_space() -> None:
     fixed.backbone.space.check(subnet)
 
 
-@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('seed', range(8))
 def test_choices_lie_in_the_space(seed: int) -> None:
     space = dict(SPACE, max_off=seed % 4)
     model = routed(space=space, passes=3)
-    for route in model.router.draw([seed]):
+    for route in model.router.draw([seed], 0):
         subnet = subnet_of(model.backbone.space, route.decisions)
         model.backbone.space.check(subnet)
         assert route.gates.subnet == subnet
@@ -80,32 +80,24 @@ def test_choices_lie_in_the_space(seed: int) -> None:
 def test_draws_are_a_function_of_the_seed() -> None:
     model = routed(passes=4)
     state = torch.get_rng_state()
-    first, second = (model.router.draw([1, 2]) for _ in range(2))
+    first, second = (model.router.draw([1, 2], 0) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), state)
-    other = model.router.draw([1, 3])
+    other = model.router.draw([1, 3], 0)
     for a, b, c in zip(first, second, other, strict=True):
         assert torch.equal(a.budgets, b.budgets)
         assert a.gates.subnet == b.gates.subnet
         assert not torch.equal(a.budgets, c.budgets)
 
 
-def test_budgets_cover_the_range() -> None:
-    router = routed(passes=300, highest=1.1).router
-    shares = np.array([r.budgets.item() for r in router.draw([0])])
-    table = router.tables['macs']
-    lowest = table.lowest / table.largest
-    assert lowest < shares.min() < lowest + 0.05
-    # A share of the draws is clamped: the largest network trains too.
-    expected = 0.1 / (1.1 - lowest)
-    assert abs((shares == 1).mean() - expected) < 0.06
-
-
-@pytest.mark.parametrize('skew', [0.5, 2.0])
+@pytest.mark.parametrize('skew', [0.5, 1.0, 2.0])
 def test_low_budgets_come_as_often_as_skew_says(skew: float) -> None:
     router = routed(passes=400, skew=skew).router
     lowest = router.tables['macs'].lowest_share
-    shares = np.array([r.budgets.item() for r in router.draw([5])])
-    for share in (0.3, 0.6, 0.9):
+    shares = np.array([r.budgets.item() for r in router.draw([5], 0)])
+    assert lowest < shares.min()
+    # Those above 1 are clamped: the largest network trains too.
+    assert shares.max() == 1
+    for share in (0.3, 0.6, 0.9, 0.999):
         # P(budget < share) of a uniform number to that power.
         place = (share - lowest) / (1.1 - lowest)
         assert (shares < share).mean() == pytest.approx(
@@ -120,7 +112,7 @@ def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
     exact = torch.cat([m(budgets) for m in router.groups.values()]).sigmoid()
     rng = torch.Generator().manual_seed(0)
     drawn = [
-        torch.cat(list(router.soft_gates(budgets, rng).values())) > 0.5
+        torch.cat(list(router.groups(budgets, rng).values())) > 0.5
         for _ in range(4000)
     ]
     shares = torch.stack(drawn).double().mean(dim=0)
@@ -131,7 +123,7 @@ def test_a_fitted_router_is_surest_of_branches(tmp_path: Path) -> None:
     """In the mean: so noise seldom turns one off that should be on."""
     router = routed(tmp_path).router
     masks = router.reference_masks.bool()
-    soft = [router.soft_gates(c) for c in router.reference_costs.double()]
+    soft = [router.groups(c) for c in router.reference_costs.double()]
     gates = torch.stack([torch.cat(list(s.values())) for s in soft])
     right = torch.where(masks, gates, 1 - gates).mean(dim=0)
     widths, branches = right[:-6], right[-6:]
@@ -142,7 +134,7 @@ def test_a_fitted_router_is_surest_of_branches(tmp_path: Path) -> None:
 # Gradients
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(3))
 def test_every_logit_has_a_gradient_from_the_task_alone(seed: int) -> None:
     model = routed()
     router = model.router
@@ -154,7 +146,7 @@ def test_every_logit_has_a_gradient_from_the_task_alone(seed: int) -> None:
     }
     for name, values in logits.items():
         router.groups[name] = _Constant(values)
-    (route,) = router.draw([seed])
+    (route,) = router.draw([seed], 0)
     with model.backbone.gated(route.gates):
         losses = model(**batch_of(seed, 8), mode='loss')
     losses['loss'].backward()
@@ -185,7 +177,7 @@ class _Constant(torch.nn.Module):
 def test_losses_by_hand(tmp_path: Path) -> None:
     model = routed(tmp_path, budget_weight=3.0, pareto_weight=5.0)
     router, space = model.router, model.backbone.space
-    (route,) = router.draw([4])
+    (route,) = router.draw([4], 0)
     cost = model.macs(route.gates.subnet)['total'] / model.macs()['total']
     losses = router.losses(route)
     expected = 3 * (cost - route.budgets.item()) ** 2
@@ -203,17 +195,17 @@ def test_losses_by_hand(tmp_path: Path) -> None:
     error = mask(route.gates.subnet) - mask(nearest.subnet)
     expected = 5 * (error**2).mean()
     assert losses['loss_pareto'].item() == pytest.approx(expected, abs=1e-6)
-    router.pareto_scale = 0.5
-    assert router.losses(route)['loss_pareto'].item() == pytest.approx(
-        expected / 2, abs=1e-6
-    )
-    router.pareto_scale = 0.0
-    assert 'loss_pareto' not in router.losses(route)
+    # The weight falls between two iterations.
+    router.fade = (10, 30)
+    for iteration, share in ((0, 1.0), (10, 1.0), (25, 0.25), (30, 0.0)):
+        (later,) = router.draw([4], iteration)
+        found = router.losses(later).get('loss_pareto', torch.zeros(()))
+        assert found.item() == pytest.approx(expected * share, abs=1e-6)
 
 
 def test_the_worst_of_two_budgets_counts() -> None:
     model = routed(budgets=['macs', 'params'])
-    (route,) = model.router.draw([0])
+    (route,) = model.router.draw([0], 0)
     subnet = route.gates.subnet
     shares = [
         model.macs(subnet)['total'] / model.macs()['total'],
@@ -271,26 +263,6 @@ def test_supernets_of_both_stages_load_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ('changes', 'words'),
-    [
-        (dict(budgets=['flops']), r"budgets=\['flops'\]; must list some of"),
-        (dict(budgets=[]), 'must list some of'),
-        (dict(budgets=['macs', 'macs']), 'one stands twice'),
-        (dict(budgets=['latency']), "'latency' and a table"),
-        (dict(temperature=0), 'router.temperature=0; must be positive'),
-        (dict(passes=0), 'router.passes=0; must be an integer of at least 1'),
-        (dict(gated_every=1.5), 'router.gated_every=1.5'),
-        (dict(pareto_weight=-1.0), 'router.pareto_weight=-1.0'),
-        (dict(front=3), 'router.front=3'),
-        (dict(highest=0.01), 'router.highest=0.01; must be above the share'),
-    ],
-)
-def test_wrong_options(changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        routed(**changes)
-
-
-@pytest.mark.parametrize(
     'text', ['', '3', '{}', '{"front": 3, "evaluated": {}}', '{"front": null}']
 )
 def test_broken_fronts_of_a_checkpoint(text: str) -> None:
@@ -332,17 +304,18 @@ def test_steps_train_backbone_and_router(
     assert isinstance(model.router, RouterHead)
 
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(3))
 def test_a_gated_step_trains_the_backbone_as_a_sliced_one(
     tmp_path: Path, seed: int
 ) -> None:
     model = routed(tmp_path)
     twin = copy.deepcopy(model)
     (gated,) = model.draw_passes(seed)
-    assert gated.is_gated
+    assert gated.route.is_gated
+    draw = twin.draw_passes
     twin.draw_passes = lambda iteration: [
-        Pass(each.gates.subnet, each)
-        for each in twin.router.draw(twin._stream(iteration, None))
+        Pass(each.subnet, each.route._replace(is_gated=False))
+        for each in draw(iteration)
     ]
     for network in (model, twin):
         wrapper = sgd(network)
@@ -363,11 +336,11 @@ def test_sliced_steps_train_what_the_router_answers_with(
 ) -> None:
     model = routed(tmp_path, gated_every=3, passes=8)
     router, (table,) = model.router, model.router.tables.values()
-    repaired = 0
+    shut = 0
     for iteration in range(6):
         passes = model.draw_passes(iteration)
         is_gated = iteration % 3 == 0
-        assert all(each.is_gated == is_gated for each in passes)
+        assert all(each.route.is_gated == is_gated for each in passes)
         budgets = [each.route.budgets.item() for each in passes]
         choices = [router.subnet([budget]) for budget in budgets]
         if is_gated:  # noise explores around the choices
@@ -375,7 +348,7 @@ def test_sliced_steps_train_what_the_router_answers_with(
             continue
         for each, choice, budget in zip(passes, choices, budgets, strict=True):
             if table.share(choice) > budget:
-                repaired += 1
+                shut += 1
                 below = [s for s in router.nested([budget]) if s != choice]
                 assert each.subnet in below
                 assert (
@@ -386,7 +359,7 @@ def test_sliced_steps_train_what_the_router_answers_with(
                 assert (
                     table.share(choice) <= table.share(each.subnet) <= budget
                 )
-    assert repaired
+    assert shut
 
 
 def test_a_teacher_has_no_part_in_the_routers_losses(tmp_path: Path) -> None:
@@ -404,7 +377,7 @@ def test_a_teacher_has_no_part_in_the_routers_losses(tmp_path: Path) -> None:
         assert logs[0][name] == logs[1][name] > 0, name
 
 
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(3))
 def test_nested_subnets_surround_the_choice(seed: int) -> None:
     torch.manual_seed(seed)
     router = routed().router
@@ -421,7 +394,7 @@ def test_nested_subnets_surround_the_choice(seed: int) -> None:
         for i, cell in enumerate(space.cells)
         if not cell.branches or set(cell.branches) - set(off)
     ]
-    soft = router.soft_gates(router._shares([share]))
+    soft = router.groups(router._inputs([share]))
     groups = [
         (i, sorted(soft[group_name(cell)].tolist(), reverse=True))
         for i, cell in cells

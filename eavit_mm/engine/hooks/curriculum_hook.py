@@ -47,6 +47,24 @@ class CurriculumHook(Hook):
         model = elastic_model(runner.model, type(self).__name__)
         self.curriculum = Curriculum(model.backbone.space, self.levels)
         self._check_end(runner)
+        model.levels = list(
+            zip(self._begins(runner), self.curriculum.levels, strict=True)
+        )
+
+    def _begins(self, runner: Runner) -> list[int]:
+        """Iterations in which the levels begin, counted from this moment.
+
+        A resumed run counts on: its epochs may be longer or shorter than
+        those before, if the number of processes is another.
+        """
+        begins = self.curriculum.begins
+        if not self.by_epoch:
+            return begins
+        loop: Any = runner.train_loop
+        length = loop.max_iters // loop.max_epochs
+        return [
+            runner.iter + (begin - runner.epoch) * length for begin in begins
+        ]
 
     def _check_end(self, runner: Runner) -> None:
         loop = runner.train_loop
@@ -63,7 +81,7 @@ class CurriculumHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Sets the level of this moment."""
+        """Logs the level of this moment."""
         progress = runner.epoch if self.by_epoch else runner.iter
         level = self.curriculum.index(progress)
         runner.message_hub.update_scalar('train/level', level)
@@ -71,8 +89,7 @@ class CurriculumHook(Hook):
             return
         self._level = level
         model = elastic_model(runner.model, type(self).__name__)
-        model.level = self.curriculum.levels[level]
-        box = model.level.box
+        box = self.curriculum.levels[level].box
         low = model.macs(CostTable(box, model.backbone.macs).cheapest)['total']
         share = low / model.macs()['total']
         runner.logger.info(

@@ -69,14 +69,15 @@ class RouterHook(Hook):
                 f'RouterHook.warmup={self.warmup}; must be less than the '
                 f'{runner.max_iters} iterations of the training'
             )
+        router.fade = (self.warmup, runner.max_iters)
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
-        """Freezes or thaws, and sets the weight of the front."""
-        model: Any = elastic_model(runner.model, type(self).__name__)
-        done = runner.iter - self.warmup
-        if done < 0 and not self._frozen:
+        """Freezes all but the router, or thaws it."""
+        is_warm = runner.iter >= self.warmup
+        if not is_warm and not self._frozen:
+            model = elastic_model(runner.model, type(self).__name__)
             self._frozen = [
                 p
                 for name, p in model.named_parameters()
@@ -84,13 +85,11 @@ class RouterHook(Hook):
             ]
             for parameter in self._frozen:
                 parameter.requires_grad_(False)
-        elif done >= 0 and self._frozen:
+        elif is_warm and self._frozen:
             for parameter in self._frozen:
                 parameter.requires_grad_(True)
             self._frozen = []
             runner.logger.info('The router has warmed up: all weights train')
-        joint = runner.max_iters - self.warmup
-        model.router.pareto_scale = 1.0 - max(done, 0) / joint
 
     def after_train_iter(
         self,

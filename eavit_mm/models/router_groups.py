@@ -1,0 +1,187 @@
+"""The router's MLPs, one for each decision group, and their gates.
+
+A group is a cell of the space that has a choice, with one gate for each choice
+beyond the smallest, or the switches of all branches, with one gate each.
+
+Letters: K kinds of budgets, R references of the Pareto front, G gates of all
+groups.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from eavit_mm.models.gates import (
+    Decisions,
+    prefix_gates,
+    subnet_of,
+    switch_gates,
+)
+from eavit_mm.options import check_count, check_number
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cells import Cell
+
+_SWITCHES = 'switches'
+# How sure the router is of a width gate and of a branch once it is fitted to
+# the references. Targets below 1 keep some gradient alive. Noise and the
+# deviation from the budget move what is less sure; a branch that goes off by
+# chance costs far more than a step of a width.
+_SURE_OF_WIDTHS, _SURE_OF_BRANCHES = 0.9, 0.99
+
+
+class Groups(nn.ModuleDict):
+    """A two-layer MLP for each group, from budgets to its logits.
+
+    Args:
+        space: The search space.
+        inputs: K.
+        hidden: Units of a hidden layer for each gate.
+        temperature: Temperature of the Gumbel sigmoid.
+
+    Raises:
+        ValueError: If an option is not valid, or the space has one member.
+    """
+
+    def __init__(
+        self, space: SearchSpace, inputs: int, hidden: int, temperature: float
+    ) -> None:
+        check_count('router.hidden', hidden, least=1)
+        check_number('router.temperature', temperature, positive=True)
+        sizes = {group_name(c): c.num_choices - 1 for c in space.cells}
+        # The last group, as mask_of has it.
+        sizes[_SWITCHES] = len(space.branches) if space.max_off else 0
+        if not any(sizes.values()):
+            raise ValueError(
+                'model.router: the space has one member, there is nothing to '
+                'choose; give backbone.space more, or router=None'
+            )
+        super().__init__(
+            {
+                name: nn.Sequential(
+                    nn.Linear(inputs, hidden * gates),
+                    nn.ReLU(),
+                    nn.Linear(hidden * gates, gates),
+                )
+                for name, gates in sizes.items()
+                if gates
+            }
+        )
+        self.num_switches = sizes[_SWITCHES]
+        self.temperature = temperature
+
+    def forward(
+        self, budgets: Tensor, generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Soft gates in (0, 1) by group: a sigmoid of logits and noise.
+
+        Args:
+            budgets: (K), shares of the largest subnet's costs.
+            generator: Draws the Gumbel noise; None for none, as in use.
+        """
+        soft = {}
+        for name, mlp in self.items():
+            logits = mlp(budgets)
+            if generator is not None:
+                # The difference of two Gumbel variables is logistic. Drawn on
+                # the CPU, so that every device gets the same.
+                u = torch.rand(logits.shape, generator=generator)
+                noise = torch.logit(u, eps=1e-6).to(logits)
+                logits = (logits + noise) / self.temperature
+            soft[name] = logits.sigmoid()
+        return soft
+
+    def fit(self, costs: Tensor, masks: Tensor, steps: int) -> None:
+        """Moves the MLPs towards references, from where they are.
+
+        Args:
+            costs: (R, K), what they cost.
+            masks: (R, G), their gates, see :func:`mask_of`.
+            steps: Steps of Adam.
+        """
+        sure = masks.new_full(masks.shape[1:], _SURE_OF_WIDTHS)
+        sure[len(sure) - self.num_switches :] = _SURE_OF_BRANCHES
+        targets = masks * sure + (1 - masks) * (1 - sure)
+        optimizer = torch.optim.Adam(self.parameters(), lr=1e-2)
+        for _ in range(steps):
+            logits = torch.cat([mlp(costs) for mlp in self.values()], dim=1)
+            error = F.binary_cross_entropy_with_logits(logits, targets)
+            optimizer.zero_grad()
+            torch.autograd.backward(error)
+            optimizer.step()
+        optimizer.zero_grad()
+
+
+def group_name(cell: Cell) -> str:
+    """Name of a cell's MLP: its axes, and its layer if it has only one."""
+    axes = '+'.join(cell.axes)
+    is_one = len(cell.layers) == 1 and cell.branches
+    return f'{axes}_{cell.layers[0]}' if is_one else axes
+
+
+def harden(space: SearchSpace, soft: Mapping[str, Tensor]) -> Decisions:
+    """The hard gates of soft ones, with their gradient.
+
+    Args:
+        space: The search space.
+        soft: Group to its gates in (0, 1); a cell without a choice has none.
+    """
+    empty = next(iter(soft.values())).new_zeros(0)
+    prefixes = tuple(
+        prefix_gates(soft.get(group_name(cell), empty)) for cell in space.cells
+    )
+    if _SWITCHES not in soft:
+        return Decisions(prefixes, None)
+    return Decisions(prefixes, switch_gates(soft[_SWITCHES], space.max_off))
+
+
+def nested_subnets(
+    space: SearchSpace, soft: Mapping[str, Tensor]
+) -> list[Subnet]:
+    """Subnets around the choice that soft gates stand for, smallest first.
+
+    Gates are opened in the order of how sure the router is of them: of each
+    group as many as are above a threshold, which is the same for all groups.
+    At a half it is the router's choice. Branches that it leaves on or off
+    stay so.
+
+    Args:
+        space: The search space.
+        soft: Group to its gates in (0, 1).
+    """
+    soft = {name: values.cpu() for name, values in soft.items()}
+    off = space.decisions(subnet_of(space, harden(space, soft))).off
+    soft.pop(_SWITCHES, None)
+    thresholds = {0.0, 1.0}.union(*(v.tolist() for v in soft.values()))
+    falling = torch.tensor(
+        sorted(thresholds, reverse=True), dtype=torch.float64
+    )
+    # All thresholds at once: (thresholds, gates) -> (thresholds).
+    opened = {
+        name: (values.double() > falling[:, None]).sum(dim=1).tolist()
+        for name, values in soft.items()
+    }
+    closed = [0] * len(falling)
+    columns = [opened.get(group_name(cell), closed) for cell in space.cells]
+    rows = zip(*columns, strict=True)
+    return list(dict.fromkeys(space.build(row, off) for row in rows))
+
+
+def mask_of(space: SearchSpace, decisions: Decisions) -> Tensor:
+    """All gates of the groups in one vector, (G).
+
+    The width of a branch that is off does not count: it is no fact of the
+    subnet.
+    """
+    prefixes, switches = decisions
+    if switches is None:
+        return torch.cat(prefixes)
+    on = dict(zip(space.branches, switches.unbind(), strict=True))
+    masks = [
+        prefix * on[cell.branches[0]]
+        if len(cell.axes) == len(cell.branches) == 1
+        else prefix
+        for cell, prefix in zip(space.cells, prefixes, strict=True)
+    ]
+    return torch.cat([*masks, switches])
