@@ -199,14 +199,19 @@ class SearchSpace:
                     f'{axis}: the lower bound {bound} leaves no choice; the '
                     f'largest is {widest}'
                 )
-        kept: dict[Place, Choices] = {}
+        kept: dict[str, list[Choices]] = {axis: [] for axis in AXES}
         for cell in self.cells:
             first = cell.first_index(bounds)
-            kept |= {place: c[first:] for place, c in cell.choices.items()}
-        if max_off is None:
-            max_off = self.max_off
+            for (axis, _), choices in cell.choices.items():
+                kept[axis].append(choices[first:])
         return replace(
-            self, **self._by_axis(kept), max_off=min(max_off, self.max_off)
+            self,
+            embed_dims=kept[EMBED][0],
+            num_heads=tuple(kept[HEADS]),
+            feedforward_channels=tuple(kept[FFN]),
+            max_off=min(
+                self.max_off if max_off is None else max_off, self.max_off
+            ),
         )
 
     # Structure
@@ -241,15 +246,6 @@ class SearchSpace:
         """How decisions stand in an integer vector."""
         return Genome(self.cells, self.max_off > 0)
 
-    def _by_axis(self, values: Mapping[Place, Any]) -> dict[str, Any]:
-        """Values of all places, as the fields of spaces and subnets."""
-        layers = range(self.num_layers)
-        return {
-            EMBED: values[EMBED, 0],
-            HEADS: tuple([values[HEADS, layer] for layer in layers]),
-            FFN: tuple([values[FFN, layer] for layer in layers]),
-        }
-
     def build(
         self, indices: Iterable[int], off: Iterable[Branch] = ()
     ) -> Subnet:
@@ -259,13 +255,18 @@ class SearchSpace:
             indices: Index of each of :attr:`cells`.
             off: (axis, layer) pairs that are off.
         """
-        widths: dict[Place, int] = {}
+        widths = {axis: [0] * self.num_layers for axis in AXES}
         for cell, index in zip(self.cells, indices, strict=True):
-            for place, choices in cell.choices.items():
-                widths[place] = choices[index]
-        for branch in off:
-            widths[branch] = 0
-        return Subnet(**self._by_axis(widths), head_dims=self.head_dims)
+            for (axis, layer), choices in cell.choices.items():
+                widths[axis][layer] = choices[index]
+        for axis, layer in off:
+            widths[axis][layer] = 0
+        return Subnet(
+            embed_dims=widths[EMBED][0],
+            num_heads=tuple(widths[HEADS]),
+            feedforward_channels=tuple(widths[FFN]),
+            head_dims=self.head_dims,
+        )
 
     def decisions(self, subnet: Subnet) -> Decisions:
         """What a member has decided; the index of a cell that is off is 0."""
@@ -428,7 +429,7 @@ class SearchSpace:
             f'{list(cell.axes)} must share one choice over layers '
             f'{list(cell.layers)}'
             for cell in self.cells
-            if len(cell.open_indices(subnet)) > 1
+            if len(cell.choices) > 1 and len(cell.open_indices(subnet)) > 1
         ]
 
     # Genome

@@ -77,8 +77,9 @@ class Subnet:
 
     def width(self, axis: str, layer: int) -> int:
         """The width of an axis in a layer; the embedding has one for all."""
-        value: Any = getattr(self, axis)
-        width: int = value if axis == 'embed_dims' else value[layer]
+        if axis == 'embed_dims':
+            return self.embed_dims
+        width: int = getattr(self, axis)[layer]
         return width
 
     def to_dict(self) -> dict[str, Any]:
