@@ -15,7 +15,7 @@ def subnet_row(
     """What is known of one evaluated subnet, as it stands in JSON.
 
     Args:
-        name: Of the subnet.
+        name: What the table calls the subnet.
         model: The elastic model.
         subnet: A :class:`eavit_mm.space.Subnet`.
         metrics: As the evaluator reports them.
@@ -60,7 +60,8 @@ def format_table(
     table = Table(title=title or None)
     table.add_column('subnet')
     unit, unit_name = macs_unit(max(row['macs'] for row in rows))
-    # Of budgets: the share that is used, and what the front has more.
+    # What rows of budgets have more: the share of the budget that is used, and
+    # by how much the front's answer is better.
     extra = dict(used='% budget', regret='regret')
     extra = {k: v for k, v in extra.items() if any(k in row for row in rows)}
     headers = unit_name, '% MACs', 'Mparams', *metrics, *extra.values()

@@ -77,7 +77,7 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
 
     Args:
         model: With a router; of several kinds all get the same share.
-        number: Of budgets.
+        number: How many budgets.
 
     Returns:
         One for each budget that can be kept.

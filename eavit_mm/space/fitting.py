@@ -31,7 +31,8 @@ class _Place(NamedTuple):
     Attributes:
         state: The member.
         costs: Its cost of each limited kind, as a share of the largest's.
-        excess: By how much it misses the ranges, likewise; 0: it is inside.
+        excess: By how much it misses the ranges, in the same shares; 0: it
+            is inside.
     """
 
     state: Decisions
@@ -159,7 +160,7 @@ class Walker:
         Args:
             subnet: The member to begin with.
             ranges: As :meth:`reach` has them.
-            rng: Likewise.
+            rng: Draws which steps are taken, as in :meth:`reach`.
             switches: Whether branches may go on and off, too.
 
         Returns:
@@ -252,7 +253,7 @@ class Walker:
         """States with other branches off."""
         for branch in self._off(state):
             yield state._replace(off=state.off - {branch})
-        # Of equals those of the last layers go off first.
+        # Among equals the branches of the last layers go off first.
         on = [b for b in self.space.branches[::-1] if b not in state.off]
         if len(state.off) < self.space.max_off:
             for branch in on:

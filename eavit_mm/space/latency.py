@@ -31,12 +31,13 @@ class LatencyTable:
         device: Name of what was measured.
         dtype: 'float32', 'bfloat16' or 'float16'.
         batch_size: Images of one forward.
-        threads: Of a CPU.
+        threads: How many a CPU used.
         num_tokens: N of the network, for one image.
         head_dims: Channels of its heads.
         stem: Embedding width to everything but the branches.
         num_heads: Embedding width to heads to one attention branch.
-        feedforward_channels: Likewise, one FFN branch.
+        feedforward_channels: Embedding width to hidden channels to one FFN
+            branch.
         error: Mean relative error over whole subnets; None if not validated.
         kendall_tau: Rank correlation over them.
     """
@@ -139,9 +140,9 @@ def read_table(
     """The table of a file that a config names; None for none.
 
     Args:
-        path: Of the file.
-        space: Of the supernet that it is for.
-        geometry: Likewise.
+        path: The file.
+        space: The space of the supernet that it is for.
+        geometry: The shape of that supernet.
 
     Raises:
         ValueError: If it is no path, no table, or not of this supernet.

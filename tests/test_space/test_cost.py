@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eavit_mm.space import Geometry, Subnet
-from eavit_mm.space.cost import attention_macs, ffn_macs
 
 from .strategies import plain_geometry
 
@@ -146,56 +145,6 @@ def test_branches_add_up(case):
         assert total == cost(subnet)
 
 
-@given(cases())
-def test_an_off_branch_costs_nothing(case):
-    geometry, subnet = case
-    layers = geometry.num_layers
-    closed = replace(
-        subnet, num_heads=(0,) * layers, feedforward_channels=(0,) * layers
-    )
-    E = subnet.embed_dims
-    assert geometry.macs(closed, 'paper') == 0
-    assert geometry.macs(closed) == (
-        geometry.num_patches * geometry.patch_dims * E
-    )
-    bare = Geometry(
-        num_patches=geometry.num_patches,
-        num_extra_tokens=0,
-        patch_dims=geometry.patch_dims,
-        head_dims=geometry.head_dims,
-        num_layers=layers,
-        patch_bias=False,
-        stem_norms=0,
-        tail_norms=0,
-        qkv_bias=geometry.qkv_bias,
-        layer_scale=geometry.layer_scale,
-        swiglu=geometry.swiglu,
-    )
-    assert bare.params(closed) == (
-        E * (geometry.patch_dims + geometry.num_patches)
-    )
-    assert attention_macs(E, 0, 7) == ffn_macs(E, 0, 7) == 0
-
-
-@given(cases(), st.data())
-def test_wider_costs_more(case, data):
-    geometry, subnet = case
-    axis = data.draw(
-        st.sampled_from(['embed_dims', 'num_heads', 'feedforward_channels'])
-    )
-    if axis == 'embed_dims':
-        value = subnet.embed_dims + 1
-    else:
-        layer = data.draw(st.integers(0, subnet.num_layers - 1))
-        value = list(getattr(subnet, axis))
-        value[layer] += 1
-    wider = replace(
-        subnet, **{axis: value if axis == 'embed_dims' else tuple(value)}
-    )
-    assert geometry.macs(wider) > geometry.macs(subnet)
-    assert geometry.params(wider) > geometry.params(subnet)
-
-
 def leaves(subnet):
     return [
         torch.tensor(float(width), dtype=torch.float64, requires_grad=True)
@@ -247,18 +196,6 @@ def test_tensors_give_the_same_params_and_their_slopes(case):
         assert tensor.grad.item() > 0
 
 
-@given(cases())
-def test_floats_give_the_same_numbers(case):
-    geometry, subnet = case
-    widths = (
-        float(subnet.embed_dims),
-        list(map(float, subnet.num_heads)),
-        list(map(float, subnet.feedforward_channels)),
-    )
-    assert geometry.macs_of_widths(*widths) == geometry.macs(subnet)
-    assert geometry.params_of_widths(*widths) == geometry.params(subnet)
-
-
 def test_unknown_count_raises():
     geometry = plain_geometry(12, 64, 196, 768)
     with pytest.raises(ValueError, match="count='flops'; must be one of"):
@@ -272,17 +209,10 @@ def test_integers_in_integers_out():
 
 
 @pytest.mark.parametrize('cost', ['macs', 'params'])
-@pytest.mark.parametrize('layers', [11, 13])
-def test_a_subnet_of_another_depth_raises(cost, layers):
+def test_a_subnet_of_another_network_raises(cost):
     geometry = plain_geometry(12, 64, 196, 768)
-    stranger = Subnet(768, (12,) * layers, (3072,) * layers, 64)
-    with pytest.raises(ValueError, match=f'num_layers={layers}'):
+    stranger = Subnet(768, (12,) * 11, (3072,) * 11, 64)
+    with pytest.raises(ValueError, match='num_layers=11'):
         getattr(geometry, cost)(stranger)
-
-
-@pytest.mark.parametrize('cost', ['macs', 'params'])
-def test_a_subnet_of_another_head_width_raises(cost):
-    geometry = plain_geometry(12, 64, 196, 768)
-    stranger = replace(VIT_B, head_dims=32)
     with pytest.raises(ValueError, match='head_dims=32'):
-        getattr(geometry, cost)(stranger)
+        getattr(geometry, cost)(replace(VIT_B, head_dims=32))
