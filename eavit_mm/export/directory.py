@@ -139,6 +139,7 @@ class Exporter:
 
     def _report(self, subnet: Subnet, folder: Path) -> dict[str, Any]:
         """Checks the files that were written, and measures them."""
+        # Read back: what is certified is what a user will load.
         model, network = self.model, read_network(folder)
         params, macs = model.params(subnet), model.macs(subnet)
         certificate.check_params(network, params['total'])

@@ -101,6 +101,7 @@ def convert_weights(
     renamed = rename(weights, layout)
     _check_complete(renamed)
     renamed = fit_positions(renamed, weights, class_position, num_patches)
+    # Copies: a converted checkpoint holds no view of a larger tensor.
     return {
         re.sub(f'^{_BACKBONE}', lambda _: prefix, name): (
             weight.detach().clone().contiguous()
@@ -142,6 +143,7 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
             layers[int(match[1])].add(match[2])
     if not layers:
         raise ValueError('there are no layers')
+    # Layers are alike: each must have what any other one has.
     every = {'attn.qkv.weight', 'attn.proj.weight'}.union(*layers.values())
     every |= {f'ln{i}.{kind}' for i in (1, 2) for kind in ('weight', 'bias')}
     missing = [
@@ -149,6 +151,7 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
         for i in range(max(layers) + 1)
         for name in every - layers[i]
     ]
+    # Which norms stand outside of the layers, the network chooses.
     for norm in ('ln1', 'ln2', 'pre_norm'):
         both = {f'{norm}.weight', f'{norm}.bias'}
         found = {name for name in both if f'backbone.{name}' in weights}
@@ -165,6 +168,7 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
         )
         if first is None or second is None:
             continue  # a SwiGLU in mmpretrain's own names
+        # Gates and values of a SwiGLU side by side.
         if len(first) == 2 * second.shape[1]:
             raise ValueError(
                 f'layers.{i}: a gated FFN (SwiGLU) packed by timm; which '

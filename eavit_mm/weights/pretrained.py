@@ -102,6 +102,8 @@ def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
             "augreg's .npz) in this place, or give another one with "
             '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
         )
+    # mmengine would look for the prefix in names that have none: our loader
+    # takes it away instead.
     prefix = init_cfg.get('prefix') or ''
     checkpoint = f'{SCHEME}{path}?num_patches={num_patches}&prefix={prefix}'
     return dict(init_cfg, checkpoint=checkpoint, prefix=None)

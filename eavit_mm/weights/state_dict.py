@@ -192,6 +192,7 @@ def _advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     if not given:
         return '. It holds no weights for this network'
     for start in ('backbone.', 'module.', 'model.'):
+        # A wrapper, or a whole model: most of our names stand behind it.
         inner = {k.removeprefix(start) for k in given if k.startswith(start)}
         if len(inner & own.keys()) > len(own) // 2:
             return (
