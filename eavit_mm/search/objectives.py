@@ -79,45 +79,21 @@ class Objectives:
 
     def violations(self, member: Member) -> list[float]:
         """By how much each limit is broken, as a share; at most 0: kept."""
-        return [
-            excess
-            for name in self.limits
-            for excess in self._excess(name, self.limited_value(name, member))
-        ]
-
-    def cost_violations(self, subnet: Subnet) -> list[float]:
-        """:meth:`violations` of the limits that are known beforehand."""
-        return [
-            excess
-            for name in self.limited_costs
-            for excess in self._excess(name, self.costs[name](subnet))
-        ]
-
-    def _excess(self, name: str, value: float) -> list[float]:
-        low, high = self.limits[name]
-        unit = 1 / self.scale if name == METRIC else self.largest[name]
-        below = [] if low is None else [(low - value) / unit]
-        above = [] if high is None else [(value - high) / unit]
-        return below + above
+        found = []
+        for name, (low, high) in self.limits.items():
+            value = self.limited_value(name, member)
+            unit = 1 / self.scale if name == METRIC else self.largest[name]
+            if low is not None:
+                found.append((low - value) / unit)
+            if high is not None:
+                found.append((value - high) / unit)
+        return found
 
     def limited_value(self, name: str, member: Member) -> float:
         """The value that the limits of a name are about."""
         if name == METRIC:
             return member.metrics[self.metric]
         return member.cost(name)
-
-    @property
-    def limited_costs(self) -> list[str]:
-        """Names of the costs that have a limit."""
-        return [
-            name
-            for name, bounds in self.limits.items()
-            if name != METRIC and bounds != (None, None)
-        ]
-
-    def allows_costs(self, subnet: Subnet) -> bool:
-        """Whether a subnet keeps the limits on its costs."""
-        return max(self.cost_violations(subnet), default=0) <= 0
 
     @property
     def num_limits(self) -> int:

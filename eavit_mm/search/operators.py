@@ -40,7 +40,7 @@ def draw_members(
     )
     while True:
         for member in islice(drawn, _TRIES):
-            if objectives.allows_costs(member):
+            if problem.reachable.keeps(member):
                 break
         else:
             # The limits are so narrow that draws miss them.
@@ -54,14 +54,14 @@ def start_members(
     """The largest, the cheapest and the uniform members; the rest are drawn.
 
     Args:
-        problem: The space, and limits on cost that all of them keep.
+        problem: The space, and the limits on cost.
         number: How many members are needed.
         drawn: Those of :func:`draw_members`.
     """
     space = problem.space
     ladder = spread(space.uniform_ladder, number - 2)
     start = dict.fromkeys((space.largest, problem.cheapest, *ladder))
-    allowed = filter(problem.objectives.allows_costs, start)
+    allowed = filter(problem.reachable.keeps, start)
     return list(islice(chain(allowed, drawn), number))
 
 
@@ -141,7 +141,7 @@ class MemberMating(Mating):
             build_member(problem.space, genes, random_state)
             for genes in off.get('X').astype(int)
         ]
-        allowed = filter(problem.objectives.allows_costs, members)
+        allowed = filter(problem.reachable.keeps, members)
         return to_genomes(problem.space, allowed)
 
 

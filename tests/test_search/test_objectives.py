@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from eavit_mm.search.objectives import build_objectives
+from eavit_mm.search.reachable import Reachable
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member, hypervolume
 
@@ -112,6 +113,7 @@ def test_which_costs_are_allowed():
     objectives = built(
         constraints=dict(macs=(0.5, '30kMACs'), metric=(99, None))
     )
+    reachable = Reachable(SPACE, objectives.costs, objectives.limits)
     for channels, allowed in [
         ((20, 20), False),
         ((10, 20), True),
@@ -119,8 +121,8 @@ def test_which_costs_are_allowed():
         ((0, 10), False),
     ]:
         subnet = Subnet(8, (1, 1), channels, 4)
-        assert objectives.allows_costs(subnet) == allowed
-    assert built().allows_costs(SPACE.largest)
+        assert reachable.keeps(subnet) == allowed
+    assert Reachable(SPACE, objectives.costs, {}).keeps(SPACE.largest)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,18 @@ def saturating(space, seed=0):
     return metric
 
 
+def keeps_costs(objectives, subnet):
+    """Whether a subnet keeps the limits on cost, by their definition."""
+    for name, (low, high) in objectives.limits.items():
+        if name in objectives.costs:
+            cost = objectives.costs[name](subnet)
+            if (low is not None and cost < low) or (
+                high is not None and cost > high
+            ):
+                return False
+    return True
+
+
 class Search:
     """A search of a space, and what it measured, in order.
 
