@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from eavit_mm.models.gates import Decisions
+from eavit_mm.models.gates import DecisionGates
 from eavit_mm.space.cells import EMBED
 from eavit_mm.space.cost_table import CostTable
 
@@ -24,7 +24,7 @@ class GatedCost(nn.Module):
             shares = torch.from_numpy(values / table.largest).float()
             self.register_buffer(name, shares, persistent=False)
 
-    def forward(self, decisions: Decisions) -> Tensor:
+    def forward(self, decisions: DecisionGates) -> Tensor:
         """The share of the largest subnet's cost: a scalar."""
         chosen: dict[tuple[str, int], Tensor] = {}
         for cell, prefix in zip(

@@ -43,7 +43,7 @@ class Gates(NamedTuple):
         )
 
 
-class Decisions(NamedTuple):
+class DecisionGates(NamedTuple):
     """Gates of every decision about a subnet.
 
     Attributes:
@@ -87,7 +87,7 @@ def switch_gates(soft: Tensor, max_off: int) -> Tensor:
     return gates + (forced - gates.detach()).clamp(min=0)
 
 
-def subnet_of(space: SearchSpace, decisions: Decisions) -> Subnet:
+def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
     """The subnet that decisions stand for."""
     # One copy from the device for all of them.
     sizes = [p.sum() for p in decisions.prefixes]
@@ -101,7 +101,7 @@ def subnet_of(space: SearchSpace, decisions: Decisions) -> Subnet:
     return space.build([round(i) for i in indices], off)
 
 
-def decisions_of(space: SearchSpace, subnet: Subnet) -> Decisions:
+def decision_gates_of(space: SearchSpace, subnet: Subnet) -> DecisionGates:
     """The inverse of :func:`subnet_of`, without gradients.
 
     Raises:
@@ -115,12 +115,12 @@ def decisions_of(space: SearchSpace, subnet: Subnet) -> Decisions:
         )
     )
     if not space.max_off:
-        return Decisions(prefixes, None)
+        return DecisionGates(prefixes, None)
     is_on = [getattr(subnet, axis)[i] > 0 for axis, i in space.branches]
-    return Decisions(prefixes, torch.tensor(is_on).float())
+    return DecisionGates(prefixes, torch.tensor(is_on).float())
 
 
-def gates_of(space: SearchSpace, decisions: Decisions) -> Gates:
+def gates_of(space: SearchSpace, decisions: DecisionGates) -> Gates:
     """The gates of all units: width gates times the gate of the branch."""
     units: dict[tuple[str, int], Tensor] = {}
     for cell, prefix in zip(space.cells, decisions.prefixes, strict=True):

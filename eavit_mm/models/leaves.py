@@ -116,7 +116,7 @@ class ElasticLeaf(nn.Module):
         """The stock forward, over the channels of its first argument."""
         gates, given = self.active.gates, args[0].shape[self.DIM]
         if gates is not None:
-            return self.gated(args[0], gates)
+            return self.run_gated(args[0], gates)
         if given == self.num_inputs(self.channels):
             return super().forward(*args, **kwargs)
         blocks = self.leaf.reads.count(OPEN)
@@ -124,7 +124,7 @@ class ElasticLeaf(nn.Module):
         assert width > 0 and not rest, (given, self.leaf)  # noqa: PT018
         return self.narrow(width).forward(*args, **kwargs)
 
-    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Over all channels, of which the gates (C) close some.
 
         Closed inputs are zero already; only what is passed on is gated.
@@ -257,7 +257,7 @@ class ElasticLayerNorm(_Norm, nn.LayerNorm):
         """See the base class."""
         return (number,)
 
-    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Statistics weighted by the gates, as in the gated backbone."""
         norm = NormSlices(self.weight, self.bias)
         return layer_norm(self, gate_norm(norm, self.spread(gates)), x)
@@ -268,9 +268,9 @@ class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
 
     DIM: ClassVar = 1
 
-    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """See the base class."""
-        x = super().gated(x.permute(0, 2, 3, 1), gates)
+        x = super().run_gated(x.permute(0, 2, 3, 1), gates)
         return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -291,7 +291,7 @@ class _BatchNorm(_Norm):
                 'narrowed; take a LayerNorm'
             )
 
-    def gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Each channel by itself; nothing is learnt of closed ones."""
         stock = self.narrow(self.channels)
         learnt = {

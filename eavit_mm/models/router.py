@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from eavit_mm.models.gated_cost import GatedCost
 from eavit_mm.models.gates import (
-    Decisions,
+    DecisionGates,
     Gates,
-    decisions_of,
+    decision_gates_of,
     gates_of,
     subnet_of,
 )
@@ -56,7 +56,7 @@ class Route(NamedTuple):
     subnet: Subnet
     is_gated: bool
     budgets: Tensor
-    decisions: Decisions
+    decisions: DecisionGates
     gates: Gates
     front_weight: float
 
@@ -170,7 +170,7 @@ class RouterHead(BaseModule):
 
     def forward(
         self, budgets: Tensor, generator: torch.Generator | None = None
-    ) -> Decisions:
+    ) -> DecisionGates:
         """Gates of every group.
 
         Args:
@@ -302,7 +302,8 @@ class RouterHead(BaseModule):
             for subnet in subnets
         ]
         masks = [
-            mask_of(self.space, decisions_of(self.space, s)) for s in subnets
+            mask_of(self.space, decision_gates_of(self.space, s))
+            for s in subnets
         ]
         self.reference_costs = torch.tensor(costs)
         self.reference_masks = torch.stack(masks)

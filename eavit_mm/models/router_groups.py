@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eavit_mm.models.gates import (
-    Decisions,
+    DecisionGates,
     prefix_gates,
     subnet_of,
     switch_gates,
@@ -120,7 +120,7 @@ def group_name(cell: Cell) -> str:
     return f'{axes}_{cell.layers[0]}' if is_one else axes
 
 
-def harden(space: SearchSpace, soft: Mapping[str, Tensor]) -> Decisions:
+def harden(space: SearchSpace, soft: Mapping[str, Tensor]) -> DecisionGates:
     """The hard gates of soft ones, with their gradient.
 
     Args:
@@ -132,8 +132,10 @@ def harden(space: SearchSpace, soft: Mapping[str, Tensor]) -> Decisions:
         prefix_gates(soft.get(group_name(cell), empty)) for cell in space.cells
     )
     if _SWITCHES not in soft:
-        return Decisions(prefixes, None)
-    return Decisions(prefixes, switch_gates(soft[_SWITCHES], space.max_off))
+        return DecisionGates(prefixes, None)
+    return DecisionGates(
+        prefixes, switch_gates(soft[_SWITCHES], space.max_off)
+    )
 
 
 def nested_subnets(
@@ -168,7 +170,7 @@ def nested_subnets(
     return list(dict.fromkeys(space.build(row, off) for row in rows))
 
 
-def mask_of(space: SearchSpace, decisions: Decisions) -> Tensor:
+def mask_of(space: SearchSpace, decisions: DecisionGates) -> Tensor:
     """All gates of the groups in one vector, (G).
 
     The width of a branch that is off does not count: it is no fact of the

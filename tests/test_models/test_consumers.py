@@ -43,7 +43,7 @@ from eavit_mm.models.consumers import (
     permute_consumer,
     register_consumer,
 )
-from eavit_mm.models.gates import decisions_of, gates_of
+from eavit_mm.models.gates import decision_gates_of, gates_of
 from eavit_mm.models.leaves import ElasticLeaf
 
 CHANNELS = 24
@@ -193,7 +193,7 @@ def test_sliced_is_cut_is_gated(name: str, seed: int) -> None:
     consumers = build(name, vit)
     subnet = random_subnet(vit.space, seed)
     x = images(batch=4).double()
-    gates = gates_of(vit.space, decisions_of(vit.space, subnet))
+    gates = gates_of(vit.space, decision_gates_of(vit.space, subnet))
     found = []
     for context in (vit.use(subnet), vit.gated(gates)):
         modules = [vit, *consumers.values()]
@@ -263,7 +263,7 @@ def test_counts_are_those_at_the_real_resolution() -> None:
 
 def test_statistics_of_closed_channels_are_not_learnt() -> None:
     vit, subnet = backbone(), member()
-    gates = gates_of(vit.space, decisions_of(vit.space, subnet))
+    gates = gates_of(vit.space, decision_gates_of(vit.space, subnet))
     x, found = images(batch=4).double(), []
     for context in (vit.use(subnet), vit.gated(gates)):
         head = build('norms_first', vit)['head'].train()

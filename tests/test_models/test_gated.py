@@ -21,7 +21,7 @@ from toys import (
 from eavit_mm.models import ElasticVisionTransformer
 from eavit_mm.models.gates import (
     Gates,
-    decisions_of,
+    decision_gates_of,
     gates_of,
     prefix_gates,
     subnet_of,
@@ -33,7 +33,7 @@ SEEDS = range(70)
 
 
 def hard_gates(space: SearchSpace, subnet: Subnet) -> Gates:
-    return gates_of(space, decisions_of(space, subnet))
+    return gates_of(space, decision_gates_of(space, subnet))
 
 
 @pytest.mark.parametrize('seed', SEEDS)
@@ -199,7 +199,7 @@ def test_logits_and_hooks_of_a_classifier() -> None:
 def test_decisions_are_the_subnet(seed: int) -> None:
     space = random_case(seed).vit.space
     subnet = random_subnet(space, seed)
-    decisions = decisions_of(space, subnet)
+    decisions = decision_gates_of(space, subnet)
     assert subnet_of(space, decisions) == subnet
     gates = gates_of(space, decisions)
     assert gates.subnet == subnet

@@ -6,7 +6,7 @@ from toys import classifier, random_case, random_subnet
 
 from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.models.gated_cost import GatedCost
-from eavit_mm.models.gates import Decisions, decisions_of
+from eavit_mm.models.gates import DecisionGates, decision_gates_of
 from eavit_mm.space.cost_table import CostTable
 
 
@@ -18,7 +18,7 @@ def test_shares_are_those_of_the_cost(kind: str) -> None:
     for seed in range(40):
         subnet = random_subnet(space, seed)
         expected = cost(subnet) / cost(space.largest)
-        found = shares(decisions_of(space, subnet)).item()
+        found = shares(decision_gates_of(space, subnet)).item()
         assert found == pytest.approx(expected, abs=1e-6)
 
 
@@ -29,11 +29,11 @@ def test_gradients_are_those_of_the_closed_form(seed: int) -> None:
     space, geometry = vit.space, vit.geometry
     shares = GatedCost(CostTable(space, geometry.macs)).double()
     subnet = random_subnet(space, seed)
-    prefixes, switches = decisions_of(space, subnet)
+    prefixes, switches = decision_gates_of(space, subnet)
     prefixes = tuple(p.double().requires_grad_() for p in prefixes)
     assert switches is not None
     switches = switches.double().requires_grad_()
-    shares(Decisions(prefixes, switches)).backward()
+    shares(DecisionGates(prefixes, switches)).backward()
     widths = {}
     for cell, prefix in zip(space.cells, prefixes, strict=True):
         ((axis, layer),) = [(a, cell.layers) for a in cell.axes]

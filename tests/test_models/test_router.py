@@ -19,7 +19,7 @@ from toys import (
 
 from eavit_mm.models import RouterHead, elastic_step
 from eavit_mm.models.elastic_step import Pass
-from eavit_mm.models.gates import decisions_of, subnet_of
+from eavit_mm.models.gates import decision_gates_of, subnet_of
 from eavit_mm.models.router_groups import group_name
 
 
@@ -184,7 +184,7 @@ def test_losses_by_hand(tmp_path: Path) -> None:
     assert losses['loss_budget'].item() == pytest.approx(expected, abs=1e-6)
 
     def mask(subnet: Any) -> np.ndarray:
-        prefixes, switches = decisions_of(space, subnet)
+        prefixes, switches = decision_gates_of(space, subnet)
         return torch.cat([*prefixes, switches]).numpy()
 
     whole = model.macs()['total']
