@@ -20,7 +20,7 @@ class ElasticDistributedDataParallel(MMDistributedDataParallel):
 
     Args:
         module: An elastic model.
-        device_ids: Of a model on GPUs.
+        device_ids: The GPU of this process; of no use on the CPU.
         find_unused_parameters: Needed unless ``max_off`` is 0.
         **kwargs: Those of ``MMDistributedDataParallel``.
 

@@ -194,9 +194,10 @@ class ElasticModelMixin(BaseModel):
         return list(begun)[-1]
 
     def draw_subnets(self, iteration: int) -> list[Subnet]:
-        """The sampler's subnets of a step: a function of the iteration alone.
+        """The sampler's subnets of a step.
 
-        Beside it of the run's seed, and of the rank if each draws its own.
+        A function of the run's seed and the iteration, and of the rank where
+        each draws its own.
 
         Args:
             iteration: Data batches trained on before.
