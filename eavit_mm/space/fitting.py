@@ -301,7 +301,7 @@ def shown(value: float | None) -> str:
     """A value or limit in a message; 'any' for no limit."""
     if value is None:
         return 'any'
-    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.9g}'
+    return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.6g}'
 
 
 def _size_of_step(place: _Place, step: _Place) -> tuple[bool, float]:
