@@ -131,7 +131,7 @@ def test_the_header_says_what_the_results_depend_on(searched, found):
 def test_figures_and_the_log(searched):
     for name in ('pareto.png', 'anatomy.png', 'hypervolume.png'):
         assert (searched / name).stat().st_size > 1000
-    (log,) = searched.glob('*/*.log')
+    log = min(searched.glob('*/*.log'))  # later runs were refused
     text = log.read_text()
     assert f'Search [{EVALUATIONS}/{EVALUATIONS}]' in text
     assert 'The space: ' in text
