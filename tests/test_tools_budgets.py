@@ -113,14 +113,14 @@ def test_the_demo_says_which_promise_is_broken() -> None:
         return found
 
     # One standard error of 99.8 % right of 450 is 0.38 %.
-    assert missed(adapted=result(99.5), stage1=result(99.8)) == []
-    broken = missed(adapted=result(99.0), stage1=result(99.8))
+    assert missed(adapted=result(99.5), uniform=result(99.8)) == []
+    broken = missed(adapted=result(99.0), uniform=result(99.8))
     assert len(broken) == len(demo['BUDGETS'])
     assert broken[0] == '100% of the MACs: 99.0 < 99.4'
-    assert missed(adapted=result(97.5), stage1=result(90.0)) == [
+    assert missed(adapted=result(97.5), uniform=result(90.0)) == [
         '100% of the MACs: 97.5 < 98.0'
     ]
-    (first, *_) = missed(adapted=result(99.8, 0.3), stage1=result(99.8))
+    (first, *_) = missed(adapted=result(99.8, 0.3), uniform=result(99.8))
     assert first == '100% of the MACs: 30.0% of it is used'
 
 

@@ -48,6 +48,7 @@ PLAIN = 'configs/eavit/vitmini_digits_dense.py'
 # Name of a result to its label in the figure.
 LABELS = dict(
     adapted='adapted: stage 2, by the router',
+    uniform='adapted: stage 2, uniform widths',
     stage1='stage 1, uniform widths',
     plain='slices of plain fine-tuning',
 )
@@ -98,29 +99,41 @@ def run(name: str, command: list[str], log: Path) -> None:
 
 
 def test(
-    name: str, config: str | Path, checkpoint: str, work_dir: Path
+    name: str,
+    config: str | Path,
+    checkpoint: str,
+    work_dir: Path,
+    *options: str,
 ) -> dict[str, Any]:
     """Evaluates the budgets with a checkpoint; returns the results."""
     out = work_dir / f'{name}.json'
     command = ['tools/test.py', str(config), checkpoint]
     command += ['--budgets', *BUDGETS, '--out', str(out)]
-    command += ['--work-dir', str(work_dir / 'test')]
+    command += ['--work-dir', str(work_dir / 'test'), *options]
     run(name, command, work_dir / f'{name}_test.log')
     return json.loads(out.read_text())
 
 
 def adapt(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
-    """All stages; the budgets after the first and after the last."""
+    """All stages; the budgets after the first and after the last.
+
+    After the last, uniform networks answer them too: of the same weights, they
+    show what the router's choice is worth.
+    """
     folder = work_dir / 'adapt'
     shutil.rmtree(folder, ignore_errors=True)
     command = ['tools/adapt.py', ADAPTED, '--work-dir', str(folder)]
     command += ['--budgets', *EXPORTED, '--cfg-options', *options]
     run('adapt', command, work_dir / 'adapt.log')
     results = {}
-    for name, stage in dict(stage1='stage1', adapted='stage2').items():
+    for name, stage, *by in (
+        ('stage1', 'stage1'),
+        ('adapted', 'stage2'),
+        ('uniform', 'stage2', '--by', 'uniform'),
+    ):
         checkpoint = (folder / stage / 'last_checkpoint').read_text()
         config = folder / f'{stage}.py'
-        results[name] = test(name, config, checkpoint, work_dir)
+        results[name] = test(name, config, checkpoint, work_dir, *by)
     return results
 
 
@@ -156,15 +169,15 @@ def show(results: dict[str, dict[str, Any]], seconds: float) -> None:
         )
     Console(width=80).print(table)
     print(
-        'adapted: after all stages, one checkpoint. stage1: its uniform '
-        'subnets before search and\nstage 2. plain: the same of the network '
-        f'fine-tuned whole. {seconds / 60:.1f} minutes.'
+        'adapted: after all stages, one checkpoint. uniform: its uniform '
+        'subnets. stage1: the same\nbefore search and stage 2. plain: the '
+        f'same of the network fine-tuned whole. {seconds / 60:.1f} minutes.'
     )
 
 
 def missed(results: dict[str, dict[str, Any]]) -> list[str]:
     """Promises that the adapted network does not keep."""
-    found, uniform = (accuracies(results[n]) for n in ('adapted', 'stage1'))
+    found, uniform = (accuracies(results[n]) for n in ('adapted', 'uniform'))
     samples = results['adapted']['samples']
     broken = []
     for row in results['adapted']['subnets']:
