@@ -92,6 +92,8 @@ def make_elastic(
 ) -> None:
     """Puts elastic leaves into consumers, in place; names stay.
 
+    Leaves that are there already stay as they are.
+
     Raises:
         ValueError: Names a consumer that is not registered, or a module of
             it that cannot be narrowed or reads another number of channels.
@@ -100,6 +102,8 @@ def make_elastic(
     for name, consumer, reading in readings(consumers, num_levels):
         for path, leaf in reading.leaves.items():
             stock = consumer.get_submodule(path)
+            if isinstance(stock, ElasticLeaf):
+                continue
             kind = LEAVES.get(type(stock))
             if kind is None:
                 known = sorted(cls.__name__ for cls in LEAVES)

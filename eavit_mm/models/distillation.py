@@ -27,11 +27,6 @@ class Outputs(NamedTuple):
     logits: Tensor
     hidden: Mapping[int, Tensor]
 
-    def detach(self) -> 'Outputs':
-        """The same numbers, without their graph."""
-        hidden = {i: state.detach() for i, state in self.hidden.items()}
-        return Outputs(self.logits.detach(), hidden)
-
 
 @contextmanager
 def watch(module: Any) -> Iterator[list[Tensor]]:

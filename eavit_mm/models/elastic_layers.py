@@ -59,28 +59,12 @@ class BranchSlices(NamedTuple):
     out_bias: Tensor | None
     scale: Tensor | None
 
-    def contiguous(self) -> 'BranchSlices':
-        """The same numbers, each matrix in one piece."""
-        bias = self.in_bias
-        return self._replace(
-            in_weight=self.in_weight.contiguous(),
-            in_bias=None if bias is None else bias.contiguous(),
-            out_weight=self.out_weight.contiguous(),
-        )
-
 
 class LayerSlices(NamedTuple):
     """Slices of both branches; None where a branch is off."""
 
     attention: BranchSlices | None
     ffn: BranchSlices | None
-
-    def contiguous(self) -> 'LayerSlices':
-        """The same numbers, each matrix in one piece."""
-        return LayerSlices(
-            self.attention and self.attention.contiguous(),
-            self.ffn and self.ffn.contiguous(),
-        )
 
 
 # Slicing
@@ -91,37 +75,25 @@ def slice_norm(norm: nn.LayerNorm, width: int) -> NormSlices:
     return NormSlices(norm.weight[:width], norm.bias[:width])
 
 
-def slice_attention(
-    norm: nn.LayerNorm,
-    attn: MultiheadAttention,
-    embed_dims: int,
-    num_heads: int,
-) -> BranchSlices:
-    """The first ``num_heads`` heads over the first ``embed_dims`` channels."""
-    widths = (embed_dims, num_heads * attn.head_dims)
-    return _slice(norm, (attn.qkv, attn.proj), 3, attn.gamma1, widths)
-
-
-def slice_ffn(
-    norm: nn.LayerNorm,
-    ffn: FFN | SwiGLUFFN,
-    embed_dims: int,
-    channels: int,
-) -> BranchSlices:
-    """The first ``channels`` hidden over the first ``embed_dims`` channels."""
-    parts = 2 if isinstance(ffn, SwiGLUFFN) else 1
-    widths = (embed_dims, channels)
-    return _slice(norm, ffn_linears(ffn), parts, ffn.gamma2, widths)
-
-
-def _slice(
+def slice_branch(
     norm: nn.LayerNorm,
     maps: tuple[nn.Linear, nn.Linear],
     parts: int,
     scale: nn.Module,
-    widths: tuple[int, int],
+    embed_dims: int,
+    units: int,
 ) -> BranchSlices:
-    E, U = widths
+    """The first U units over the first E channels.
+
+    Args:
+        norm: The norm in front.
+        maps: The maps in, all P in one, and the map out.
+        parts: P.
+        scale: The layer scale, or an identity.
+        embed_dims: E.
+        units: U.
+    """
+    E, U = embed_dims, units
     first, last = maps
     in_bias, out_bias = first.bias, last.bias
 
@@ -277,14 +249,19 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         self, embed_dims: int, num_heads: int, channels: int
     ) -> LayerSlices:
         """Views of the open weights; a branch without units is None."""
-        return LayerSlices(
-            slice_attention(self.ln1, self.attn, embed_dims, num_heads)
-            if num_heads
-            else None,
-            slice_ffn(self.ln2, self.ffn, embed_dims, channels)
-            if channels
-            else None,
-        )
+        attn, ffn = self.attn, self.ffn
+        attention = feedforward = None
+        if num_heads:
+            maps, units = (attn.qkv, attn.proj), num_heads * attn.head_dims
+            attention = slice_branch(
+                self.ln1, maps, 3, attn.gamma1, embed_dims, units
+            )
+        if channels:
+            maps, parts = ffn_linears(ffn), 1 + isinstance(ffn, SwiGLUFFN)
+            feedforward = slice_branch(
+                self.ln2, maps, parts, ffn.gamma2, embed_dims, channels
+            )
+        return LayerSlices(attention, feedforward)
 
     def gate(
         self, channels: Tensor, heads: Tensor, hidden: Tensor

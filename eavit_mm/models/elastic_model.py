@@ -99,6 +99,16 @@ class ElasticModelMixin(BaseModel):
         # A sampler whose subnets are not in the space fails here already.
         self.draw_subnets(0)
 
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        """Puts a part in its place, with elastic leaves.
+
+        Conversions to SyncBatchNorm and back, torch's and mmengine's, make
+        new norms inside of a part and then put it back by this.
+        """
+        super().add_module(name, module)
+        if name in self.consumers:
+            make_elastic(self.consumers, self.backbone)
+
     # What a model of a task provides
 
     # Names of the modules that ``new_head`` is about.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.optim import OptimWrapper
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from eavit_mm.models.distillation import Outputs, watch
 from eavit_mm.models.router import Route
@@ -69,7 +70,7 @@ def elastic_step(
                         losses, shown, teacher, each.subnet
                     )
                 elif shown is not None:
-                    teacher = shown.detach()
+                    teacher = tree_map_only(Tensor, Tensor.detach, shown)
             loss, log = model.parse_losses(losses)
             # parse_losses lets a head's own 'loss' hide the total.
             logs.append({**log, 'loss': loss})

@@ -15,7 +15,8 @@ from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from eavit_mm.models.elastic_build import (
     build_space,
@@ -53,6 +54,8 @@ class BackboneSlices(NamedTuple):
         norms: Those outside of the layers, by name.
         layers: Empty where each layer slices itself.
         gates: In a gated network one per channel (C), else None.
+        narrowed: Inside a block of ``frozen``, leaves of necks and heads and
+            their mode -> the narrow module that runs in their place.
     """
 
     projection: tuple[Tensor, Tensor | None]
@@ -61,6 +64,7 @@ class BackboneSlices(NamedTuple):
     norms: Mapping[str, NormSlices]
     layers: tuple[LayerSlices, ...] = ()
     gates: Tensor | None = None
+    narrowed: dict[tuple[nn.Module, bool], nn.Module] | None = None
 
 
 class ActiveSubnet:
@@ -83,6 +87,11 @@ class ActiveSubnet:
     def gates(self) -> Tensor | None:
         """Gates of the channels (C), while the network is gated."""
         return None if self.slices is None else self.slices.gates
+
+    @property
+    def narrowed(self) -> dict[tuple[nn.Module, bool], nn.Module] | None:
+        """Where leaves keep their narrow modules; None: they may not."""
+        return None if self.slices is None else self.slices.narrowed
 
     def __getstate__(self) -> dict[str, Any]:
         """Without slices: a copy would outlive the block that made them."""
@@ -163,7 +172,7 @@ class ElasticVisionTransformer(VisionTransformer):
 
     @contextmanager
     def frozen(self, subnet: Subnet | None) -> Iterator[None]:
-        """Like :meth:`use`, with the weights sliced and packed once.
+        """Like :meth:`use`, with all weights sliced and packed once.
 
         For repeated evaluation. Weights must not change inside the block;
         nothing of the slices outlives it, nor goes into a copy of the model.
@@ -171,7 +180,9 @@ class ElasticVisionTransformer(VisionTransformer):
         with self.use(subnet):
             if subnet is not None and subnet != self.space.largest:
                 with torch.no_grad():
-                    self.active.slices = self._packed_slices(subnet)
+                    slices = self._all_slices(subnet)
+                    slices = tree_map_only(Tensor, Tensor.contiguous, slices)
+                self.active.slices = slices._replace(narrowed={})
             yield
 
     @contextmanager
@@ -300,33 +311,24 @@ class ElasticVisionTransformer(VisionTransformer):
             },
         )
 
-    def _packed_slices(self, subnet: Subnet) -> BackboneSlices:
-        """All open weights, those of the layers each in one piece."""
-        layers = zip(
-            self.layers,
-            subnet.num_heads,
-            subnet.feedforward_channels,
-            strict=True,
-        )
-        packed = tuple(
-            layer.slice(subnet.embed_dims, heads, channels).contiguous()
-            for layer, heads, channels in layers
-        )
-        return self._slice_ends(subnet.embed_dims)._replace(layers=packed)
+    def _all_slices(self, subnet: Subnet) -> BackboneSlices:
+        """Views of all open weights, those of the layers included."""
+        E, heads = subnet.embed_dims, subnet.num_heads
+        hidden = subnet.feedforward_channels
+        layers = zip(self.layers, heads, hidden, strict=True)
+        slices = tuple(layer.slice(E, h, f) for layer, h, f in layers)
+        return self._slice_ends(E)._replace(layers=slices)
 
     def _gated_slices(self, gates: Gates) -> BackboneSlices:
         """All weights with gates in them."""
-        gates = gates.to(self.pos_embed.dtype)
+        dtype = self.pos_embed.dtype
+        gates = tree_map_only(Tensor, lambda gate: gate.to(dtype), gates)
         channels = gates.embed_dims
         ends = self._slice_ends(len(channels))
         weight, bias = ends.projection
         token = ends.cls_token
-        layers = zip(
-            self.layers,
-            gates.num_heads,
-            gates.feedforward_channels,
-            strict=True,
-        )
+        units = gates.num_heads, gates.feedforward_channels
+        layers = zip(self.layers, *units, strict=True)
         return BackboneSlices(
             (
                 weight * channels[:, None, None, None],

@@ -33,15 +33,6 @@ class Gates(NamedTuple):
     feedforward_channels: tuple[Tensor, ...]
     subnet: Subnet
 
-    def to(self, dtype: torch.dtype) -> 'Gates':
-        """The same gates as numbers of another type."""
-        return Gates(
-            self.embed_dims.to(dtype),
-            tuple(gates.to(dtype) for gates in self.num_heads),
-            tuple(gates.to(dtype) for gates in self.feedforward_channels),
-            self.subnet,
-        )
-
 
 class DecisionGates(NamedTuple):
     """Gates of every decision about a subnet.

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from mmengine.model.utils import _BatchNormXd
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
@@ -122,7 +123,12 @@ class ElasticLeaf(nn.Module):
         blocks = self.leaf.reads.count(OPEN)
         width, rest = divmod(given - sum(self.leaf.reads), blocks)
         assert width > 0 and not rest, (given, self.leaf)  # noqa: PT018
-        return self.narrow(width).forward(*args, **kwargs)
+        kept, key = self.active.narrowed, (self, self.training)
+        if kept is None:
+            return self.narrow(width).forward(*args, **kwargs)
+        if key not in kept:
+            kept[key] = self.narrow(width)
+        return kept[key].forward(*args, **kwargs)
 
     def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Over all channels, of which the gates (C) close some.
@@ -274,7 +280,7 @@ class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
         return x.permute(0, 3, 1, 2).contiguous()
 
 
-class _BatchNorm(_Norm):
+class _ElasticBatchNorm(_Norm):
     INPUTS: ClassVar = dict.fromkeys(
         ('weight', 'bias', 'running_mean', 'running_var'), 0
     )
@@ -308,16 +314,20 @@ class _BatchNorm(_Norm):
         return out * _along(gates, self.DIM, out.ndim)
 
 
-class ElasticBatchNorm1d(_BatchNorm, nn.BatchNorm1d):
+class ElasticBatchNorm1d(_ElasticBatchNorm, nn.BatchNorm1d):
     """A BatchNorm over vectors."""
 
 
-class ElasticBatchNorm2d(_BatchNorm, nn.BatchNorm2d):
+class ElasticBatchNorm2d(_ElasticBatchNorm, nn.BatchNorm2d):
     """A BatchNorm over feature maps."""
 
 
-class ElasticSyncBatchNorm(_BatchNorm, nn.SyncBatchNorm):
+class ElasticSyncBatchNorm(_ElasticBatchNorm, nn.SyncBatchNorm):
     """A BatchNorm over feature maps of all processes."""
+
+
+class ElasticBatchNormXd(_ElasticBatchNorm, _BatchNormXd):
+    """What mmengine makes of a SyncBatchNorm on a single device."""
 
 
 LEAVES: dict[type[nn.Module], type[ElasticLeaf]] = {
@@ -331,5 +341,6 @@ LEAVES: dict[type[nn.Module], type[ElasticLeaf]] = {
         ElasticBatchNorm1d,
         ElasticBatchNorm2d,
         ElasticSyncBatchNorm,
+        ElasticBatchNormXd,
     )
 }

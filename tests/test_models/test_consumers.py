@@ -19,6 +19,7 @@ from made_up import (
     TwiceHead,
     register_made_up,
 )
+from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
@@ -277,6 +278,73 @@ def test_statistics_of_closed_channels_are_not_learnt() -> None:
         assert head.bn.num_batches_tracked == 1
     close([found[0].running_mean], [found[1].running_mean])
     close([found[0].running_var], [found[1].running_var])
+
+
+def test_a_frozen_subnet_narrows_each_leaf_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    vit, x = backbone(), images(batch=4).double()
+    head = build('concat', vit)['head']
+    narrowed, narrow = [], ElasticLeaf.narrow
+
+    def record(leaf: ElasticLeaf, width: int) -> nn.Module:
+        narrowed.append(leaf)
+        return narrow(leaf, width)
+
+    monkeypatch.setattr(ElasticLeaf, 'narrow', record)
+    with torch.no_grad():
+        for factor in (1, 2):  # of weights, which may change between blocks
+            head.conv.weight.mul_(factor)
+            with vit.use(member()):
+                expected = head(vit(x))
+            narrowed.clear()
+            with vit.frozen(member()):
+                for _ in range(3):
+                    close([head(vit(x))], [expected])
+                head.train()
+                head(vit(x))  # its mode counts
+                head.eval()
+            assert narrowed == [head.conv, head.cat] * 2
+
+
+@pytest.mark.parametrize(
+    'convert',
+    [
+        nn.SyncBatchNorm.convert_sync_batchnorm,
+        convert_sync_batchnorm,
+        lambda model: revert_sync_batchnorm(convert_sync_batchnorm(model)),
+    ],
+)
+def test_conversions_of_batch_norms_keep_the_leaves(convert: Any) -> None:
+    model = classifier(
+        backbone=dict(out_type='featmap', out_indices=[0, 1, 2])
+    )
+    model.head = spread(NormFirstHead(CHANNELS))
+    vit, x = model.eval().backbone, images(batch=4).double()
+    make_elastic(model.consumers, vit)
+    kind, names = type(model.head.bn), list(model.state_dict())
+    gates = gates_of(vit.space, decision_gates_of(vit.space, member()))
+    manners = (
+        lambda: vit.use(None),
+        lambda: vit.use(member()),
+        lambda: vit.gated(gates),
+    )
+
+    def outputs() -> list[Tensor]:
+        found = []
+        for manner in manners:
+            with torch.no_grad(), manner():
+                found.append(model.head(vit(x)))
+        return found
+
+    before, counts = outputs(), model.params(member())
+    model = convert(model).eval()  # mmengine forgets the mode
+    assert isinstance(model.head.bn, ElasticLeaf)
+    assert type(model.head.bn) is not kind
+    close(outputs(), before)
+    assert list(model.state_dict()) == names
+    model._consumer_counts.clear()
+    assert model.params(member()) == counts
 
 
 # What is not known is refused
