@@ -1,7 +1,7 @@
 """What a search tells before, meanwhile and in the end."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from logging import Logger
 from pathlib import Path
@@ -22,27 +22,25 @@ from eavit_mm.analysis.plots import (
     plot_hypervolume,
 )
 from eavit_mm.search.objectives import Objectives
-from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import Member, ParetoFront
 
 
-def profile_table(
-    space: SearchSpace, costs: Mapping[str, Callable[[Subnet], float]]
-) -> str:
+def profile_table(space: SearchSpace, tables: Mapping[str, CostTable]) -> str:
     """Costs of the cheapest, the middle and the largest subnet, as text."""
     rows = dict(
-        smallest=CostTable(space, costs['macs']).cheapest,
+        smallest=tables['macs'].cheapest,
         middle=space.uniform(0.5),
         largest=space.largest,
     )
     table = Table(title=f'The space: {space.size():.3g} subnets')
     table.add_column('subnet')
-    for name in costs:
+    for name in tables:
         table.add_column(name, justify='right')
     for name, subnet in rows.items():
-        values = [cost(subnet) for cost in costs.values()]
-        table.add_row(name, *(_number(value) for value in values))
+        costs = [each.of_subnet(subnet) for each in tables.values()]
+        table.add_row(name, *(_number(cost) for cost in costs))
     console = Console(width=80)
     with console.capture() as capture:
         console.print(table)

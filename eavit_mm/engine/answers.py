@@ -11,10 +11,10 @@ from mmengine.runner import Runner
 from eavit_mm.engine.fitness import Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.engine.unwrap import unwrap
-from eavit_mm.models import BudgetSolver, cost_of
-from eavit_mm.models.budget_solver import table_for
+from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budget_solver import costs_of, table_for
 from eavit_mm.space import Subnet
-from eavit_mm.space.pareto import COSTS, Member
+from eavit_mm.space.pareto import Member
 
 
 def evaluate_answers(runner: Runner, number: int) -> None:
@@ -36,7 +36,8 @@ def evaluate_answers(runner: Runner, number: int) -> None:
         fitness = Fitness(
             model, loop.dataloader, loop.evaluator, model.router.front.metric
         )
-        ranked = RankedFitness(fitness, cost_of(model, 'macs'))
+        table = table_for(model, model.router.latency_table)
+        ranked = RankedFitness(fitness, costs_of(model, table))
         found = ranked.run(lambda: _measured(model, ranked, number))
     model.train()
     for each in copies_of(runner):
@@ -55,17 +56,7 @@ def _measured(
     distinct = list(
         dict.fromkeys(s for part in subnets.values() for s in part)
     )
-    metrics = dict(zip(distinct, ranked(distinct), strict=True))
-    table = table_for(model, model.router.latency_table)
-    costs: Any = {
-        kind: cost_of(model, kind, table=table)
-        for kind in COSTS
-        if kind != 'latency' or table
-    }
-    members = {
-        s: Member(s, metrics[s], **{k: cost(s) for k, cost in costs.items()})
-        for s in distinct
-    }
+    members = dict(zip(distinct, ranked(distinct), strict=True))
     return {
         source: tuple(members[s] for s in dict.fromkeys(part))
         for source, part in subnets.items()

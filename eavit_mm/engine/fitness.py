@@ -1,9 +1,11 @@
 """Metrics of subnets on data that stays in memory."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
 from mmpretrain.evaluation import Accuracy
@@ -11,7 +13,6 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from eavit_mm.engine.metric_report import numbers_of, report_of
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.space import Subnet
 
@@ -50,13 +51,8 @@ class Fitness:
         self._measure = self._any_metric
         if _is_plain_accuracy(model, evaluator):
             self._measure = self._plain_accuracy
-            self.labels = torch.cat(
-                [
-                    s.gt_label
-                    for _, b in self.batches
-                    for s in b['data_samples']
-                ]
-            ).cpu()
+            samples = (s for _, b in self.batches for s in b['data_samples'])
+            self.labels = torch.cat([s.gt_label for s in samples]).cpu()
 
     @torch.no_grad()
     def __call__(self, subnet: Subnet, dtype: str | None = None) -> Metrics:
@@ -71,19 +67,18 @@ class Fitness:
             FloatingPointError: If it is not finite, or scores are not; names
                 the subnet.
         """
-        autocast = self._autocast(dtype or self.dtype)
+        dtype = dtype or self.dtype
+        autocast = torch.autocast(
+            next(self.model.parameters()).device.type,
+            AMP_DTYPES.get(dtype),
+            enabled=dtype in AMP_DTYPES,
+        )
         try:
             with self.model.backbone.frozen(subnet), autocast:
                 report = self._measure()
             return numbers_of(report, self.metric)
         except FloatingPointError as error:
             raise FloatingPointError(f'{subnet.to_json()}: {error}') from error
-
-    def _autocast(self, dtype: str) -> AbstractContextManager[Any]:
-        if dtype == 'float32':
-            return nullcontext()
-        device = next(self.model.parameters()).device.type
-        return torch.autocast(device, AMP_DTYPES[dtype])
 
     def _any_metric(self) -> Mapping[str, Any]:
         """Through the stock prediction and the metrics' own processing."""
@@ -119,11 +114,7 @@ class Fitness:
 
 
 def _check_finite(scores: Tensor) -> None:
-    """Raises if a network does not compute: its accuracy would be a number.
-
-    Raises:
-        FloatingPointError: If a score is NaN or infinite.
-    """
+    """Raises if a network does not compute: its accuracy would be a number."""
     if not scores.isfinite().all():
         raise FloatingPointError(
             'scores are not finite; was the type of numbers too small for '
@@ -169,3 +160,75 @@ def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
         and type(metrics[0]) is Accuracy
         and len(metrics[0].thrs) == 1
     )
+
+
+def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
+    """``Evaluator.evaluate`` of this process alone.
+
+    mmengine's gathers the results of all ranks; in a search each rank has
+    another subnet.
+
+    Args:
+        evaluator: Has processed all data; is left empty.
+        size: How many samples there are; what is beyond was padded.
+
+    Raises:
+        ValueError: If two metrics report under one name.
+    """
+    found: dict[str, Any] = {}
+    for metric in evaluator.metrics:
+        values = metric.compute_metrics(metric.results[:size])
+        metric.results.clear()
+        prefix = f'{metric.prefix}/' if metric.prefix else ''
+        values = {f'{prefix}{name}': value for name, value in values.items()}
+        twice = sorted(found.keys() & values.keys())
+        if twice:
+            raise ValueError(
+                f'two metrics of the evaluator report {twice[0]!r}: give one '
+                'of them another prefix'
+            )
+        found.update(values)
+    return found
+
+
+def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """What of a report a search keeps: its finite numbers.
+
+    Args:
+        report: May hold anything: numbers of any library, tensors of one
+            element, and what is left out, such as a confusion matrix, a list
+            per class, or the NaN of a class without images.
+        metric: Name of the number that is searched for.
+
+    Raises:
+        ValueError: If there is no such number; names those there are.
+        FloatingPointError: If it is not finite.
+    """
+    numbers = {
+        name: number
+        for name, value in report.items()
+        if (number := _number(value)) is not None
+    }
+    if metric not in numbers:
+        found = ''
+        if metric in report:
+            kind = type(report[metric]).__name__
+            found = f'what is reported there is no number but a {kind}; '
+        raise ValueError(
+            f'metric={metric!r}: {found}the evaluator reports the numbers '
+            f'{list(numbers)}'
+        )
+    if not isfinite(numbers[metric]):
+        raise FloatingPointError(
+            f'{metric}={numbers[metric]}: are there NaN weights in the '
+            'checkpoint?'
+        )
+    return {name: n for name, n in numbers.items() if isfinite(n)}
+
+
+def _number(value: Any) -> float | None:
+    """A value as a float; None if it is not one number."""
+    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) == 1:
+        value = value.item()
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    return float(value) if is_number else None

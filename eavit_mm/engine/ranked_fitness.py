@@ -1,6 +1,6 @@
 """Different subnets on different ranks, asked for by rank 0."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from mmengine.dist import (
 
 from eavit_mm.engine.fitness import Metrics
 from eavit_mm.space import Subnet
+from eavit_mm.space.pareto import Member
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,16 @@ class RankedFitness:
 
     Args:
         fitness: Metrics of a subnet, with a dtype or the usual one.
-        cost: Cost of a subnet; shares are made equal in it.
+        costs: Name to cost of a subnet; shares are made equal in MACs.
     """
 
     def __init__(
         self,
         fitness: Callable[[Subnet, str | None], Metrics],
-        cost: Callable[[Subnet], float],
+        costs: Mapping[str, Callable[[Subnet], float]],
     ) -> None:
         self.fitness = fitness
-        self.cost = cost
+        self.costs = costs
         self.rank, self.world_size = get_dist_info()
 
     def run(self, ask: Callable[[], Any]) -> Any:
@@ -71,23 +72,27 @@ class RankedFitness:
 
     def __call__(
         self, subnets: Sequence[Subnet], dtype: str | None = None
-    ) -> list[Metrics]:
-        """Metrics of subnets, in their order; within :meth:`run`.
+    ) -> list[Member]:
+        """Metrics and costs of subnets, in their order; within :meth:`run`.
 
         Args:
             subnets: Members of the space.
             dtype: In place of the usual one.
         """
         outcomes = self._share(*_broadcast((list(subnets), dtype)))
-        return [outcomes[i].get() for i in range(len(subnets))]
+        members = []
+        for place, subnet in enumerate(subnets):
+            costs: Any = {k: cost(subnet) for k, cost in self.costs.items()}
+            members.append(Member(subnet, outcomes[place].get(), **costs))
+        return members
 
     def _share(
         self, subnets: Sequence[Subnet], dtype: str | None
     ) -> dict[int, _Outcome]:
         """Evaluates a share of subnets; gives all results by their place."""
-        order = sorted(
-            range(len(subnets)), key=lambda i: -self.cost(subnets[i])
-        )
+        macs = [self.costs['macs'](subnet) for subnet in subnets]
+        # The dearest first: the shares of all ranks end together.
+        order = sorted(range(len(subnets)), key=lambda i: -macs[i])
         mine = {
             i: _Outcome.of(self.fitness, subnets[i], dtype)
             for i in order[self.rank :: self.world_size]

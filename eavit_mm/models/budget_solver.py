@@ -12,7 +12,12 @@ from eavit_mm.space.budget import SOURCES, limit_of
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import USED, Limits, Walker, out_of_reach, shown
 from eavit_mm.space.latency import LatencyTable, read_table
-from eavit_mm.space.pareto import Member, ParetoFront, standard_error
+from eavit_mm.space.pareto import (
+    COSTS,
+    Member,
+    ParetoFront,
+    standard_error,
+)
 
 _UNITS = dict(params='parameters', latency='ms')
 # Steps over the router's range, where it does not know a kind of budget, or
@@ -62,6 +67,14 @@ def cost_of(
     if kind == 'params':
         return lambda subnet: int(model.params(subnet)[part])
     return lambda subnet: int(model.macs(subnet, count)[part])
+
+
+def costs_of(
+    model: Any, table: LatencyTable | None = None
+) -> dict[str, Callable[[Subnet], float]]:
+    """Every cost of a whole model; the latency where there is a table."""
+    kinds = [kind for kind in COSTS if kind != 'latency' or table]
+    return {kind: cost_of(model, kind, table=table) for kind in kinds}
 
 
 class BudgetSolver:

@@ -38,36 +38,40 @@ _STALE = 400
 class SubnetSearch(Algorithm):
     """What the algorithms share: they propose every subnet once.
 
-    Attributes:
+    Args:
         new: Knows what was proposed so far.
-        drawn: Members that a sampler draws, without end.
+        sampler: Config of the sampler that draws members; None: even over
+            the MACs range.
+        p_off: Probability that branches of a drawn member are off.
+        **kwargs: Those of pymoo's algorithm.
+
+    Attributes:
+        drawn: Members that the sampler draws, without end.
         n_offsprings: How many a generation proposes.
         left: How many of the next generation are evaluated; None: all. What
             it proposes does not depend on it, so that a search with more
             evaluations begins with those of a shorter one.
     """
 
-    new: NewGenomes
     drawn: Iterator[Subnet]
     n_offsprings: int
     left: int | None = None
 
-    def use_sampler(
-        self, sampler: Mapping[str, Any] | None, p_off: float
+    def __init__(
+        self,
+        new: NewGenomes,
+        sampler: Mapping[str, Any] | None,
+        p_off: float,
+        **kwargs: Any,
     ) -> None:
-        """Says what draws members.
-
-        Args:
-            sampler: Config of a sampler; None: even over the MACs range.
-            p_off: Probability that branches of a member are off.
-        """
         check_probability('p_off', p_off)
+        super().__init__(**kwargs)
+        self.new, self.p_off = new, p_off
         self.sampler: SubnetSampler = build_part(
             'sampler',
             STRATIFIED if sampler is None else sampler,
             SubnetSampler,
         )
-        self.p_off = p_off
         # pymoo's NSGA2 replaces the one that its constructor is given.
         self.termination = NoTermination()
 
@@ -138,19 +142,22 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             check_probability('mutation_prob', mutation_prob)
         if survival is None:
             survival = dict(type='eavit_mm.PartitionSurvival')
-        self.new = NewGenomes()
+        new = NewGenomes()
         super().__init__(
+            new,
+            sampler,
+            p_off,
             pop_size=pop_size,
             survival=build_part('survival', survival, Survival),
             mating=MemberMating(
                 TournamentSelection(func_comp=binary_tournament),
                 UniformCrossover(prob=crossover_prob),
                 StepMutation(mutation_prob, p_reset),
-                eliminate_duplicates=self.new,
+                eliminate_duplicates=new,
+                n_max_iterations=3,  # EA-ViT's tries for new offspring
             ),
             output=None,
         )
-        self.use_sampler(sampler, p_off)
 
     def _initialize_infill(self) -> Population:
         start = start_members(self.problem, self.pop_size, self.drawn)
@@ -184,10 +191,8 @@ class RandomSearch(SubnetSearch):
         p_off: float = 0.5,
     ) -> None:
         check_count('pop_size', pop_size, least=1)
-        super().__init__()
+        super().__init__(NewGenomes(), sampler, p_off)
         self.n_offsprings = pop_size
-        self.new = NewGenomes()
-        self.use_sampler(sampler, p_off)
 
     def _initialize_infill(self) -> Population:
         return self.fill(Population.create())

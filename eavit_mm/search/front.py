@@ -2,16 +2,14 @@
 
 from collections.abc import Callable, Sequence
 
+from eavit_mm.search.limits import shown_values
 from eavit_mm.search.objectives import Objectives
-from eavit_mm.search.reachable import shown_values
-from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import METRIC, Member, ParetoFront, best_per_bin
 
 
 def build_front(
     objectives: Objectives,
-    space: SearchSpace,
     members: Sequence[Member],
     bins: int,
     again: Callable[[Sequence[Subnet]], Sequence[Member]] | None = None,
@@ -20,8 +18,7 @@ def build_front(
     """The front and the references of what was evaluated.
 
     Args:
-        objectives: What was minimised, within which limits.
-        space: The space that was searched.
+        objectives: The space, what was minimised, and within which limits.
         members: What was evaluated.
         bins: Parts of the MACs range; each has one reference.
         again: Evaluates in float32 what was chosen in lower precision; None
@@ -34,21 +31,21 @@ def build_front(
     """
     number = len(members)
     of_what, advice = f'{number} evaluated subnets', ''
-    front, references = _best(objectives, space, members, bins)
+    front, references = _best(objectives, members, bins)
     if front and again is not None:
         chosen = dict.fromkeys(m.subnet for m in [*front, *references])
         members = again(list(chosen))
-        front, references = _best(objectives, space, members, bins)
+        front, references = _best(objectives, members, bins)
         of_what = f'{len(members)} best of {number} subnets, now in float32,'
         advice = ". Others of them may: search with dtype='float32'"
     if not front:
         raise ValueError(
-            f'constraints={dict(objectives.limits)}: none of the {of_what} '
+            f'constraints={objectives.limits}: none of the {of_what} '
             f'keeps them; the nearest has {_nearest(objectives, members)}'
             + advice
         )
     return ParetoFront(
-        space,
+        objectives.space,
         objectives.metric,
         objectives.rule,
         objectives.names,
@@ -61,18 +58,15 @@ def build_front(
 
 
 def _best(
-    objectives: Objectives,
-    space: SearchSpace,
-    members: Sequence[Member],
-    bins: int,
+    objectives: Objectives, members: Sequence[Member], bins: int
 ) -> tuple[list[Member], list[Member]]:
     """The front, and the best subnet of every MACs bin, within the limits."""
-    cost = objectives.costs['macs']
+    macs = objectives.tables['macs']
     references = best_per_bin(
         objectives.allowed(members),
         objectives.quality,
-        cost(CostTable(space, cost).cheapest),
-        cost(space.largest),
+        macs.lowest,
+        macs.largest,
         bins,
     )
     return objectives.front(members), references

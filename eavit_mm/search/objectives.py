@@ -1,14 +1,12 @@
 """What a search minimises, within which limits, and how far it has come."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eavit_mm.options import check_number, is_finite
-from eavit_mm.search.limits import NO_TABLE, read_limits
-from eavit_mm.search.reachable import Reachable
-from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.fitting import Range
+from eavit_mm.search.limits import NO_TABLE, Reachable, read_limits
+from eavit_mm.space import SearchSpace
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import (
     COSTS,
     METRIC,
@@ -19,33 +17,67 @@ from eavit_mm.space.pareto import (
 )
 
 
-@dataclass(frozen=True)
 class Objectives:
     """Objectives and limits of a search; less is better in all.
 
     A cost counts as its share of the largest subnet's, the metric times
     ``scale``, negative where more of it is better.
 
-    Attributes:
-        names: Two or more of 'metric', 'macs', 'params', 'latency'.
+    Args:
+        space: The space that is searched.
+        tables: Name to the costs of its members, for every known cost.
+        names: 'metric' and one or more of 'macs', 'params', 'latency'.
         metric: Name of the metric in an evaluator's report.
         rule: 'greater' or 'less': which of two values is better.
         scale: Brings the metric to 0..1.
-        worst: Value of the metric at the hypervolume's reference point.
-        costs: Name to cost of a subnet, for every cost that is known.
-        largest: Costs of the largest subnet.
+        worst: Value of the metric at the hypervolume's reference point; None
+            is 0, and not allowed where less is better.
+        constraints: Name to (lowest, highest), see :func:`read_limits`.
+
+    Attributes:
         limits: Name to the range (lowest, highest) that the value must lie
             in; the metric's as reported, a cost's in its own unit.
+        reachable: The members that keep the limits on cost.
+
+    Raises:
+        ValueError: Names the option, what it was, and what is valid; or says
+            that no subnet was found that keeps the limits on cost.
     """
 
-    names: tuple[str, ...]
-    metric: str
-    rule: str
-    scale: float
-    worst: float
-    costs: Mapping[str, Callable[[Subnet], float]]
-    largest: Mapping[str, float]
-    limits: Mapping[str, Range]
+    def __init__(
+        self,
+        space: SearchSpace,
+        tables: Mapping[str, CostTable],
+        names: Sequence[str],
+        metric: str,
+        rule: str = 'greater',
+        scale: float = 0.01,
+        worst: float | None = None,
+        constraints: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not isinstance(metric, str):
+            raise ValueError(
+                f"metric={metric!r}; must be a name such as 'accuracy/top1'"
+            )
+        if rule not in RULES:
+            raise ValueError(f'rule={rule!r}; must be one of {RULES}')
+        check_number('metric_scale', scale, positive=True)
+        _check_names(names, tables)
+        if worst is None and rule == 'less':  # 0 would be the best
+            raise ValueError(
+                "metric_worst=None; with rule='less' it must be given: a "
+                'value of the metric that is worse than any of interest'
+            )
+        if worst is not None and not is_finite(worst):
+            raise ValueError(f'metric_worst={worst!r}; must be a number')
+        self.space, self.tables = space, tables
+        self.names, self.metric = tuple(names), metric
+        self.rule, self.scale, self.worst = rule, scale, float(worst or 0)
+        self.limits = read_limits(
+            {} if constraints is None else constraints,
+            {name: table.largest for name, table in tables.items()},
+        )
+        self.reachable = Reachable(space, tables, self.limits)
 
     @property
     def reference(self) -> list[float]:
@@ -73,7 +105,7 @@ class Objectives:
         return [
             self._scaled(member.metrics[self.metric])
             if name == METRIC
-            else member.cost(name) / self.largest[name]
+            else member.cost(name) / self.tables[name].largest
             for name in self.names
         ]
 
@@ -82,7 +114,8 @@ class Objectives:
         found = []
         for name, (low, high) in self.limits.items():
             value = self.limited_value(name, member)
-            unit = 1 / self.scale if name == METRIC else self.largest[name]
+            is_metric = name == METRIC
+            unit = 1 / self.scale if is_metric else self.tables[name].largest
             if low is not None:
                 found.append((low - value) / unit)
             if high is not None:
@@ -94,12 +127,6 @@ class Objectives:
         if name == METRIC:
             return member.metrics[self.metric]
         return member.cost(name)
-
-    @property
-    def num_limits(self) -> int:
-        """How many values :meth:`violations` gives."""
-        bounds = [bound for both in self.limits.values() for bound in both]
-        return len(bounds) - bounds.count(None)
 
     def allowed(self, members: Sequence[Member]) -> list[Member]:
         """The members that keep the limits."""
@@ -125,59 +152,8 @@ class Objectives:
         return found
 
 
-def build_objectives(
-    names: Any,
-    metric: Any,
-    rule: Any,
-    scale: Any,
-    worst: Any,
-    constraints: Any,
-    costs: Mapping[str, Callable[[Subnet], float]],
-    space: SearchSpace,
-) -> Objectives:
-    """Objectives from what a config says, all checked.
-
-    Raises:
-        ValueError: Names the option, what it was, and what is valid; or says
-            that no subnet was found that keeps the limits on cost.
-    """
-    if not isinstance(metric, str):
-        raise ValueError(
-            f"metric={metric!r}; must be a name such as 'accuracy/top1'"
-        )
-    if rule not in RULES:
-        raise ValueError(f'rule={rule!r}; must be one of {RULES}')
-    check_number('metric_scale', scale, positive=True)
-    _check_names(names, costs)
-    if worst is None and rule == 'less':  # 0 would be the best
-        raise ValueError(
-            "metric_worst=None; with rule='less' it must be given: a value "
-            'of the metric that is worse than any of interest'
-        )
-    if worst is not None and not is_finite(worst):
-        raise ValueError(f'metric_worst={worst!r}; must be a number')
-    largest = {name: cost(space.largest) for name, cost in costs.items()}
-    limits = read_limits(constraints, largest)
-    Reachable(space, costs, limits).check()
-    return Objectives(
-        tuple(names),
-        metric,
-        rule,
-        scale,
-        float(worst or 0),
-        costs,
-        largest,
-        limits,
-    )
-
-
-def _check_names(names: Any, known: Collection[str]) -> None:
-    """Raises unless objectives are the metric and costs that are known.
-
-    Raises:
-        ValueError: If there are fewer than two, one is unknown or stands
-            twice, or there is no cost or no metric.
-    """
+def _check_names(names: Any, known: Mapping[str, Any]) -> None:
+    """Raises unless objectives are the metric and costs that are known."""
     valid = (METRIC, *COSTS)
     is_list = isinstance(names, list | tuple)
     if not is_list or any(name not in valid for name in names):

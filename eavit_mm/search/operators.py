@@ -32,19 +32,19 @@ def draw_members(
         p_off: Probability that branches of a member are off.
         rng: The generator of all draws.
     """
-    objectives = problem.objectives
     level = Level(problem.space, p_off=p_off)
-    cost = objectives.costs[objectives.cost]
+    cost = problem.cost_table.of_subnet
+    reachable = problem.objectives.reachable
     drawn = chain.from_iterable(
         sampler.draw(level, cost, rng) for _ in count()
     )
     while True:
         for member in islice(drawn, _TRIES):
-            if problem.reachable.keeps(member):
+            if reachable.keeps(member):
                 break
         else:
             # The limits are so narrow that draws miss them.
-            member = problem.reachable.near(member, rng)
+            member = reachable.near(member, rng)
         yield member
 
 
@@ -60,8 +60,9 @@ def start_members(
     """
     space = problem.space
     ladder = spread(space.uniform_ladder, number - 2)
-    start = dict.fromkeys((space.largest, problem.cheapest, *ladder))
-    allowed = filter(problem.reachable.keeps, start)
+    cheapest = problem.cost_table.cheapest
+    start = dict.fromkeys((space.largest, cheapest, *ladder))
+    allowed = filter(problem.objectives.reachable.keeps, start)
     return list(islice(chain(allowed, drawn), number))
 
 
@@ -118,13 +119,7 @@ class StepMutation(Mutation):
 
 
 class MemberMating(Mating):
-    """Mating whose offspring are members that keep the limits on cost.
-
-    EA-ViT's rule: three tries for offspring that is new.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, n_max_iterations=3, **kwargs)
+    """Mating whose offspring are members that keep the limits on cost."""
 
     def _do(
         self,
@@ -141,7 +136,7 @@ class MemberMating(Mating):
             build_member(problem.space, genes, random_state)
             for genes in off.get('X').astype(int)
         ]
-        allowed = filter(problem.reachable.keeps, members)
+        allowed = filter(problem.objectives.reachable.keeps, members)
         return to_genomes(problem.space, allowed)
 
 

@@ -1,16 +1,13 @@
 """The search as pymoo sees it: integer genomes, objectives, limits."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from pymoo.core.problem import Problem
 
 from eavit_mm.search.objectives import Objectives
-from eavit_mm.search.reachable import Reachable
-from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import Member
 
 Evaluate = Callable[[Sequence[Subnet]], Sequence[Member]]
@@ -20,54 +17,36 @@ class SubnetProblem(Problem):
     """Subnets of a space as integer genomes (1 + 2L genes when free).
 
     Args:
-        space: The space that is searched.
-        objectives: What is minimised, within which limits.
+        objectives: The space, what is minimised, and within which limits.
         evaluate: Measures subnets; the same subnet may be asked for again.
+
+    Attributes:
+        cost_table: The cost that bins divide.
+        cost_axis: Which objective it is.
+        cost_range: Lowest and highest cost within the limits, as shares.
     """
 
-    def __init__(
-        self, space: SearchSpace, objectives: Objectives, evaluate: Evaluate
-    ) -> None:
-        low, high = space.genome.bounds
+    def __init__(self, objectives: Objectives, evaluate: Evaluate) -> None:
+        self.space, self.objectives = objectives.space, objectives
+        self.evaluate_subnets = evaluate
+        bounds = [b for both in objectives.limits.values() for b in both]
+        low, high = self.space.genome.bounds
         super().__init__(
             n_var=len(low),
             n_obj=len(objectives.names),
-            n_ieq_constr=objectives.num_limits,
+            n_ieq_constr=len(bounds) - bounds.count(None),
             xl=low,
             xu=high,
             vtype=int,
         )
-        self.space = space
-        self.objectives = objectives
-        self.evaluate_subnets = evaluate
-
-    @property
-    def cost_axis(self) -> int:
-        """Which objective is the cost that bins divide."""
-        return self.objectives.names.index(self.objectives.cost)
-
-    @cached_property
-    def cheapest(self) -> Subnet:
-        """The member of least cost."""
-        cost = self.objectives.costs[self.objectives.cost]
-        return CostTable(self.space, cost).cheapest
-
-    @cached_property
-    def reachable(self) -> Reachable:
-        """The members that keep the limits on cost; there are some."""
-        objectives = self.objectives
-        return Reachable(self.space, objectives.costs, objectives.limits)
-
-    @property
-    def cost_range(self) -> tuple[float, float]:
-        """Lowest and highest cost within the limits, as shares."""
-        name = self.objectives.cost
-        largest = self.objectives.largest[name]
-        least = self.objectives.costs[name](self.cheapest)
-        low, high = self.objectives.limits.get(name, (None, None))
-        return (
-            max(least, low or 0.0) / largest,
-            min(largest, largest if high is None else high) / largest,
+        name = objectives.cost
+        self.cost_axis = objectives.names.index(name)
+        table = self.cost_table = objectives.tables[name]
+        least, most = objectives.limits.get(name, (None, None))
+        self.cost_range = (
+            max(table.lowest, least or 0.0) / table.largest,
+            min(table.largest, table.largest if most is None else most)
+            / table.largest,
         )
 
     def _evaluate(

@@ -13,6 +13,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from eavit_mm.options import check_number, is_finite
 from eavit_mm.registry import TASK_UTILS
+from eavit_mm.space.pareto import bin_of
 
 # The release's shares of the population in 20 bins of equal width, from the
 # cheapest to the most expensive networks.
@@ -70,17 +71,17 @@ class PartitionSurvival(Survival):
         ranks = self._rank(objectives, problem.cost_axis)
         _annotate(pop, objectives, ranks)
         cost = objectives[:, problem.cost_axis]
-        bins = bins_of(cost, problem.cost_range, len(self.quotas))
-        members = [
-            np.flatnonzero(bins == place) for place in range(len(self.quotas))
-        ]
+        number = len(self.quotas)
+        low, high = problem.cost_range
+        bins = np.array([bin_of(c, low, high, number) for c in cost])
+        members = [np.flatnonzero(bins == place) for place in range(number)]
         counts = fill_bins(
             divide(n_survive, self.quotas), [len(m) for m in members]
         )
         survivors = [
             index
-            for inside, number in zip(members, counts, strict=True)
-            for index in best_of(inside, objectives, ranks, number)
+            for inside, count in zip(members, counts, strict=True)
+            for index in best_of(inside, objectives, ranks, count)
         ]
         return pop[survivors]
 
@@ -101,15 +102,6 @@ class PartitionSurvival(Survival):
             else:
                 kept.append(cost[index])
         return ranks
-
-
-def bins_of(
-    cost: np.ndarray, cost_range: tuple[float, float], number: int
-) -> np.ndarray:
-    """The bin of every cost; what lies outside is in the first or last."""
-    low, high = cost_range
-    place = (cost - low) / max(high - low, 1e-12) * number
-    return np.clip(place.astype(int), 0, number - 1)
 
 
 def divide(total: int, quotas: Sequence[float]) -> list[int]:

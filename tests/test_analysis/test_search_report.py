@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from rich.console import Console
-from test_search.toys import SPACES, Search, costs_of
+from test_search.toys import SPACES, Search, costs_of, tables_of
 
 from eavit_mm.analysis import search_report
 from eavit_mm.analysis.search_report import Progress, profile_table
@@ -16,7 +16,7 @@ SPACE = SPACES['free']
 
 def test_a_profile_tells_the_costs():
     costs = costs_of(SPACE, latency=True)
-    text = profile_table(SPACE, costs)
+    text = profile_table(SPACE, tables_of(SPACE, costs))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert f'{SPACE.size():.3g} subnets' in text

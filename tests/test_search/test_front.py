@@ -19,7 +19,7 @@ def searched(constraints=None):
 
 def test_front_and_references():
     search, members = searched()
-    front = build_front(search.objectives, SPACE, members, 3)
+    front = build_front(search.objectives, members, 3)
     assert list(front.members) == search.objectives.front(members)
     macs = search.costs['macs']
     assert list(front.references) == best_per_bin(
@@ -42,8 +42,8 @@ def test_what_was_chosen_is_evaluated_again():
         search.metric = lambda subnet: 50.0
         return [search.member(subnet) for subnet in subnets]
 
-    first = build_front(search.objectives, SPACE, members, 3)
-    front = build_front(search.objectives, SPACE, members, 3, again)
+    first = build_front(search.objectives, members, 3)
+    front = build_front(search.objectives, members, 3, again)
     chosen = [m.subnet for m in (*first.members, *first.references)]
     assert asked == list(dict.fromkeys(chosen))
     # All are equal now: only the cheapest is left.
@@ -62,14 +62,14 @@ def test_limits_that_nothing_kept(again):
         f'{nearest.macs:,} and params of {nearest.params:,}'
     )
     with pytest.raises(ValueError, match=f'{re.escape(words)}$'):
-        build_front(search.objectives, SPACE, members, 3, again)
+        build_front(search.objectives, members, 3, again)
 
 
 def test_a_limit_on_the_metric_that_nothing_kept():
     search, members = searched(dict(metric=(101, None)))
     best = max(m.metrics['top1'] for m in members)
     with pytest.raises(ValueError, match=f'nearest has top1 of {best:.6g}$'):
-        build_front(search.objectives, SPACE, members, 3)
+        build_front(search.objectives, members, 3)
 
 
 def test_limits_that_nothing_keeps_in_float32():
@@ -81,4 +81,4 @@ def test_limits_that_nothing_keeps_in_float32():
 
     words = r'best of 4 .* in float32, .* top1 of 59\. Others .* dtype='
     with pytest.raises(ValueError, match=words):
-        build_front(search.objectives, SPACE, members, 3, again)
+        build_front(search.objectives, members, 3, again)

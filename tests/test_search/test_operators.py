@@ -13,12 +13,11 @@ from eavit_mm.search.operators import (
     genome_keys,
     spread,
     start_members,
-    to_genomes,
 )
 from eavit_mm.space import SandwichSampler, StratifiedSampler, UniformSampler
 from eavit_mm.space.cost_table import CostTable
 
-from .toys import ONE, SPACES, TINY, Search, keeps_costs
+from .toys import SPACES, Search
 
 EVERY = pytest.mark.parametrize('name', SPACES)
 
@@ -61,9 +60,6 @@ def test_one_gene_in_the_mean_mutates():
     rng = np.random.default_rng(0)
     found = StepMutation(None, 0.0)._do(problem, x, random_state=rng)
     assert (found != x).sum(axis=1).mean() == pytest.approx(1, abs=0.1)
-    # Never: nothing moves.
-    still = StepMutation(0.0, 0.5)._do(problem, x, random_state=rng)
-    assert (still == x).all()
 
 
 @EVERY
@@ -92,7 +88,7 @@ def test_any_branch_is_opened():
     assert {subnet.num_off for subnet in found} == {2}
 
 
-@pytest.mark.parametrize('number', [1, 2, 3, 8, 40])
+@pytest.mark.parametrize('number', [1, 3, 40])
 @EVERY
 def test_a_search_starts_from_the_corners(name, number):
     space = SPACES[name]
@@ -106,17 +102,6 @@ def test_a_search_starts_from_the_corners(name, number):
     assert number < 2 or cheapest in subnets
     ladder = set(space.uniform_ladder)
     assert len(ladder & set(subnets)) >= min(number - 2, len(ladder))
-
-
-@pytest.mark.parametrize(
-    'limits',
-    [dict(macs=(0.3, 0.6), params=(None, 0.5)), dict(macs=(1.0, None))],
-)
-def test_what_is_drawn_keeps_limits_of_cost(limits):
-    search = Search(SPACES['free'], constraints=limits)
-    drawn = draws(search.problem)
-    found = start_members(search.problem, 20, drawn) + list(islice(drawn, 40))
-    assert all(keeps_costs(search.objectives, subnet) for subnet in found)
 
 
 def test_p_off():
@@ -177,19 +162,3 @@ def test_offspring_come_before_drawn_members():
             return off
 
     assert len(Search(SPACES['free']).run(Algorithm(8), number=16)) == 16
-
-
-@pytest.mark.parametrize('space', [TINY, ONE])
-def test_small_spaces(space):
-    problem = Search(space).problem
-    assert len(start_members(problem, 6, draws(problem))) == 6
-    x = to_genomes(space, [space.largest]).get('X')
-    rng = np.random.default_rng(0)
-    (found,) = StepMutation(None, 0.5)._do(problem, x, random_state=rng)
-    space.decode(found)
-
-
-@pytest.mark.parametrize('p_reset', [-0.1, 1.1, None, True])
-def test_wrong_options(p_reset):
-    with pytest.raises(ValueError, match=f'p_reset={p_reset}; must be'):
-        StepMutation(0.5, p_reset)

@@ -5,9 +5,10 @@ from test_space.strategies import plain_geometry
 
 from eavit_mm.search.algorithms import run_search
 from eavit_mm.search.evaluations import Evaluations
-from eavit_mm.search.objectives import build_objectives
+from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.space import SearchSpace
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import Member
 
 WIDTHS = dict(
@@ -51,6 +52,10 @@ def costs_of(space, latency=False):
     return costs
 
 
+def tables_of(space, costs):
+    return {name: CostTable(space, cost) for name, cost in costs.items()}
+
+
 def saturating(space, seed=0):
     """A metric in per cent: layers differ in what they are worth."""
     worth = np.random.default_rng(seed).exponential(size=(2, space.num_layers))
@@ -71,9 +76,10 @@ def saturating(space, seed=0):
 
 def keeps_costs(objectives, subnet):
     """Whether a subnet keeps the limits on cost, by their definition."""
+    costs = costs_of(objectives.space)
     for name, (low, high) in objectives.limits.items():
-        if name in objectives.costs:
-            cost = objectives.costs[name](subnet)
+        if name in costs:
+            cost = costs[name](subnet)
             if (low is not None and cost < low) or (
                 high is not None and cost > high
             ):
@@ -106,19 +112,18 @@ class Search:
         self.costs = costs_of(space)
         plain = saturating(space) if metric is None else metric
         self.metric = plain if rule == 'greater' else lambda s: 100 - plain(s)
-        self.objectives = build_objectives(
+        self.objectives = Objectives(
+            space,
+            tables_of(space, self.costs),
             names,
             'top1',
             rule,
-            0.01,
-            0.0 if rule == 'greater' else 100.0,
-            constraints or {},
-            self.costs,
-            space,
+            worst=None if rule == 'greater' else 100.0,
+            constraints=constraints,
         )
         self.measured = []
         self.evaluations = Evaluations(self.measure, known)
-        self.problem = SubnetProblem(space, self.objectives, self.evaluations)
+        self.problem = SubnetProblem(self.objectives, self.evaluations)
 
     def member(self, subnet):
         costs = {name: cost(subnet) for name, cost in self.costs.items()}

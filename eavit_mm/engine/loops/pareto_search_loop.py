@@ -1,6 +1,6 @@
 """The Pareto search as a test loop of mmengine."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from eavit_mm.engine.ranked_fitness import (
 )
 from eavit_mm.engine.search_header import plain_evaluator, search_header
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.models.budget_solver import cost_of, table_for
+from eavit_mm.models.budget_solver import costs_of, table_for
 from eavit_mm.options import check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
 from eavit_mm.search.algorithms import SubnetSearch, run_search
@@ -32,10 +32,10 @@ from eavit_mm.search.evaluations import (
     read_evaluations,
 )
 from eavit_mm.search.front import build_front
-from eavit_mm.search.objectives import build_objectives
+from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.space import Subnet
-from eavit_mm.space.pareto import COSTS, Member
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.pareto import Member
 
 EVALUATIONS = 'evaluations.jsonl'
 FRONT = 'pareto.json'
@@ -113,21 +113,18 @@ class ParetoSearchLoop(TestLoop):
         self.model = elastic_model(self.runner.model, type(self).__name__)
         self.space = self.model.backbone.space
         self.table = table_for(self.model, latency_table)
-        self.costs = {
-            name: cost_of(self.model, name, table=self.table)
-            for name in COSTS
-            if name != 'latency' or self.table
-        }
-        if self.table is not None and self.table.error is None:
+        self.costs = costs_of(self.model, self.table)
+        tables = {k: CostTable(self.space, c) for k, c in self.costs.items()}
+        if self.table and self.table.error is None:
             self.runner.logger.warning(
                 f'{latency_table} was not compared with whole networks: '
                 'tools/latency.py validate tells its error'
             )
         # First: limits that nothing keeps end the run in the next step.
-        self.runner.logger.info(profile_table(self.space, self.costs))
-        self.objectives = build_objectives(
-            *(objectives, metric, rule, metric_scale, metric_worst),
-            *(constraints or {}, self.costs, self.space),
+        self.runner.logger.info(profile_table(self.space, tables))
+        self.objectives = Objectives(
+            *(self.space, tables, objectives, metric),
+            *(rule, metric_scale, metric_worst, constraints),
         )
         self.algorithm_cfg = dict(algorithm or dict(type='eavit_mm.NSGA2'))
         self.algorithm: SubnetSearch = build_part(
@@ -135,9 +132,7 @@ class ParetoSearchLoop(TestLoop):
         )
         self.max_evaluations, self.bins = max_evaluations, bins
         self.seed: Any = seed
-        self.threads = threads
-        self.dtype = dtype
-        self.resume = resume
+        self.threads, self.dtype, self.resume = threads, dtype, resume
         self.path = Path(self.runner.work_dir, EVALUATIONS)
 
     def run(self) -> dict[str, Any]:
@@ -159,7 +154,7 @@ class ParetoSearchLoop(TestLoop):
             self.objectives.metric,
             self.dtype,
         )
-        ranked = RankedFitness(fitness, self.costs['macs'])
+        ranked = RankedFitness(fitness, self.costs)
         metrics: dict[str, Any] = ranked.run(
             lambda: self._search(ranked, self._header(fitness))
         )
@@ -199,7 +194,11 @@ class ParetoSearchLoop(TestLoop):
             self.runner.seed,
         )
         threads = self.threads, earlier.get('threads'), torch.get_num_threads()
-        return _first(seeds), _first(threads)
+        seed, number = (
+            next(value for value in values if value is not None)
+            for values in (seeds, threads)
+        )
+        return seed, number
 
     def _header(self, fitness: Fitness) -> dict[str, Any]:
         """What evaluations depend on."""
@@ -238,10 +237,9 @@ class ParetoSearchLoop(TestLoop):
             )
         again = None
         if self.dtype != 'float32':
-            again = partial(self._measure, ranked, dtype='float32')
+            again = partial(ranked, dtype='float32')
         front = build_front(
             self.objectives,
-            self.space,
             members,
             self.bins,
             again,
@@ -272,13 +270,9 @@ class ParetoSearchLoop(TestLoop):
             append_evaluations(self.path, members)
             progress.update(members)
 
-        evaluations = Evaluations(
-            partial(self._measure, ranked),
-            known,
-            _CHUNK * ranked.world_size,
-            record,
-        )
-        problem = SubnetProblem(self.space, self.objectives, evaluations)
+        chunk = _CHUNK * ranked.world_size
+        evaluations = Evaluations(ranked, known, chunk, record)
+        problem = SubnetProblem(self.objectives, evaluations)
         with progress.bar:
             return run_search(
                 problem,
@@ -287,20 +281,6 @@ class ParetoSearchLoop(TestLoop):
                 self.seed,
                 self.max_evaluations,
             )
-
-    def _measure(
-        self,
-        ranked: RankedFitness,
-        subnets: Sequence[Subnet],
-        dtype: str | None = None,
-    ) -> list[Member]:
-        """Evaluates subnets on all ranks, and adds their costs."""
-        members = []
-        found = ranked(subnets, dtype)
-        for subnet, metrics in zip(subnets, found, strict=True):
-            costs: Any = {k: cost(subnet) for k, cost in self.costs.items()}
-            members.append(Member(subnet, metrics, **costs))
-        return members
 
 
 def _check_options(
@@ -311,11 +291,7 @@ def _check_options(
     threads: int | None,
     resume: bool,
 ) -> None:
-    """Raises unless the plain options of a search are valid.
-
-    Raises:
-        ValueError: Names the option, what it was, and what is valid.
-    """
+    """Raises unless the plain options of a search are valid."""
     check_count('max_evaluations', max_evaluations, least=1)
     check_count('bins', bins, least=1)
     check_flag('resume', resume)
@@ -326,8 +302,3 @@ def _check_options(
     dtypes = ['float32', *AMP_DTYPES]
     if dtype not in dtypes:
         raise ValueError(f'dtype={dtype!r}; must be one of {dtypes}')
-
-
-def _first(values: Iterable[int | None]) -> int:
-    """The first value that there is."""
-    return next(value for value in values if value is not None)
