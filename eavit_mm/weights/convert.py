@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from itertools import product
 
 from torch import Tensor
 
@@ -70,9 +71,8 @@ def convert_weights(
             ``VisionTransformerClsHead``, 'none' leaves it out; None: as
             'linear', if there is a head.
         prefix: What the backbone's names start with in the result.
-        class_position: Whether the class token has a position, see
-            :func:`eavit_mm.weights.positions.fit_positions`; None: told from
-            the weights.
+        class_position: Whether the class token has a position; None: told
+            from the names and the numbers of rows.
         num_patches: Patches of the network that is to load them, if it is
             known; it helps to tell.
 
@@ -86,7 +86,12 @@ def convert_weights(
             the choice. If the weights leave open whether the class token has
             a position.
     """
-    _refuse_by_name(weights)
+    for (pattern, what), name in product(_REFUSED.items(), sorted(weights)):
+        if re.search(pattern, name):
+            raise ValueError(
+                f'cannot be converted: {name} belongs to {what}; '
+                "mmpretrain's VisionTransformer cannot express it"
+            )
     layout = layout_of(weights)
     if layout == MMPRETRAIN:
         raise ValueError(
@@ -110,23 +115,10 @@ def convert_weights(
     }
 
 
-def _refuse_by_name(names: Iterable[str]) -> None:
-    """Raises if a network has parts that mmpretrain's cannot express."""
-    names = sorted(names)
-    for pattern, what in _REFUSED.items():
-        for name in names:
-            if re.search(pattern, name):
-                raise ValueError(
-                    f'cannot be converted: {name} belongs to {what}; '
-                    "mmpretrain's VisionTransformer cannot express it"
-                )
-
-
 def _check_complete(weights: Mapping[str, Tensor]) -> None:
     """Raises if a backbone lacks a weight that its others imply, or has NaN.
 
-    Args:
-        weights: In mmpretrain's names, with ``backbone.``.
+    Its names are mmpretrain's, with ``backbone.``.
     """
     require_sound(weights)
     patch = weights.get('backbone.patch_embed.projection.weight')

@@ -35,18 +35,15 @@ def fit_positions(
     Args:
         weights: In mmpretrain's names, with ``backbone.``.
         names: The names that the same weights have in their file.
-        class_position: Whether the class token has a position; None: told
-            from the names and the numbers of rows.
-        num_patches: Patches of the network that is to load them, if it is
-            known.
+        class_position: As for :func:`eavit_mm.weights.convert_weights`.
+        num_patches: Likewise.
 
     Returns:
         The weights, the position embedding (1, N, C) with a row per token.
 
     Raises:
         ValueError: If it has no such shape, if it cannot be told whether the
-            class token has a position, or if there is no class token to say
-            it of.
+            class token has a position, or if there is no class token.
     """
     position = weights.get(_POSITION)
     if position is None:
@@ -70,11 +67,8 @@ def fit_positions(
         class_position = _has_class_position(rows, names, num_patches)
     if class_position:
         return dict(weights)
-    print_log(
-        f'pos_embed: {rows} patches and none for the class token, which gets '
-        'zeros',
-        'current',
-    )
+    text = f'pos_embed: {rows} patches; the class token gets zeros'
+    print_log(text, 'current')
     none = torch.zeros_like(position[:, :1])
     return {**weights, _POSITION: torch.cat((none, position), dim=1)}
 

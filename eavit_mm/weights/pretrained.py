@@ -9,7 +9,6 @@ says how many patches the network has that loads.
 """
 
 import re
-from pathlib import Path
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
@@ -21,7 +20,7 @@ from eavit_mm.weights.read import read_weights
 
 SCHEME = 'eavit_mm://'
 _PATH = re.compile(
-    rf'{SCHEME}(?P<path>.+?)'
+    rf'{SCHEME}(?P<path>.*?)'
     r'(?:\?num_patches=(?P<patches>\d+)(?:&prefix=(?P<prefix>.*))?)?'
 )
 
@@ -39,22 +38,26 @@ def load_pretrained(
         map_location: Not used: weights are on the CPU.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file; says what to put there.
         ValueError: If it is broken or cannot be converted, or no key has the
             prefix.
     """
     match = _PATH.fullmatch(filename)
     assert match is not None  # mmengine looked at the scheme
     path, patches, prefix = match.group('path', 'patches', 'prefix')
-    weights = read_weights(path)
+    try:
+        weights = read_weights(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f'init_cfg: {error if path else repr(path)}. Put a checkpoint of '
+            "the pretrained network (mmpretrain's, timm's, Hugging Face's or "
+            "augreg's .npz) in this place, or give another one with "
+            '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
+        ) from error
     if layout_of(weights) != MMPRETRAIN:
+        num_patches = int(patches) if patches else None
         try:
-            return convert_weights(
-                weights,
-                head='none',
-                prefix='',
-                num_patches=int(patches) if patches else None,
-            )
+            return convert_weights(weights, 'none', '', None, num_patches)
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
     prefix = prefix or ''
@@ -75,14 +78,8 @@ def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
     """Sends the local files of an ``init_cfg`` to :func:`load_pretrained`.
 
     Args:
-        init_cfg: A dict, a list of dicts or None.
+        init_cfg: A dict, a list of dicts or None; not changed.
         num_patches: Patches of the network that loads.
-
-    Returns:
-        The same, with other entries where needed.
-
-    Raises:
-        FileNotFoundError: If a file is not there; says what to put there.
     """
     if isinstance(init_cfg, list):
         several = [resolve_pretrained(cfg, num_patches) for cfg in init_cfg]
@@ -93,15 +90,6 @@ def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
     path = str(init_cfg.get('checkpoint') or '')
     if '://' in path:
         return init_cfg
-    if not path or not Path(path).expanduser().is_file():
-        is_folder = path and Path(path).expanduser().is_dir()
-        found = 'is a folder' if is_folder else 'is not there'
-        raise FileNotFoundError(
-            f'init_cfg: {path or repr(path)} {found}. Put a checkpoint of the '
-            "pretrained network (mmpretrain's, timm's, Hugging Face's or "
-            "augreg's .npz) in this place, or give another one with "
-            '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
-        )
     # mmengine would look for the prefix in names that have none: our loader
     # takes it away instead.
     prefix = init_cfg.get('prefix') or ''

@@ -30,9 +30,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     network is taken ('state_dict', 'model', or DINO's 'teacher'), and
     ``module.`` from its names.
 
-    Args:
-        path: A local file.
-
     Returns:
         Names to tensors on the CPU.
 
@@ -52,9 +49,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         inside.append(keys[0])
         content = content[keys[0]]
     if not isinstance(content, Mapping):
-        raise ValueError(
-            f'{path} holds no weights but {type(content).__name__}'
-        )
+        kind = type(content).__name__
+        raise ValueError(f'{path} holds no weights but {kind}')
     weights: dict[str, Tensor] = {
         name: value
         for name, value in content.items()
@@ -72,17 +68,14 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if others:
         text = f'{path}: no tensors, left out: {first_few(others)}'
         print_log(text, 'current')
-    # Of a network in parallel.
-    if all(name.startswith('module.') for name in weights):
-        return {name[len('module.') :]: w for name, w in weights.items()}
+    parallel = 'module.'  # a network that was trained on several devices
+    if all(name.startswith(parallel) for name in weights):
+        return {k.removeprefix(parallel): w for k, w in weights.items()}
     return weights
 
 
 def read_torch_file(path: str | Path) -> Any:
     """What ``torch.save`` wrote: tensors and plain values, no code is run.
-
-    Args:
-        path: A local file.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -110,9 +103,8 @@ def _read(path: str | Path, kind: str, read: Callable[[Path], Any]) -> Any:
                 'tensors and plain values are read. Nothing in it was run'
             ) from error
         reason = f'{type(error).__name__}: {_reason(error)}'
-        raise ValueError(
-            f'{path} is broken or no {kind} ({reason})'
-        ) from error
+        text = f'{path} is broken or no {kind} ({reason})'
+        raise ValueError(text) from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -136,11 +128,7 @@ _READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
 
 
 def _compare_sums(path: Path) -> None:
-    """Raises if a byte of a zip archive has changed; torch does not look.
-
-    Raises:
-        BadZipFile: Names the part that is damaged.
-    """
+    """Raises if a byte of a zip archive has changed; torch does not look."""
     if not is_zipfile(path):  # torch's old format has no sums
         return
     with ZipFile(path) as file:
