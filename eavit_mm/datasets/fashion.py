@@ -8,7 +8,6 @@ from mmengine.logging import print_log
 from mmpretrain.datasets import FashionMNIST as _FashionMNIST
 from mmpretrain.datasets.mnist import read_sn3_pascalvincent_tensor
 
-from eavit_mm.datasets.files import missing_files
 from eavit_mm.registry import DATASETS
 
 # Where Debian's package `dataset-fashion-mnist` puts the files.
@@ -50,12 +49,9 @@ class FashionMNIST(_FashionMNIST):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Images (28, 28) uint8, labels, and ids such as 'train/00012'."""
-        files = self.train_list if self.split == 'train' else self.test_list
-        names = [name for name, _ in files]
-        root = self._find_root(names)
         images, labels = (
-            read_sn3_pascalvincent_tensor(str(_plain_or_gz(root, name)))
-            for name in names
+            read_sn3_pascalvincent_tensor(str(path)).numpy()
+            for path in self._find_files()
         )
         return [
             dict(
@@ -64,28 +60,32 @@ class FashionMNIST(_FashionMNIST):
                 sample_id=f'{self.split}/{index:05d}',
             )
             for index, (image, label) in enumerate(
-                zip(images.numpy(), labels.numpy(), strict=True)
+                zip(images, labels, strict=True)
             )
         ]
 
-    def _find_root(self, names: list[str]) -> Path:
+    def _find_files(self) -> list[Path]:
+        """The paths of images and labels."""
         root = Path(self.data_prefix['root'])
-        for folder in (root, Path(PACKAGE_ROOT)):
-            if all(_plain_or_gz(folder, name).exists() for name in names):
-                if folder != root:
-                    print_log(
-                        f'Fashion-MNIST: not in {root}, read from {folder}',
-                        logger='current',
-                    )
-                return folder
-        missing = [n for n in names if not _plain_or_gz(root, n).exists()]
-        raise missing_files('Fashion-MNIST', root, missing, SOURCE)
+        files = self._files_in(root)
+        missing = [path.name for path in files if not path.exists()]
+        if not missing:
+            return files
+        packaged = self._files_in(Path(PACKAGE_ROOT))
+        if not all(path.exists() for path in packaged):
+            raise FileNotFoundError(
+                f'Fashion-MNIST: missing in {root.absolute()}: '
+                f'{", ".join(missing)}. {SOURCE}'
+            )
+        text = f'Fashion-MNIST: not in {root}, read from {PACKAGE_ROOT}'
+        print_log(text, logger='current')
+        return packaged
 
-
-def _plain_or_gz(root: Path, name: str) -> Path:
-    """The unpacked file if it is there, else the compressed one."""
-    plain = root / name.removesuffix('.gz')
-    return plain if plain.exists() else root / name
+    def _files_in(self, root: Path) -> list[Path]:
+        """The unpacked files that are there, else the compressed ones."""
+        both = self.train_list if self.split == 'train' else self.test_list
+        plain = [root / name.removesuffix('.gz') for name, _ in both]
+        return [p if p.exists() else Path(f'{p}.gz') for p in plain]
 
 
 @DATASETS.register_module()

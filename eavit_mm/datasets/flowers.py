@@ -5,7 +5,6 @@ from typing import Any
 
 from mmpretrain.datasets import Flowers102 as _Flowers102
 
-from eavit_mm.datasets.files import missing_files
 from eavit_mm.registry import DATASETS
 
 FILES = ('jpg', 'imagelabels.mat', 'setid.mat')
@@ -33,5 +32,8 @@ class Flowers102(_Flowers102):
     ) -> None:
         missing = [n for n in FILES if not Path(data_root, n).exists()]
         if missing:
-            raise missing_files('Flowers-102', data_root, missing, SOURCE)
+            raise FileNotFoundError(
+                f'Flowers-102: missing in {Path(data_root).absolute()}: '
+                f'{", ".join(missing)}. {SOURCE}'
+            )
         super().__init__(data_root, split=split, **kwargs)
