@@ -52,35 +52,44 @@ def macs_unit(largest: float) -> tuple[float, str]:
     return (1e9, 'GMACs') if largest >= 1e9 else (1e6, 'MMACs')
 
 
-def format_table(
-    rows: Sequence[Mapping[str, Any]], title: str = '', width: int = 100
-) -> str:
+def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
     """The rows as text, for logs and terminals."""
-    metrics = list(dict.fromkeys(m for row in rows for m in row['metrics']))
-    table = Table(title=title or None)
-    table.add_column('subnet')
-    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    columns = cost_columns('subnet', rows)
+    for metric in dict.fromkeys(m for row in rows for m in row['metrics']):
+        values = [row['metrics'].get(metric, float('nan')) for row in rows]
+        columns[metric] = [
+            f'{value:.2f}' if isinstance(value, int | float) else str(value)
+            for value in values
+        ]
     # What rows of budgets have more: the share of the budget that is used, and
     # by how much the front's answer is better.
-    extra = dict(used='% budget', regret='regret')
-    extra = {k: v for k, v in extra.items() if any(k in row for row in rows)}
-    headers = unit_name, '% MACs', 'Mparams', *metrics, *extra.values()
-    for header in headers:
-        table.add_column(header, justify='right')
-    for row in rows:
-        values = [row['metrics'].get(m, float('nan')) for m in metrics]
-        table.add_row(
-            row['name'],
-            f'{row["macs"] / unit:.3f}',
-            f'{row["macs_ratio"]:.1%}',
-            f'{row["params"] / 1e6:.3f}',
-            *(
-                f'{v:.2f}' if isinstance(v, int | float) else str(v)
-                for v in values
-            ),
-            *(_optional(row.get(name), name) for name in extra),
-        )
-    console = Console(width=width)
+    for name, header in dict(used='% budget', regret='regret').items():
+        if any(name in row for row in rows):
+            columns[header] = [_optional(row.get(name), name) for row in rows]
+    return text_table(columns, title)
+
+
+def cost_columns(
+    header: str, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, list[str]]:
+    """Names, under a header, and costs of networks, for a table."""
+    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    return {
+        header: [row['name'] for row in rows],
+        unit_name: [f'{row["macs"] / unit:.3f}' for row in rows],
+        '% MACs': [f'{row["macs_ratio"]:.1%}' for row in rows],
+        'Mparams': [f'{row["params"] / 1e6:.3f}' for row in rows],
+    }
+
+
+def text_table(columns: Mapping[str, Sequence[str]], title: str = '') -> str:
+    """Texts by column, all columns but the first to the right."""
+    table = Table(title=title or None)
+    for header in columns:
+        table.add_column(header, justify='right' if table.columns else 'left')
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    console = Console(width=100)
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from eavit_mm.analysis.plots import save_figure
-from eavit_mm.analysis.subnet_table import macs_unit
+from eavit_mm.analysis.subnet_table import (
+    cost_columns,
+    macs_unit,
+    text_table,
+)
 from eavit_mm.export.config import WEIGHTS
 
 
@@ -20,7 +22,7 @@ def front_row(
 
     Args:
         name: The name of its folder.
-        metric: Its metric on the held-out data.
+        metric: Its value on the held-out data.
         report: What ``report.json`` in the folder says.
     """
     latency = report['latency_ms']
@@ -39,39 +41,22 @@ def front_row(
     )
 
 
-def format_front(table: Mapping[str, Any], width: int = 100) -> str:
+def format_front(table: Mapping[str, Any]) -> str:
     """The rows as text, for terminals and files."""
     rows = table['networks']
-    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
     columns = {
-        unit_name: [f'{row["macs"] / unit:.3f}' for row in rows],
-        '% MACs': [f'{row["macs_ratio"]:.1%}' for row in rows],
-        'Mparams': [f'{row["params"] / 1e6:.3f}' for row in rows],
+        **cost_columns('network', rows),
         'MB': [f'{row["bytes"] / 1e6:.2f}' for row in rows],
         'ms': [f'{row["latency_ms"]:.3g}' for row in rows],
         '% ms': [f'{row["latency_ratio"]:.1%}' for row in rows],
         table['metric']: [f'{row["metric"]:.4g}' for row in rows],
     }
-    text = Table('network')
-    for header in columns:
-        text.add_column(header, justify='right')
-    names = [row['name'] for row in rows]
-    for texts in zip(names, *columns.values(), strict=True):
-        text.add_row(*texts)
-    console = Console(width=width)
-    with console.capture() as capture:
-        console.print(text)
     measured = ' / '.join(sorted({row['latency_of'] for row in rows}))
-    return f'{capture.get().rstrip()}\nms: {measured}; % of the largest'
+    return f'{text_table(columns)}\nms: {measured}; % of the largest'
 
 
 def plot_table(table: Mapping[str, Any], path: str | Path) -> Path:
-    """Draws the metric over each cost.
-
-    Args:
-        table: What ``table.json`` says.
-        path: Ends in .png, .svg or .pdf; replaced in one step.
-    """
+    """Draws the metric of ``table.json`` over each cost, in one figure."""
     rows: Sequence[Mapping[str, Any]] = table['networks']
     unit, unit_name = macs_unit(max(row['macs'] for row in rows))
     costs = (
