@@ -22,7 +22,7 @@ from benchmarks.speed_cases import (
     model_config,
     subnets_of,
 )
-from eavit_mm.export.dense import dense_classifier
+from eavit_mm.export.dense import dense_network
 from eavit_mm.space import Subnet
 
 EXPORTED, BY_HAND = 'exported', 'by hand'
@@ -128,7 +128,7 @@ def dense_cases(batch_size: int, device: str) -> list[Case]:
     cfg, whole = model_config(elastic=True), model.macs()['total']
     cases = []
     for name, subnet in exported_subnets(model).items():
-        exported = dense_classifier(model, cfg, subnet)
+        exported = dense_network(model, cfg, subnet)
         plain = PlainViT(subnet, SIZE, PATCH, CLASSES).to(device).eval()
         plain_copy(exported, plain)
         share = model.macs(subnet)['total'] / whole

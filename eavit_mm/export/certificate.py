@@ -42,7 +42,7 @@ def certify(
 
     Args:
         model: The supernet, in evaluation mode.
-        subnet: A member of its space.
+        subnet: The subnet that all networks must be.
         networks: Name to a function from normalised images to outputs.
         images: (N, channels, height, width), normalised.
 
@@ -56,7 +56,7 @@ def certify(
     largest = dict.fromkeys(networks, 0.0)
     with torch.no_grad(), model.backbone.frozen(subnet):
         for batch in _batches(model, images):
-            expected = _flat(model(batch, mode='tensor'))
+            expected = _flat(model(batch))
             limit = tolerance * max(1.0, expected.abs().max().item())
             for name, network in networks.items():
                 difference = (_flat(network(batch)) - expected).abs().max()
@@ -87,36 +87,29 @@ def _flat(outputs: Any) -> Tensor:
     return torch.cat([_flat(output) for output in outputs])
 
 
-def check_size(path: str | Path, params: int) -> None:
-    """Raises if a file of float32 weights holds more than its network.
+def check_size(path: Path, network: nn.Module, expected: int) -> None:
+    """Raises unless a network and its file of float32 weights fit a subnet.
 
     Args:
         path: The file.
-        params: How many parameters the network has.
+        network: What was read from it.
+        expected: The parameters of the subnet, by the closed form.
 
     Raises:
-        ValueError: Names both sizes.
-    """
-    size = Path(path).stat().st_size
-    limit = int(4 * params * (1 + _SHARE)) + _OFFSET
-    if size > limit:
-        raise ValueError(
-            f'{path} has {size:,} bytes; {params:,} parameters must not take '
-            f'more than {limit:,}: something else is in it'
-        )
-
-
-def check_params(network: nn.Module, expected: int) -> None:
-    """Raises unless a network has as many parameters as the closed form.
-
-    Raises:
-        ValueError: Names both numbers.
+        ValueError: Names both numbers of parameters, or both sizes.
     """
     params = sum(p.numel() for p in network.parameters())
     if params != expected:
         raise ValueError(
             f'the exported network has {params:,} parameters, the subnet '
             f'{expected:,}'
+        )
+    size = path.stat().st_size
+    limit = int(4 * params * (1 + _SHARE)) + _OFFSET
+    if size > limit:
+        raise ValueError(
+            f'{path} has {size:,} bytes; {params:,} parameters must not take '
+            f'more than {limit:,}: something else is in it'
         )
 
 
@@ -128,15 +121,7 @@ def latencies(
     batch_size: int = 1,
     rounds: int = 20,
 ) -> dict[str, Any]:
-    """Milliseconds of a forward, measured in turn.
-
-    Args:
-        model: The supernet; it is not changed.
-        subnet: A member of its space.
-        exported: The subnet as a network of its own.
-        device: Where to measure.
-        batch_size: Images of one forward.
-        rounds: How often each is measured.
+    """Milliseconds of a forward, measured in turn; no model is changed.
 
     Returns:
         'largest', 'subnet' (sliced) and 'exported', in milliseconds, and how
@@ -146,11 +131,11 @@ def latencies(
     network = deepcopy(exported).to(device)
     backbone = supernet.backbone
     images = torch.zeros(batch_size, *image_size(model), device=device)
-    elastic = partial(supernet, images, mode='tensor')
+    elastic = partial(supernet, images)
     cases: dict[str, Timed] = dict(
         largest=(partial(backbone.use, None), elastic),
         subnet=(partial(backbone.frozen, subnet), elastic),
-        exported=(nullcontext, partial(network, images, mode='tensor')),
+        exported=(nullcontext, partial(network, images)),
     )
     times = measure_in_turn(list(cases.values()), device, rounds)
     return dict(

@@ -1,25 +1,28 @@
 """The config of an exported network: plain, for the stock tools."""
 
 from collections.abc import Mapping
+from copy import deepcopy
+from inspect import signature
 from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
 
-from eavit_mm.export.dense import dense_config
 from eavit_mm.space import Subnet
 
 WEIGHTS = 'model.pth'
 _HEADER = """\
-# A dense network, exported by eavit_mm: runs, tests and trains with the tools
-# of mmpretrain.
+# A dense network, exported by eavit_mm: runs, tests and trains with the stock
+# tools of its toolbox.
 """
 # Ours that a dense network can use; the others are about subnets.
 _HOOKS = ('eavit_mm.AtomicCheckpointHook', 'eavit_mm.ReproducibleHook')
 _DROPPED = ('model_wrapper_cfg', 'work_dir', 'launcher', 'resume')
+# Weights of an export do not come from these two.
+_LOADING = {'pretrained', 'init_cfg'}
 
 
-def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
+def plain_config(cfg: Config, subnet: Subnet, stock: type) -> dict[str, Any]:
     """A supernet's config, for one of its subnets as a dense network.
 
     Data, schedule and stock hooks stay, so that it can be fine-tuned; what
@@ -28,13 +31,14 @@ def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
     Args:
         cfg: The supernet's; not changed.
         subnet: A member of its space.
+        stock: The toolbox's class of the model.
     """
     plain = {
         key: value
         for key, value in cfg.to_dict().items()
         if key not in _DROPPED and not key.startswith('search_')
     }
-    plain['model'] = dense_config(plain['model'], subnet)
+    plain['model'] = dense_config(plain['model'], subnet, stock)
     imports = dict(plain.get('custom_imports') or {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else names
@@ -59,6 +63,16 @@ def plain_config(cfg: Config, subnet: Subnet) -> dict[str, Any]:
     return plain
 
 
+def _is_ours(part: Any) -> bool:
+    kind = part.get('type') if isinstance(part, Mapping) else None
+    return str(kind).startswith('eavit_mm.')
+
+
+def _fits(hook: Any) -> bool:
+    """Whether a hook works without a supernet."""
+    return not _is_ours(hook) or hook['type'] in _HOOKS
+
+
 def config_text(plain: Mapping[str, Any]) -> str:
     """A config as the text of a file."""
     parts = [
@@ -68,11 +82,43 @@ def config_text(plain: Mapping[str, Any]) -> str:
     return _HEADER + '\n'.join(parts) + '\n'
 
 
-def _is_ours(part: Any) -> bool:
-    kind = part.get('type') if isinstance(part, Mapping) else None
-    return str(kind).startswith('eavit_mm.')
+def dense_config(
+    cfg: Mapping[str, Any], subnet: Subnet, stock: type
+) -> dict[str, Any]:
+    """The config of the exported model.
+
+    Args:
+        cfg: The elastic model's; what only that one takes is left out.
+        subnet: A member of its space.
+        stock: The toolbox's class of the model.
+    """
+    taken = set(signature(stock).parameters) - _LOADING - {'backbone'}
+    parts = {k: deepcopy(value) for k, value in cfg.items() if k in taken}
+    for part in parts.values():
+        if isinstance(part, dict) and 'in_channels' in part:
+            part['in_channels'] = subnet.embed_dims
+    backbone = backbone_config(cfg['backbone'], subnet)
+    return dict(type=stock.__name__, backbone=backbone, **parts)
 
 
-def _fits(hook: Any) -> bool:
-    """Whether a hook works without a supernet."""
-    return not _is_ours(hook) or hook['type'] in _HOOKS
+def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
+    """The config of the ``SlimVisionTransformer`` of a subnet.
+
+    Args:
+        cfg: The config of the ``ElasticVisionTransformer``.
+        subnet: A member of its space.
+    """
+    widths = subnet.to_dict()
+    arch = dict(num_layers=subnet.num_layers, **widths)
+    del arch['side']
+    slim: dict[str, Any] = dict(
+        type='eavit_mm.SlimVisionTransformer', arch=arch
+    )
+    for name, value in cfg.items():
+        if name not in (*slim, 'space', 'init_cfg'):
+            slim[name] = deepcopy(value)
+    cfgs: Any = slim.get('layer_cfgs') or []
+    for layer_cfg in [cfgs] if isinstance(cfgs, dict) else cfgs:
+        for name in widths:  # which the arch says
+            layer_cfg.pop(name, None)
+    return slim

@@ -1,35 +1,32 @@
-"""A subnet as a dense network: its config, its weights, the module.
+"""A subnet as a dense network: its weights, and the module.
 
 Which weights a subnet has, the table of axes says, and the leaves of necks
 and heads.
 """
 
 from collections.abc import Mapping
-from copy import deepcopy
-from inspect import signature
 from typing import Any
 
 from mmengine.registry import DefaultScope
-from mmpretrain.models import ImageClassifier
-from mmpretrain.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
-from eavit_mm.models import ElasticImageClassifier
+from eavit_mm.export.config import dense_config
+from eavit_mm.models import ElasticModelMixin
 from eavit_mm.models.axes import narrow_weights
 from eavit_mm.models.consumers import cut_consumer
+from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 
-_WIDTHS = ('num_heads', 'feedforward_channels')
-# The stock classifier's arguments; weights do not come from these two.
-_STOCK = set(signature(ImageClassifier).parameters) - {
-    'pretrained',
-    'init_cfg',
-}
+
+def stock_class(model: ElasticModelMixin) -> type[nn.Module]:
+    """The class of a toolbox that the mixin stands in front of."""
+    classes = type(model).__mro__
+    return classes[classes.index(ElasticModelMixin) + 1]
 
 
-def dense_classifier(
-    model: ElasticImageClassifier, cfg: Mapping[str, Any], subnet: Subnet
-) -> ImageClassifier:
+def dense_network(
+    model: ElasticModelMixin, cfg: Mapping[str, Any], subnet: Subnet
+) -> Any:
     """A subnet of a supernet as a network of its own.
 
     Args:
@@ -38,17 +35,19 @@ def dense_classifier(
         subnet: A member of its space.
 
     Returns:
-        mmpretrain's ``ImageClassifier`` around a ``SlimVisionTransformer``,
-        in evaluation mode, on the device and of the dtype of the supernet,
-        with weights of its own.
+        The toolbox's model, such as mmpretrain's ``ImageClassifier``, around
+        a ``SlimVisionTransformer``; in evaluation mode, on the device and of
+        the dtype of the supernet, with weights of its own.
 
     Raises:
         ValueError: If the subnet is not in the space, or a neck or head of
             the config does not get the shapes of what was cut.
     """
     state = dense_state(model, subnet)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        dense = MODELS.build(dense_config(cfg, subnet))
+    stock = stock_class(model)
+    toolbox = stock.__module__.partition('.')[0]
+    with DefaultScope.overwrite_default_scope(toolbox):
+        dense = MODELS.build(dense_config(cfg, subnet, stock))
     given = {name: tuple(value.shape) for name, value in state.items()}
     own = {name: tuple(v.shape) for name, v in dense.state_dict().items()}
     differ = sorted(set(given.items()) ^ set(own.items()))
@@ -65,67 +64,8 @@ def dense_classifier(
     return dense
 
 
-# Config
-
-
-def dense_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
-    """The config of the exported classifier.
-
-    Args:
-        cfg: The elastic classifier's; what only that one takes is left out.
-        subnet: A member of its space.
-    """
-    dense: dict[str, Any] = dict(
-        type='ImageClassifier',
-        backbone=backbone_config(cfg['backbone'], subnet),
-    )
-    for name, value in cfg.items():
-        if name in _STOCK and name != 'backbone':
-            dense[name] = deepcopy(value)
-    for name in ('neck', 'head'):
-        part = dense.get(name)
-        if part and 'in_channels' in part:
-            part['in_channels'] = subnet.embed_dims
-    return dense
-
-
-def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
-    """The config of the ``SlimVisionTransformer`` of a subnet.
-
-    Args:
-        cfg: That of the ``ElasticVisionTransformer``.
-        subnet: A member of its space.
-    """
-    arch = dict(num_layers=subnet.num_layers, **subnet.to_dict())
-    del arch['side']
-    slim: dict[str, Any] = dict(
-        type='eavit_mm.SlimVisionTransformer', arch=arch
-    )
-    for name, value in cfg.items():
-        if name not in (*slim, 'space', 'init_cfg'):
-            slim[name] = deepcopy(value)
-    if slim.get('layer_cfgs'):
-        slim['layer_cfgs'] = _without_widths(slim['layer_cfgs'])
-    return slim
-
-
-def _without_widths(layer_cfgs: Any) -> Any:
-    if isinstance(layer_cfgs, Mapping):
-        return {k: v for k, v in layer_cfgs.items() if k not in _WIDTHS}
-    return [_without_widths(cfg) for cfg in layer_cfgs]
-
-
-# Weights
-
-
-def dense_state(
-    model: ElasticImageClassifier, subnet: Subnet
-) -> dict[str, Tensor]:
-    """The weights of a subnet under the names of the exported classifier.
-
-    Args:
-        model: The supernet.
-        subnet: A member of its space.
+def dense_state(model: ElasticModelMixin, subnet: Subnet) -> dict[str, Tensor]:
+    """The weights of a subnet under the names of the exported network.
 
     Returns:
         Views where the supernet has a weight in one piece.

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from eavit_mm.export import certificate
 from eavit_mm.export.config import WEIGHTS, config_text, plain_config
-from eavit_mm.export.dense import dense_classifier
+from eavit_mm.export.dense import dense_network, stock_class
 from eavit_mm.export.formats import GRAPHS, import_onnxruntime, trace
 from eavit_mm.files import (
     folder_atomically,
@@ -31,12 +30,7 @@ from eavit_mm.space import Subnet
 VERSION = 1
 FORMATS = ('pth', *GRAPHS)
 REPORT = 'report.json'
-FILES = {
-    'config.py',
-    'subnet.json',
-    REPORT,
-    *(f'model.{name}' for name in FORMATS),
-}
+FILES = ('config.py', 'subnet.json', REPORT, *(f'model.{f}' for f in FORMATS))
 
 
 @dataclass
@@ -55,8 +49,8 @@ class Exporter:
         rounds: How often each network is measured.
 
     Raises:
-        ValueError: If it is no supernet with a head, a format is not known,
-            or a package for one is missing.
+        ValueError: If the supernet has no head, a format is not known, or a
+            package for one is missing.
     """
 
     model: ElasticModelMixin
@@ -74,12 +68,9 @@ class Exporter:
             raise ValueError(
                 f'format={unknown[0]!r}; must be one of {FORMATS}'
             )
-        is_elastic = isinstance(self.model, ElasticModelMixin)
-        if not is_elastic or self.model.logits_module is None:
-            raise ValueError(
-                f'{type(self.model).__name__} cannot be exported; must be '
-                "type='eavit_mm.ElasticImageClassifier' with a head"
-            )
+        if self.model.logits_module is None:
+            kind = type(self.model).__name__
+            raise ValueError(f'this {kind} cannot be exported: it has no head')
         if 'onnx' in self.formats:
             import_onnxruntime()
         self.formats = [f for f in FORMATS if f in ('pth', *self.formats)]
@@ -122,17 +113,16 @@ class Exporter:
 
     def _write(self, subnet: Subnet, folder: Path) -> None:
         """Everything but the report."""
-        plain = plain_config(self.cfg, subnet)
-        network = dense_classifier(self.model, self.cfg.model, subnet)
+        plain = plain_config(self.cfg, subnet, stock_class(self.model))
+        network = dense_network(self.model, self.cfg.model, subnet)
         buffer = BytesIO()
         torch.save(network.state_dict(), buffer)
         write_atomically(buffer.getvalue(), folder / WEIGHTS)
         write_atomically(config_text(plain).encode(), folder / 'config.py')
         write_json(subnet.to_dict(), folder / 'subnet.json')
-        graphs = [name for name in GRAPHS if name in self.formats]
-        if not graphs:
-            return
-        program = trace(network, certificate.image_size(self.model))
+        _, *graphs = self.formats
+        if graphs:
+            program = trace(network, certificate.image_size(self.model))
         for name in graphs:
             write, _ = GRAPHS[name]
             write(program, folder / f'model.{name}')
@@ -142,8 +132,7 @@ class Exporter:
         # Read back: what is certified is what a user will load.
         model, network = self.model, read_network(folder)
         params, macs = model.params(subnet), model.macs(subnet)
-        certificate.check_params(network, params['total'])
-        certificate.check_size(folder / WEIGHTS, params['total'])
+        certificate.check_size(folder / WEIGHTS, network, params['total'])
         times = self.device, self.batch_size, self.rounds
         return dict(
             version=VERSION,
@@ -170,29 +159,24 @@ class Exporter:
         self, subnet: Subnet, folder: Path, network: nn.Module
     ) -> dict[str, dict[str, float]]:
         """File to dtype to its largest difference from the supernet."""
-        files: dict[str, Any] = {WEIGHTS: partial(network, mode='tensor')}
-        for name in GRAPHS:
-            if name in self.formats:
-                _, read = GRAPHS[name]
-                files[f'model.{name}'] = read(folder / f'model.{name}')
+        files: dict[str, Any] = {WEIGHTS: network}
+        _, *graphs = self.formats
+        for name in graphs:
+            _, read = GRAPHS[name]
+            files[f'model.{name}'] = read(folder / f'model.{name}')
         found = certificate.certify(self.model, subnet, files, self.images)
         compared = {name: dict(float32=value) for name, value in found.items()}
         # Rounding aside: any other weight shows here.
-        exact = {WEIGHTS: partial(deepcopy(network).double(), mode='tensor')}
+        exact = {WEIGHTS: deepcopy(network).double()}
         double = certificate.certify(self._exact, subnet, exact, self.images)
         compared[WEIGHTS]['float64'] = double[WEIGHTS]
         return compared
 
 
 def read_network(folder: str | Path) -> Any:
-    """The network of an exported folder, in evaluation mode.
-
-    Args:
-        folder: Holds ``config.py`` and ``model.pth``.
-    """
+    """The network of an exported folder, in evaluation mode."""
     cfg = Config.fromfile(Path(folder, 'config.py'))
-    scope = cfg.get('default_scope', 'mmpretrain')
-    with DefaultScope.overwrite_default_scope(scope):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
         network = MODELS.build(cfg.model)
     state = torch.load(Path(folder, WEIGHTS), weights_only=True)
     network.load_state_dict(state)
@@ -212,20 +196,30 @@ def read_report(folder: str | Path) -> dict[str, Any]:
 
 
 def check_folder(out: str | Path) -> None:
-    """Raises unless a folder can be written without a loss.
-
-    Args:
-        out: New, empty, or an earlier export.
+    """Raises unless a folder is new, empty, or holds an earlier export.
 
     Raises:
         ValueError: Names the folder, and what is in it.
     """
     names = names_in(out)
-    if names and REPORT not in names or set(names) - FILES:
-        others = sorted(set(names) - FILES) or names
+    others = [name for name in names if name not in FILES]
+    if REPORT not in names:
+        others = others or names
+    refuse_others(out, others, 'an earlier export, which is replaced')
+
+
+def refuse_others(out: str | Path, others: list[str], earlier: str) -> None:
+    """Raises if others than our own files lie in a folder to write.
+
+    Args:
+        out: The folder.
+        others: Names of the other files in it.
+        earlier: What else but nothing may lie there.
+    """
+    if others:
         raise ValueError(
             f'--out {out}: holds {", ".join(others[:3])}; must be new, '
-            'empty, or an earlier export, which is replaced'
+            f'empty, or {earlier}'
         )
 
 
@@ -244,13 +238,11 @@ def names_in(out: str | Path) -> list[str]:
 def _input(model: Any) -> dict[str, Any]:
     """What a user of ONNX or pt2 must feed, who has no preprocessor."""
     preprocessor = model.data_preprocessor
-    numbers = {
-        name: getattr(preprocessor, name).flatten().tolist()
-        for name in ('mean', 'std')
-        if getattr(preprocessor, name, None) is not None
-    }
-    return dict(
+    expected = dict(
         shape=['batch', *certificate.image_size(model)],
         to_rgb=getattr(preprocessor, 'to_rgb', False),
-        **numbers,
     )
+    for name in ('mean', 'std'):
+        if (numbers := getattr(preprocessor, name, None)) is not None:
+            expected[name] = numbers.flatten().tolist()
+    return expected

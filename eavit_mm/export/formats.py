@@ -17,17 +17,6 @@ INPUT, OUTPUT = 'images', 'logits'
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
-class _ImagesOnly(nn.Module):
-    """A network of OpenMMLab with images as its only input."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor) -> Any:
-        return self.model(images, mode='tensor')
-
-
 def trace(model: nn.Module, image_size: tuple[int, ...]) -> ExportedProgram:
     """The graph of a network, for any number of images.
 
@@ -38,9 +27,8 @@ def trace(model: nn.Module, image_size: tuple[int, ...]) -> ExportedProgram:
     like = next(model.parameters())
     # A batch of 1 would become a constant of the graph.
     images = torch.zeros(2, *image_size, dtype=like.dtype, device=like.device)
-    network = _ImagesOnly(model).eval()
     shapes = ({0: Dim('batch')},)
-    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+    return torch.export.export(model, (images,), dynamic_shapes=shapes)
 
 
 def write_pt2(program: ExportedProgram, path: str | Path) -> None:
@@ -73,12 +61,7 @@ def import_onnxruntime() -> Any:
 
 
 def write_onnx(program: ExportedProgram, path: str | Path) -> None:
-    """Writes a graph as ONNX; input 'images', output 'logits'.
-
-    Args:
-        program: From :func:`trace`.
-        path: The file, which holds the weights too.
-    """
+    """Writes a graph and its weights as ONNX; 'images' in, 'logits' out."""
     onnx_program = torch.onnx.export(
         program,
         input_names=[INPUT],

@@ -9,6 +9,7 @@ from eavit_mm.export.directory import (
     check_folder,
     names_in,
     read_report,
+    refuse_others,
 )
 from eavit_mm.export.table import format_front, front_row, plot_table
 from eavit_mm.files import write_atomically, write_json
@@ -99,11 +100,8 @@ def _check_folder(
     # A killed export leaves hidden folders behind.
     names = [name for name in names_in(out) if not name.startswith('.')]
     others = [name for name in names if name not in (*places, *TABLES)]
-    if others:
-        raise ValueError(
-            f'--out {out}: holds {", ".join(others[:3])}; must be new, '
-            'empty, or an earlier export of this front, which is completed'
-        )
+    earlier = 'an earlier export of this front, which is completed'
+    refuse_others(out, others, earlier)
     for name in (name for name in names if name in places):
         check_folder(out / name)
         source = read_report(out / name).get('source') or {}

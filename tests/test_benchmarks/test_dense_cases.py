@@ -6,7 +6,7 @@ import torch
 
 from benchmarks import dense_cases
 from benchmarks.speed_cases import CLASSES, PATCH, build, model_config
-from eavit_mm.export.dense import dense_classifier
+from eavit_mm.export.dense import dense_network
 
 pytestmark = pytest.mark.usefixtures('tiny')
 
@@ -27,7 +27,7 @@ def test_a_network_that_differs_is_not_timed() -> None:
     model = build(elastic=True, device='cpu').eval()
     space = model.backbone.space
     subnet = space.sample(np.random.default_rng(3))
-    exported = dense_classifier(model, model_config(True), subnet)
+    exported = dense_network(model, model_config(True), subnet)
     plain = dense_cases.PlainViT(
         subnet, dense_cases.SIZE, PATCH, CLASSES
     ).eval()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from mmengine.config import Config
+from mmpretrain.models import ImageClassifier
 
 from benchmarks import finetune, stage2
 from benchmarks.methods import DEFAULT, METHODS, method_config
@@ -19,7 +20,9 @@ def test_an_exported_network_trains_as_a_dense_one(
     cfg = stage2.stage2_config(stage2.PLAIN, 0, 'x.pth', tmp_path / 'f.json')
     space = build_supernet(supernet, 'a test').backbone.space
     path = tmp_path / 'config.py'
-    path.write_text(config_text(plain_config(cfg, space.smallest)))
+    path.write_text(
+        config_text(plain_config(cfg, space.smallest, ImageClassifier))
+    )
     plain = finetune.plain_training(Config.fromfile(path))
     assert plain.load_from == str(tmp_path / 'model.pth')
     assert plain.train_cfg.max_epochs == finetune.EPOCHS

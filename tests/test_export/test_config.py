@@ -1,14 +1,13 @@
 """The config of an export says nothing of subnets."""
 
-from pathlib import Path
-
 from mmengine.config import Config
+from mmpretrain.models import ImageClassifier
+from tool_runs import DIGITS
 
-from eavit_mm.export.config import config_text, plain_config
+from eavit_mm.export.config import config_text, dense_config, plain_config
 
 from .toys import config, member
 
-ROOT = Path(__file__).resolve().parents[2]
 HOOKS = dict(
     default_hooks=dict(
         checkpoint=dict(
@@ -26,6 +25,36 @@ HOOKS = dict(
 )
 
 
+def test_the_model_has_nothing_elastic():
+    cfg = config()
+    cfg.model.update(new_head=True, init_cfg=dict(type='x'), pretrained='y')
+    cfg.model.backbone.init_cfg = dict(type='z')
+    cfg.model.backbone.layer_cfgs = [
+        dict(num_heads=6, feedforward_channels=20, attn_drop_rate=0.1)
+    ] * 2
+    before = cfg.to_dict()
+    dense = dense_config(cfg.model, member(), ImageClassifier)
+    assert cfg.to_dict() == before
+    assert dense == dict(
+        type='ImageClassifier',
+        backbone=dict(
+            type='eavit_mm.SlimVisionTransformer',
+            arch=dict(
+                num_layers=2,
+                embed_dims=14,
+                num_heads=[2, 0],
+                feedforward_channels=[0, 7],
+                head_dims=4,
+            ),
+            img_size=(8, 12),
+            patch_size=4,
+            layer_cfgs=[dict(attn_drop_rate=0.1)] * 2,
+        ),
+        head=dict(type='LinearClsHead', num_classes=9, in_channels=14),
+        neck=None,
+    )
+
+
 def test_what_stays_and_what_goes():
     cfg = config(
         train_cfg=dict(by_epoch=True, max_epochs=3),
@@ -41,7 +70,7 @@ def test_what_stays_and_what_goes():
         **HOOKS,
     )
     before = cfg.to_dict()
-    plain = plain_config(cfg, member())
+    plain = plain_config(cfg, member(), ImageClassifier)
     assert cfg.to_dict() == before
     model = plain.pop('model')
     assert model['type'] == 'ImageClassifier'
@@ -68,9 +97,9 @@ def test_what_stays_and_what_goes():
 
 
 def test_text_is_read_as_it_was(tmp_path):
-    cfg = Config.fromfile(ROOT / 'configs' / 'eavit' / 'vitb_flowers.py')
+    cfg = Config.fromfile(DIGITS.with_name('vitb_flowers.py'))
     subnet = member(384, (6,) * 12, (768,) * 12)
-    plain = plain_config(cfg, subnet)
+    plain = plain_config(cfg, subnet, ImageClassifier)
     path = tmp_path / 'config.py'
     path.write_text(config_text(plain))
     read = Config.fromfile(path).to_dict()
@@ -88,5 +117,6 @@ def test_imports_of_the_user_stay():
         (dict(imports=['mine']), ['mine', 'eavit_mm']),
         (dict(imports='mine'), ['mine', 'eavit_mm']),
     ):
-        found = plain_config(config(custom_imports=given), member())
+        cfg = config(custom_imports=given)
+        found = plain_config(cfg, member(), ImageClassifier)
         assert found['custom_imports'] == {**given, 'imports': names}

@@ -15,7 +15,7 @@ from benchmarks.export_cases import (
     random_model,
     random_subnet,
 )
-from eavit_mm.export import dense_classifier, dense_config, dense_state
+from eavit_mm.export import dense_network
 from eavit_mm.export.certificate import image_size
 from eavit_mm.models import Leaf, Reading, SlimVisionTransformer
 from eavit_mm.models.consumers import _DESCRIBE
@@ -28,13 +28,13 @@ def images(model, batch: int = 7) -> torch.Tensor:
     return torch.randn(batch, *image_size(model), generator=rng)
 
 
-@pytest.mark.parametrize('seed', range(24))
+@pytest.mark.parametrize('seed', range(16))
 def test_exported_is_sliced(seed):
     """Random options, spaces and subnets; also the largest and all off."""
     cfg = random_config(seed)
     model = random_model(cfg, seed).double()
     subnet = random_subnet(model.backbone.space, seed)
-    dense = dense_classifier(model, cfg.model, subnet)
+    dense = dense_network(model, cfg.model, subnet)
     assert type(dense) is ImageClassifier
     assert type(dense.backbone) is SlimVisionTransformer
     assert not dense.training
@@ -59,7 +59,7 @@ def test_weights_are_its_own_and_train():
     cfg = config()
     model = supernet(cfg)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    dense = dense_classifier(model, cfg.model, member())
+    dense = dense_network(model, cfg.model, member())
     old = {n: p.detach().clone() for n, p in dense.named_parameters()}
     dense.train()
     optimizer = build_optim_wrapper(
@@ -75,49 +75,10 @@ def test_weights_are_its_own_and_train():
         assert torch.equal(value, before[name]), name
 
 
-def test_state_is_of_views_where_it_can_be():
-    model = supernet(config())
-    state = dense_state(model, member())
-    conv = model.backbone.patch_embed.projection.weight
-    weight = state['backbone.patch_embed.projection.weight']
-    assert weight.data_ptr() == conv.data_ptr()
-    assert not any(value.requires_grad for value in state.values())
-
-
-def test_config_has_nothing_elastic():
-    cfg = config()
-    cfg.model.update(new_head=True, init_cfg=dict(type='x'), pretrained='y')
-    cfg.model.backbone.init_cfg = dict(type='z')
-    cfg.model.backbone.layer_cfgs = [
-        dict(num_heads=6, feedforward_channels=20, attn_drop_rate=0.1)
-    ] * 2
-    before = cfg.to_dict()
-    dense = dense_config(cfg.model, member())
-    assert cfg.to_dict() == before
-    assert dense == dict(
-        type='ImageClassifier',
-        backbone=dict(
-            type='eavit_mm.SlimVisionTransformer',
-            arch=dict(
-                num_layers=2,
-                embed_dims=14,
-                num_heads=[2, 0],
-                feedforward_channels=[0, 7],
-                head_dims=4,
-            ),
-            img_size=(8, 12),
-            patch_size=4,
-            layer_cfgs=[dict(attn_drop_rate=0.1)] * 2,
-        ),
-        head=dict(type='LinearClsHead', num_classes=9, in_channels=14),
-        neck=None,
-    )
-
-
 def test_a_subnet_of_another_space():
     cfg = config()
     with pytest.raises(ValueError, match='embed_dims=13 is outside this'):
-        dense_classifier(supernet(cfg), cfg.model, member(13))
+        dense_network(supernet(cfg), cfg.model, member(13))
 
 
 @MODELS.register_module()
@@ -141,4 +102,4 @@ def test_a_consumer_whose_config_cannot_be_cut(monkeypatch):
     cfg.model.neck = dict(type='WideNeck', width=24)
     model = supernet(cfg)
     with pytest.raises(ValueError, match='must take in_channels'):
-        dense_classifier(model, cfg.model, member())
+        dense_network(model, cfg.model, member())

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from eavit_mm.export import directory
-from eavit_mm.export.dense import dense_classifier
+from eavit_mm.export.dense import dense_network
 from eavit_mm.export.directory import (
     check_folder,
     read_network,
@@ -98,11 +98,11 @@ def spoil(monkeypatch, step):
     """Changes one number of what is exported."""
 
     def spoilt(*args):
-        network = dense_classifier(*args)
+        network = dense_network(*args)
         network.head.fc.bias.data[2] += step
         return network
 
-    monkeypatch.setattr(directory, 'dense_classifier', spoilt)
+    monkeypatch.setattr(directory, 'dense_network', spoilt)
 
 
 @pytest.mark.parametrize('before', [False, True])
@@ -160,7 +160,5 @@ def test_bad_options():
         exporter(formats=['tflite'])
     cfg = config()
     cfg.model.head = None
-    with pytest.raises(ValueError, match='Classifier cannot be exported; mus'):
+    with pytest.raises(ValueError, match=r'Classifier cannot be .* no head'):
         directory.Exporter(supernet(cfg), cfg)
-    with pytest.raises(ValueError, match='Linear cannot be exported; must be'):
-        directory.Exporter(torch.nn.Linear(1, 1), cfg)

@@ -13,7 +13,7 @@ from benchmarks.export_cases import (
     random_subnet,
 )
 from eavit_mm.export.certificate import image_size
-from eavit_mm.export.dense import dense_classifier
+from eavit_mm.export.dense import dense_network
 from eavit_mm.export.formats import (
     read_onnx,
     read_pt2,
@@ -31,7 +31,7 @@ def test_files_are_the_exported_network(seed, tmp_path):
     cfg = random_config(seed)
     model = random_model(cfg, seed)
     subnet = random_subnet(model.backbone.space, seed)
-    dense = dense_classifier(model, cfg.model, subnet)
+    dense = dense_network(model, cfg.model, subnet)
     size = image_size(model)
     program = trace(dense, size)
     write_pt2(program, tmp_path / 'model.pt2')

@@ -22,7 +22,7 @@ from toys import (
     small_vit,
 )
 
-from eavit_mm.export.dense import backbone_config
+from eavit_mm.export.config import backbone_config
 from eavit_mm.models import SlimVisionTransformer
 from eavit_mm.models.axes import narrow_weights
 
