@@ -8,65 +8,33 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
-from mmengine.registry import HOOKS as MMENGINE_HOOKS
-from mmengine.registry import LOOPS as MMENGINE_LOOPS
-from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
-from mmengine.registry import MODELS as MMENGINE_MODELS
-from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
-from mmengine.registry import TASK_UTILS as MMENGINE_TASK_UTILS
+from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
 
 SCOPE = 'eavit_mm'
 
-MODELS = Registry(
-    'model',
-    parent=MMENGINE_MODELS,
-    scope=SCOPE,
-    locations=['eavit_mm.models'],
-)
-MODEL_WRAPPERS = Registry(
-    'model_wrapper',
-    parent=MMENGINE_MODEL_WRAPPERS,
-    scope=SCOPE,
-    locations=['eavit_mm.models'],
-)
-DATASETS = Registry(
-    'dataset',
-    parent=MMENGINE_DATASETS,
-    scope=SCOPE,
-    locations=['eavit_mm.datasets'],
-)
-HOOKS = Registry(
-    'hook',
-    parent=MMENGINE_HOOKS,
-    scope=SCOPE,
-    locations=['eavit_mm.engine.hooks'],
-)
-LOOPS = Registry(
-    'loop',
-    parent=MMENGINE_LOOPS,
-    scope=SCOPE,
-    locations=['eavit_mm.engine.loops'],
-)
-OPTIM_WRAPPERS = Registry(
-    'optim_wrapper',
-    parent=MMENGINE_OPTIM_WRAPPERS,
-    scope=SCOPE,
-    locations=['eavit_mm.engine.optim'],
-)
-# Samplers of subnets, criteria of importance, distillation.
-TASK_UTILS = Registry(
-    'task util',
-    parent=MMENGINE_TASK_UTILS,
-    scope=SCOPE,
-    locations=[
-        'eavit_mm.space.samplers',
-        'eavit_mm.search.algorithms',
-        'eavit_mm.search.survival',
-        'eavit_mm.rearrange',
-        'eavit_mm.models',
-    ],
+
+def _child(name: str, *locations: str) -> Registry:
+    parent = getattr(mmengine_registry, name)
+    places = [f'{SCOPE}.{location}' for location in locations]
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=places)
+
+
+MODELS = _child('MODELS', 'models')
+MODEL_WRAPPERS = _child('MODEL_WRAPPERS', 'models')
+DATASETS = _child('DATASETS', 'datasets')
+HOOKS = _child('HOOKS', 'engine.hooks')
+LOOPS = _child('LOOPS', 'engine.loops')
+OPTIM_WRAPPERS = _child('OPTIM_WRAPPERS', 'engine.optim')
+# Samplers of subnets, algorithms of a search, criteria of importance,
+# distillation.
+TASK_UTILS = _child(
+    'TASK_UTILS',
+    'space.samplers',
+    'search.algorithms',
+    'search.survival',
+    'rearrange',
+    'models',
 )
 
 
