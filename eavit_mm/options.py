@@ -10,15 +10,14 @@ def is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a value is a finite number; True and False are none."""
+    return (is_int(value) or isinstance(value, float)) and abs(value) < inf
+
+
 def is_positive(value: Any) -> bool:
     """Whether a value is a finite number above 0."""
-    is_number = is_int(value) or isinstance(value, float)
-    return is_number and 0 < value < inf
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number."""
-    return (is_int(value) or isinstance(value, float)) and abs(value) < inf
+    return is_finite(value) and value > 0
 
 
 def check_count(name: str, value: Any, least: int = 0) -> None:
@@ -44,9 +43,7 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
     Raises:
         ValueError: If it is none, negative, not finite, or a bool.
     """
-    is_zero = is_int(value) or isinstance(value, float)
-    is_zero = is_zero and not positive and value == 0
-    if not is_positive(value) and not is_zero:
+    if not is_finite(value) or value < 0 or (positive and value == 0):
         valid = 'positive' if positive else 'at least 0'
         raise ValueError(f'{name}={value!r}; must be {valid} and finite')
 
@@ -57,8 +54,7 @@ def check_probability(name: str, value: Any) -> None:
     Raises:
         ValueError: If it is none.
     """
-    is_number = is_int(value) or isinstance(value, float)
-    if not is_number or not 0 <= value <= 1:
+    if not is_finite(value) or not 0 <= value <= 1:
         raise ValueError(f'{name}={value!r}; must be a number in [0, 1]')
 
 
