@@ -7,11 +7,12 @@ caught here, once, and named by the part of the config or the file.
 
 import logging
 import os
+import re
 from argparse import Namespace
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
-from traceback import print_exception, walk_tb
+from traceback import extract_tb, print_exception
 from typing import Any
 
 import torch
@@ -40,29 +41,8 @@ from eavit_mm.options import check_mapping, check_path
 _DATALOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'search', 'test')
 )
-# Methods of mmengine's runner to the part of the config that they build;
-# data and evaluator stand behind the name of their loop.
-_BUILT = dict(
-    from_cfg='config',
-    setup_env='env_cfg',
-    set_randomness='randomness',
-    build_logger='log_level',
-    build_visualizer='visualizer',
-    build_model='model',
-    wrap_model='model_wrapper_cfg',
-    _init_model_weights='model',
-    build_log_processor='log_processor',
-    register_default_hooks='default_hooks',
-    register_custom_hooks='custom_hooks',
-    build_optim_wrapper='optim_wrapper',
-    scale_lr='auto_scale_lr',
-    build_param_scheduler='param_scheduler',
-    build_train_loop='train_cfg',
-    build_val_loop='val_cfg',
-    build_test_loop='test_cfg',
-    build_dataloader='dataloader',
-    build_evaluator='evaluator',
-)
+# How mmengine's runner names the methods that build its parts.
+_BUILDS = re.compile(r'build_(\w+)|register_(\w+_hooks)|_init_(model)_weights')
 
 
 def run_tool(main: Callable[..., None], *args: Any) -> None:
@@ -101,15 +81,13 @@ def part_of(error: BaseException) -> str | None:
         Such as 'train_dataloader'; None if nothing was being built.
     """
     file = mmengine_runner.__file__
-    parts = [
-        _BUILT[frame.f_code.co_name]
-        for frame, _ in walk_tb(error.__traceback__)
-        if frame.f_code.co_filename == file and frame.f_code.co_name in _BUILT
-    ]
-    phases = [part[:-4] for part in parts if part.endswith('_cfg')]
-    if phases and parts[-1] in ('dataloader', 'evaluator'):
-        return f'{phases[-1]}_{parts[-1]}'
-    return parts[-1] if parts else None
+    frames = extract_tb(error.__traceback__)
+    methods = [frame.name for frame in frames if frame.filename == file]
+    found = filter(None, map(_BUILDS.fullmatch, methods))
+    built = [match[match.lastindex or 0] for match in found]
+    # Data and evaluator are built by their loop.
+    part = '_'.join(built).replace('_loop_', '_').replace('_loop', '_cfg')
+    return part or ('config' if 'from_cfg' in methods else None)
 
 
 def _log_traceback(error: BaseException) -> bool:
