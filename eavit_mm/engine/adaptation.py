@@ -17,6 +17,7 @@ _SEARCH_SHARE, _MOST_SEARCHED = 0.1, 2000
 # The part that becomes the test split where a folder has none.
 _TEST_SHARE = 0.2
 _TEST = ('test', 'val')
+_LAYOUTS = 'train/CLASS/*.jpg and test/CLASS/*.jpg, or CLASS/*.jpg'
 # Fewer images cannot be split into parts.
 _FEWEST = 10
 # What each loader is for; training validates on the images of the search, so
@@ -41,12 +42,14 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
         ValueError: If it has no images in folders of classes.
     """
     parts = _parts_of(Path(folder))
-    classes = _classes_of(parts['train'])
-    tested = _classes_of(parts['test'])
+    classes, tested = (
+        set(_build(parts[part]).metainfo['classes'])
+        for part in ('train', 'test')
+    )
     if classes != tested:
-        differ = sorted(set(classes) ^ set(tested))
         raise ValueError(
-            f'--data {folder}: train and test have other classes: {differ[:4]}'
+            f'--data {folder}: train and test have other classes: '
+            f'{sorted(classes ^ tested)[:4]}'
         )
     cfg.data_preprocessor.num_classes = len(classes)
     if cfg.model.get('data_preprocessor'):
@@ -56,51 +59,38 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
         loader = cfg.get(f'{name}_dataloader')
         if loader is not None:
             pipeline = _pipeline_of(cfg, loader.dataset)
-            loader.dataset = _with_pipeline(parts[part], pipeline)
+            loader.dataset = deepcopy(ConfigDict(parts[part]))
+            images = loader.dataset.get('dataset', loader.dataset)
+            images.pipeline = pipeline
 
 
 def _parts_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Data sets of the folder: train, search and test, without pipelines.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If there are no images in it.
-    """
+    """Data sets of the folder: train, search and test, without pipelines."""
     if not folder.is_dir():
         raise FileNotFoundError(
-            f'--data {folder}: no such folder; must hold train/CLASS/*.jpg '
-            'and test/CLASS/*.jpg, or CLASS/*.jpg'
+            f'--data {folder}: no such folder; must hold {_LAYOUTS}'
         )
-    names = {path.name for path in folder.iterdir() if path.is_dir()}
-    trained = folder / 'train' if 'train' in names else folder
+    trained, tested = folder, None
+    if (folder / 'train').is_dir():
+        trained = folder / 'train'
+        tests = [folder / name for name in _TEST if (folder / name).is_dir()]
+        if not tests:
+            raise ValueError(
+                f'--data {folder}: has train, but neither of {list(_TEST)}'
+            )
+        tested = _images(tests[0])
+        _number_of(tested, least=1)
     whole = _images(trained)
-    number = _number_of(whole, trained, least=_FEWEST)
-    tests = [name for name in _TEST if name in names]
-    sizes: dict[str, int | None]
-    if 'train' in names and tests:
-        searched = _search_size(number)
-        sizes = dict(search=searched, train=None)
-        test = _images(folder / tests[0])
-        _number_of(test, folder / tests[0], least=1)
-    elif 'train' in names:
-        raise ValueError(
-            f'--data {folder}: has train, but neither of {list(_TEST)}'
-        )
-    else:
-        tested = round(_TEST_SHARE * number)
-        sizes = dict(
-            test=tested, search=_search_size(number - tested), train=None
-        )
-        test = _split(whole, 'test', sizes)
-    return dict(
-        train=_split(whole, 'train', sizes),
-        search=_split(whole, 'search', sizes),
-        test=test,
-    )
-
-
-def _search_size(number: int) -> int:
-    return max(1, min(round(_SEARCH_SHARE * number), _MOST_SEARCHED))
+    number = _number_of(whole, least=_FEWEST)
+    sizes: dict[str, int | None] = {}
+    if tested is None:
+        sizes['test'] = round(_TEST_SHARE * number)
+        number -= round(_TEST_SHARE * number)
+    searched = max(1, min(round(_SEARCH_SHARE * number), _MOST_SEARCHED))
+    sizes.update(search=searched, train=None)
+    split = dict(type='eavit_mm.Split', parts=sizes, dataset=whole)
+    parts = {part: dict(split, part=part) for part in sizes}
+    return parts if tested is None else dict(parts, test=tested)
 
 
 def _images(folder: Path) -> dict[str, Any]:
@@ -112,14 +102,6 @@ def _images(folder: Path) -> dict[str, Any]:
     )
 
 
-def _split(
-    dataset: dict[str, Any], part: str, parts: Mapping[str, int | None]
-) -> dict[str, Any]:
-    return dict(
-        type='eavit_mm.Split', part=part, parts=dict(parts), dataset=dataset
-    )
-
-
 def _build(dataset: dict[str, Any]) -> Any:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         built = DATASETS.build(deepcopy(dataset))
@@ -127,25 +109,18 @@ def _build(dataset: dict[str, Any]) -> Any:
     return built
 
 
-def _number_of(dataset: dict[str, Any], folder: Path, least: int) -> int:
+def _number_of(dataset: dict[str, Any], least: int) -> int:
+    where = f'--data {dataset["data_prefix"]}'
     try:
         number = len(_build(dataset))
     except (FileNotFoundError, RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f'--data {folder}: {error}; must hold train/CLASS/*.jpg and '
-            'test/CLASS/*.jpg, or CLASS/*.jpg'
-        ) from error
+        raise ValueError(f'{where}: {error}; must hold {_LAYOUTS}') from error
     if number < least:
         raise ValueError(
-            f'--data {folder}: {number} images in folders of classes; '
-            f'must be at least {least}'
+            f'{where}: {number} images in folders of classes; must be at '
+            f'least {least}'
         )
     return number
-
-
-def _classes_of(dataset: dict[str, Any]) -> tuple[str, ...]:
-    classes: tuple[str, ...] = tuple(_build(dataset).metainfo['classes'])
-    return classes
 
 
 def _pipeline_of(cfg: Config, dataset: Mapping[str, Any]) -> list[Any]:
@@ -158,13 +133,6 @@ def _pipeline_of(cfg: Config, dataset: Mapping[str, Any]) -> list[Any]:
     channels = cfg.model.backbone.get('in_channels', 3)
     colour = 'grayscale' if channels == 1 else 'color'
     return [dict(type='LoadImageFromFile', color_type=colour), *pipeline]
-
-
-def _with_pipeline(dataset: dict[str, Any], pipeline: list[Any]) -> ConfigDict:
-    dataset = deepcopy(dataset)
-    images = dataset.get('dataset', dataset)
-    images['pipeline'] = pipeline
-    return ConfigDict(dataset)
 
 
 def shorten(cfg: Config, share: float) -> None:
