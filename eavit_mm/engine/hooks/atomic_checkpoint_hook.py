@@ -194,9 +194,5 @@ def _validation_is_due(runner: Runner) -> bool:
     is_epochs = isinstance(loop, EpochBasedTrainLoop)
     done = loop.epoch if is_epochs else loop.iter
     end = loop.max_epochs if is_epochs else loop.max_iters
-    begin, interval = loop.val_begin, loop.val_interval
-    return (
-        runner.val_loop is not None
-        and done >= begin
-        and (done % interval == 0 or done == end)
-    )
+    is_due = done % loop.val_interval == 0 or done == end
+    return runner.val_loop is not None and done >= loop.val_begin and is_due

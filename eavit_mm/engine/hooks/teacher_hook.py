@@ -5,12 +5,13 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import weights_to_cpu
 from torch import nn
 
 from eavit_mm.engine.checkpoint import meta_of, naming, read_checkpoint
 from eavit_mm.engine.hooks.rearrange_hook import INFO
 from eavit_mm.engine.unwrap import unwrap
-from eavit_mm.models import ElasticModelMixin, FrozenDistillation
+from eavit_mm.models import FrozenDistillation
 from eavit_mm.registry import HOOKS, MODELS
 
 # Key of a checkpoint: weights of a teacher that is in no file.
@@ -63,7 +64,7 @@ class TeacherHook(Hook):
         if distillation.checkpoint is not None:
             order = runner.message_hub.get_info(INFO)
             _load(teacher, distillation, order)
-        elif distillation.model is None and runner.iter:
+        elif _is_copy(distillation) and runner.iter:
             if self._saved is None:
                 raise ValueError(
                     'the checkpoint to resume from holds no teacher: it was '
@@ -83,32 +84,23 @@ class TeacherHook(Hook):
     ) -> None:
         """Adds the copy: no file has it."""
         distillation = _frozen(runner)
-        if (
-            distillation is not None
-            and distillation.teacher is not None
-            and distillation.checkpoint is None
-            and distillation.model is None
-        ):
-            checkpoint[TEACHER] = {
-                name: value.cpu()
-                for name, value in distillation.teacher.state_dict().items()
-            }
+        if distillation is not None and _is_copy(distillation):
+            state = distillation.network().state_dict()
+            checkpoint[TEACHER] = weights_to_cpu(state)
+
+
+def _is_copy(distillation: FrozenDistillation) -> bool:
+    """Whether the teacher is this run's own network as training begins."""
+    return distillation.checkpoint is None and distillation.model is None
 
 
 def _frozen(runner: Runner) -> FrozenDistillation | None:
-    model = unwrap(runner.model)
-    if not isinstance(model, ElasticModelMixin):
-        return None
-    found = model.distillation
+    found = getattr(unwrap(runner.model), 'distillation', None)
     return found if isinstance(found, FrozenDistillation) else None
 
 
 def _check_normalisation(student: Any, teacher: Any) -> None:
-    """Refuses a teacher that knows images as the student does not see them.
-
-    Raises:
-        ValueError: Names what differs.
-    """
+    """Refuses a teacher that knows images as the student does not see them."""
     ours, theirs = (
         _normalisation(model.data_preprocessor) for model in (student, teacher)
     )
@@ -130,20 +122,13 @@ def _normalisation(preprocessor: Any) -> dict[str, Any]:
         if found[name] and len(set(found[name])) == 1:
             found[name] = found[name][:1]  # one number for all channels
     # mmpretrain's word, then mmengine's.
-    found['change of colour order'] = getattr(
-        preprocessor,
-        'to_rgb',
-        getattr(preprocessor, '_channel_conversion', False),
-    )
+    swaps = getattr(preprocessor, '_channel_conversion', False)
+    found['change of colour order'] = getattr(preprocessor, 'to_rgb', swaps)
     return found
 
 
 def _check_layers(student: Any, teacher: Any) -> None:
-    """Refuses a teacher without a hidden state for each of the student's.
-
-    Raises:
-        ValueError: Names the teacher's backbone.
-    """
+    """Refuses a teacher without a hidden state for each of the student's."""
     backbone = getattr(teacher, 'backbone', teacher)
     layers = getattr(backbone, 'layers', None)
     number = len(layers) if isinstance(layers, nn.ModuleList) else 0
@@ -160,12 +145,7 @@ def _check_layers(student: Any, teacher: Any) -> None:
 def _load(
     teacher: nn.Module, distillation: FrozenDistillation, order: str | None
 ) -> None:
-    """Loads the teacher's file, strictly.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it does not fit.
-    """
+    """Loads the teacher's file, strictly."""
     path = distillation.checkpoint
     assert path is not None
     checkpoint = read_checkpoint(path)

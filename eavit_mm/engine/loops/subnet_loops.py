@@ -50,13 +50,11 @@ class Answer(NamedTuple):
         """
         subnet = solver([budget], by)
         ((kind, limit),) = solver.limits([budget]).items()
+        delivered = solver.cost(kind)(subnet)
         router = solver.model.router
-        of_front = None
-        if router is not None and router.front is not None:
-            of_front = solver([budget], 'front')
-        return cls(
-            budget.text, subnet, limit, solver.cost(kind)(subnet), of_front
-        )
+        has_front = router is not None and router.front is not None
+        of_front = solver([budget], 'front') if has_front else None
+        return cls(budget.text, subnet, limit, delivered, of_front)
 
     def columns(self) -> dict[str, Any]:
         """What a table says of it beside the subnet's own row."""
@@ -131,7 +129,6 @@ class _SubnetLoopMixin(BaseLoop):
                 self.solver([budget], by)  # says now what cannot be reached
             taken = budget.text in self.subnets
             self.budgets[f'budget {text}' if taken else budget.text] = budget
-        self.answers: dict[str, Answer] = {}
         if not self.subnets and not self.budgets:
             raise ValueError('subnets={}; needs at least one subnet')
         self.metric = metric
@@ -145,24 +142,29 @@ class _SubnetLoopMixin(BaseLoop):
             ``name/metric`` for every subnet and metric, and ``auc``.
         """
         runner, phase = self.runner, self.phase
-        model = elastic_model(runner.model, type(self).__name__)
+        model: Any = elastic_model(runner.model, type(self).__name__)
         runner.call_hook(f'before_{phase}')
         runner.call_hook(f'before_{phase}_epoch')
         runner.model.eval()
         # Only now: a loaded checkpoint brings the router that answers.
-        self.answers = {
+        answers = {
             name: Answer.of(budget, self.solver, self.by)
             for name, budget in self.budgets.items()
         }
-        answered = {name: a.subnet for name, a in self.answers.items()}
+        answered = {name: answer.subnet for name, answer in answers.items()}
         self.rows, metrics = [], {}
         known: dict[Subnet, dict[str, Any]] = {}
         for name, subnet in {**self.subnets, **answered}.items():
             found = self._evaluate(model, subnet, known)
             self.metric = metric = self._metric_of(found)
             row = subnet_row(name, model, subnet, found)
-            if name in self.answers:
-                row.update(self._beside_front(model, name, row, known))
+            if name in answers:
+                row.update(answers[name].columns())
+                front_best = answers[name].of_front
+                if front_best is not None:
+                    best = self._evaluate(model, front_best, known)[metric]
+                    sign = 1 if model.router.front.rule == 'greater' else -1
+                    row['regret'] = sign * (best - found[metric])
             self.rows.append(row)
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
         metrics['auc'] = curve_area(self.rows, metric, self.metric_scale)
@@ -187,24 +189,6 @@ class _SubnetLoopMixin(BaseLoop):
                 size = len(self.dataloader.dataset)
                 known[subnet] = self.evaluator.evaluate(size)
         return known[subnet]
-
-    def _beside_front(
-        self,
-        model: Any,
-        name: str,
-        row: Mapping[str, Any],
-        known: dict[Subnet, dict[str, Any]],
-    ) -> dict[str, Any]:
-        """What was asked for, and the front's best answer to it."""
-        answer = self.answers[name]
-        columns = answer.columns()
-        if answer.of_front is None:
-            return columns
-        metric = self._metric_of(row['metrics'])
-        best = self._evaluate(model, answer.of_front, known)[metric]
-        sign = 1 if model.router.front.rule == 'greater' else -1
-        columns['regret'] = sign * (best - row['metrics'][metric])
-        return columns
 
     def _metric_of(self, found: Mapping[str, Any]) -> str:
         name = self.metric or next(iter(found), None)
@@ -241,28 +225,20 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
             for name in (*self.subnets, *self.budgets)
             for prefix in prefixes
         ]
-        for hook in self.runner.hooks:
-            for key in getattr(hook, 'save_best', None) or ():
-                _check_save_best(key, reported)
-
-
-def _check_save_best(key: str, reported: Sequence[str]) -> None:
-    """Raises if no metric can have this name.
-
-    Args:
-        key: One that ``save_best`` names.
-        reported: What the names of metrics begin with; only an evaluation
-            tells how they end.
-
-    Raises:
-        ValueError: Names it, and what there will be.
-    """
-    if key not in ('auc', 'auto') and not key.startswith(tuple(reported)):
-        names = ', '.join(f'{name}...' for name in reported)
-        raise ValueError(
-            f'save_best={key!r}: SubnetValLoop reports auc, {names}; give '
-            'one of these, or auto'
-        )
+        keys = [
+            key
+            for hook in self.runner.hooks
+            for key in getattr(hook, 'save_best', None) or ()
+        ]
+        for key in keys:
+            # Only an evaluation tells how the names of metrics end.
+            if key in ('auc', 'auto') or key.startswith(tuple(reported)):
+                continue
+            names = ', '.join(f'{name}...' for name in reported)
+            raise ValueError(
+                f'save_best={key!r}: SubnetValLoop reports auc, {names}; '
+                'give one of these, or auto'
+            )
 
 
 @LOOPS.register_module()
