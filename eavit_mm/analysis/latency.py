@@ -39,6 +39,7 @@ class Validation:
 
     Attributes:
         error: Mean of |foretold / measured - 1|.
+        own_error: The error at the speed that the device had for the table.
         kendall_tau: Rank correlation.
         drift: Time of the subnets that the table was brought in line with,
             over what it was for the table.
@@ -48,16 +49,12 @@ class Validation:
     """
 
     error: float
+    own_error: float
     kendall_tau: float
     drift: float
     subnets: Sequence[Subnet]
     foretold: Sequence[float]
     measured: Sequence[float]
-
-    @property
-    def own_error(self) -> float:
-        """The error at the speed that the device had for the table."""
-        return _error(np.multiply(self.foretold, self.drift), self.measured)
 
 
 def build_table(
@@ -103,12 +100,7 @@ def build_table(
 def _times(
     alone: Mapping[Block, Subnet], found: Sequence[float]
 ) -> dict[str, Any]:
-    """Milliseconds of the stem and of each branch, as a table has them.
-
-    Args:
-        alone: Those of :func:`_blocks`.
-        found: Milliseconds of each, and what else was measured.
-    """
+    """Milliseconds of the stem and of each branch, as a table has them."""
     times = dict(zip(alone, found, strict=False))
     stem = {width: ms for (width, axis, _), ms in times.items() if not axis}
     branches: dict[str, dict[int, dict[int, float]]] = {
@@ -156,11 +148,6 @@ def _drift(
     return float(np.median(np.divide(measured, foretold)))
 
 
-def _error(foretold: Any, measured: Any) -> float:
-    """Mean of |foretold / measured - 1|."""
-    return float(np.abs(np.divide(foretold, measured) - 1).mean())
-
-
 def validate(
     model: Any,
     table: LatencyTable,
@@ -181,23 +168,18 @@ def validate(
     """
     check_count('num', num, least=2)
     subnets, references = _draw(model, num, seed), _draw(model, _WHOLE, _SEED)
-    found = measure(
-        model,
-        [*subnets, *references],
-        image_size,
-        table.batch_size,
-        rounds,
-        table.dtype,
-    )
-    measured = found[: len(subnets)]
+    how = image_size, table.batch_size, rounds, table.dtype
+    found = measure(model, [*subnets, *references], *how)
+    measured = found[:num]
     foretold = [table(subnet) for subnet in subnets]
+    drift = _drift(table, references, found[num:])
+    error, own_error = (
+        float(np.abs(np.multiply(foretold, speed) / measured - 1).mean())
+        for speed in (1.0, drift)
+    )
+    tau = float(kendalltau(foretold, measured).statistic)
     return Validation(
-        _error(foretold, measured),
-        float(kendalltau(foretold, measured).statistic),
-        _drift(table, references, found[len(subnets) :]),
-        subnets,
-        foretold,
-        measured,
+        error, own_error, tau, drift, subnets, foretold, measured
     )
 
 
@@ -206,13 +188,9 @@ def check_device(
 ) -> None:
     """Raises if a table is not of a device: its error would mean nothing.
 
-    Args:
-        table: The table to validate.
-        device: The device to validate it on.
-        threads: How many are asked for, on a CPU.
-
     Raises:
-        ValueError: Names both devices, or both numbers of threads.
+        ValueError: Names both devices, or both numbers of threads that a CPU
+            is used with; None stands for those of the table.
     """
     name = device_name(device)
     if table.device != name:
@@ -247,22 +225,17 @@ def measure(
         dtype: Type of weights and images.
     """
     check_count('batch_size', batch_size, least=1)
-    device = next(model.parameters()).device
-    model = deepcopy(model).to(getattr(torch, dtype))
-    model.eval()
+    parameter = next(model.parameters()).to(getattr(torch, dtype))
+    model = deepcopy(model).to(parameter.dtype).eval()
     backbone = model.backbone
+    branches = 2 * backbone.space.num_layers
     backbone.space = replace(
-        backbone.space,
-        ties=(),
-        shared=(),
-        max_off=2 * backbone.space.num_layers,
+        backbone.space, ties=(), shared=(), max_off=branches
     )
-    images = torch.zeros(
-        batch_size, *image_size, device=device, dtype=getattr(torch, dtype)
-    )
+    images = parameter.new_zeros(batch_size, *image_size)
     run = partial(model, images, mode='tensor')
     cases = [(partial(backbone.frozen, subnet), run) for subnet in subnets]
-    return measure_in_turn(cases, device, rounds)
+    return measure_in_turn(cases, images.device, rounds)
 
 
 def measure_in_turn(
@@ -300,16 +273,13 @@ def measure_in_turn(
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:
     """Time of one call, until the device is done."""
-    _wait(device)
-    start = time.perf_counter()
-    run()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
     if device.type != 'cpu':
         torch.accelerator.synchronize()
+    start = time.perf_counter()
+    run()
+    if device.type != 'cpu':
+        torch.accelerator.synchronize()
+    return time.perf_counter() - start
 
 
 def device_name(device: torch.device) -> str:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from eavit_mm.analysis.subnet_table import macs_unit
 from eavit_mm.files import write_atomically
+from eavit_mm.space.cells import BRANCHES
 from eavit_mm.space.pareto import Member, ParetoFront
 
 # Distinguishable without colour vision, and in black and white by marker.
@@ -80,18 +81,17 @@ def plot_front(
         uniform: Those of uniform width, as a reference; may be none.
         path: As for :func:`plot_metric_over_macs`.
     """
-    members: dict[str, Sequence[Member]] = {
+    metric = front.metric
+    members = {
         'evaluated': evaluated,
         'uniform width': uniform,
         'front': front.members,
     }
     curves = {
-        label: [(m.macs, m.metrics[front.metric]) for m in some]
+        label: [(m.macs, m.metrics[metric]) for m in some]
         for label, some in members.items()
     }
-    return plot_metric_over_macs(
-        curves, path, front.metric, styles=_FRONT_STYLES
-    )
+    return plot_metric_over_macs(curves, path, metric, styles=_FRONT_STYLES)
 
 
 def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
@@ -126,9 +126,7 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
     top.step(range(len(subnets)), [s.embed_dims for s in subnets], where='mid')
     top.set(ylabel='embed_dims', ylim=(0, largest.embed_dims * 1.05))
     top.grid(alpha=0.3)
-    for axes, axis in zip(
-        others, ('num_heads', 'feedforward_channels'), strict=True
-    ):
+    for axes, axis in zip(others, BRANCHES, strict=True):
         widths = np.array([getattr(s, axis) for s in subnets], dtype=float).T
         shares = widths / np.array(getattr(largest, axis))[:, None]
         image = axes.imshow(
@@ -157,9 +155,8 @@ def _draw(
     figure = Figure(figsize=(6.4, 4.0), layout='constrained')
     axes = figure.subplots()
     axes.grid(alpha=0.3)
-    for (label, points), style in zip(
-        curves.items(), cycle(styles), strict=False
-    ):
+    pairs = zip(curves.items(), cycle(styles), strict=False)
+    for (label, points), style in pairs:
         if points:
             axes.plot(*zip(*points, strict=True), label=label, **style)
     return figure, axes

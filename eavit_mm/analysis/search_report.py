@@ -14,13 +14,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
-from rich.table import Table
 
 from eavit_mm.analysis.plots import (
     plot_anatomy,
     plot_front,
     plot_hypervolume,
 )
+from eavit_mm.analysis.subnet_table import text_table
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
@@ -34,28 +34,21 @@ def profile_table(space: SearchSpace, tables: Mapping[str, CostTable]) -> str:
         middle=space.uniform(0.5),
         largest=space.largest,
     )
-    table = Table(title=f'The space: {space.size():.3g} subnets')
-    table.add_column('subnet')
-    for name in tables:
-        table.add_column(name, justify='right')
-    for name, subnet in rows.items():
-        costs = [each.of_subnet(subnet) for each in tables.values()]
-        table.add_row(name, *(_number(cost) for cost in costs))
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(table)
-    return f'\n{capture.get().rstrip()}'
-
-
-def _number(value: float) -> str:
-    return f'{value:,.0f}' if value >= 1000 else f'{value:.3f}'
+    columns = dict(subnet=list(rows))
+    for name, table in tables.items():
+        costs = [table.of_subnet(subnet) for subnet in rows.values()]
+        columns[name] = [
+            f'{c:,.0f}' if c >= 1000 else f'{c:.3f}' for c in costs
+        ]
+    title = f'The space: {space.size():.3g} subnets'
+    return f'\n{text_table(columns, title)}'
 
 
 class Progress:
     """Tells how far a search is: a bar on a terminal, else lines of a log.
 
     Args:
-        objectives: For the hypervolume.
+        objectives: What the hypervolume is of.
         total: Evaluations in all.
         logger: Where lines go to.
         known: What was evaluated by an earlier run of the search.
@@ -109,9 +102,8 @@ class Progress:
         if not self.bar.disable:
             self.bar.update(self._task, completed=done, state=state)
             return
-        left = timedelta(
-            seconds=int(max(self.total - done, 0) / max(rate, 1e-9))
-        )
+        seconds = int(max(self.total - done, 0) / max(rate, 1e-9))
+        left = timedelta(seconds=seconds)
         self.logger.info(f'Search [{done}/{self.total}]  eta: {left}  {state}')
 
 

@@ -1,12 +1,28 @@
 """The table of evaluated subnets: budget, cost, metrics, AUC."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from eavit_mm.analysis.curve import area_under_curve
+
+def area_under_curve(points: Iterable[tuple[float, float]]) -> float:
+    """Area under a metric over MACs / MACs of the largest (EA-ViT's AUC).
+
+    Trapezoids over the covered range only; it is not normalised, so methods
+    are compared over a common range.
+
+    Args:
+        points: Ratios in (0, 1] and values of the metric, in any order; the
+            paper takes accuracy in 0..1. Of equal ratios the best counts.
+
+    Returns:
+        The area; 0 for a single point.
+    """
+    best = dict(sorted(points))  # of equal ratios the last one stays
+    return float(np.trapezoid([*best.values()], [*best]))
 
 
 def subnet_row(
@@ -28,22 +44,6 @@ def subnet_row(
         macs_ratio=macs / model.macs()['total'],
         params=model.params(subnet)['total'],
         metrics=dict(metrics),
-    )
-
-
-def curve_area(
-    rows: Sequence[Mapping[str, Any]], metric: str, scale: float
-) -> float:
-    """AUC of a metric over the MACs of the rows.
-
-    Args:
-        rows: From :func:`subnet_row`.
-        metric: Name of a metric.
-        scale: Brings the metric to 0..1.
-    """
-    return area_under_curve(
-        [row['macs_ratio'] for row in rows],
-        [row['metrics'][metric] * scale for row in rows],
     )
 
 

@@ -19,8 +19,6 @@ from eavit_mm.analysis.latency import (
     measure_in_turn,
     validate,
 )
-from eavit_mm.files import write_json
-from eavit_mm.space.latency import LatencyTable
 
 SPACES = dict(
     free=dict(
@@ -83,17 +81,13 @@ def test_a_table_covers_its_space(space):
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize('space', SPACES)
-def test_a_validation_gives_numbers(space):
-    model = network(space)
+def test_a_validation_gives_numbers():
+    model = network()
     table = build_table(model, SIZE, batch_size=2, rounds=1)
     found = validate(model, table, SIZE, num=6, rounds=1)
-    assert len(found.subnets) == len(found.foretold) == len(found.measured)
-    assert len(found.measured) == 6
-    assert np.isfinite([*found.foretold, *found.measured]).all()
+    assert len(found.subnets) == len(found.measured) == 6
     assert min(found.measured) > 0
     assert np.isfinite(found.error)
-    assert found.error >= 0
     assert found.foretold == [table(subnet) for subnet in found.subnets]
     for subnet in found.subnets:
         model.backbone.space.check(subnet)
@@ -209,13 +203,6 @@ def test_noise_makes_no_negative_times(monkeypatch):
     assert set(table.num_heads[4].values()) == {0.0}
 
 
-def test_a_table_is_a_file(tmp_path, monkeypatch):
-    timed(monkeypatch, additive)
-    table = replace(build_table(network(), SIZE), error=0.25, kendall_tau=0.5)
-    write_json(table.to_dict(), tmp_path / 'table.json')
-    assert LatencyTable.read(tmp_path / 'table.json') == table
-
-
 def test_a_type_of_numbers():
     model = network()
     (time,) = measure(
@@ -225,16 +212,11 @@ def test_a_type_of_numbers():
     assert next(model.parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
-        (dict(rounds=0), 'rounds=0; must be an integer of at least 1'),
-        (dict(batch_size=0), 'batch_size=0; must be an integer of at least'),
-    ],
-)
-def test_wrong_options(options, words):
+@pytest.mark.parametrize('option', ['rounds', 'batch_size'])
+def test_wrong_options(option):
+    words = f'{option}=0; must be an integer of at least 1'
     with pytest.raises(ValueError, match=words):
-        build_table(network(), SIZE, **options)
+        build_table(network(), SIZE, **{option: 0})
 
 
 def test_a_table_is_validated_where_it_was_measured(monkeypatch):
@@ -243,16 +225,11 @@ def test_a_table_is_validated_where_it_was_measured(monkeypatch):
     table = build_table(network(), SIZE)
     check_device(table, here)
     check_device(table, here, table.threads)
+    with pytest.raises(ValueError, match='num=1; must be an integer'):
+        validate(network(), table, SIZE, num=1)
     with pytest.raises(ValueError, match='threads=99; the table is of'):
         check_device(table, here, 99)
     other = replace(table, device='another')
     words = f"table is of 'another', this device is '{table.device}'"
     with pytest.raises(ValueError, match=re.escape(words)):
         check_device(other, here)
-
-
-def test_one_subnet_is_no_validation(monkeypatch):
-    timed(monkeypatch, additive)
-    model = network()
-    with pytest.raises(ValueError, match='num=1; must be an integer'):
-        validate(model, build_table(model, SIZE), SIZE, num=1)

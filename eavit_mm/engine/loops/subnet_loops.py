@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
 
 from eavit_mm.analysis.subnet_table import (
-    curve_area,
+    area_under_curve,
     format_table,
     subnet_row,
 )
@@ -167,7 +167,10 @@ class _SubnetLoopMixin(BaseLoop):
                     row['regret'] = sign * (best - found[metric])
             self.rows.append(row)
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
-        metrics['auc'] = curve_area(self.rows, metric, self.metric_scale)
+        metrics['auc'] = area_under_curve(
+            (row['macs_ratio'], row['metrics'][metric] * self.metric_scale)
+            for row in self.rows
+        )
         text = f'AUC {metrics["auc"]:.4f}'
         regrets = [r['regret'] for r in self.rows if 'regret' in r]
         if regrets:
