@@ -1,6 +1,6 @@
 """What the options of a config may be; each check names the option."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any
 
@@ -76,6 +76,28 @@ def check_path(name: str, value: Any) -> None:
     """
     if not isinstance(value, str | None):
         raise ValueError(f'{name}={value!r}; must be a path or None')
+
+
+def check_keys(
+    name: str,
+    values: Mapping[str, Any],
+    needed: Iterable[str],
+    optional: Iterable[str] = (),
+) -> None:
+    """Raises unless a dict has all needed keys and no unknown one.
+
+    Raises:
+        ValueError: Names what is unknown and missing, and what is valid.
+    """
+    needed = list(needed)
+    valid = [*needed, *optional]
+    unknown = sorted(map(str, set(values) - set(valid)))
+    missing = sorted(set(needed) - set(values))
+    if unknown or missing:
+        raise ValueError(
+            f'{name}: unknown keys {unknown}, missing keys {missing}; '
+            f'valid are {valid}'
+        )
 
 
 def check_mapping(name: str, value: Any, of_what: str) -> None:

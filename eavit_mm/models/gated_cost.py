@@ -21,7 +21,8 @@ class GatedCost(nn.Module):
         parts = {'stem': table.stem}
         parts |= {f'{a}_{i}': v for (a, i), v in table.branches.items()}
         for name, values in parts.items():
-            shares = torch.from_numpy(values / table.largest).float()
+            costs = torch.tensor(values, dtype=torch.float64)
+            shares = (costs / table.largest).float()
             self.register_buffer(name, shares, persistent=False)
 
     def forward(self, decisions: DecisionGates) -> Tensor:

@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, pairwise
-from math import comb
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from eavit_mm.options import is_int
 from eavit_mm.space.subnet import Subnet, as_int
@@ -67,11 +64,7 @@ class Cell:
         )
 
     def open_indices(self, subnet: Subnet) -> set[int]:
-        """The indices that the open widths of a subnet stand at.
-
-        Raises:
-            ValueError: If a width is no choice.
-        """
+        """The indices of the open widths of a subnet, all of them choices."""
         return {
             choices.index(width)
             for place, choices in self.choices.items()
@@ -139,35 +132,17 @@ def free_cells(
     return tuple(cells)
 
 
-def count_subnets(cells: Sequence[Cell], max_off: int) -> int:
-    """How many different subnets some cells and branches off make.
-
-    A generating function in the number of branches off: a cell of K choices
-    and n branches gives K choices for every set of open branches, but only
-    one member where all its widths are 0.
-    """
-    counts = np.ones(1, dtype=object)  # Python's integers do not overflow
-    for cell in cells:
-        n = len(cell.branches)
-        factor = [cell.num_choices * comb(n, off) for off in range(n + 1)]
-        if EMBED not in cell.axes:
-            factor[n] = 1
-        counts = np.convolve(counts, np.array(factor, dtype=object))
-    return int(sum(counts[: max_off + 1]))
+# Checks of what a config says; each raises a ValueError that names it
 
 
-# Checks of what a config says
+def _is_list(value: Any) -> bool:
+    """Whether a value lists others; arrays and ranges do so too."""
+    return hasattr(value, '__iter__') and not isinstance(value, str)
 
 
 def check_choices(name: str, values: Any) -> Choices:
-    """Sorts the choices of an axis.
-
-    Raises:
-        ValueError: If they are not different positive integers.
-    """
-    # Arrays and ranges are lists too.
-    is_list = hasattr(values, '__iter__') and not isinstance(values, str)
-    widths = [as_int(value) for value in values] if is_list else []
+    """Sorts the choices of an axis, different positive integers."""
+    widths = [as_int(value) for value in values] if _is_list(values) else []
     are_widths = all(is_int(width) and width > 0 for width in widths)
     if not widths or not are_widths or len(set(widths)) < len(widths):
         raise ValueError(
@@ -180,17 +155,8 @@ def check_choices(name: str, values: Any) -> Choices:
 def choices_per_layer(
     name: str, values: Any, num_layers: int
 ) -> tuple[Choices, ...]:
-    """One tuple of choices per layer, from a list or a list of lists.
-
-    Raises:
-        ValueError: As :func:`check_choices`, or if the number of layers
-            differs.
-    """
-    nested = isinstance(values, list | tuple) and any(
-        hasattr(value, '__iter__') and not isinstance(value, str)
-        for value in values
-    )
-    if not nested:
+    """One tuple of choices per layer, from a list or a list of lists."""
+    if not (isinstance(values, list | tuple) and any(map(_is_list, values))):
         return (check_choices(name, values),) * num_layers
     if len(values) != num_layers:
         raise ValueError(
@@ -204,11 +170,7 @@ def choices_per_layer(
 
 
 def check_shared(values: Any) -> tuple[str, ...]:
-    """Sorts the axes with one choice for all layers; None is none.
-
-    Raises:
-        ValueError: If they are no list of axes of branches.
-    """
+    """Sorts the axes with one choice for all layers; None is none."""
     shared = () if values is None else values
     is_list = isinstance(shared, list | tuple)
     if not is_list or any(axis not in BRANCHES for axis in shared):
@@ -219,12 +181,7 @@ def check_shared(values: Any) -> tuple[str, ...]:
 
 
 def check_ties(values: Any) -> tuple[tuple[str, ...], ...]:
-    """Sorts the groups of axes that share an index; None is none.
-
-    Raises:
-        ValueError: If they are no lists of two axes or more, or an axis
-            stands twice.
-    """
+    """Sorts the groups of axes that share an index; None is none."""
     ties = () if values is None else values
     are_lists = isinstance(ties, list | tuple) and all(
         isinstance(tie, list | tuple) and len(tie) > 1 for tie in ties

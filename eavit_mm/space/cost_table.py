@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import NamedTuple
 
-import numpy as np
-
-from eavit_mm.space.cells import BRANCHES, EMBED, Branch
+from eavit_mm.space.cells import BRANCHES, Branch
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -40,43 +38,28 @@ class CostTable:
         self, space: SearchSpace, cost: Callable[[Subnet], float]
     ) -> None:
         self.space = space
-        stem = [cost(_with_branch(space, e)) for e in space.embed_dims]
-        self.stem = np.array(stem, dtype=np.float64)
+        stems = {e: float(cost(_lone(space, e))) for e in space.embed_dims}
+        self.stem = list(stems.values())
         self.branches = {
-            (axis, layer): np.array(
+            branch: [
                 [
-                    [
-                        cost(_with_branch(space, e, axis, layer, width))
-                        - alone
-                        for width in space.choices(axis, layer)
-                    ]
-                    for e, alone in zip(space.embed_dims, stem, strict=True)
-                ],
-                dtype=np.float64,
-            )
-            for axis, layer in space.branches
-        }
-        # Plain numbers: numpy is slow at reading one at a time.
-        self._stem = self.stem.tolist()
-        self._rows = {
-            b: values.tolist() for b, values in self.branches.items()
+                    float(cost(_lone(space, embed, branch, width))) - alone
+                    for width in space.choices(*branch)
+                ]
+                for embed, alone in stems.items()
+            ]
+            for branch in space.branches
         }
         self._cells = [
-            [(branch, self._rows[branch]) for branch in cell.branches]
+            [(branch, self.branches[branch]) for branch in cell.branches]
             for cell in space.cells
         ]
-        (self._embed,) = (
-            i for i, cell in enumerate(space.cells) if EMBED in cell.axes
-        )
-        deepest = sorted(space.branches, key=lambda branch: -branch[1])
-        self._ranks = {branch: rank for rank, branch in enumerate(deepest)}
-        widest = [cell.num_choices - 1 for cell in space.cells]
-        self.largest = self.of(widest, ())
+        self.largest = self.of_subnet(space.largest)
 
     def of(self, indices: Sequence[int], off: Collection[Branch]) -> float:
         """Cost of the subnet that ``space.build`` makes of the same."""
-        embed = indices[self._embed]
-        total: float = self._stem[embed]
+        embed = indices[0]  # the embedding's cell is the first
+        total = self.stem[embed]
         for index, branches in zip(indices, self._cells, strict=True):
             for branch, rows in branches:
                 if branch not in off:
@@ -86,11 +69,10 @@ class CostTable:
     def of_subnet(self, subnet: Subnet) -> float:
         """Cost of a member."""
         embed = self.space.embed_dims.index(subnet.embed_dims)
-        total: float = self._stem[embed]
-        for (axis, layer), rows in self._rows.items():
-            if width := getattr(subnet, axis)[layer]:
-                index = self.space.choices(axis, layer).index(width)
-                total += rows[embed][index]
+        total = self.stem[embed]
+        for branch, rows in self.branches.items():
+            if width := subnet.width(*branch):
+                total += rows[embed][self.space.choices(*branch).index(width)]
         return total
 
     def share(self, subnet: Subnet) -> float:
@@ -136,26 +118,29 @@ class CostTable:
         ways to decide about the first cells, one for each number of branches
         off, follow those for one cell more.
         """
+        deepest = sorted(self.space.branches, key=itemgetter(1), reverse=True)
+        ranks = {branch: rank for rank, branch in enumerate(deepest)}
         ends = []
-        for embed, stem in enumerate(self._stem):
+        for embed, stem in enumerate(self.stem):
             ways = [_Way(sign * stem, 0, (), ())]
             for number in range(len(self._cells)):
-                further = self._ways_of(number, embed, sign)
+                further = self._ways_of(number, embed, sign, ranks)
                 ways = _combine(ways, further, self.space.max_off)
             ends.append(min(ways, key=itemgetter(0)))  # the fewest off
         best = min(ends, key=itemgetter(0))  # the narrowest
         return self.space.build(best.indices, best.off)
 
-    def _ways_of(self, number: int, embed: int, sign: int) -> list['_Way']:
+    def _ways_of(
+        self, number: int, embed: int, sign: int, ranks: dict[Branch, int]
+    ) -> list['_Way']:
         """The best about one cell with 0, 1, ... of its branches off."""
-        indices: Sequence[int] = range(self.space.cells[number].num_choices)
-        if number == self._embed:
-            indices = [embed]
+        cell = self.space.cells[number]
+        indices = range(cell.num_choices) if number else [embed]
         found = []
         for index in indices:
             # What saves most goes off first, of equals the deepest.
             parts = sorted(
-                (-sign * rows[embed][index], self._ranks[branch], branch)
+                (-sign * rows[embed][index], ranks[branch], branch)
                 for branch, rows in self._cells[number]
             )
             found.append(
@@ -180,15 +165,6 @@ class _Way(NamedTuple):
     indices: tuple[int, ...]
     off: tuple[Branch, ...]
 
-    def then(self, other: '_Way') -> '_Way':
-        """These decisions, and those about further cells."""
-        return _Way(
-            self.cost + other.cost,
-            self.rank + other.rank,
-            self.indices + other.indices,
-            self.off + other.off,
-        )
-
 
 def _combine(
     ways: Sequence[_Way], further: Sequence[_Way], max_off: int
@@ -197,7 +173,7 @@ def _combine(
     most = min(len(ways) + len(further) - 2, max_off)
     return [
         min(
-            way.then(further[off - few])
+            _Way(*map(add, way, further[off - few]))
             for few, way in enumerate(ways)
             if 0 <= off - few < len(further)
         )
@@ -205,16 +181,15 @@ def _combine(
     ]
 
 
-def _with_branch(
+def _lone(
     space: SearchSpace,
     embed_dims: int,
-    axis: str = '',
-    layer: int = 0,
+    branch: Branch | None = None,
     width: int = 0,
 ) -> Subnet:
     """A subnet of which at most one branch is on; costs know all widths."""
-    widths = {name: [0] * space.num_layers for name in BRANCHES}
-    if axis:
-        widths[axis][layer] = width
-    heads, channels = (tuple(widths[name]) for name in BRANCHES)
+    heads, channels = (
+        tuple(width * (branch == (axis, i)) for i in range(space.num_layers))
+        for axis in BRANCHES
+    )
     return Subnet(embed_dims, heads, channels, space.head_dims)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
+from math import comb
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 
-from eavit_mm.options import check_count, check_mapping, is_int
+from eavit_mm.options import check_count, check_keys, check_mapping, is_int
 from eavit_mm.space.cells import (
     AXES,
     BRANCHES,
@@ -28,19 +28,17 @@ from eavit_mm.space.cells import (
     check_shared,
     check_ties,
     choices_per_layer,
-    count_subnets,
     free_cells,
 )
 from eavit_mm.space.genome import Genome
 from eavit_mm.space.subnet import Subnet
 
-# Widths of the full spaces of EA-ViT: steps of one head for the embedding,
-# of an eighth of its maximum for the FFN.
+# Heads and layers of the networks of EA-ViT; a head has 64 channels.
 _FULL = {
-    'vit-t': dict(embed_dims=192, num_heads=3),
-    'vit-s': dict(embed_dims=384, num_heads=6),
-    'vit-b': dict(embed_dims=768, num_heads=12),
-    'vit-l': dict(embed_dims=1024, num_heads=16, num_layers=24),
+    'vit-t': (3, 12),
+    'vit-s': (6, 12),
+    'vit-b': (12, 12),
+    'vit-l': (16, 24),
 }
 
 
@@ -120,14 +118,8 @@ class SearchSpace:
         """
         check_mapping('space', cfg, f'choices of {list(AXES)}')
         values = {name: cfg[name] for name in cfg if name != 'type'}
-        valid = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(valid))
-        missing = sorted(set(AXES) - set(values))
-        if unknown or missing:
-            raise ValueError(
-                f'space: unknown keys {unknown}, missing keys {missing}; '
-                f'valid are {valid}'
-            )
+        names = [field.name for field in fields(cls)]
+        check_keys('space', values, AXES, names[len(AXES) :])
         network = dict(num_layers=num_layers, head_dims=head_dims)
         for name, value in network.items():
             if values.setdefault(name, value) != value:
@@ -149,17 +141,15 @@ class SearchSpace:
         """
         if arch not in _FULL:
             raise ValueError(f'arch={arch!r}; must be one of {list(_FULL)}')
-        widths = {'num_layers': 12, **_FULL[arch]}
-        embed_dims, heads = widths['embed_dims'], widths['num_heads']
-        head_dims, half = embed_dims // heads, embed_dims // 2
-        return cls(
-            range(head_dims, embed_dims + 1, head_dims),  # type: ignore[arg-type]
-            range(1, heads + 1),  # type: ignore[arg-type]
-            range(half, 8 * half + 1, half),  # type: ignore[arg-type]
-            num_layers=widths['num_layers'],
-            head_dims=head_dims,
-            max_off=2 * widths['num_layers'],
+        heads, num_layers = _FULL[arch]
+        # Steps of one head for the embedding, of an eighth for the FFN.
+        cfg = dict(
+            embed_dims=[64 * number for number in range(1, heads + 1)],
+            num_heads=range(1, heads + 1),
+            feedforward_channels=[32 * heads * part for part in range(1, 9)],
+            max_off=2 * num_layers,
         )
+        return cls.from_config(cfg, num_layers=num_layers, head_dims=64)
 
     def to_config(self) -> dict[str, Any]:
         """Plain values; ``SearchSpace(**space.to_config())`` is the space."""
@@ -190,10 +180,8 @@ class SearchSpace:
         given = (embed_dims, num_heads, feedforward_channels)
         bounds = dict(zip(AXES, given, strict=True))
         for axis, bound in bounds.items():
-            widest = max(
-                self.choices(axis, layer)[-1]
-                for layer in range(self.num_layers)
-            )
+            layers = range(self.num_layers)
+            widest = max(self.choices(axis, layer)[-1] for layer in layers)
             if bound > widest:
                 raise ValueError(
                     f'{axis}: the lower bound {bound} leaves no choice; the '
@@ -204,14 +192,13 @@ class SearchSpace:
             first = cell.first_index(bounds)
             for (axis, _), choices in cell.choices.items():
                 kept[axis].append(choices[first:])
+        most = self.max_off if max_off is None else max_off
         return replace(
             self,
             embed_dims=kept[EMBED][0],
             num_heads=tuple(kept[HEADS]),
             feedforward_channels=tuple(kept[FFN]),
-            max_off=min(
-                self.max_off if max_off is None else max_off, self.max_off
-            ),
+            max_off=min(most, self.max_off),
         )
 
     # Structure
@@ -320,11 +307,8 @@ class SearchSpace:
     @cached_property
     def uniform_ladder(self) -> tuple[Subnet, ...]:
         """All distinct ``uniform(s)``, from the smallest s to the largest."""
-        steps = {
-            Fraction(0),
-            *chain.from_iterable(c.switches for c in self.cells),
-        }
-        return tuple(self.uniform(s) for s in sorted(steps))
+        steps = {s for cell in self.cells for s in cell.switches}
+        return tuple(map(self.uniform, sorted({Fraction(0), *steps})))
 
     def resolve(self, spec: Any) -> Subnet:
         """A subnet from what a config may say.
@@ -373,8 +357,20 @@ class SearchSpace:
     # Questions
 
     def size(self) -> int:
-        """How many different subnets the space holds."""
-        return count_subnets(self.cells, self.max_off)
+        """How many different subnets the space holds.
+
+        A generating function in the number of branches off: a cell of K
+        choices and n branches gives K choices for every set of open branches,
+        but only one member where all its widths are 0.
+        """
+        counts = np.ones(1, dtype=object)  # Python's integers do not overflow
+        for cell in self.cells:
+            n = len(cell.branches)
+            factor = [cell.num_choices * comb(n, off) for off in range(n + 1)]
+            if EMBED not in cell.axes:
+                factor[n] = 1
+            counts = np.convolve(counts, np.array(factor, dtype=object))
+        return int(sum(counts[: self.max_off + 1]))
 
     def contains(self, subnet: Subnet) -> bool:
         """Whether the subnet is a member."""
@@ -403,18 +399,14 @@ class SearchSpace:
                 f'{self.num_layers}'
             ]
         found = []
-        if subnet.head_dims != self.head_dims:
-            found.append(
-                f'head_dims={subnet.head_dims}, this space has '
-                f'{self.head_dims}'
-            )
+        own = self.head_dims
+        if subnet.head_dims != own:
+            found.append(f'head_dims={subnet.head_dims}, this space has {own}')
         if subnet.side != 'prefix':
             found.append(f'side={subnet.side!r}, this space has prefixes')
         for axis, layer in ((EMBED, 0), *self.branches):
-            width, choices = (
-                subnet.width(axis, layer),
-                self.choices(axis, layer),
-            )
+            width = subnet.width(axis, layer)
+            choices = self.choices(axis, layer)
             if width and width not in choices:
                 place = '' if axis == EMBED else f'layer {layer}: '
                 found.append(
@@ -431,6 +423,29 @@ class SearchSpace:
             for cell in self.cells
             if len(cell.choices) > 1 and len(cell.open_indices(subnet)) > 1
         ]
+
+    def nearest(self, subnet: Subnet) -> Subnet:
+        """The member nearest to a subnet of as many layers.
+
+        Every cell takes the index of least total distance, as a share of each
+        axis's maximum. If too many branches are off, the first layers' open.
+
+        Raises:
+            ValueError: If the number of layers differs.
+        """
+        if subnet.num_layers != self.num_layers:
+            raise ValueError(self._problems(subnet)[0])
+        indices = []
+        for cell in self.cells:
+            distances = np.zeros(cell.num_choices)
+            for place, choices in cell.choices.items():
+                if width := subnet.width(*place):
+                    steps = np.abs(np.array(choices) - width)
+                    distances += steps / choices[-1]
+            indices.append(int(distances.argmin()))
+        off = [b for b in self.branches if not subnet.width(*b)]
+        off.sort(key=lambda branch: branch[1], reverse=True)
+        return self.build(indices, off[: self.max_off])
 
     # Genome
 

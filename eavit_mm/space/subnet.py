@@ -7,7 +7,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.options import check_count
+from eavit_mm.options import check_count, check_keys, check_mapping
 
 SIDES = ('prefix', 'suffix')
 
@@ -96,16 +96,9 @@ class Subnet:
         Raises:
             ValueError: If a field is missing, unknown or has a wrong value.
         """
-        if not isinstance(values, Mapping):
-            raise ValueError(f'a subnet must be a dict, got {values!r}')
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(map(str, set(values) - known))
-        missing = sorted(known - {'side'} - set(values))
-        if unknown or missing:
-            raise ValueError(
-                f'a subnet has the fields {sorted(known)}; '
-                f'unknown: {unknown}, missing: {missing}'
-            )
+        check_mapping('subnet', values, 'widths')
+        *needed, side = (field.name for field in fields(cls))
+        check_keys('subnet', values, needed, [side])
         return cls(**values)
 
     def to_json(self) -> str:

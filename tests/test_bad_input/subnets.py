@@ -12,7 +12,7 @@ COMMAND = (*TEST, '--subnet', 'subnet.json')
 nan = float('nan')
 TEXT = json.dumps(SUBNET)
 FILE = 'not a subnet in JSON'
-FIELDS = 'a subnet has the fields'
+FIELDS = 'subnet: unknown keys'
 WIDTH = 'must be an integer of at least'
 OUTSIDE = 'is outside this space', 'another supernet'
 
@@ -20,8 +20,8 @@ FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     'empty': (b'', (FILE,)),
     'cut_by_a_byte': (TEXT[:-1].encode(), (FILE,)),
     'not_utf8': (b'\xff\xfe' + TEXT.encode(), (FILE,)),
-    'list': (f'[{TEXT}]'.encode(), ('a subnet must be a dict',)),
-    'nothing_in_it': (b'{}', (FIELDS, "missing: ['embed_dims'")),
+    'list': (f'[{TEXT}]'.encode(), ('must be a dict of widths',)),
+    'nothing_in_it': (b'{}', (FIELDS, "missing keys ['embed_dims'")),
     'deep': (b'[' * 100_000, (FILE,)),
     'huge_digits': (
         TEXT.replace('8', '9' * 5000, 1).encode(),
@@ -30,7 +30,7 @@ FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
 }
 # A field, its wrong value, what the error must say.
 VALUES: list[tuple[str, Any, tuple[str, ...]]] = [
-    ('depth', 2, (FIELDS, "unknown: ['depth']")),
+    ('depth', 2, (FIELDS, "unknown keys ['depth']")),
     ('embed_dims', nan, ('embed_dims=nan', WIDTH)),
     ('embed_dims', True, ('embed_dims=True', WIDTH)),
     ('embed_dims', 6, ('embed_dims=6', *OUTSIDE, '4, 8, 12')),

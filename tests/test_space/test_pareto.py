@@ -175,7 +175,7 @@ BROKEN = [
     (put('members', 0, 'macs', value=1.5), r'members\[0\]: macs=1.5; must'),
     (put('members', 0, 'params', value=-1), r'members\[0\]: params=-1; must'),
     (put('members', 0, 'latency', value='1'), "latency='1'; must be milli"),
-    (put('members', 0, 'subnet', value=[]), 'a subnet must be a dict'),
+    (put('members', 0, 'subnet', value=[]), 'must be a dict of widths'),
 ]
 
 

@@ -114,7 +114,7 @@ def test_file_round_trip(tmp_path):
     ('content', 'words'),
     [
         (b'{"embed_dims": 16', 'not a subnet in JSON'),
-        (b'[1]', 'a subnet must be a dict'),
+        (b'[1]', 'must be a dict of widths'),
         (b'{}', 'missing: .*embed_dims'),
         (b'"largest"', "must be a dict, got 'largest'"),
         (b'', 'not a subnet in JSON'),
