@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
-from typing import Any
+from typing import Any, TypeVar
 
 
 def write_atomically(content: bytes, path: str | Path) -> None:
@@ -45,6 +45,26 @@ def _partial(content: bytes, path: Path) -> Iterator[Path]:
         yield partial
     finally:
         partial.unlink(missing_ok=True)
+
+
+Content = TypeVar('Content')
+
+
+def read_json(path: str | Path, build: Callable[[Any], Content]) -> Content:
+    """What a function builds of the value in a JSON file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no JSON, or the function says so; names the file.
+    """
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{path}: no JSON: {error}') from error
+    try:
+        return build(value)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
 
 
 def write_json(value: Any, path: str | Path) -> None:

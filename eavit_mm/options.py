@@ -78,6 +78,26 @@ def check_path(name: str, value: Any) -> None:
         raise ValueError(f'{name}={value!r}; must be a path or None')
 
 
+def check_list(name: str, value: Any, of_what: str) -> None:
+    """Raises unless an option is a list with something in it.
+
+    Raises:
+        ValueError: If it is none, or empty; says what it lists.
+    """
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f'{name}={value!r}; must list at least one {of_what}')
+
+
+def check_choice(name: str, value: Any, valid: Iterable[Any]) -> None:
+    """Raises unless an option is one of the valid values.
+
+    Raises:
+        ValueError: If it is none of them; lists them.
+    """
+    if value not in list(valid):
+        raise ValueError(f'{name}={value!r}; must be one of {valid}')
+
+
 def check_keys(
     name: str,
     values: Mapping[str, Any],

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from eavit_mm.options import check_choice, check_path
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.budget import SOURCES, limit_of
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import USED, Limits, Walker, out_of_reach, shown
-from eavit_mm.space.latency import LatencyTable, read_table
+from eavit_mm.space.latency import LatencyTable
 from eavit_mm.space.pareto import (
     COSTS,
     Member,
@@ -31,7 +32,12 @@ def table_for(model: Any, path: str | None) -> LatencyTable | None:
     Raises:
         ValueError: If it is no path, no table, or of another network.
     """
-    return read_table(path, model.backbone.space, model.backbone.geometry)
+    check_path('latency_table', path)
+    if path is None:
+        return None
+    table = LatencyTable.read(path)
+    table.check(model.backbone.space, model.backbone.geometry)
+    return table
 
 
 def cost_of(
@@ -131,8 +137,8 @@ class BudgetSolver:
             ValueError: If ``by`` is none of these, or nothing fits; gives the
                 reachable range.
         """
-        if by not in (None, *SOURCES):
-            raise ValueError(f'by={by!r}; must be one of {SOURCES}')
+        if by is not None:
+            check_choice('by', by, SOURCES)
         limits = self.limits(budgets)
         router = self.model.router
         if by == 'uniform' or router is None:

@@ -1,5 +1,7 @@
 """Costs of a subnet as functions of its gates."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ class GatedCost(nn.Module):
     def __init__(self, table: CostTable) -> None:
         super().__init__()
         self.space = table.space
-        parts = {'stem': table.stem}
+        parts: dict[str, Any] = {'stem': table.stem}
         parts |= {f'{a}_{i}': v for (a, i), v in table.branches.items()}
         for name, values in parts.items():
             costs = torch.tensor(values, dtype=torch.float64)

@@ -2,26 +2,21 @@
 
 A MAC is one multiply-add; FLOPs, as torch counts them, are twice that. Only
 matrix products count: no bias, norm, softmax, activation or interpolation.
-Every formula takes plain integers or tensors (sums of gates), and is then
-differentiable.
+A :class:`CostTable` makes functions of gates of these, with their slopes.
 
 Letters: E open channels of the residual stream, A open attention channels
 (heads x head width), F open hidden channels of the FFN, N tokens.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
+from eavit_mm.options import check_choice
 from eavit_mm.space.subnet import Subnet
 
 COUNTS = ('exact', 'paper')
 
-# int for a subnet, float or a tensor for gates.
-Width = TypeVar('Width', int, float, Any)
 
-
-def attention_macs(embed_dims: Width, channels: Width, tokens: int) -> Width:
+def attention_macs(embed_dims: int, channels: int, tokens: int) -> int:
     """q, k, v and output projections and both products (EA-ViT's MACs).
 
     Args:
@@ -36,8 +31,8 @@ def attention_macs(embed_dims: Width, channels: Width, tokens: int) -> Width:
 
 
 def ffn_macs(
-    embed_dims: Width, channels: Width, tokens: int, matrices: int = 2
-) -> Width:
+    embed_dims: int, channels: int, tokens: int, matrices: int = 2
+) -> int:
     """The projections of one FFN.
 
     Args:
@@ -50,11 +45,6 @@ def ffn_macs(
         ``matrices N E F`` multiply-adds for one image.
     """
     return matrices * tokens * embed_dims * channels
-
-
-def _is_open(width: Width) -> Width:
-    """1 where a branch has any width, else 0."""
-    return width.clamp(max=1) if hasattr(width, 'clamp') else min(width, 1)
 
 
 @dataclass(frozen=True)
@@ -103,13 +93,46 @@ class Geometry:
         Raises:
             ValueError: If ``count`` is unknown.
         """
+        check_choice('count', count, COUNTS)
         self._check(subnet)
-        return self.macs_of_widths(
-            subnet.embed_dims,
-            subnet.num_heads,
-            subnet.feedforward_channels,
-            count,
+        tokens = self.num_tokens if count == 'exact' else self.num_patches
+        embed_dims = subnet.embed_dims
+        total = sum(
+            attention_macs(embed_dims, heads * self.head_dims, tokens)
+            + ffn_macs(embed_dims, channels, tokens, 3 if swiglu else 2)
+            for heads, channels, swiglu in zip(
+                subnet.num_heads,
+                subnet.feedforward_channels,
+                self.swiglu,
+                strict=True,
+            )
         )
+        if count == 'exact':
+            total += self.num_patches * self.patch_dims * embed_dims
+        return total
+
+    def params(self, subnet: Subnet) -> int:
+        """Parameters of the exported backbone."""
+        self._check(subnet)
+        norms = self.stem_norms + self.tail_norms
+        per_channel = self.patch_dims + self.patch_bias + self.num_tokens
+        # The class token and its like, beside their positions.
+        per_channel += self.num_extra_tokens + 2 * norms
+        total = 0
+        for layer, heads in enumerate(subnet.num_heads):
+            if heads:
+                channels = heads * self.head_dims
+                total += 4 * subnet.embed_dims * channels
+                total += 3 * channels * self.qkv_bias[layer]
+                # Norm (2), bias of the projection (1), layer scale.
+                per_channel += 3 + self.layer_scale[layer][0]
+        for layer, channels in enumerate(subnet.feedforward_channels):
+            if channels:
+                inputs = 2 if self.swiglu[layer] else 1
+                total += (inputs + 1) * subnet.embed_dims * channels
+                total += inputs * channels
+                per_channel += 3 + self.layer_scale[layer][1]
+        return total + per_channel * subnet.embed_dims
 
     def _check(self, subnet: Subnet) -> None:
         for name in ('num_layers', 'head_dims'):
@@ -118,74 +141,3 @@ class Geometry:
                 raise ValueError(
                     f'the subnet has {name}={given}, the network {own}'
                 )
-
-    def macs_of_widths(
-        self,
-        embed_dims: Width,
-        num_heads: Sequence[Width],
-        feedforward_channels: Sequence[Width],
-        count: str = 'exact',
-    ) -> Width:
-        """:meth:`macs` of widths that may be tensors; same arguments."""
-        if count not in COUNTS:
-            raise ValueError(f'count={count!r}; must be one of {COUNTS}')
-        tokens = self.num_tokens if count == 'exact' else self.num_patches
-        total = sum(
-            attention_macs(embed_dims, heads * self.head_dims, tokens)
-            + ffn_macs(embed_dims, channels, tokens, 3 if swiglu else 2)
-            for heads, channels, swiglu in zip(
-                num_heads, feedforward_channels, self.swiglu, strict=True
-            )
-        )
-        if count == 'exact':
-            total = total + self.num_patches * self.patch_dims * embed_dims
-        return total
-
-    def params(self, subnet: Subnet) -> int:
-        """Parameters of the exported backbone."""
-        self._check(subnet)
-        return self.params_of_widths(
-            subnet.embed_dims, subnet.num_heads, subnet.feedforward_channels
-        )
-
-    def params_of_widths(
-        self,
-        embed_dims: Width,
-        num_heads: Sequence[Width],
-        feedforward_channels: Sequence[Width],
-    ) -> Width:
-        """:meth:`params` of widths that may be tensors; same arguments."""
-        norms = self.stem_norms + self.tail_norms
-        per_channel = self.patch_dims + self.patch_bias + self.num_tokens
-        # The class token and its like, beside their positions.
-        per_channel += self.num_extra_tokens + 2 * norms
-        total = embed_dims * per_channel
-        for layer in range(self.num_layers):
-            total = total + self._attention_params(
-                layer, embed_dims, num_heads[layer]
-            )
-            total = total + self._ffn_params(
-                layer, embed_dims, feedforward_channels[layer]
-            )
-        return total
-
-    def _attention_params(
-        self, layer: int, embed_dims: Width, heads: Width
-    ) -> Width:
-        channels = heads * self.head_dims
-        matrices = 4 * embed_dims * channels
-        biases = 3 * channels * self.qkv_bias[layer]
-        # Norm (2), bias of the projection (1), layer scale.
-        per_channel = 3 + self.layer_scale[layer][0]
-        return matrices + biases + per_channel * embed_dims * _is_open(heads)
-
-    def _ffn_params(
-        self, layer: int, embed_dims: Width, channels: Width
-    ) -> Width:
-        inputs = 2 if self.swiglu[layer] else 1
-        matrices = (inputs + 1) * embed_dims * channels
-        biases = inputs * channels
-        per_channel = 3 + self.layer_scale[layer][1]
-        return (
-            matrices + biases + per_channel * embed_dims * _is_open(channels)
-        )

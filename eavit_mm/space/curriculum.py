@@ -5,11 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eavit_mm.options import check_count, check_probability
+from eavit_mm.options import (
+    check_count,
+    check_keys,
+    check_list,
+    check_mapping,
+    check_probability,
+)
 from eavit_mm.space.cells import AXES
 from eavit_mm.space.search_space import SearchSpace
-
-_KEYS = ('begin', *AXES, 'max_off', 'p_off')
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,7 @@ class Curriculum:
     def __init__(
         self, space: SearchSpace, levels: Sequence[Mapping[str, Any]]
     ) -> None:
-        if not isinstance(levels, list | tuple) or not levels:
-            raise ValueError(
-                f'levels={levels!r}; must list at least one level'
-            )
+        check_list('levels', levels, 'level')
         largest = space.largest
         bounds: dict[str, Any] = dict(
             embed_dims=largest.embed_dims,
@@ -86,9 +87,6 @@ class Curriculum:
             bounds.update(given)
             self.begins.append(begin)
             self.levels.append(_build_level(place, space, **bounds))
-        self._check_reach(space)
-
-    def _check_reach(self, space: SearchSpace) -> None:
         last = self.levels[-1]
         if last.box != space:
             raise ValueError(
@@ -105,13 +103,8 @@ class Curriculum:
 
 def _check_level(place: str, level: Any, begins: Sequence[int]) -> None:
     """Raises unless a level has valid keys and values."""
-    if not isinstance(level, Mapping) or 'begin' not in level:
-        raise ValueError(f"{place}: {level!r}; must be a dict with 'begin'")
-    unknown = sorted(set(level) - set(_KEYS))
-    if unknown:
-        raise ValueError(
-            f'{place}: unknown keys {unknown}; valid are {list(_KEYS)}'
-        )
+    check_mapping(place, level, "'begin' and bounds")
+    check_keys(place, level, ['begin'], [*AXES, 'max_off', 'p_off'])
     begin = level['begin']
     check_count(f'{place}: begin', begin, begins[-1] + 1 if begins else 0)
     if not begins and begin:

@@ -6,6 +6,7 @@ enough: an integer program gave no better answers.
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,7 @@ class Walker:
                 key=lambda step: sum(step.costs),
                 default=None,
             )
-        return self._subnet(place.state)
+        return self.space.build(*place.state)
 
     def fullest(
         self, subnets: Iterable[Subnet], limits: Limits
@@ -138,15 +139,15 @@ class Walker:
             rng: Draws which steps are taken; None: always the smallest that
                 helps.
         """
+        ends = (self._ends(start, ranges, rng) for start in starts)
         best: _Place | None = None
-        for start in starts:
-            for place in self._ends(start, ranges, rng):
-                if best is None or place.excess < best.excess:
-                    best = place
-                if not best.excess:
-                    return self._subnet(best.state)
+        for place in chain.from_iterable(ends):
+            if best is None or place.excess < best.excess:
+                best = place
+            if not best.excess:
+                break
         assert best is not None, 'there is a start'
-        return self._subnet(best.state)
+        return self.space.build(*best.state)
 
     def approach(
         self,
@@ -168,7 +169,7 @@ class Walker:
             nearer to them.
         """
         place = self._walk(self.space.decisions(subnet), ranges, rng, switches)
-        return self._subnet(place.state)
+        return self.space.build(*place.state)
 
     def excess(self, subnet: Subnet, ranges: Ranges) -> float:
         """By how much a member misses ranges; 0: it lies inside.
@@ -278,9 +279,6 @@ class Walker:
     def _off(self, state: Decisions) -> list[Branch]:
         """What is off, in a fixed order: a set's differs between processes."""
         return [b for b in self.space.branches if b in state.off]
-
-    def _subnet(self, state: Decisions) -> Subnet:
-        return self.space.build(state.indices, state.off)
 
 
 def out_of_reach(asked: str, table: CostTable) -> str:

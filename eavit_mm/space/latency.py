@@ -1,12 +1,13 @@
 """Latency of a subnet from a table measured on a device."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.options import check_count, is_finite
+from eavit_mm.files import read_json
+from eavit_mm.options import check_choice, check_count, is_finite
 from eavit_mm.space.cells import EMBED, FFN, HEADS
 from eavit_mm.space.cost import Geometry
 from eavit_mm.space.search_space import SearchSpace
@@ -89,19 +90,19 @@ class LatencyTable:
                     f'the latency table is of another network: {name}={ours} '
                     f'there, {own} here; build one for this config'
                 )
+        # As deep a network as there are choices meets each one.
+        heads = tuple(chain.from_iterable(space.num_heads))
+        channels = tuple(chain.from_iterable(space.feedforward_channels))
+        most = max(len(heads), len(channels))
         for width in space.embed_dims:
-            for layer in range(space.num_layers):
-                heads = space.choices(HEADS, layer)
-                channels = space.choices(FFN, layer)
-                for i in range(max(len(heads), len(channels))):
-                    self(
-                        Subnet(
-                            width,
-                            (heads[min(i, len(heads) - 1)],),
-                            (channels[min(i, len(channels) - 1)],),
-                            space.head_dims,
-                        )
-                    )
+            self(
+                Subnet(
+                    width,
+                    heads + heads[-1:] * (most - len(heads)),
+                    channels + channels[-1:] * (most - len(channels)),
+                    space.head_dims,
+                )
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
@@ -127,33 +128,7 @@ class LatencyTable:
                 f'latency_table={path}: no such file; tools/latency.py build '
                 'makes one'
             )
-        try:
-            values = json.loads(Path(path).read_text(encoding='utf-8'))
-            return cls(**_checked(values))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f'{path}: {error}') from error
-
-
-def read_table(
-    path: str | None, space: SearchSpace, geometry: Geometry
-) -> LatencyTable | None:
-    """The table of a file that a config names; None for none.
-
-    Args:
-        path: The file.
-        space: The space of the supernet that it is for.
-        geometry: The shape of that supernet.
-
-    Raises:
-        ValueError: If it is no path, no table, or not of this supernet.
-    """
-    if path is None:
-        return None
-    if not isinstance(path, str):
-        raise ValueError(f'latency_table={path!r}; must name a file')
-    table = LatencyTable.read(path)
-    table.check(space, geometry)
-    return table
+        return read_json(path, lambda values: cls(**_checked(values)))
 
 
 def _checked(values: Any) -> dict[str, Any]:
@@ -163,8 +138,7 @@ def _checked(values: Any) -> dict[str, Any]:
         raise ValueError(f'no latency table: must be a dict of {names}')
     if not isinstance(values['device'], str):
         raise ValueError(f'device={values["device"]!r}; must be a name')
-    if values['dtype'] not in DTYPES:
-        raise ValueError(f'dtype={values["dtype"]!r}; must be one of {DTYPES}')
+    check_choice('dtype', values['dtype'], DTYPES)
     for name in ('batch_size', 'threads', 'num_tokens', 'head_dims'):
         check_count(name, values[name], least=1)
     for name in ('error', 'kendall_tau'):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,16 @@ from typing import Any
 import moocore
 import numpy as np
 
-from eavit_mm.files import write_atomically
-from eavit_mm.options import check_count, is_finite
+from eavit_mm.files import read_json, write_atomically
+from eavit_mm.options import (
+    check_choice,
+    check_count,
+    check_keys,
+    check_list,
+    check_mapping,
+    check_number,
+    is_finite,
+)
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -20,6 +28,8 @@ VERSION = 1
 METRIC = 'metric'
 COSTS = ('macs', 'params', 'latency')
 RULES = ('greater', 'less')
+# The fields of a front that list subnets.
+MEMBERS = ('members', 'references')
 
 
 @dataclass(frozen=True)
@@ -47,14 +57,10 @@ class Member:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
-        values = dict(
-            subnet=self.subnet.to_dict(),
-            metrics=dict(self.metrics),
-            macs=self.macs,
-            params=self.params,
-        )
-        if self.latency is not None:
-            values['latency'] = self.latency
+        values = asdict(self)
+        values['subnet'] = self.subnet.to_dict()
+        if self.latency is None:
+            del values['latency']
         return values
 
     @classmethod
@@ -64,27 +70,20 @@ class Member:
         Raises:
             ValueError: If a field is missing or has a wrong value.
         """
-        if not isinstance(values, Mapping):
-            raise ValueError(f'a member must be a dict, got {values!r:.80}')
-        metrics = values.get('metrics')
-        if not isinstance(metrics, Mapping) or not all(
-            is_finite(value) for value in metrics.values()
-        ):
-            raise ValueError(
-                f'metrics={metrics!r:.80}; must be names and finite numbers'
-            )
-        for key in ('macs', 'params'):
-            check_count(key, values.get(key))
-        latency = values.get('latency')
-        if latency is not None and not is_finite(latency):
-            raise ValueError(f'latency={latency!r}; must be milliseconds')
-        return cls(
-            Subnet.from_dict(values.get('subnet', {})),
-            dict(metrics),
-            values['macs'],
-            values['params'],
-            latency,
-        )
+        check_mapping('member', values, 'a subnet, its metrics and costs')
+        *needed, latency = (field.name for field in fields(cls))
+        check_keys('member', values, needed, [latency])
+        metrics = values['metrics']
+        check_mapping('metrics', metrics, 'names and finite numbers')
+        for name, value in metrics.items():
+            if not is_finite(value):
+                raise ValueError(f'metrics: {name}={value!r}; must be finite')
+        for name in ('macs', 'params'):
+            check_count(name, values[name])
+        if values.get('latency') is not None:
+            check_number('latency', values['latency'])
+        subnet = Subnet.from_dict(values['subnet'])
+        return cls(**{**values, 'subnet': subnet})
 
 
 @dataclass(frozen=True)
@@ -116,25 +115,20 @@ class ParetoFront:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
-        return dict(
-            version=VERSION,
+        plain: dict[str, Any] = dict(
             space=self.space.to_config(),
-            metric=self.metric,
-            rule=self.rule,
             objectives=list(self.objectives),
             members=[member.to_dict() for member in self.members],
             references=[member.to_dict() for member in self.references],
-            hypervolume=self.hypervolume,
-            evaluations=self.evaluations,
-            samples=self.samples,
         )
+        return dict(version=VERSION, **{**vars(self), **plain})
 
     def write(self, path: str | Path) -> None:
         """Writes a ``pareto.json``, one member a line, atomically."""
         lines = []
         for key, value in self.to_dict().items():
             text = json.dumps(value)
-            if key in ('members', 'references'):
+            if key in MEMBERS:
                 text = ',\n  '.join(map(json.dumps, value))
                 text = f'[\n  {text}\n ]'
             lines.append(f' {json.dumps(key)}: {text}')
@@ -143,21 +137,13 @@ class ParetoFront:
 
     @classmethod
     def read(cls, path: str | Path, space: SearchSpace) -> 'ParetoFront':
-        """Reads a ``pareto.json``.
-
-        Args:
-            path: The file.
-            space: The space that it must be of.
+        """Reads a ``pareto.json`` of a space.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If it is broken or of another space; names the file.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding='utf-8'))
-            return cls.from_dict(values, space)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f'{path}: {error}') from error
+        return read_json(path, lambda values: cls.from_dict(values, space))
 
     @classmethod
     def from_dict(cls, values: Any, space: SearchSpace) -> 'ParetoFront':
@@ -166,22 +152,24 @@ class ParetoFront:
         Raises:
             ValueError: If it is broken or of another space.
         """
-        _check_keys(values)
-        if values['space'] != space.to_config():
+        check_mapping('Pareto front', values, 'what a search found')
+        if values.get('version') != VERSION:
+            raise ValueError(
+                f'version={values.get("version")!r}; this code reads {VERSION}'
+            )
+        given = {k: v for k, v in values.items() if k != 'version'}
+        needed = [f.name for f in fields(cls) if f.default is MISSING]
+        check_keys('Pareto front', given, needed, ['samples'])
+        _check_plain(given)
+        if given['space'] != space.to_config():
             raise ValueError(
                 'this front is of another space: '
-                f'{values["space"]}; the network has {space.to_config()}'
+                f'{given["space"]}; the network has {space.to_config()}'
             )
+        parts = {k: _members(given, k, space) for k in MEMBERS}
+        objectives = tuple(given['objectives'])
         front = cls(
-            space,
-            values['metric'],
-            values['rule'],
-            tuple(values['objectives']),
-            _members(values, 'members', space),
-            _members(values, 'references', space),
-            values['hypervolume'],
-            values['evaluations'],
-            values.get('samples'),  # earlier versions wrote none
+            **{**given, **parts, 'space': space, 'objectives': objectives}
         )
         front._check()
         return front
@@ -198,30 +186,15 @@ class ParetoFront:
             )
 
 
-def _check_keys(values: Any) -> None:
-    if not isinstance(values, Mapping):
-        raise ValueError('not a Pareto front: must be a JSON object')
-    if values.get('version') != VERSION:
-        raise ValueError(
-            f'version={values.get("version")!r}; this code reads {VERSION}'
-        )
-    needed = {f.name for f in fields(ParetoFront) if f.default is MISSING}
-    missing = sorted(needed - set(values))
-    if missing:
-        raise ValueError(f'not a Pareto front: {missing} missing')
-    names = values['objectives']
-    valid = (METRIC, *COSTS)
-    is_list = isinstance(names, list) and names
-    if not is_list or any(name not in valid for name in names):
+def _check_plain(values: Mapping[str, Any]) -> None:
+    """Raises unless the values beside the members are valid."""
+    names, valid = values['objectives'], (METRIC, *COSTS)
+    if not isinstance(names, list) or not names or set(names) - {*valid}:
         raise ValueError(f'objectives={names!r}; must be of {valid}')
     if not isinstance(values['metric'], str):
         raise ValueError(f'metric={values["metric"]!r}; must be a name')
-    if values['rule'] not in RULES:
-        raise ValueError(f'rule={values["rule"]!r}; must be one of {RULES}')
-    if not is_finite(values['hypervolume']):
-        raise ValueError(
-            f'hypervolume={values["hypervolume"]!r}; must be a number'
-        )
+    check_choice('rule', values['rule'], RULES)
+    check_number('hypervolume', values['hypervolume'])
     check_count('evaluations', values['evaluations'])
     if values.get('samples') is not None:
         check_count('samples', values['samples'], least=1)
@@ -232,8 +205,7 @@ def _members(
 ) -> tuple[Member, ...]:
     """The members under a key, each one in the space."""
     found = []
-    if not isinstance(values[key], list) or not values[key]:
-        raise ValueError(f'{key}: must list at least one subnet')
+    check_list(key, values[key], 'subnet')
     for number, value in enumerate(values[key]):
         try:
             member = Member.from_dict(value)
@@ -285,8 +257,7 @@ def objective_values(
 def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
     """Indices of the points that no other one dominates; of equals one.
 
-    Args:
-        points: Objectives, less being better.
+    Of every objective less is better.
     """
     if not len(points):
         return []
@@ -299,9 +270,7 @@ def hypervolume(
 ) -> float:
     """Volume that points dominate up to a reference point.
 
-    Args:
-        points: Objectives, less being better.
-        reference: The corner beyond which nothing counts.
+    Of every objective less is better; beyond the reference nothing counts.
     """
     if not len(points):
         return 0.0
@@ -316,17 +285,10 @@ def best_per_bin(
     high: float,
     bins: int,
 ) -> list[Member]:
-    """The best member of every non-empty MACs bin of equal width.
+    """The member of highest quality in every non-empty bin, by MACs.
 
-    Args:
-        members: Evaluated subnets.
-        quality: Larger is better.
-        low: MACs where the first bin begins.
-        high: MACs where the last one ends.
-        bins: Their number.
-
-    Returns:
-        At most one per bin, sorted by MACs.
+    The bins divide ``low`` to ``high`` MACs evenly; what lies outside counts
+    in the first or last one.
     """
     best: dict[int, Member] = {}
     for member in members:

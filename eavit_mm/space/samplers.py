@@ -5,8 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
-from eavit_mm.options import check_count, check_probability, is_positive
+from eavit_mm.options import (
+    check_count,
+    check_list,
+    check_probability,
+    is_positive,
+)
 from eavit_mm.registry import TASK_UTILS, build_part
 from eavit_mm.space.cells import Branch
 from eavit_mm.space.cost_table import CostTable
@@ -22,9 +28,7 @@ class SubnetSampler(ABC):
     """Draws the subnets of one step; a pure function of its arguments."""
 
     @abstractmethod
-    def draw(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> list[Subnet]:
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """The subnets to train in this step, in the order of their passes.
 
         Args:
@@ -42,9 +46,7 @@ class SubnetSampler(ABC):
 class LargestSampler(SubnetSampler):
     """Only the largest subnet: plain fine-tuning."""
 
-    def draw(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> list[Subnet]:
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""
         return [level.box.largest]
 
@@ -60,16 +62,12 @@ class RandomSampler(SubnetSampler):
         check_count('num', num, least=1)
         self.num = num
 
-    def draw(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> list[Subnet]:
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""
-        return [self.draw_one(level, cost, rng) for _ in range(self.num)]
+        return [self._draw_one(level, cost, rng) for _ in range(self.num)]
 
     @abstractmethod
-    def draw_one(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> Subnet:
+    def _draw_one(self, level: Level, cost: Cost, rng: Generator) -> Subnet:
         """One member of ``level.box``."""
 
 
@@ -80,17 +78,11 @@ class UniformSampler(RandomSampler):
     The paper's sampler. Over a free space its draws crowd around the middle
     of the MACs range.
 
-    Args:
-        num: Subnets of one step.
-
     Example:
         >>> sampler = dict(type='eavit_mm.UniformSampler')
     """
 
-    def draw_one(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> Subnet:
-        """See the base class."""
+    def _draw_one(self, level: Level, cost: Cost, rng: Generator) -> Subnet:
         return level.box.sample(rng, level.p_off)
 
 
@@ -100,15 +92,9 @@ class SharedSampler(RandomSampler):
 
     Each axis is uniform over its choices; layers differ only where branches
     are off.
-
-    Args:
-        num: Subnets of one step.
     """
 
-    def draw_one(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> Subnet:
-        """See the base class."""
+    def _draw_one(self, level: Level, cost: Cost, rng: Generator) -> Subnet:
         box = level.box
         # One number per axis places all its cells, also where layers differ
         # in how many choices they have.
@@ -120,11 +106,8 @@ class SharedSampler(RandomSampler):
         return box.build(indices, box.sample_off(rng, level.p_off))
 
 
-def jitter_indices(
-    box: SearchSpace,
-    indices: Sequence[int],
-    jitter: int,
-    rng: np.random.Generator,
+def _jitter(
+    box: SearchSpace, indices: Sequence[int], jitter: int, rng: Generator
 ) -> list[int]:
     """Every cell's index, moved at random by up to ``jitter`` places."""
     moves = rng.integers(-jitter, jitter + 1, size=len(box.cells))
@@ -153,10 +136,7 @@ class LadderSampler(RandomSampler):
     """
 
     def __init__(
-        self,
-        num: int = 1,
-        p_jitter: float = 0.5,
-        jitter: int = 1,
+        self, num: int = 1, p_jitter: float = 0.5, jitter: int = 1
     ) -> None:
         super().__init__(num)
         check_probability('p_jitter', p_jitter)
@@ -164,16 +144,13 @@ class LadderSampler(RandomSampler):
         self.p_jitter = p_jitter
         self.jitter = jitter
 
-    def draw_one(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> Subnet:
-        """See the base class."""
+    def _draw_one(self, level: Level, cost: Cost, rng: Generator) -> Subnet:
         box = level.box
         ladder = box.uniform_ladder
         rung = ladder[rng.integers(len(ladder))]
-        indices = [*box.decisions(rung).indices]
+        indices: Sequence[int] = box.decisions(rung).indices
         if rng.random() < self.p_jitter:
-            indices = jitter_indices(box, indices, self.jitter, rng)
+            indices = _jitter(box, indices, self.jitter, rng)
         return box.build(indices, box.sample_off(rng, level.p_off))
 
 
@@ -199,10 +176,7 @@ class StratifiedSampler(RandomSampler):
         self.jitter = jitter
         self._known: tuple[Level, Cost, Walker] | None = None
 
-    def draw_one(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> Subnet:
-        """See the base class."""
+    def _draw_one(self, level: Level, cost: Cost, rng: Generator) -> Subnet:
         box, walker = level.box, self._walker_of(level, cost)
         table = walker.tables['macs']
         target = rng.uniform(table.lowest, table.highest)
@@ -214,9 +188,7 @@ class StratifiedSampler(RandomSampler):
         widest = [cell.num_choices - 1 for cell in box.cells]
         while off and table.of(widest, off) < target:
             off.pop()  # so many branches off cannot cost that much
-        indices = jitter_indices(
-            box, box.decisions(rung).indices, self.jitter, rng
-        )
+        indices = _jitter(box, box.decisions(rung).indices, self.jitter, rng)
         # The embedding's is the first cell.
         indices[0] = _embedding_that_reaches(table, indices[0], off, target)
         return walker.approach(
@@ -245,10 +217,8 @@ def _embedding_that_reaches(
     embedding, *others = table.space.cells
     narrow = [0] * len(others)
     wide = [cell.num_choices - 1 for cell in others]
-    nearest_first = sorted(
-        range(embedding.num_choices), key=lambda other: abs(other - index)
-    )
-    for other in nearest_first:
+    found = range(embedding.num_choices)
+    for other in sorted(found, key=lambda other: abs(other - index)):
         low = table.of([other, *narrow], off)
         if low <= target <= table.of([other, *wide], off):
             return other
@@ -276,22 +246,15 @@ class MixedSampler(SubnetSampler):
         samplers: Sequence[dict[str, Any]],
         weights: Sequence[float] | None = None,
     ) -> None:
-        if not isinstance(samplers, list | tuple) or not samplers:
-            raise ValueError(
-                f'samplers={samplers!r}; must list at least one sampler'
-            )
+        check_list('samplers', samplers, 'sampler')
         self.samplers = [
             build_part(f'samplers[{i}]', cfg, SubnetSampler)
             for i, cfg in enumerate(samplers)
         ]
-        self.shares = np.array(
-            check_weights(weights, len(samplers), 'sampler')
-        )
-        self.shares /= self.shares.sum()
+        shares = np.array(check_weights(weights, len(samplers), 'sampler'))
+        self.shares = shares / shares.sum()
 
-    def draw(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> list[Subnet]:
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""
         number = rng.choice(len(self.samplers), p=self.shares)
         return self.samplers[number].draw(level, cost, rng)
@@ -341,19 +304,14 @@ class FixedListSampler(SubnetSampler):
         num: int | None = 1,
         weights: Sequence[float] | None = None,
     ) -> None:
-        if not isinstance(subnets, list | tuple) or not subnets:
-            raise ValueError(
-                f'subnets={subnets!r}; must list at least one subnet'
-            )
+        check_list('subnets', subnets, 'subnet')
         if num is not None:
             check_count('num', num, least=1)
         self.subnets = list(subnets)
         self.num = num
         self.weights = check_weights(weights, len(subnets), 'subnet')
 
-    def draw(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> list[Subnet]:
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""
         allowed: dict[Subnet, float] = {}
         for spec, weight in zip(self.subnets, self.weights, strict=True):
@@ -384,19 +342,15 @@ class SandwichSampler(SubnetSampler):
     """
 
     def __init__(
-        self,
-        num_others: int = 2,
-        others: dict[str, Any] | None = None,
+        self, num_others: int = 2, others: dict[str, Any] | None = None
     ) -> None:
-        check_count('num_others', num_others, least=0)
+        check_count('num_others', num_others)
         if others is None:
             others = dict(type='eavit_mm.UniformSampler')
         self.others = build_part('others', others, SubnetSampler)
         self.num_others = num_others
 
-    def draw(
-        self, level: Level, cost: Cost, rng: np.random.Generator
-    ) -> list[Subnet]:
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""
         drawn: list[Subnet] = []
         while len(drawn) < self.num_others:

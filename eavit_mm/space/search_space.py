@@ -12,7 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from eavit_mm.options import check_count, check_keys, check_mapping, is_int
+from eavit_mm.options import (
+    check_choice,
+    check_count,
+    check_keys,
+    check_mapping,
+    is_int,
+)
 from eavit_mm.space.cells import (
     AXES,
     BRANCHES,
@@ -91,12 +97,11 @@ class SearchSpace:
             )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        branches = 2 * self.num_layers
-        if not is_int(self.max_off) or not 0 <= self.max_off <= branches:
+        most = 2 * self.num_layers  # branches
+        if not is_int(self.max_off) or not 0 <= self.max_off <= most:
             raise ValueError(
                 f'max_off={self.max_off!r}; must be an integer from 0 to '
-                f'{branches} (two branches in each of {self.num_layers} '
-                'layers)'
+                f'{most} (two branches in each of {self.num_layers} layers)'
             )
         self.cells  # noqa: B018  raises if what is tied does not match
 
@@ -133,14 +138,10 @@ class SearchSpace:
     def full(cls, arch: str) -> Self:
         """EA-ViT's whole space of a plain ViT (10^26 members for ViT-B).
 
-        Args:
-            arch: 'vit-t', 'vit-s', 'vit-b' or 'vit-l'.
-
         Raises:
-            ValueError: If there is no such architecture.
+            ValueError: If ``arch`` is not 'vit-t', '-s', '-b' or '-l'.
         """
-        if arch not in _FULL:
-            raise ValueError(f'arch={arch!r}; must be one of {list(_FULL)}')
+        check_choice('arch', arch, list(_FULL))
         heads, num_layers = _FULL[arch]
         # Steps of one head for the embedding, of an eighth for the FFN.
         cfg = dict(
@@ -166,13 +167,8 @@ class SearchSpace:
         """The part of the space above lower bounds of the non-zero widths.
 
         A layer whose maximum is below a bound keeps that maximum; tied and
-        shared axes follow the strictest bound among them.
-
-        Args:
-            embed_dims: Lower bound of the embedding width.
-            num_heads: Lower bound of every layer's heads that are on.
-            feedforward_channels: Likewise for the hidden channels.
-            max_off: At most so many branches off; None: as in this space.
+        shared axes follow the strictest bound among them. At most ``max_off``
+        branches may be off; None: as in this space.
 
         Raises:
             ValueError: If a bound leaves no choice.
@@ -236,12 +232,7 @@ class SearchSpace:
     def build(
         self, indices: Iterable[int], off: Iterable[Branch] = ()
     ) -> Subnet:
-        """The subnet of some decisions; the inverse of :meth:`decisions`.
-
-        Args:
-            indices: Index of each of :attr:`cells`.
-            off: (axis, layer) pairs that are off.
-        """
+        """The subnet of some :class:`Decisions`, see :meth:`decisions`."""
         widths = {axis: [0] * self.num_layers for axis in AXES}
         for cell, index in zip(self.cells, indices, strict=True):
             for (axis, layer), choices in cell.choices.items():
@@ -278,23 +269,22 @@ class SearchSpace:
         """
         narrow = self.build([0] * len(self.cells))
         per_unit = {HEADS: 4 * self.head_dims, FFN: 2}
-
-        def weights_and_depth(branch: Branch) -> tuple[int, int]:
-            axis, layer = branch
-            return per_unit[axis] * narrow.width(axis, layer), layer
-
+        weights_and_depth = {
+            branch: (per_unit[branch[0]] * narrow.width(*branch), branch[1])
+            for branch in self.branches
+        }
         # A sort keeps the order of equals, reversed or not: of one layer the
         # attention goes first.
-        heaviest = sorted(self.branches, key=weights_and_depth, reverse=True)
+        heaviest = sorted(
+            self.branches, key=weights_and_depth.__getitem__, reverse=True
+        )
         return self.build([0] * len(self.cells), heaviest[: self.max_off])
 
     def uniform(self, s: float | Fraction) -> Subnet:
         """Every axis and layer at the choice nearest to s times its maximum.
 
-        Of tied axes the first decides, of a shared one the first layer.
-
-        Args:
-            s: In [0, 1]; between two choices equally near, the larger.
+        Between two choices equally near, the larger. Of tied axes the first
+        decides, of a shared one the first layer.
 
         Raises:
             ValueError: If s lies outside [0, 1].
@@ -313,12 +303,11 @@ class SearchSpace:
     def resolve(self, spec: Any) -> Subnet:
         """A subnet from what a config may say.
 
-        Args:
-            spec: 'largest', 'smallest', a number s (``uniform(s)``), a dict
-                of a subnet's fields, or a subnet.
+        'largest', 'smallest', a number s (``uniform(s)``), a dict of a
+        subnet's fields, or a subnet.
 
         Raises:
-            ValueError: If it is none of these or not in the space.
+            ValueError: If ``spec`` is none of these or not in the space.
         """
         if isinstance(spec, str) and spec in ('largest', 'smallest'):
             return getattr(self, spec)
@@ -336,10 +325,8 @@ class SearchSpace:
     def sample(self, rng: np.random.Generator, p_off: float = 0.5) -> Subnet:
         """Draws a member: every cell uniform over its choices.
 
-        Args:
-            rng: Source of randomness.
-            p_off: Probability that branches are off at all; then their
-                number is uniform in [1, max_off] and any set equally likely.
+        With probability ``p_off`` branches are off; then their number is
+        uniform in [1, max_off], and any set of them equally likely.
         """
         indices = [int(rng.integers(cell.num_choices)) for cell in self.cells]
         return self.build(indices, self.sample_off(rng, p_off))
@@ -377,11 +364,7 @@ class SearchSpace:
         return not self._problems(subnet)
 
     def check(self, subnet: Subnet) -> None:
-        """Raises if the subnet is not a member.
-
-        Raises:
-            ValueError: Names the first things that do not fit.
-        """
+        """Raises a ValueError that names the first things that do not fit."""
         found = self._problems(subnet)
         if found:
             raise ValueError(

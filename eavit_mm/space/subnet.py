@@ -7,7 +7,13 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from eavit_mm.options import check_count, check_keys, check_mapping
+from eavit_mm.files import read_json
+from eavit_mm.options import (
+    check_choice,
+    check_count,
+    check_keys,
+    check_mapping,
+)
 
 SIDES = ('prefix', 'suffix')
 
@@ -62,8 +68,7 @@ class Subnet:
             )
         if not self.num_heads:
             raise ValueError('num_heads is empty; needs at least one layer')
-        if self.side not in SIDES:
-            raise ValueError(f'side={self.side!r}; must be one of {SIDES}')
+        check_choice('side', self.side, SIDES)
 
     @property
     def num_layers(self) -> int:
@@ -107,16 +112,8 @@ class Subnet:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> 'Subnet':
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: If the text is no JSON or no subnet.
-        """
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f'not a subnet in JSON: {error}') from error
-        return cls.from_dict(values)
+        """The inverse of :meth:`to_json`."""
+        return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_file(cls, path: str | Path) -> 'Subnet':
@@ -126,10 +123,7 @@ class Subnet:
             FileNotFoundError: If there is no such file.
             ValueError: If it holds no subnet; the message names the file.
         """
-        try:
-            return cls.from_json(Path(path).read_bytes())
-        except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
+        return read_json(path, cls.from_dict)
 
 
 def as_int(value: Any) -> Any:

@@ -83,7 +83,7 @@ WRONG: list[tuple[Any, ...]] = [
     ),
     # The curriculum.
     (LEVELS, [], 'at least one level'),
-    (f'{LEVELS}.0', 5, "a dict with 'begin'"),
+    (f'{LEVELS}.0', 5, "a dict of 'begin'"),
     (f'{LEVELS}.0.begin', 1, 'must be 0'),
     (f'{LEVELS}.1.begin', 0, 'at least 1'),
     (f'{LEVELS}.1.begin', 99, ('levels from iteration [99]', 'ends at 6')),

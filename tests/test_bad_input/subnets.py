@@ -11,7 +11,7 @@ from .workspace import SUBNET
 COMMAND = (*TEST, '--subnet', 'subnet.json')
 nan = float('nan')
 TEXT = json.dumps(SUBNET)
-FILE = 'not a subnet in JSON'
+FILE = 'no JSON'
 FIELDS = 'subnet: unknown keys'
 WIDTH = 'must be an integer of at least'
 OUTSIDE = 'is outside this space', 'another supernet'

@@ -95,10 +95,11 @@ def test_unknown_and_missing_fields_are_named():
     values = {**FIELDS, 'heads': 3}
     del values['head_dims']
     with pytest.raises(
-        ValueError, match=r"unknown: \['heads'\], missing: \['head_dims'\]"
+        ValueError,
+        match=r"unknown keys \['heads'\], missing keys \['head_dims'\]",
     ):
         Subnet.from_dict(values)
-    with pytest.raises(ValueError, match=r"unknown: \['7'\]"):
+    with pytest.raises(ValueError, match=r"unknown keys \['7'\]"):
         Subnet.from_dict({**FIELDS, 7: 1})
 
 
@@ -113,12 +114,12 @@ def test_file_round_trip(tmp_path):
 @pytest.mark.parametrize(
     ('content', 'words'),
     [
-        (b'{"embed_dims": 16', 'not a subnet in JSON'),
+        (b'{"embed_dims": 16', 'no JSON'),
         (b'[1]', 'must be a dict of widths'),
-        (b'{}', 'missing: .*embed_dims'),
-        (b'"largest"', "must be a dict, got 'largest'"),
-        (b'', 'not a subnet in JSON'),
-        (b'\xff\xfe\x00', 'not a subnet in JSON'),
+        (b'{}', 'missing keys .*embed_dims'),
+        (b'"largest"', "subnet='largest'; must be a dict"),
+        (b'', 'no JSON'),
+        (b'\xff\xfe\x00', 'no JSON'),
     ],
 )
 def test_file_errors_name_the_file(tmp_path, content, words):
