@@ -1,7 +1,6 @@
 """Holds latency tables of this device against whole subnets."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,12 +104,7 @@ def main() -> None:
         rows=rows,
     )
     write_json(result, FOLDER / f'latency_{args.device}.json')
-    write_page(FOLDER)
-
-
-def write_page(folder: Path) -> None:
-    """Writes latency.md from the measurements in a folder."""
-    publish(page(measurements(folder, 'latency')), folder / 'latency.md')
+    publish(page(measurements(FOLDER, 'latency')), FOLDER / 'latency.md')
 
 
 if __name__ == '__main__':

@@ -171,10 +171,9 @@ def report(result: dict[str, Any]) -> str:
     return f'{where}\n\n{table(header, rows)}'
 
 
-def write_page(folder: Path) -> None:
-    """Writes speed.md from the measurements in a folder."""
-    tables = [report(found) for found in measurements(folder, 'speed')]
-    publish('\n\n'.join([INTRO, *tables]), folder / 'speed.md')
+def page(results: list[dict[str, Any]]) -> str:
+    """The measurements of every device in Markdown."""
+    return '\n\n'.join([INTRO, *map(report, results)])
 
 
 def parse_args() -> argparse.Namespace:
@@ -214,7 +213,7 @@ def main() -> None:
     )
     out = Path(args.out or FOLDER / f'speed_{device}.json')
     write_json(result, out)
-    write_page(out.parent)
+    publish(page(measurements(out.parent, 'speed')), out.parent / 'speed.md')
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ from benchmarks.export_cases import random_config, random_model, random_subnet
 
 def test_cases_meet_every_option():
     seen: set[str] = set()
-    for seed in range(200):
+    for seed in range(50):
         options = export.options_of(random_config(seed))
         seen |= set(options) | {f'no {o}' for o in ALL - set(options)}
     assert seen >= {f'out_type {t}' for t in OUT_TYPES}
@@ -58,7 +58,7 @@ def run(tmp_path, monkeypatch):
     return ran
 
 
-def test_it_goes_on_and_writes_a_page(run, tmp_path, monkeypatch, capsys):
+def test_it_goes_on_where_it_was(run, monkeypatch):
     first = run(2)
     assert [row['seed'] for row in first['rows']] == [0, 1]
     case, seeds = export.run_case, []
@@ -74,7 +74,3 @@ def test_it_goes_on_and_writes_a_page(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(export, 'commit', lambda: 'new')
     run(1)
     assert seeds == [2, 3, 0]
-    text = (tmp_path / 'x.md').read_text()
-    assert '1 cases, batch sizes 1 and 7' in text
-    assert '| model.pth float64 |' in text
-    assert text.strip() in capsys.readouterr().out

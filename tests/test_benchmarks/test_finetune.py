@@ -1,6 +1,5 @@
-"""The benchmark of fine-tuning: the config of a training, and the page."""
+"""The benchmark of fine-tuning: the config of a training."""
 
-import json
 from pathlib import Path
 
 from mmengine.config import Config
@@ -32,18 +31,3 @@ def test_an_exported_network_trains_as_a_dense_one(
     assert plain.train_dataloader.dataset == cfg.train_dataloader.dataset
     # Every epoch sees each image once.
     assert plain.train_dataloader.sampler.type == 'DefaultSampler'
-
-
-def test_the_page() -> None:
-    rows = [
-        dict(budget=0.1, seed=0, commit='abc', before=80.0, after=81.0),
-        dict(budget=0.1, seed=1, commit='abc', before=81.0, after=83.0),
-    ]
-    text = finetune.page(json.loads(json.dumps(rows)))
-    assert '| 10% (2) | 80.50 ± 0.71 | 82.00 ± 1.41 | 1.50 ± 0.71 |' in text
-    assert 'Commit abc.' in text
-
-
-def test_the_stock_tools_are_there() -> None:
-    assert (finetune.TOOLS / 'train.py').exists()
-    assert (finetune.TOOLS / 'test.py').exists()

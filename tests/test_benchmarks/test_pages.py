@@ -1,11 +1,60 @@
-"""What all pages share: the commit of a measurement, cells, tables."""
+"""Pages are of the records beside them; a record names its commit."""
 
+import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks import pages
+from benchmarks import (
+    accuracy,
+    budgets,
+    export,
+    finetune,
+    latency,
+    pages,
+    search,
+    speed,
+    stage2,
+)
+from benchmarks.methods import DEFAULT, METHODS, method_config
+from benchmarks.report import write_report
+
+# A page whose figure is written with it.
+WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
+    accuracy=lambda folder: write_report(
+        accuracy.read_records(), folder, accuracy.INTRO
+    ),
+    search=lambda folder: search.write_report(
+        accuracy.read_records(search.RECORDS), folder
+    ),
+    stage2=lambda folder: stage2.write_report(
+        accuracy.read_records(stage2.RECORDS), folder
+    ),
+)
+ALONE = dict(budgets=budgets, export=export, finetune=finetune)
+OF_DEVICES = dict(latency=latency, speed=speed)
+
+
+@pytest.mark.parametrize('name', [*WITH_FIGURE, *ALONE, *OF_DEVICES])
+def test_a_committed_page_is_of_the_committed_records(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its space counts alone: to settle its length replays every draw.
+    short = method_config(METHODS[DEFAULT], search.REGIME, 0)
+    monkeypatch.setattr(search, 'supernet_config', lambda: short)
+    if name in WITH_FIGURE:
+        text = WITH_FIGURE[name](tmp_path).read_text()
+        assert list(tmp_path.glob('*.png'))
+    elif name in ALONE:
+        module = ALONE[name]
+        text = module.page(json.loads(module.RECORDS.read_text()))
+    else:
+        records = pages.measurements(pages.FOLDER, name)
+        text = OF_DEVICES[name].page(records)
+    committed = pages.FOLDER / f'{name}.md'
+    assert text.rstrip() == committed.read_text().rstrip()
 
 
 def git(folder: Path, *args: str) -> str:

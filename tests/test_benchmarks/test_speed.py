@@ -1,6 +1,5 @@
 """The speed benchmark: what it times, and its arithmetic."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,26 +138,3 @@ def test_every_round_times_every_run_once() -> None:
     assert len(rounds) == 5  # the first warms up
     assert all(sorted(one) == ['a', 'b', 'c'] for one in rounds)
     assert len(set(map(tuple, rounds))) > 1
-
-
-def test_the_page(tmp_path: Path) -> None:
-    row = dict(
-        case='half', over='largest', macs_ratio=0.5, step=[0.5, 0.6, 0.7]
-    )
-    row.update(forward=[0.4, 0.5, 0.6], step_memory=0.7, forward_memory=0.8)
-    result = dict(
-        device='a CPU',
-        torch='2',
-        batch_size=16,
-        rounds=20,
-        commit='abc',
-        rows=[row],
-    )
-    speed.write_json(result, tmp_path / 'speed_cpu.json')
-    speed.write_page(tmp_path)
-    page = (tmp_path / 'speed.md').read_text()
-    assert 'a CPU, torch 2, batch 16, 20 rounds, commit abc.' in page
-    assert (
-        '| half | largest | 0.500 | 0.600 (0.500 to 0.700) | '
-        '0.500 (0.400 to 0.600) | 0.70 | 0.80 |' in page
-    )

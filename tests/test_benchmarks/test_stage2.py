@@ -1,4 +1,4 @@
-"""The benchmark of stage 2: configs, areas and the page."""
+"""The benchmark of stage 2: configs and areas."""
 
 from pathlib import Path
 from typing import Any
@@ -87,24 +87,6 @@ def row(variant: str, seed: int, sources: tuple[str, ...]) -> dict[str, Any]:
         answers={s: [(0.1, 0.1, 80.0), (1.0, 0.9, 85.0)] for s in sources},
         areas=dict.fromkeys(sources, 82.5 + seed),
     )
-
-
-def test_the_page(tmp_path: Path) -> None:
-    records = [
-        row(stage2.PLAIN, 0, stage2.SOURCES),
-        row(stage2.PLAIN, 1, stage2.SOURCES),
-        row(stage2.CONTROL, 0, ('front', 'uniform')),
-    ]
-    text = stage2.write_report(records, tmp_path).read_text()
-    assert '| default (2) | 83.00 ± 0.71 |' in text
-    assert '| 83.00 ± 0.71 | 90.0% |' in text
-    assert '| no router (1) |  | 82.50 ± 0.00 | 82.50 ± 0.00 |  |' in text
-    assert '| the front, same weights | 0.00 ± 0.00 | +0.00 +0.00 |' in text
-    without = 'uniform networks trained as long without a router'
-    assert f'| {without} | 0.00 ± 0.00 | +0.00 |' in text
-    assert 'the router of lambda 2' not in text
-    assert 'default: abc' in text
-    assert (tmp_path / 'stage2.png').stat().st_size > 10_000
 
 
 def test_an_exceeded_budget_is_no_result(tmp_path: Path) -> None:

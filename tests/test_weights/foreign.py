@@ -46,61 +46,64 @@ def timm_vit(name: str = 'vit_small_patch16_224', **changes: Any) -> Any:
     return shuffle(timm.create_model(name, pretrained=False, **options))
 
 
+# Parts of names: timm's and those of the files on Hugging Face's hub; those and
+# the names of the modules of transformers 5; the augreg files' and big_vision's.
+HUB = {
+    'cls_token': 'embeddings.cls_token',
+    'pos_embed': 'embeddings.position_embeddings',
+    'patch_embed.proj': 'embeddings.patch_embeddings.projection',
+    'blocks.': 'encoder.layer.',
+    'norm1': 'layernorm_before',
+    'norm2': 'layernorm_after',
+    'attn.proj': 'attention.output.dense',
+    'attn.qkv': 'attention.attention.qkv',
+    'mlp.fc1': 'intermediate.dense',
+    'mlp.fc2': 'output.dense',
+}
+NEW = {
+    'encoder.layer.': 'layers.',
+    'attention.attention.query': 'attention.q_proj',
+    'attention.attention.key': 'attention.k_proj',
+    'attention.attention.value': 'attention.v_proj',
+    'attention.output.dense': 'attention.o_proj',
+    'intermediate.dense': 'mlp.fc1',
+    'output.dense': 'mlp.fc2',
+}
+BIG_VISION = {
+    'Transformer/posembed_input/': '',
+    'MultiHeadDotProductAttention_1': 'MultiHeadDotProductAttention_0',
+    'LayerNorm_2': 'LayerNorm_1',
+    'MlpBlock_3': 'MlpBlock_0',
+}
+
+
+def replaced(name: str, table: dict[str, str]) -> str:
+    for old, new in table.items():
+        name = name.replace(old, new)
+    return name
+
+
 def hub_names(state: State, start: str = 'vit.') -> State:
     """timm's state dict as the files on Hugging Face's hub have it."""
     renamed: State = {}
     for name, weight in state.items():
-        kind = name.rsplit('.', 1)[-1]
-        parts = name.split('.')
-        if name == 'cls_token':
-            renamed[f'{start}embeddings.cls_token'] = weight
-        elif name == 'pos_embed':
-            renamed[f'{start}embeddings.position_embeddings'] = weight
-        elif parts[0] == 'patch_embed':
-            new = f'embeddings.patch_embeddings.projection.{kind}'
-            renamed[start + new] = weight
-        elif parts[0] == 'norm':
-            renamed[f'{start}layernorm.{kind}'] = weight
-        elif parts[0] == 'head':
-            renamed[f'classifier.{kind}'] = weight
-        else:
-            here = f'{start}encoder.layer.{parts[1]}.'
-            part = '.'.join(parts[2:-1])
-            if part == 'attn.qkv':
-                three = zip(
-                    ('query', 'key', 'value'), weight.chunk(3), strict=True
-                )
-                for which, third in three:
-                    new = f'{here}attention.attention.{which}.{kind}'
-                    renamed[new] = third.clone()
-                continue
-            new = {
-                'norm1': 'layernorm_before',
-                'norm2': 'layernorm_after',
-                'attn.proj': 'attention.output.dense',
-                'mlp.fc1': 'intermediate.dense',
-                'mlp.fc2': 'output.dense',
-            }[part]
-            renamed[f'{here}{new}.{kind}'] = weight
+        if name.startswith('head.'):
+            renamed[name.replace('head', 'classifier')] = weight
+            continue
+        new = start + replaced(name, HUB)
+        if name.startswith('norm.'):
+            new = f'{start}layer{name}'
+        parts = [weight]
+        if 'qkv' in name:
+            parts = [third.clone() for third in weight.chunk(3)]
+        for which, part in zip(('query', 'key', 'value'), parts, strict=False):
+            renamed[new.replace('qkv', which)] = part
     return renamed
 
 
 def new_names(hub: State) -> State:
     """The hub's names as the modules of transformers 5 have them."""
-    renamed = {}
-    for name, weight in hub.items():
-        for old, new in [
-            ('encoder.layer.', 'layers.'),
-            ('attention.attention.query', 'attention.q_proj'),
-            ('attention.attention.key', 'attention.k_proj'),
-            ('attention.attention.value', 'attention.v_proj'),
-            ('attention.output.dense', 'attention.o_proj'),
-            ('intermediate.dense', 'mlp.fc1'),
-            ('output.dense', 'mlp.fc2'),
-        ]:
-            name = name.replace(old, new)
-        renamed[name] = weight
-    return renamed
+    return {replaced(name, NEW): weight for name, weight in hub.items()}
 
 
 def flax_arrays(state: State, heads: int) -> dict[str, np.ndarray]:
@@ -145,20 +148,9 @@ def flax_arrays(state: State, heads: int) -> dict[str, np.ndarray]:
 
 def big_vision_arrays(state: State, heads: int) -> dict[str, np.ndarray]:
     """The same as big_vision writes it, its layers stacked."""
-    plain = flax_arrays(state, heads)
     arrays: dict[str, Any] = {}
-    for name, array in plain.items():
-        for old, new in [
-            ('posembed_input/', ''),
-            (
-                'MultiHeadDotProductAttention_1',
-                'MultiHeadDotProductAttention_0',
-            ),
-            ('LayerNorm_2', 'LayerNorm_1'),
-            ('MlpBlock_3', 'MlpBlock_0'),
-        ]:
-            name = name.replace(old, new)
-        name = name.replace('Transformer/pos_embedding', 'pos_embedding')
+    for name, array in flax_arrays(state, heads).items():
+        name = replaced(name, BIG_VISION)
         _, block, rest = name.partition('Transformer/encoderblock_')
         if block:
             index, _, inner = rest.partition('/')
