@@ -46,8 +46,8 @@ def timm_vit(name: str = 'vit_small_patch16_224', **changes: Any) -> Any:
     return shuffle(timm.create_model(name, pretrained=False, **options))
 
 
-# Parts of names: timm's and those of the files on Hugging Face's hub; those and
-# the names of the modules of transformers 5; the augreg files' and big_vision's.
+# Parts of names: timm's to those on Hugging Face's hub; those to the names of
+# the modules of transformers 5; those of the augreg files to big_vision's.
 HUB = {
     'cls_token': 'embeddings.cls_token',
     'pos_embed': 'embeddings.position_embeddings',
@@ -153,16 +153,14 @@ def big_vision_arrays(state: State, heads: int) -> dict[str, np.ndarray]:
         name = replaced(name, BIG_VISION)
         _, block, rest = name.partition('Transformer/encoderblock_')
         if block:
-            index, _, inner = rest.partition('/')
+            inner = rest.partition('/')[2]
             key = f'params/Transformer/encoderblock/{inner}'
-            arrays.setdefault(key, {})[int(index)] = array
+            arrays.setdefault(key, []).append(array)
         else:
             arrays[f'params/{name}'] = array
     return {
-        name: np.stack([a[i] for i in range(len(a))])
-        if isinstance(a, dict)
-        else a
-        for name, a in arrays.items()
+        name: np.stack(array) if isinstance(array, list) else array
+        for name, array in arrays.items()
     }
 
 

@@ -18,7 +18,6 @@ from .toys import (
     TINY_VIT,
     assert_same,
     backbone,
-    classifier,
     write,
 )
 
@@ -40,26 +39,12 @@ def test_a_backbone(kind: str, tmp_path: Path) -> None:
     model = timm_vit()
     path = write(kind, model, tmp_path)
     # A config's prefix is of mmpretrain's files; foreign ones have none.
-    for init_cfg in (
-        pretrained(path),
-        [pretrained(path)],
-        pretrained(path, prefix='backbone.'),
-    ):
+    for init_cfg in ([pretrained(path)], pretrained(path, prefix='backbone.')):
         ours = backbone(init_cfg=init_cfg)
         ours.init_weights()
         ours.eval()
         assert_same(ours, model)
         assert ours.init_cfg == init_cfg
-
-
-def test_the_backbone_of_a_classifier(tmp_path: Path) -> None:
-    model = timm_vit()
-    path = write('hub safetensors', model, tmp_path)
-    ours: Any = classifier(init_cfg=pretrained(path, prefix='backbone.'))
-    ours.init_weights()
-    ours.eval()
-    assert_same(ours.backbone, model)
-    assert not ours.head_was_loaded
 
 
 def test_norms_around_a_mean(tmp_path: Path) -> None:
@@ -72,15 +57,14 @@ def test_norms_around_a_mean(tmp_path: Path) -> None:
         loaded(path, with_cls_token=False, **POOL)
 
 
-@pytest.mark.parametrize('names', [dict, hub_names])
-def test_float8(names: Any, tmp_path: Path) -> None:
+def test_float8(tmp_path: Path) -> None:
     model = timm_vit()
     state = {
         k: w.to(torch.float8_e4m3fn) for k, w in model.state_dict().items()
     }
     model.load_state_dict(state)
     path = tmp_path / 'model.safetensors'
-    save_file(names(state), path)
+    save_file(hub_names(state), path)
     assert_same(loaded(path), model)
 
 
@@ -94,10 +78,7 @@ def test_a_resized_position_embedding(tmp_path: Path) -> None:
 
 # Square numbers of rows: a class token and n x (n + 2) patches, or the other
 # way round.
-NOT_SQUARE = [(12, 20), (20, 12), (8, 16), (4, 60)]
-
-
-@pytest.mark.parametrize('size', NOT_SQUARE)
+@pytest.mark.parametrize('size', [(12, 20), (20, 12), (8, 16)])
 @pytest.mark.parametrize('kind', ['pth', 'npz', 'hub bin'])
 def test_a_grid_that_is_not_square(
     size: Any, kind: str, tmp_path: Path
@@ -117,8 +98,8 @@ def test_a_grid_that_is_not_square(
             loaded(path, img_size=other)
 
 
-@pytest.mark.parametrize('given', [12, 16, (8, 12), (8, 16), (12, 20)])
-@pytest.mark.parametrize('size', [None, 16, 20, (8, 12)])
+@pytest.mark.parametrize('given', [12, 16, (8, 12), (12, 20)])
+@pytest.mark.parametrize('size', [None, 20, (8, 12)])
 def test_positions_of_patches_alone(
     given: Any, size: Any, tmp_path: Path
 ) -> None:

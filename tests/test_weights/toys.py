@@ -71,30 +71,30 @@ def assert_same(
 
 def write(kind: str, model: Any, folder: Path) -> Path:
     """Writes a network of timm's as a file of one of :data:`KINDS`."""
-    state = dict(model.state_dict())
+    state: Any = dict(model.state_dict())
     path = folder / f'model.{kind.rpartition(" ")[2]}'
     if 'hub' in kind:
         state = hub_names(state)
     if kind == 'npz':
-        np.savez(path, **flax_arrays(state, 6))
-    elif kind.endswith('safetensors'):
-        save_file(state, path)
+        state = flax_arrays(state, 6)
     elif kind == 'deit pth':
-        torch.save(dict(model=state), path)
+        state = dict(model=state)
     elif kind == 'dino pth':
         teacher = {f'module.backbone.{k}': w for k, w in state.items()}
-        torch.save(dict(teacher=teacher, student={}, epoch=3), path)
-    else:
-        torch.save(state, path)
+        state = dict(teacher=teacher, student={}, epoch=3)
+    write_state(state, path)
     return path
 
 
-KINDS = [
-    'pth',
-    'deit pth',
-    'dino pth',
-    'safetensors',
-    'npz',
-    'hub bin',
-    'hub safetensors',
-]
+def write_state(state: Any, path: Path) -> None:
+    """Writes a state in the format that the ending of a path says."""
+    if path.suffix == '.safetensors':
+        save_file(state, path)
+    elif path.suffix == '.npz':
+        np.savez(path, **state)
+    else:
+        zipped = 'legacy' not in path.name
+        torch.save(state, path, _use_new_zipfile_serialization=zipped)
+
+
+KINDS = ['pth', 'deit pth', 'dino pth', 'npz', 'hub bin', 'hub safetensors']
