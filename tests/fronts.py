@@ -1,30 +1,30 @@
 """Supernets without training, and Pareto fronts without a search."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
+from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import Member, ParetoFront
 
 
-def front_of(model: Any, number: int = 8) -> ParetoFront:
-    """Uniform subnets as if a search had found them."""
+def front_of(
+    model: Any, number: int = 8, subnets: Iterable[Subnet] | None = None
+) -> ParetoFront:
+    """Uniform subnets, or given ones, as if a search had found them."""
     space = model.backbone.space
-    members = []
-    for i, s in enumerate(np.linspace(0.1, 1, number)):
-        subnet = space.uniform(float(s))
+    if subnets is None:
+        shares = np.linspace(0.1, 1, number)
+        subnets = [space.uniform(float(share)) for share in shares]
+    members: list[Member] = []
+    for i, subnet in enumerate(subnets):
         macs = model.macs(subnet)['total']
-        if members and macs == members[-1].macs:
-            continue
-        members.append(
-            Member(
-                subnet,
-                {'accuracy/top1': 50.0 + i},
-                macs,
-                model.params(subnet)['total'],
-            )
-        )
+        params = model.params(subnet)['total']
+        if not members or macs > members[-1].macs:
+            metrics = {'accuracy/top1': 50.0 + i}
+            members.append(Member(subnet, metrics, macs, params))
     return ParetoFront(
         space,
         'accuracy/top1',

@@ -42,16 +42,6 @@ def test_an_equal_network_passes(pair):
     assert double['a'] < 1e-12
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_one_wrong_weight_is_found(pair, dtype):
-    model, dense = pair
-    model.to(dtype), dense.to(dtype)
-    step = 1e-2 if dtype == torch.float32 else 1e-6
-    dense.backbone.layers[1].ffn.layers[1].bias.data[3] += step
-    with pytest.raises(ValueError, match=r'new is not the subnet: its outp'):
-        certify(model, member(), dict(new=dense))
-
-
 def test_what_else_is_found(pair):
     model, dense = pair
     with pytest.raises(ValueError, match=r'new is not the subnet'):

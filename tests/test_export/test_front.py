@@ -3,41 +3,16 @@
 import json
 
 import pytest
+from fronts import front_of
 
 from eavit_mm.export import front as front_module
 from eavit_mm.export.directory import Exporter, read_report
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
-from eavit_mm.space.pareto import Member, ParetoFront
 
 from .toys import ALL_OFF, SMALLEST, config, exporter, member
 
-SUBNETS = (ALL_OFF, SMALLEST, member())
-
-
-def front_of(model, subnets=SUBNETS):
-    members = sorted(
-        (
-            Member(
-                subnet,
-                {'accuracy/top1': 10.0 * number},
-                model.macs(subnet)['total'],
-                model.params(subnet)['total'],
-            )
-            for number, subnet in enumerate(subnets, 1)
-        ),
-        key=lambda m: m.macs,
-    )
-    return ParetoFront(
-        model.backbone.space,
-        metric='accuracy/top1',
-        rule='greater',
-        objectives=('metric', 'macs'),
-        members=tuple(members),
-        references=tuple(members),
-        hypervolume=0.5,
-        evaluations=3,
-    )
+SUBNETS = (ALL_OFF, SMALLEST, member())  # by MACs
 
 
 def names(folder):
@@ -50,7 +25,11 @@ def ours():
 
 
 def test_table_is_of_all_members(ours, tmp_path):
-    front, out, notes = front_of(ours.model), tmp_path / 'out', []
+    front, out, notes = (
+        front_of(ours.model, subnets=SUBNETS),
+        tmp_path / 'out',
+        [],
+    )
     table = export_front(ours, front, out, notes.append)
     places = [f'{i}_{m.macs}' for i, m in enumerate(front.members, 1)]
     tables = ['table.json', 'table.png', 'table.txt']
@@ -79,7 +58,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize('done', [0, 2, 3])
 def test_a_kill_loses_nothing(ours, tmp_path, monkeypatch, done):
-    front, out = front_of(ours.model), tmp_path / 'out'
+    front, out = front_of(ours.model, subnets=SUBNETS), tmp_path / 'out'
     export, folders = Exporter.export, []
 
     def dies(self, subnet, folder):
@@ -117,14 +96,14 @@ def test_a_kill_loses_nothing(ours, tmp_path, monkeypatch, done):
 
 
 def test_foreign_folders_are_refused(ours, tmp_path):
-    front, out = front_of(ours.model), tmp_path / 'out'
+    front, out = front_of(ours.model, subnets=SUBNETS), tmp_path / 'out'
     out.mkdir()
     (out / 'notes.txt').write_text('mine')
     with pytest.raises(ValueError, match=r'--out .*: holds notes\.txt; must'):
         export_front(ours, front, out)
     (out / 'notes.txt').unlink()
     export_front(ours, front, out)
-    fewer = front_of(ours.model, SUBNETS[1:])
+    fewer = front_of(ours.model, subnets=SUBNETS[1:])
     with pytest.raises(ValueError, match=r'holds 1_\d+, .*of this front'):
         export_front(ours, fewer, out)
     other = exporter(source=dict(sha256='other'))
@@ -133,7 +112,7 @@ def test_foreign_folders_are_refused(ours, tmp_path):
 
 
 def test_a_front_of_another_model_is_refused(ours, tmp_path):
-    front = front_of(ours.model)
+    front = front_of(ours.model, subnets=SUBNETS)
     cfg = config()
     cfg.model.head.num_classes = 8
     other = exporter(cfg)
@@ -143,7 +122,7 @@ def test_a_front_of_another_model_is_refused(ours, tmp_path):
 
 
 def test_metrics_are_those_after_stage_2(ours, tmp_path, monkeypatch):
-    front = front_of(ours.model)
+    front = front_of(ours.model, subnets=SUBNETS)
     again = {front.members[1].subnet: {front.metric: 77.0}}
     monkeypatch.setattr(
         front_module.BudgetSolver,
