@@ -38,13 +38,21 @@ TASK_UTILS = _child(
 )
 
 
-def build_part(name: str, cfg: Any, kind: type) -> Any:
+def build_part(
+    name: str,
+    cfg: Any,
+    kind: type,
+    registry: Registry = TASK_UTILS,
+    **given: Any,
+) -> Any:
     """Builds what an option of a config asks for.
 
     Args:
         name: The option, for messages.
-        cfg: A dict with a ``type`` of :data:`TASK_UTILS`.
+        cfg: A dict with a ``type`` of the registry.
         kind: Class of what comes out.
+        registry: Where the type is looked up.
+        **given: Arguments that no config can have.
 
     Raises:
         ValueError: If it is no such dict, the type or one of its options is
@@ -53,28 +61,32 @@ def build_part(name: str, cfg: Any, kind: type) -> Any:
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ValueError(
             f"{name}={cfg!r}; must be a dict with a 'type', one of "
-            f'{_names_of(kind)}'
+            f'{_names_of(kind, registry)}'
         )
     try:
-        part = TASK_UTILS.build(dict(cfg))
+        part = registry.build(dict(cfg, **given))
     except (KeyError, TypeError) as error:
-        found = TASK_UTILS.get(cfg['type'])
-        valid = list(signature(found).parameters) if found else _names_of(kind)
+        found = registry.get(cfg['type'])
+        valid = (
+            [key for key in signature(found).parameters if key not in given]
+            if found
+            else _names_of(kind, registry)
+        )
         raise ValueError(
             f'{name}={cfg!r}: {error.args[0]}; valid are {valid}'
         ) from error
     if not isinstance(part, kind):
         raise ValueError(
             f'{name}={cfg!r}; must be a {kind.__name__}, one of '
-            f'{_names_of(kind)}'
+            f'{_names_of(kind, registry)}'
         )
     return part
 
 
-def _names_of(kind: type) -> list[str]:
-    TASK_UTILS.import_from_location()
+def _names_of(kind: type, registry: Registry) -> list[str]:
+    registry.import_from_location()
     return sorted(
         f'{SCOPE}.{name}'
-        for name, found in TASK_UTILS.module_dict.items()
+        for name, found in registry.module_dict.items()
         if isinstance(found, type) and issubclass(found, kind)
     )

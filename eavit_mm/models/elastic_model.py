@@ -21,7 +21,7 @@ from eavit_mm.models.distillation import Distillation
 from eavit_mm.models.elastic_step import Pass, elastic_step
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.router import Route, RouterHead
-from eavit_mm.options import check_flag, check_path
+from eavit_mm.options import check_flag, check_mapping, check_path
 from eavit_mm.registry import MODELS, build_part
 from eavit_mm.space import Budget, Level, Subnet, SubnetSampler
 from eavit_mm.space.cost_table import CostTable
@@ -83,8 +83,8 @@ class ElasticModelMixin(BaseModel):
             self.distillation = build_part(
                 'distillation', distillation, Distillation
             )
-        if distillation and self.logits_module is None:
-            raise ValueError('distillation needs a model with a head')
+            if self.logits_module is None:
+                raise ValueError('distillation needs a model with a head')
         check_flag('new_head', new_head)
         check_flag('draw_per_rank', draw_per_rank)
         self.new_head = new_head
@@ -343,29 +343,19 @@ def _adapt_router_state(
 def _build_router(
     model: ElasticModelMixin, cfg: Mapping[str, Any]
 ) -> RouterHead:
-    """The router of a config, with the model's space and costs.
-
-    Raises:
-        ValueError: If it is none, or has a wrong option.
-    """
-    if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise ValueError(
-            f"router={cfg!r}; must be a dict with type='eavit_mm.RouterHead'"
-        )
-    with MODELS.switch_scope_and_registry(None) as registry:
-        built = registry.get(cfg['type'])  # None: build says what is known
-    if isinstance(built, type) and not issubclass(built, RouterHead):
-        raise ValueError(
-            f'router.type={cfg["type"]!r}; must be a RouterHead, such as '
-            "'eavit_mm.RouterHead'"
-        )
+    """The router of a config, with the model's space and costs."""
+    check_mapping('router', cfg, "options with type='eavit_mm.RouterHead'")
     kinds = cfg.get('budgets', ('macs',))
     _check_budgets(kinds, cfg.get('latency_table'))
     space = model.backbone.space
     table = table_for(model, cfg.get('latency_table'))
-    costs = {kind: cost_of(model, kind, table=table) for kind in kinds}
-    tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
-    router: RouterHead = MODELS.build(dict(cfg, space=space, tables=tables))
+    tables = {
+        kind: CostTable(space, cost_of(model, kind, table=table))
+        for kind in kinds
+    }
+    router: RouterHead = build_part(
+        'router', cfg, RouterHead, MODELS, space=space, tables=tables
+    )
     return router
 
 

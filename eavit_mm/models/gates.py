@@ -1,4 +1,4 @@
-"""Gates: open units as numbers that gradients reach.
+"""Gates, open units as numbers that gradients reach, and their costs.
 
 A decision group has one gate per choice beyond its smallest; the number of
 open gates is the index of its choice. Gates are hard, 0 or 1, and have the
@@ -8,14 +8,15 @@ Letters: C channels of the residual stream, H heads, F hidden channels.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import EMBED, FFN, HEADS, Choices
+from eavit_mm.space.cost_table import CostTable
 
 
 class Gates(NamedTuple):
@@ -76,6 +77,14 @@ def switch_gates(soft: Tensor, max_off: int) -> Tensor:
     forced = torch.zeros_like(soft)
     forced[order[max_off:]] = 1
     return gates + (forced - gates.detach()).clamp(min=0)
+
+
+def harden(space: SearchSpace, soft: DecisionGates) -> DecisionGates:
+    """The hard gates of soft ones in (0, 1), with their gradient."""
+    switches = soft.switches
+    if switches is not None:
+        switches = switch_gates(switches, space.max_off)
+    return DecisionGates(tuple(map(prefix_gates, soft.prefixes)), switches)
 
 
 def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
@@ -144,3 +153,47 @@ def _opener(choices: Choices, device: torch.device) -> Tensor:
     """Index of the choice that opens each unit: (units)."""
     added = torch.tensor((0, *choices)).diff()
     return torch.arange(len(choices)).repeat_interleave(added).to(device)
+
+
+class GatedCost(nn.Module):
+    """A cost as a share of the largest subnet's, with its gradient.
+
+    Args:
+        table: The cost of every choice; gates choose among them.
+    """
+
+    def __init__(self, table: CostTable) -> None:
+        super().__init__()
+        self.space = table.space
+        parts: dict[str, Any] = {'stem': table.stem}
+        parts |= {f'{a}_{i}': v for (a, i), v in table.branches.items()}
+        for name, values in parts.items():
+            costs = torch.tensor(values, dtype=torch.float64)
+            shares = (costs / table.largest).float()
+            self.register_buffer(name, shares, persistent=False)
+
+    def forward(self, decisions: DecisionGates) -> Tensor:
+        """The share of the largest subnet's cost: a scalar."""
+        chosen: dict[tuple[str, int], Tensor] = {}
+        for cell, prefix in zip(
+            self.space.cells, decisions.prefixes, strict=True
+        ):
+            one_hot = _one_hot(prefix)
+            for axis in cell.axes:
+                for layer in cell.layers:
+                    chosen[axis, layer] = one_hot
+        embed = chosen[EMBED, 0]
+        total: Tensor = self.get_buffer('stem') @ embed
+        for number, (axis, layer) in enumerate(self.space.branches):
+            table = self.get_buffer(f'{axis}_{layer}')
+            branch = embed @ table @ chosen[axis, layer]
+            if decisions.switches is not None:
+                branch = branch * decisions.switches[number]
+            total = total + branch
+        return total
+
+
+def _one_hot(prefix: Tensor) -> Tensor:
+    """1 at the choice that prefix gates (choices - 1) stand for."""
+    first, behind = prefix.new_ones(1), prefix.new_zeros(1)
+    return -torch.cat((first, prefix, behind)).diff()

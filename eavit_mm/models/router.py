@@ -14,20 +14,16 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from eavit_mm.models.gated_cost import GatedCost
 from eavit_mm.models.gates import (
     DecisionGates,
+    GatedCost,
     Gates,
     decision_gates_of,
     gates_of,
+    harden,
     subnet_of,
 )
-from eavit_mm.models.router_groups import (
-    Groups,
-    harden,
-    mask_of,
-    nested_subnets,
-)
+from eavit_mm.models.router_groups import Groups, mask_of, nested_subnets
 from eavit_mm.options import check_count, check_number, check_path
 from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
@@ -195,7 +191,7 @@ class RouterHead(BaseModule):
         pairs = zip(self.tables.items(), budgets, strict=True)
         return {k: limit_of(share, t.largest) for (k, t), share in pairs}
 
-    def within(self, budgets: Sequence[float]) -> Subnet:
+    def _kept_choice(self, budgets: Sequence[float]) -> Subnet:
         """The choice, opened or shut until it keeps its budgets.
 
         The dearest of its nested subnets that does, or the smallest, where
@@ -235,9 +231,9 @@ class RouterHead(BaseModule):
             budgets = parameter.new_tensor(shares)
             decisions = self(budgets, noise if is_gated else None)
             gates = gates_of(self.space, decisions)
-            subnet = (
-                gates.subnet if is_gated else self.within(budgets.tolist())
-            )
+            subnet = gates.subnet
+            if not is_gated:
+                subnet = self._kept_choice(budgets.tolist())
             routes.append(
                 Route(
                     subnet, is_gated, budgets, decisions, gates, front_weight
@@ -280,8 +276,7 @@ class RouterHead(BaseModule):
         """Fits the MLPs to the references of the front, if there is one.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is broken, or of another space.
+            ValueError: If it is not there, broken, or of another space.
         """
         super().init_weights()
         if self.front is None and self.front_file is not None:
@@ -356,21 +351,14 @@ class RouterHead(BaseModule):
 
 
 def _read_front(path: str, space: SearchSpace) -> ParetoFront:
-    """The front that a config names.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is broken, or of another space.
-    """
+    """The front that a config names; errors name the option."""
     try:
         return ParetoFront.read(path, space)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f'router.front={path!r} is not there; tools/search.py writes '
-            'such a file into its work directory'
-        ) from error
     except (OSError, ValueError) as error:
-        raise ValueError(f'router.front={path!r}: {error}') from error
+        raise ValueError(
+            f'router.front={path!r}: {error}; tools/search.py writes such a '
+            'file into its work directory'
+        ) from error
 
 
 def _check_highest(highest: Any, tables: Mapping[str, CostTable]) -> None:

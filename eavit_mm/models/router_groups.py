@@ -7,18 +7,11 @@ Letters: K kinds of budgets, R references of the Pareto front, G gates of all
 groups.
 """
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eavit_mm.models.gates import (
-    DecisionGates,
-    prefix_gates,
-    subnet_of,
-    switch_gates,
-)
+from eavit_mm.models.gates import DecisionGates, harden, subnet_of
 from eavit_mm.options import check_count, check_number
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import Cell
@@ -68,29 +61,39 @@ class Groups(nn.ModuleDict):
                 if gates
             }
         )
+        self.space = space
         self.num_switches = sizes[_SWITCHES]
         self.temperature = temperature
 
     def forward(
         self, budgets: Tensor, generator: torch.Generator | None = None
-    ) -> dict[str, Tensor]:
-        """Soft gates in (0, 1) by group: a sigmoid of logits and noise.
+    ) -> DecisionGates:
+        """Soft gates in (0, 1): sigmoids of logits and noise.
 
         Args:
             budgets: (K), shares of the largest subnet's costs.
             generator: Draws the Gumbel noise; None for none, as in use.
         """
-        soft = {}
-        for name, mlp in self.items():
-            logits = mlp(budgets)
-            if generator is not None:
-                # The difference of two Gumbel variables is logistic. Drawn on
-                # the CPU, so that every device gets the same.
-                u = torch.rand(logits.shape, generator=generator)
-                noise = torch.logit(u, eps=1e-6).to(logits)
-                logits = (logits + noise) / self.temperature
-            soft[name] = logits.sigmoid()
-        return soft
+        soft = {
+            name: self._soften(mlp(budgets), generator)
+            for name, mlp in self.items()
+        }
+        nothing = budgets.new_zeros(0)  # of a cell that has no choice
+        prefixes = tuple(
+            soft.get(group_name(cell), nothing) for cell in self.space.cells
+        )
+        return DecisionGates(prefixes, soft.get(_SWITCHES))
+
+    def _soften(
+        self, logits: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        if generator is not None:
+            # The difference of two Gumbel variables is logistic. Drawn on
+            # the CPU, so that every device gets the same.
+            u = torch.rand(logits.shape, generator=generator)
+            noise = torch.logit(u, eps=1e-6).to(logits)
+            logits = (logits + noise) / self.temperature
+        return logits.sigmoid()
 
     def fit(self, costs: Tensor, masks: Tensor, steps: int) -> None:
         """Moves the MLPs towards references, from where they are.
@@ -120,27 +123,7 @@ def group_name(cell: Cell) -> str:
     return f'{axes}_{cell.layers[0]}' if is_one else axes
 
 
-def harden(space: SearchSpace, soft: Mapping[str, Tensor]) -> DecisionGates:
-    """The hard gates of soft ones, with their gradient.
-
-    Args:
-        space: The search space.
-        soft: Group to its gates in (0, 1); a cell without a choice has none.
-    """
-    empty = next(iter(soft.values())).new_zeros(0)
-    prefixes = tuple(
-        prefix_gates(soft.get(group_name(cell), empty)) for cell in space.cells
-    )
-    if _SWITCHES not in soft:
-        return DecisionGates(prefixes, None)
-    return DecisionGates(
-        prefixes, switch_gates(soft[_SWITCHES], space.max_off)
-    )
-
-
-def nested_subnets(
-    space: SearchSpace, soft: Mapping[str, Tensor]
-) -> list[Subnet]:
+def nested_subnets(space: SearchSpace, soft: DecisionGates) -> list[Subnet]:
     """Subnets around the choice that soft gates stand for, smallest first.
 
     Gates are opened in the order of how sure the router is of them: of each
@@ -150,22 +133,18 @@ def nested_subnets(
 
     Args:
         space: The search space.
-        soft: Group to its gates in (0, 1).
+        soft: Gates in (0, 1).
     """
-    soft = {name: values.cpu() for name, values in soft.items()}
     off = space.decisions(subnet_of(space, harden(space, soft))).off
-    soft.pop(_SWITCHES, None)
-    thresholds = {0.0, 1.0}.union(*(v.tolist() for v in soft.values()))
+    prefixes = [prefix.cpu().double() for prefix in soft.prefixes]
+    thresholds = {0.0, 1.0}.union(*(p.tolist() for p in prefixes))
     falling = torch.tensor(
         sorted(thresholds, reverse=True), dtype=torch.float64
     )
     # All thresholds at once: (thresholds, gates) -> (thresholds).
-    opened = {
-        name: (values.double() > falling[:, None]).sum(dim=1).tolist()
-        for name, values in soft.items()
-    }
-    closed = [0] * len(falling)
-    columns = [opened.get(group_name(cell), closed) for cell in space.cells]
+    columns = [
+        (prefix > falling[:, None]).sum(dim=1).tolist() for prefix in prefixes
+    ]
     rows = zip(*columns, strict=True)
     return list(dict.fromkeys(space.build(row, off) for row in rows))
 

@@ -1,12 +1,14 @@
 """The gated mode against the sliced one and a masked network by hand."""
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from masked import masked_vit
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 from toys import (
     SWIGLU,
     classifier,
@@ -19,7 +21,10 @@ from toys import (
 )
 
 from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.models.gates import (
+    DecisionGates,
+    GatedCost,
     Gates,
     decision_gates_of,
     gates_of,
@@ -28,6 +33,7 @@ from eavit_mm.models.gates import (
     switch_gates,
 )
 from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cost_table import CostTable
 
 SEEDS = range(70)
 
@@ -106,7 +112,9 @@ def test_gradients_are_those_of_a_masked_network(name: str, seed: int) -> None:
     x = images(seed=seed).double()
     found = []
     for by_hand in (False, True):
-        gates = hard_gates(vit.space, subnet).to(torch.float64)
+        gates = tree_map_only(
+            Tensor, Tensor.double, hard_gates(vit.space, subnet)
+        )
         leaves = [gates.embed_dims, *gates.num_heads]
         leaves += gates.feedforward_channels
         for leaf in leaves:
@@ -230,3 +238,51 @@ def test_no_more_branches_are_off_than_may_be(max_off: int) -> None:
     assert gates.tolist() == [float(i not in order) for i in range(4)]
     gates.sum().backward()
     assert soft.grad.tolist() == [1, 1, 1, 1]
+
+
+# Costs
+
+
+@pytest.mark.parametrize('kind', ['macs', 'params'])
+def test_shares_are_those_of_the_cost(kind: str) -> None:
+    model = classifier()
+    space, cost = model.backbone.space, cost_of(model, kind)
+    shares = GatedCost(CostTable(space, cost))
+    for seed in range(40):
+        subnet = random_subnet(space, seed)
+        expected = cost(subnet) / cost(space.largest)
+        found = shares(decision_gates_of(space, subnet)).item()
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['macs', 'params'])
+@pytest.mark.parametrize('seed', range(10))
+def test_gradients_are_what_a_step_costs(seed: int, kind: str) -> None:
+    """A gate's is the cost of the next choice or of the branch, exactly."""
+    vit = random_case(seed).vit
+    space, cost = vit.space, getattr(vit.geometry, kind)
+    shares = GatedCost(CostTable(space, cost)).double()
+    subnet = random_subnet(space, seed)
+    prefixes, switches = decision_gates_of(space, subnet)
+    prefixes = tuple(p.double().requires_grad_() for p in prefixes)
+    assert switches is not None
+    switches = switches.double().requires_grad_()
+    shares(DecisionGates(prefixes, switches)).backward()
+    indices, off = space.decisions(subnet)
+
+    def step(before: Subnet, after: Subnet) -> float:
+        return (cost(after) - cost(before)) / cost(space.largest)
+
+    for number, prefix in enumerate(prefixes):
+        ladder = [
+            space.build((*indices[:number], i, *indices[number + 1 :]), off)
+            for i in range(space.cells[number].num_choices)
+        ]
+        expected = [step(*pair) for pair in pairwise(ladder)]
+        if expected:
+            assert prefix.grad.tolist() == pytest.approx(expected, abs=1e-6)
+    expected = [
+        step(space.build(indices, off | {b}), space.build(indices, off - {b}))
+        for b in space.branches
+    ]
+    assert switches.grad.tolist() == pytest.approx(expected, abs=1e-6)

@@ -19,7 +19,11 @@ from toys import (
 
 from eavit_mm.models import RouterHead, elastic_step
 from eavit_mm.models.elastic_step import Pass
-from eavit_mm.models.gates import decision_gates_of, subnet_of
+from eavit_mm.models.gates import (
+    DecisionGates,
+    decision_gates_of,
+    subnet_of,
+)
 from eavit_mm.models.router_groups import group_name
 
 
@@ -27,6 +31,7 @@ def routed(folder: Path | None = None, **changes: Any) -> Any:
     """A classifier with a router, fitted to a front where a folder is."""
     space = changes.pop('space', SPACE)
     distillation = changes.pop('distillation', None)
+    changes.setdefault('fit_steps', 30)
     router = dict(type='eavit_mm.RouterHead', **changes)
     if folder is not None:
         path = folder / 'pareto.json'
@@ -105,26 +110,27 @@ def test_low_budgets_come_as_often_as_skew_says(skew: float) -> None:
         )
 
 
+def flat(gates: DecisionGates) -> torch.Tensor:
+    return torch.cat([*gates.prefixes, gates.switches])
+
+
 def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
     """P(open) is the sigmoid of the logit, at any temperature."""
     router = routed(temperature=0.5).router
     budgets = torch.tensor([0.4], dtype=torch.float64)
     exact = torch.cat([m(budgets) for m in router.groups.values()]).sigmoid()
     rng = torch.Generator().manual_seed(0)
-    drawn = [
-        torch.cat(list(router.groups(budgets, rng).values())) > 0.5
-        for _ in range(4000)
-    ]
+    drawn = [flat(router.groups(budgets, rng)) > 0.5 for _ in range(4000)]
     shares = torch.stack(drawn).double().mean(dim=0)
     assert (shares - exact).abs().max() < 0.04
 
 
 def test_a_fitted_router_is_surest_of_branches(tmp_path: Path) -> None:
     """In the mean: so noise seldom turns one off that should be on."""
-    router = routed(tmp_path).router
+    router = routed(tmp_path, fit_steps=1000).router
     masks = router.reference_masks.bool()
     soft = [router.groups(c) for c in router.reference_costs.double()]
-    gates = torch.stack([torch.cat(list(s.values())) for s in soft])
+    gates = torch.stack([flat(gates) for gates in soft])
     right = torch.where(masks, gates, 1 - gates).mean(dim=0)
     widths, branches = right[:-6], right[-6:]
     assert 0.8 < widths.mean() < 0.92
@@ -184,8 +190,7 @@ def test_losses_by_hand(tmp_path: Path) -> None:
     assert losses['loss_budget'].item() == pytest.approx(expected, abs=1e-6)
 
     def mask(subnet: Any) -> np.ndarray:
-        prefixes, switches = decision_gates_of(space, subnet)
-        return torch.cat([*prefixes, switches]).numpy()
+        return flat(decision_gates_of(space, subnet)).numpy()
 
     whole = model.macs()['total']
     nearest = min(
@@ -222,7 +227,7 @@ def test_the_worst_of_two_budgets_counts() -> None:
 
 
 def test_fit_reproduces_the_references(tmp_path: Path) -> None:
-    model = routed(tmp_path, hidden=4)
+    model = routed(tmp_path, hidden=4, fit_steps=1000)
     whole = model.macs()['total']
     references = model.router.front.references
     found = [model.router.subnet([m.macs / whole]) for m in references]
@@ -272,7 +277,7 @@ def test_broken_fronts_of_a_checkpoint(text: str) -> None:
 
 
 def test_fronts_that_are_not_there_or_foreign(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match='no.json'):
+    with pytest.raises(ValueError, match="router.front='.*no.json'.*search"):
         routed(front=str(tmp_path / 'no.json')).router.init_weights()
     path = tmp_path / 'pareto.json'
     narrow = dict(SPACE, embed_dims=[8, 24])
@@ -280,8 +285,15 @@ def test_fronts_that_are_not_there_or_foreign(tmp_path: Path) -> None:
     path.write_text(json.dumps(front.to_dict()))
     with pytest.raises(ValueError, match='of another space'):
         routed(front=str(path)).router.init_weights()
-    with pytest.raises(ValueError, match='router=3; must be a dict'):
-        classifier(router=3)
+    for wrong, words in (
+        (3, 'router=3; must be a dict'),
+        ({}, "router={}; must be a dict with a 'type', one of .*RouterHead"),
+        (dict(type='LinearClsHead'), 'router={.*LinearClsHead.*; valid are'),
+        (dict(type='GlobalAveragePooling'), 'router={.*GlobalAver'),
+        (dict(type='eavit_mm.RouterHead', skwe=1), "'skwe'.*valid .*'skew'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            classifier(router=wrong)
 
 
 # Steps
@@ -396,8 +408,7 @@ def test_nested_subnets_surround_the_choice(seed: int) -> None:
     ]
     soft = router.groups(router._inputs([share]))
     groups = [
-        (i, sorted(soft[group_name(cell)].tolist(), reverse=True))
-        for i, cell in cells
+        (i, sorted(soft.prefixes[i].tolist(), reverse=True)) for i, _ in cells
     ]
     for number, subnet in enumerate(nested):
         space.check(subnet)
