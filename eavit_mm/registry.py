@@ -58,35 +58,27 @@ def build_part(
         ValueError: If it is no such dict, the type or one of its options is
             not known, or it makes something else.
     """
+    registry.import_from_location()
+    kinds = {
+        f'{SCOPE}.{name}': found
+        for name, found in registry.module_dict.items()
+        if isinstance(found, type) and issubclass(found, kind)
+    }
+    text, valid = f'{name}={cfg!r}', sorted(kinds)
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise ValueError(
-            f"{name}={cfg!r}; must be a dict with a 'type', one of "
-            f'{_names_of(kind, registry)}'
+            f"{text}; must be a dict with a 'type', one of {valid}"
         )
     try:
         part = registry.build(dict(cfg, **given))
     except (KeyError, TypeError) as error:
         found = registry.get(cfg['type'])
-        valid = (
-            [key for key in signature(found).parameters if key not in given]
-            if found
-            else _names_of(kind, registry)
-        )
+        if found in kinds.values():
+            options = signature(found).parameters
+            valid = [key for key in options if key not in given]
         raise ValueError(
-            f'{name}={cfg!r}: {error.args[0]}; valid are {valid}'
+            f'{text}: {error.args[0]}; valid are {valid}'
         ) from error
     if not isinstance(part, kind):
-        raise ValueError(
-            f'{name}={cfg!r}; must be a {kind.__name__}, one of '
-            f'{_names_of(kind, registry)}'
-        )
+        raise ValueError(f'{text}; must be a {kind.__name__}, one of {valid}')
     return part
-
-
-def _names_of(kind: type, registry: Registry) -> list[str]:
-    registry.import_from_location()
-    return sorted(
-        f'{SCOPE}.{name}'
-        for name, found in registry.module_dict.items()
-        if isinstance(found, type) and issubclass(found, kind)
-    )

@@ -21,9 +21,9 @@ NAMED = f'{FRONT}: '
 # option's name and the value.
 WRONG: list[tuple[Any, ...]] = [
     (ROUTER, 'eavit_mm.RouterHead', 'must be a dict'),
-    (f'{ROUTER}.type', 'LinearClsHead', 'must be a RouterHead'),
+    (f'{ROUTER}.type', 'LinearClsHead', "valid are ['eavit_mm.RouterHead']"),
     (f'{ROUTER}.front', 3, 'must be a path or None'),
-    (f'{ROUTER}.front', 'nothing.json', 'is not there; tools/search.py'),
+    (f'{ROUTER}.front', 'nothing.json', "nothing.json'; tools/search.py"),
     (f'{ROUTER}.front', 'trained.pth', 'trained.pth: '),
     (f'{ROUTER}.budgets', ['flops'], 'must list some of'),
     (f'{ROUTER}.budgets', ['latency'], 'a table'),
