@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmpretrain.models.utils import SwiGLUFFN
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
+from toys import SWIGLU, batch_of
 
 from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
@@ -20,15 +21,7 @@ from eavit_mm.rearrange import (
 from eavit_mm.rearrange.criteria import Scores, zero_scores
 from eavit_mm.space.cells import FFN, HEADS
 
-from .toys import (
-    CRITERIA,
-    SWIGLU,
-    assert_same_scores,
-    batch_of,
-    batches,
-    build,
-    draw,
-)
+from .toys import CRITERIA, assert_same_scores, batches, build, draw
 
 NETWORKS = dict(
     plain={},
@@ -256,11 +249,10 @@ def test_magnitude_sums_the_weights_of_a_unit(network):
 @pytest.mark.parametrize('name', SORTING)
 @pytest.mark.parametrize('seed', range(2))
 def test_scores_are_sorted_after_rearranging(name, seed):
-    model, _ = draw(seed)
-    criterion = CRITERIA[name]()
-    before = criterion.score(model, batches())
-    found = rearrange(model, criterion, batches())
-    after = criterion.score(model, batches())
+    model, criterion = draw(seed), CRITERIA[name]()
+    before = criterion.score(model, batches(model=model))
+    found = rearrange(model, criterion, batches(model=model))
+    after = criterion.score(model, batches(model=model))
     moved = {units: before[units][order] for units, order in found.items()}
     assert_same_scores(after, moved)
     for name_, vector in moved.items():

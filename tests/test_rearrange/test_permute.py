@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from toys import HEADS, SWIGLU, batch_of
 
 from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
@@ -17,16 +18,7 @@ from eavit_mm.rearrange import (
 from eavit_mm.rearrange.criteria import zero_scores
 from eavit_mm.space.cells import HEADS as HEAD_UNITS
 
-from .toys import (
-    CHANNEL_AXIS,
-    CRITERIA,
-    HEADS,
-    SWIGLU,
-    batch_of,
-    batches,
-    build,
-    draw,
-)
+from .toys import CRITERIA, batches, build, draw
 
 EXACT = dict(rtol=0, atol=1e-9)
 
@@ -34,14 +26,14 @@ EXACT = dict(rtol=0, atol=1e-9)
 @torch.no_grad()
 def outputs(model: Any) -> tuple[tuple[Tensor, ...], Tensor]:
     """Features of every output, and logits, of two new images."""
-    x = batch_of(77)['inputs']
+    x = batch_of(77, model=model)['inputs']
     return model.backbone(x), model(x, mode='tensor')
 
 
 def assert_rearranged(
     model: Any, before: tuple[tuple[Tensor, ...], Tensor], order: Tensor
 ) -> None:
-    axis = CHANNEL_AXIS[model.backbone.out_type]
+    axis = 1 if model.backbone.out_type == 'featmap' else -1
     features, logits = outputs(model)
     for new, old in zip(features, before[0], strict=True):
         torch.testing.assert_close(new, old.index_select(axis, order), **EXACT)
@@ -50,10 +42,11 @@ def assert_rearranged(
 
 @pytest.mark.parametrize('seed', range(20))
 def test_any_network_keeps_its_function(seed):
-    model, _ = draw(seed)
+    model = draw(seed)
     criterion = list(CRITERIA)[seed % len(CRITERIA)]
     before = outputs(model)
-    found = rearrange(model, CRITERIA[criterion](), batches())
+    data = batches(model=model)
+    found = rearrange(model, CRITERIA[criterion](), data)
     assert_rearranged(model, before, found[CHANNELS])
     for name, order in found.items():
         assert sorted(order.tolist()) == list(range(len(order))), name
@@ -88,14 +81,7 @@ PARTS = dict(
 
 @pytest.mark.parametrize('name', PARTS)
 def test_every_part_moves_with_its_units(name):
-    options = PARTS[name]
-    head, neck = None, None
-    if options.get('out_type') == 'raw':
-        head = dict(type='FirstTokenHead')
-    elif options.get('out_type') == 'featmap':
-        neck = dict(type='GlobalAveragePooling')
-    # An index of the last layer alone would hide the others.
-    model = build(head, neck, **options)
+    model = build(**PARTS[name])
     before = outputs(model)
     found = rearrange(model, RandomCriterion(seed=3))
     for unit, order in found.items():
@@ -105,7 +91,7 @@ def test_every_part_moves_with_its_units(name):
 
 @pytest.mark.parametrize('head', HEADS)
 def test_every_head_reads_the_new_order(head):
-    model = build(HEADS[head])
+    model = build(head=head)
     before = outputs(model)
     found = rearrange(model, RandomCriterion(seed=3))
     assert_rearranged(model, before, found[CHANNELS])
@@ -139,7 +125,7 @@ def test_the_first_units_are_those_of_the_largest_scores():
 
 
 def test_the_inverse_restores_every_weight():
-    model, _ = draw(5)
+    model = draw(5)
     vit = model.backbone
     before = {k: v.clone() for k, v in vit.state_dict().items()}
     found = sort_units(RandomCriterion(1).score(model, ()))

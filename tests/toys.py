@@ -1,5 +1,6 @@
 """Small networks in which every axis has a length of its own."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,12 +9,18 @@ from dense import DenseViT
 from mmengine.model import BaseDataPreprocessor
 from mmengine.optim import OptimWrapper
 from mmpretrain.models import VisionTransformer
+from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 import eavit_mm  # noqa: F401
-from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.models import (
+    ElasticVisionTransformer,
+    Leaf,
+    Reading,
+    register_consumer,
+)
 from eavit_mm.space import SearchSpace, Subnet
 
 # Networks this small are slower on more threads.
@@ -36,6 +43,27 @@ HEADS = dict(
     vit=dict(type='VisionTransformerClsHead'),
     vit_hidden=dict(type='VisionTransformerClsHead', hidden_dim=15),
 )
+
+
+@MODELS.register_module()
+class FirstTokenHead(LinearClsHead):
+    """Reads the first token of ``out_type='raw'``."""
+
+    def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
+        return feats[-1][:, 0]
+
+
+register_consumer(FirstTokenHead, lambda head, live: Reading({'fc': Leaf()}))
+
+
+def parts_for(out_type: str, head: str = 'linear') -> dict[str, Any]:
+    """The neck and head that read such features."""
+    if out_type == 'raw':
+        return dict(head=dict(type='FirstTokenHead'))
+    parts: dict[str, Any] = dict(head=HEADS[head])
+    if out_type == 'featmap':
+        parts['neck'] = dict(type='GlobalAveragePooling')
+    return parts
 
 
 def options(**changes: Any) -> dict[str, Any]:
@@ -223,6 +251,7 @@ def dense_twin(
 def classifier(
     head: dict[str, Any] | None = None,
     backbone: dict[str, Any] | None = None,
+    seed: int = 0,
     **changes: Any,
 ) -> Any:
     """An elastic classifier in float64, its weights random."""
@@ -233,18 +262,27 @@ def classifier(
         # The classifier's own makes float32 of every image.
         data_preprocessor=BaseDataPreprocessor(),
         backbone=dict(type='eavit_mm.ElasticVisionTransformer', **backbone),
-        head=dict(num_classes=CLASSES, in_channels=24, **head),
+        head=dict(
+            num_classes=CLASSES,
+            in_channels=backbone['arch']['embed_dims'],
+            **head,
+        ),
     )
     cfg.update(changes)
-    return randomise(MODELS.build(cfg)).double()
+    return randomise(MODELS.build(cfg), seed).double()
 
 
-def batch_of(number: int, size: int = 2) -> dict[str, Any]:
-    """Data batch ``number`` of a loader."""
+def batch_of(number: int, size: int = 2, model: Any = None) -> dict[str, Any]:
+    """Data batch ``number`` of a loader; of a model's image size."""
     rng = torch.Generator().manual_seed(1000 + number)
     labels = torch.randint(CLASSES, (size,), generator=rng)
+    inputs = images(size, seed=number)
+    if model is not None:
+        channels = model.backbone.patch_embed.projection.in_channels
+        shape = (size, channels, *model.backbone.img_size)
+        inputs = torch.randn(shape, generator=rng)
     return dict(
-        inputs=images(size, seed=number).double(),
+        inputs=inputs.double(),
         data_samples=[DataSample().set_gt_label(k.item()) for k in labels],
     )
 
@@ -253,6 +291,15 @@ def sgd(model: nn.Module, **changes: Any) -> OptimWrapper:
     """Plain gradient steps with momentum, which remembers every mistake."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     return OptimWrapper(optimizer, **changes)
+
+
+def close(
+    actual: Sequence[Tensor], expected: Sequence[Tensor], atol: float
+) -> None:
+    assert len(actual) == len(expected) > 0
+    for a, b in zip(actual, expected, strict=True):
+        assert a.shape == b.shape
+        torch.testing.assert_close(a, b, rtol=0, atol=atol)
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
