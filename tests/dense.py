@@ -290,27 +290,3 @@ def full_gradients(
         if parameter.grad is not None:
             gradient[part] = parameter.grad
     return full
-
-
-def dense_head(head: nn.Module, width: int) -> nn.Module:
-    """mmpretrain's linear heads over the first channels, by their weights."""
-    weights = dict(head.named_parameters())
-    if 'layers.pre_logits.weight' in weights:
-        names, between = ['layers.pre_logits', 'layers.head'], nn.Tanh
-    elif 'layers.head.weight' in weights:
-        names, between = ['layers.head'], nn.Tanh
-    elif 'fc.weight' in weights and 'layers.0.fc.weight' not in weights:
-        names, between = ['fc'], nn.ReLU
-    else:
-        count = sum(n.endswith('.fc.weight') for n in weights)
-        names = [f'layers.{i}.fc' for i in range(count)]
-        between = nn.ReLU
-    modules: list[nn.Module] = []
-    for i, name in enumerate(names):
-        weight = weights[f'{name}.weight'].detach()
-        bias = weights[f'{name}.bias'].detach()
-        weight = weight[:, :width] if i == 0 else weight
-        linear = nn.Linear(weight.shape[1], weight.shape[0])
-        linear.weight.data, linear.bias.data = weight.clone(), bias.clone()
-        modules += [linear, between()]
-    return nn.Sequential(*modules[:-1])

@@ -144,15 +144,6 @@ def _of_layer(
     return ParameterAxes(tuple(axes), (branch, layer), ndim > 1)
 
 
-def num_units(vit: VisionTransformer) -> dict[Units, int]:
-    """How many units of each kind the whole network has."""
-    found = {CHANNELS: int(vit.embed_dims)}
-    for i, layer in enumerate(vit.layers):
-        found[HEADS, i] = int(layer.attn.num_heads)
-        found[HIDDEN, i] = hidden_channels(layer.ffn)
-    return found
-
-
 def units_of(subnet: Subnet) -> dict[Units, int]:
     """How many units of each kind a subnet opens."""
     found = {CHANNELS: subnet.embed_dims}

@@ -152,13 +152,9 @@ class Distillation:
         teacher: Outputs,
         subnet: Subnet,
     ) -> dict[str, Tensor]:
-        """A student's losses with the distillation added.
+        """A student's losses, as the model returns them, with its own added.
 
-        Args:
-            losses: The student's losses, as the model returns them.
-            student: What it showed.
-            teacher: What the teacher showed of the same images.
-            subnet: The student.
+        Student and teacher have seen the same images.
         """
         weighted = {
             name: value * self.task_weight
@@ -182,14 +178,9 @@ class Distillation:
     def observe(
         self, model: Any, run: Callable[[], Any]
     ) -> tuple[Any, dict[int, Tensor]]:
-        """Runs a forward, and notes hidden states if they are needed.
+        """What a model's forward ``run`` returns, and its hidden states.
 
-        Args:
-            model: The network whose layers show the states.
-            run: Its forward.
-
-        Returns:
-            What ``run`` returns, and the states (B, N, E) by layer.
+        States (B, N, E) by layer; none if no loss needs them.
         """
         # Not every teacher has layers.
         layers = model.backbone.layers if self.hidden_weight else ()
@@ -204,10 +195,8 @@ class InPlaceDistillation(Distillation):
     """Subnets learn from the largest subnet of the same step.
 
     If the sampler draws the largest first (the sandwich rule), what it showed
-    is reused; else it runs once more, without gradients.
-
-    Args:
-        **kwargs: Those of :class:`Distillation`.
+    is reused; else it runs once more, without gradients. Arguments are those
+    of :class:`Distillation`.
 
     Example:
         >>> model = dict(sampler=dict(type='eavit_mm.SandwichSampler'),
@@ -255,11 +244,7 @@ class FrozenDistillation(Distillation):
         self.teacher: nn.Module | None = None
 
     def network(self) -> nn.Module:
-        """The teacher.
-
-        Raises:
-            ValueError: If nobody has made it.
-        """
+        """The teacher, if somebody has made it."""
         if self.teacher is None:
             raise ValueError(
                 'FrozenDistillation has no teacher: '

@@ -16,13 +16,10 @@ class ElasticDistributedDataParallel(MMDistributedDataParallel):
 
     mmengine's wrapper never calls the model's ``train_step``; this one runs
     :func:`elastic_step`. Branches that are off leave parameters unused, so
-    unused parameters are looked for; a model on the CPU needs no device ids.
+    these are looked for; a model on the CPU needs no device ids.
 
-    Args:
-        module: An elastic model.
-        device_ids: The GPU of this process; of no use on the CPU.
-        find_unused_parameters: Needed unless ``max_off`` is 0.
-        **kwargs: Those of ``MMDistributedDataParallel``.
+    Arguments are those of the stock wrapper; ``find_unused_parameters`` may
+    be False where ``max_off`` is 0.
 
     Example:
         >>> model_wrapper_cfg = dict(

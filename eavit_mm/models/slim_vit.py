@@ -35,8 +35,8 @@ class SlimAttention(BaseModule):
 
     Args:
         attn: A stock attention over E channels.
-        num_heads: h, at least 1.
-        head_dims: D.
+        num_heads: At least 1.
+        head_dims: The width of a head.
     """
 
     def __init__(
@@ -70,10 +70,8 @@ class SlimAttention(BaseModule):
 class SlimFFN(BaseModule):
     """mmcv's FFN without the identity beside it.
 
-    Takes all modules over from a stock one, whose parameter names it has.
-
-    Args:
-        ffn: A stock FFN of two linear maps.
+    Takes all modules over from a stock one of two linear maps, whose
+    parameter names it has.
     """
 
     def __init__(self, ffn: FFN) -> None:
@@ -197,15 +195,11 @@ class SlimVisionTransformer(VisionTransformer):
         stock = dict(arch, num_heads=1, feedforward_channels=1)
         cfgs = _layer_cfgs(layer_cfgs, widths)
         super().__init__(arch=stock, layer_cfgs=cfgs, **kwargs)
+        heads, hidden = widths.num_heads, widths.feedforward_channels
         layers = self.get_submodule('layers').children()
         self.layers = ModuleList(
-            SlimEncoderLayer(layer, heads, channels, widths.head_dims)
-            for layer, heads, channels in zip(
-                layers,
-                widths.num_heads,
-                widths.feedforward_channels,
-                strict=True,
-            )
+            SlimEncoderLayer(layer, h, f, widths.head_dims)
+            for layer, h, f in zip(layers, heads, hidden, strict=True)
         )
         self.arch_settings = dict(arch)
         self.frozen_stages = frozen_stages
@@ -248,9 +242,8 @@ def _layer_cfgs(given: Any, widths: Subnet) -> list[dict[str, Any]]:
                     f'layer_cfgs: layer {i}: {name}={cfg[name]!r}; widths '
                     'stand in arch'
                 )
+    hidden = widths.feedforward_channels
     return [
         dict(cfg, feedforward_channels=max(channels, 1))
-        for cfg, channels in zip(
-            cfgs, widths.feedforward_channels, strict=True
-        )
+        for cfg, channels in zip(cfgs, hidden, strict=True)
     ]

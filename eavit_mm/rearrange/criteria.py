@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmpretrain.models import VisionTransformer
 from torch import Tensor, nn
 
 from eavit_mm.models.axes import (
     CHANNELS,
     Units,
     ffn_linears,
-    num_units,
     parameter_axes,
+    units_of,
 )
+from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space.cells import FFN, HEADS
 
@@ -28,11 +28,10 @@ from eavit_mm.space.cells import FFN, HEADS
 Scores = dict[Units, Tensor]
 
 
-def zero_scores(vit: VisionTransformer) -> Scores:
+def zero_scores(vit: ElasticVisionTransformer) -> Scores:
     """Scores of a network before anything is known."""
-    return {
-        units: torch.zeros(number) for units, number in num_units(vit).items()
-    }
+    numbers = units_of(vit.space.largest).items()
+    return {units: torch.zeros(number) for units, number in numbers}
 
 
 class Criterion(ABC):
@@ -46,7 +45,7 @@ class Criterion(ABC):
         """Scores all units; leaves the model as it was.
 
         Args:
-            model: Classifier or segmentor of OpenMMLab with a ``backbone``.
+            model: An elastic classifier or segmentor.
             batches: What its data loader gives; empty if the criterion needs
                 none.
 
@@ -78,10 +77,8 @@ class RandomCriterion(Criterion):
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
         """See the base class."""
         generator = torch.Generator().manual_seed(self.seed)
-        return {
-            units: torch.rand(number, generator=generator)
-            for units, number in num_units(model.backbone).items()
-        }
+        scores = zero_scores(model.backbone)
+        return {k: v.uniform_(generator=generator) for k, v in scores.items()}
 
 
 @TASK_UTILS.register_module()
@@ -116,16 +113,15 @@ class _UnitCriterion(Criterion):
         scores = zero_scores(vit)
         modes = {module: module.training for module in model.modules()}
         model.eval()
-        seen = 0
+        batch = None
         try:
             for batch in batches:
                 data = model.data_preprocessor(batch, False)
                 self._score_batch(model, data, scores)
-                seen += 1
         finally:
             for module, mode in modes.items():
                 module.training = mode
-        if not seen:
+        if batch is None:
             raise ValueError(
                 f'{type(self).__name__} needs at least one batch of '
                 'calibration data'
@@ -195,7 +191,7 @@ Receive = Callable[[Tensor, Tensor], Tensor]
 
 @contextmanager
 def _watched(
-    vit: VisionTransformer, scores: Scores, receive: Receive
+    vit: ElasticVisionTransformer, scores: Scores, receive: Receive
 ) -> Iterator[None]:
     """Hands activations to ``receive`` while the stock forward runs.
 

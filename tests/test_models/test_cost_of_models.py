@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from dense import dense_head
 from mmpretrain.registry import MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,7 +27,8 @@ def counted(net: nn.Module, head: nn.Module, x: torch.Tensor) -> int:
     """Multiply-adds of one image, by torch's counter."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         features = net(x)[-1]
-        head(features.mean((2, 3)) if features.ndim == 4 else features)
+        is_map = features.ndim == 4
+        head((features.mean((2, 3)) if is_map else features,))
     flops = counter.get_total_flops()
     assert flops % 2 == 0
     return flops // 2
@@ -36,6 +36,12 @@ def counted(net: nn.Module, head: nn.Module, x: torch.Tensor) -> int:
 
 def numel(*modules: nn.Module) -> int:
     return sum(p.numel() for m in modules for p in m.parameters())
+
+
+def stock_head(name: str, width: int) -> nn.Module:
+    """The head that a config of this width builds."""
+    cfg = dict(num_classes=CLASSES, in_channels=width, **HEADS[name])
+    return MODELS.build(cfg).double()
 
 
 def model_around(case: Any, head: str) -> Any:
@@ -54,7 +60,7 @@ def test_model(seed: int) -> None:
     case = random_case(seed, batch=1)
     name = list(HEADS)[seed % len(HEADS)]
     model = model_around(case, name)
-    head = dense_head(model.head, case.subnet.embed_dims).double()
+    head = stock_head(name, case.subnet.embed_dims)
     total = counted(case.dense, head, case.x)
     macs = model.macs(case.subnet)
     assert macs['total'] == total
@@ -73,8 +79,8 @@ def test_every_head_over_many_subnets(name: str) -> None:
     for seed in range(15):
         subnet = random_subnet(model.backbone.space, seed)
         dense = dense_twin(model.backbone, subnet, options()).double()
-        head = dense_head(model.head, subnet.embed_dims)
-        assert model.macs(subnet)['total'] == counted(dense, head.double(), x)
+        head = stock_head(name, subnet.embed_dims)
+        assert model.macs(subnet)['total'] == counted(dense, head, x)
         assert model.params(subnet)['total'] == numel(dense, head)
 
 
@@ -87,7 +93,7 @@ def test_largest_is_the_model_itself(seed: int) -> None:
     assert model.params() == model.params(largest)
     assert model.macs() == model.macs(largest)
     dense = dense_twin(case.vit, largest, case.cfg).double()
-    head = dense_head(model.head, largest.embed_dims).double()
+    head = stock_head('vit_hidden', largest.embed_dims)
     assert model.macs()['total'] == counted(dense, head, case.x)
 
 

@@ -18,7 +18,6 @@ from steps import (
     UNIFORM,
     GradientRecorder,
     assert_gradients,
-    gradients,
     labels_of,
     plain_logits,
     with_subnets,
@@ -41,33 +40,6 @@ pytestmark = pytest.mark.usefixtures('run_seed')
 
 
 # One step
-
-
-def test_gradients_of_the_passes_add_up() -> None:
-    subnets = [member(), member(8), member(5, (1, 6, 0), (0, 1, 20))]
-    model = with_subnets(classifier(), *subnets)
-    twin = copy.deepcopy(model)
-    data = batch_of(0)
-    expected = {n: torch.zeros_like(p) for n, p in model.named_parameters()}
-    losses = []
-    for subnet in subnets:
-        twin.zero_grad()
-        logits = plain_logits(twin, data['inputs'], subnet)
-        loss = F.cross_entropy(logits, labels_of(data))
-        loss.backward()
-        losses.append(loss.item())
-        for name, gradient in gradients(twin).items():
-            expected[name] += gradient
-    recorder = GradientRecorder(model)
-    logs = model.train_step(data, recorder)
-    # K passes, one step of the optimizer, one data batch.
-    assert len(recorder.steps) == recorder.inner_count == 1
-    assert_gradients(recorder.steps[0], expected)
-    assert logs['loss'].item() == pytest.approx(sum(losses))
-    share = sum(map(model.backbone.macs, subnets)) / 3 / model.backbone.macs()
-    assert logs['macs_ratio'].item() == pytest.approx(share)
-    assert model.backbone.subnet is None
-    assert all(p.grad is None for p in model.parameters())
 
 
 def test_gradients_are_those_of_the_dense_network() -> None:
@@ -176,25 +148,17 @@ def test_losses_are_summed_and_metrics_averaged() -> None:
         accuracy.append(100 * hits.double().mean().item())
         losses.append(F.cross_entropy(logits, labels_of(data)).item())
     assert len(set(losses)) == 3
-    logs = model.train_step(data, sgd(model))
+    recorder = GradientRecorder(model)
+    logs = model.train_step(data, recorder)
+    # K passes, one step of the optimizer, one data batch.
+    assert len(recorder.steps) == recorder.inner_count == 1
+    assert model.backbone.subnet is None
     assert logs['loss'].item() == pytest.approx(sum(losses))
+    share = sum(map(model.backbone.macs, subnets)) / 3 / model.backbone.macs()
+    assert logs['macs_ratio'].item() == pytest.approx(share)
     mean = sum(accuracy) / 3
     assert logs['accuracy_top-1'].item() == pytest.approx(mean)
     assert not any(value.requires_grad for value in logs.values())
-
-
-def test_steps_draw_by_data_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    model = classifier(sampler=SANDWICH)
-    draw = model.draw_subnets
-    monkeypatch.setattr(
-        model, 'draw_subnets', lambda i: (asked.append(i), draw(i))[1]
-    )
-    wrapper = sgd(model, accumulative_counts=2)
-    wrapper.initialize_count_status(model, 4, 100)
-    for i in range(3):
-        model.train_step(batch_of(i), wrapper)
-    assert asked == [4, 5, 6]
 
 
 # What goes wrong

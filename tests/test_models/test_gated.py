@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from masked import masked_vit
+from steps import gradients
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from toys import (
@@ -61,24 +62,16 @@ def test_gated_is_dense(seed: int) -> None:
 @pytest.mark.parametrize('seed', range(20))
 def test_gradients_of_weights_are_the_sliced_ones(seed: int) -> None:
     vit, _, subnet, x, _ = random_case(seed)
-    gradients = []
-    for manner in (
-        vit.use(subnet),
-        vit.gated(hard_gates(vit.space, subnet)),
-    ):
+    found = []
+    for manner in (vit.use(subnet), vit.gated(hard_gates(vit.space, subnet))):
         with manner:
             outs = vit(x)
         vit.zero_grad()
         sum(out.sin().sum() for out in outs).backward()
-        gradients.append(
-            {
-                name: torch.zeros_like(p) if p.grad is None else p.grad
-                for name, p in vit.named_parameters()
-            }
-        )
-    for name, expected in gradients[0].items():
+        found.append(gradients(vit))
+    for name, expected in found[0].items():
         torch.testing.assert_close(
-            gradients[1][name],
+            found[1][name],
             expected,
             rtol=1e-9,
             atol=1e-9,
@@ -131,7 +124,7 @@ def test_gradients_are_those_of_a_masked_network(name: str, seed: int) -> None:
         rng.manual_seed(seed)
         noise = torch.randn(out.shape, generator=rng, dtype=out.dtype)
         (out * noise).sum().backward()
-        found.append((out, [leaf.grad for leaf in leaves], gradients_of(vit)))
+        found.append((out, [leaf.grad for leaf in leaves], gradients(vit)))
     (out, gates_there, there), (expected, gates_here, here) = found
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-9)
     for a, b in zip(gates_there, gates_here, strict=True):
@@ -151,13 +144,6 @@ def _space(name: str) -> dict[str, Any]:
             max_off=6,
         )
     )
-
-
-def gradients_of(vit: torch.nn.Module) -> dict[str, Tensor]:
-    return {
-        name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
-        for name, p in vit.named_parameters()
-    }
 
 
 def test_gated_in_single_precision_and_under_autocast() -> None:

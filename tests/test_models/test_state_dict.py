@@ -119,15 +119,6 @@ def test_checkpoint_goes_back_into_the_stock_model(tmp_path: Path) -> None:
     assert_same_weights(stock, snapshot(model))
 
 
-def test_distributed_prefix(tmp_path: Path) -> None:
-    """mmengine takes 'module.' away."""
-    model, state = classifier(), full_state()
-    path = tmp_path / 'checkpoint.pth'
-    torch.save(renamed(state, lambda key: f'module.{key}'), path)
-    load_checkpoint(model, str(path))
-    assert_same_weights(model, state)
-
-
 @every_way
 @pytest.mark.parametrize('size', [(12, 12), (32, 32)])
 def test_position_embedding_is_resized(

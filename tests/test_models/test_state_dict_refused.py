@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.runner.checkpoint import load_checkpoint
 from test_state_dict import (
     POOL,
     WAYS,
@@ -24,7 +23,6 @@ from toys import (
     options,
     small_stock,
     small_vit,
-    snapshot,
 )
 
 from eavit_mm.weights.state_dict import CheckpointError, require_sound
@@ -204,24 +202,6 @@ def test_position_embedding_that_cannot_be_resized(
     words = '1 of another shape: backbone.pos_embed'
     model = classifier(backbone=cfg)
     refused(model, state, words, through_torch, tmp_path)
-
-
-def test_file_without_weights(tmp_path: Path) -> None:
-    path = tmp_path / 'meta.pth'
-    torch.save(dict(meta=dict(epoch=3)), path)
-    model = classifier()
-    before = snapshot(model)
-    with pytest.raises(ValueError, match='1 unexpected: meta'):
-        load_checkpoint(model, str(path))
-    assert_same_weights(model, before)
-
-
-def test_only_a_few_keys_are_listed() -> None:
-    with pytest.raises(ValueError, match='does not fit') as caught:
-        classifier().load_state_dict({})
-    words = str(caught.value)
-    assert words.count('backbone.') == 4
-    assert words.count('...') == 1
 
 
 def test_what_is_sound() -> None:
