@@ -109,15 +109,15 @@ class DenseViT(nn.Module):
     """The subnet of given widths, with the weights of a supernet.
 
     Args:
-        weights: Of the stock network, by name.
+        weights: The stock network's, by name.
         subnet: Anything with a subnet's attributes.
         patch: Arguments of the convolution but its channels.
         corner: Pad images at the right and bottom until patches fit.
         grid: Rows and columns of the position embedding.
         out_type: As in mmpretrain.
         out_indices: As in mmpretrain.
-        eps: Of all norms but the patch embedding's.
-        patch_eps: Of that one.
+        eps: The one of all norms but the patch embedding's.
+        patch_eps: The one of that norm.
         mode: How position embeddings are interpolated.
     """
 

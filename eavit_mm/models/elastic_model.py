@@ -116,10 +116,7 @@ class ElasticModelMixin(BaseModel):
 
     @property
     def consumers(self) -> dict[str, nn.Module]:
-        """Modules that read the backbone's features, in the order of the flow.
-
-        By their names in the model.
-        """
+        """What reads the backbone's features: names to modules, in order."""
         raise NotImplementedError
 
     @property
@@ -206,11 +203,8 @@ class ElasticModelMixin(BaseModel):
     def draw_subnets(self, iteration: int) -> list[Subnet]:
         """The sampler's subnets of a step.
 
-        A function of the run's seed and the iteration, and of the rank where
-        each draws its own.
-
-        Args:
-            iteration: Data batches trained on before.
+        A function of the run's seed and the iteration (data batches trained
+        on before), and of the rank where each draws its own.
         """
         rng = np.random.default_rng(self._stream(iteration))
         level = self.level_at(iteration)
@@ -362,12 +356,12 @@ def _build_router(
 def _check_budgets(budgets: Any, latency_table: Any) -> None:
     """Refuses budgets of unknown kinds, and latencies without a table."""
     is_list = isinstance(budgets, list | tuple) and len(budgets) > 0
-    if not is_list or any(kind not in COSTS for kind in budgets):
+    is_known = is_list and all(kind in COSTS for kind in budgets)
+    if not is_known or len(set(budgets)) < len(budgets):
         raise ValueError(
-            f'router.budgets={budgets!r}; must list some of {list(COSTS)}'
+            f'router.budgets={budgets!r}; must list some of {list(COSTS)}, '
+            'each once'
         )
-    if len(set(budgets)) < len(budgets):
-        raise ValueError(f'router.budgets={budgets!r}: one stands twice')
     check_path('router.latency_table', latency_table)
     if ('latency' in budgets) != (latency_table is not None):
         raise ValueError(

@@ -9,7 +9,7 @@ closed ones zero, and does what the gated backbone does.
 Letters: C all channels of the backbone, E open ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -79,13 +79,13 @@ class ElasticLeaf(nn.Module):
         new = cls.__new__(cls)  # __init__ would make new weights
         new.__dict__.update(stock.__dict__)
         new.leaf, new.channels, new.active = leaf, channels, active
-        new.check()
+        new._check()
         return new
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raises unless the leaf can be narrowed; see :meth:`from_stock`."""
         given = [getattr(self, name) for name in self.SIZES]
-        wanted = self.as_size(self.num_inputs(self.channels))
+        wanted = self._as_size(self.num_inputs(self.channels))
         if given[0] != wanted:
             raise ValueError(
                 f'in_channels={given[0]}; must be {wanted}: the backbone has '
@@ -107,7 +107,7 @@ class ElasticLeaf(nn.Module):
         return sum(block or width for block in self.leaf.reads)
 
     @staticmethod
-    def as_size(number: int) -> Any:
+    def _as_size(number: int) -> Any:
         """A number of channels as the attributes in SIZES hold it."""
         return number
 
@@ -117,7 +117,7 @@ class ElasticLeaf(nn.Module):
         """The stock forward, over the channels of its first argument."""
         gates, given = self.active.gates, args[0].shape[self.DIM]
         if gates is not None:
-            return self.run_gated(args[0], gates)
+            return self._run_gated(args[0], gates)
         if given == self.num_inputs(self.channels):
             return super().forward(*args, **kwargs)
         blocks = self.leaf.reads.count(OPEN)
@@ -130,7 +130,7 @@ class ElasticLeaf(nn.Module):
             kept[key] = self.narrow(width)
         return kept[key].forward(*args, **kwargs)
 
-    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Over all channels, of which the gates (C) close some.
 
         Closed inputs are zero already; only what is passed on is gated.
@@ -157,7 +157,7 @@ class ElasticLeaf(nn.Module):
         if self.leaf.passes:
             sizes.append(width)
         for name, size in zip(self.SIZES, sizes, strict=False):
-            stock.__dict__[name] = self.as_size(size)
+            stock.__dict__[name] = self._as_size(size)
         for name in ('leaf', 'channels', 'active'):
             del stock.__dict__[name]
         return stock
@@ -165,10 +165,11 @@ class ElasticLeaf(nn.Module):
     def _first(self, name: str, width: int) -> Tensor:
         tensor: Tensor = getattr(self, name)
         if name in self.INPUTS:
-            pieces, start, axis = [], 0, self.INPUTS[name]
-            for block in self.leaf.reads:
-                pieces.append(tensor.narrow(axis, start, block or width))
-                start += block or self.channels
+            axis = self.INPUTS[name]
+            pieces = [
+                tensor.narrow(axis, start, block or width)
+                for start, block in self._blocks()
+            ]
             tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
         if self.leaf.passes and name in self.OUTPUTS:
             tensor = tensor.narrow(self.OUTPUTS[name], 0, width)
@@ -181,20 +182,27 @@ class ElasticLeaf(nn.Module):
         Args:
             order: (C), new position -> old channel.
         """
-        pieces, start = [], 0
-        for block in self.leaf.reads:
-            own = torch.arange(block, device=order.device)
-            pieces.append((own if block else order) + start)
-            start += block or self.channels
-        places = [(self.INPUTS, torch.cat(pieces))]
+        order = order.cpu()
+        inputs = [
+            start + (torch.arange(block) if block else order)
+            for start, block in self._blocks()
+        ]
+        orders = [(self.INPUTS, torch.cat(inputs))]
         if self.leaf.passes:
-            places.append((self.OUTPUTS, order))
-        for axes, places_of in places:
+            orders.append((self.OUTPUTS, order))
+        for axes, index in orders:
             for name, axis in axes.items():
                 tensor = getattr(self, name)
                 if tensor is not None:
-                    index = places_of.to(tensor.device)
+                    index = index.to(tensor.device)
                     tensor.copy_(tensor.index_select(axis, index))
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        """Where each block among all inputs begins, and what it reads."""
+        start = 0
+        for block in self.leaf.reads:
+            yield start, block
+            start += block or self.channels
 
 
 def _along(gates: Tensor, dim: int, ndim: int) -> Tensor:
@@ -250,20 +258,18 @@ class ElasticLayerNorm(_Norm, nn.LayerNorm):
     SIZES: ClassVar = ('normalized_shape',)
     DIM: ClassVar = -1
 
-    def check(self) -> None:
-        """See the base class."""
-        super().check()
+    def _check(self) -> None:
+        super()._check()
         if self.weight is None or self.bias is None:
             raise ValueError(
                 'a LayerNorm without weight and bias cannot be narrowed'
             )
 
     @staticmethod
-    def as_size(number: int) -> Any:
-        """See the base class."""
+    def _as_size(number: int) -> Any:
         return (number,)
 
-    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Statistics weighted by the gates, as in the gated backbone."""
         norm = NormSlices(self.weight, self.bias)
         return layer_norm(self, gate_norm(norm, self.spread(gates)), x)
@@ -274,9 +280,8 @@ class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
 
     DIM: ClassVar = 1
 
-    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
-        """See the base class."""
-        x = super().run_gated(x.permute(0, 2, 3, 1), gates)
+    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+        x = super()._run_gated(x.permute(0, 2, 3, 1), gates)
         return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -287,9 +292,8 @@ class _ElasticBatchNorm(_Norm):
     SIZES: ClassVar = ('num_features',)
     DIM: ClassVar = 1
 
-    def check(self) -> None:
-        """See the base class."""
-        super().check()
+    def _check(self) -> None:
+        super()._check()
         if len(self.leaf.reads) > 1:
             # Running statistics would be updated in a copy.
             raise ValueError(
@@ -297,7 +301,7 @@ class _ElasticBatchNorm(_Norm):
                 'narrowed; take a LayerNorm'
             )
 
-    def run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
         """Each channel by itself; nothing is learnt of closed ones."""
         stock = self.narrow(self.channels)
         learnt = {

@@ -136,12 +136,9 @@ class RouterHead(BaseModule):
         self.costs = nn.ModuleDict(costs)
         self.front_file = front
         self.latency_table = latency_table
-        self.budget_weight = budget_weight
-        self.pareto_weight = pareto_weight
-        self.highest = highest
-        self.skew = skew
-        self.gated_every = gated_every
-        self.passes = passes
+        self.budget_weight, self.pareto_weight = budget_weight, pareto_weight
+        self.highest, self.skew = highest, skew
+        self.gated_every, self.passes = gated_every, passes
         self.fit_steps = fit_steps
         self.groups = Groups(space, len(self.kinds), hidden, temperature)
         # Between these iterations the weight of the front falls to 0; else it
@@ -183,8 +180,7 @@ class RouterHead(BaseModule):
     @torch.no_grad()
     def nested(self, budgets: Sequence[float]) -> list[Subnet]:
         """Subnets around the router's choice, see :func:`nested_subnets`."""
-        soft = self.groups(self._inputs(budgets))
-        return nested_subnets(self.space, soft)
+        return nested_subnets(self.space, self.groups(self._inputs(budgets)))
 
     def limits(self, budgets: Sequence[float]) -> dict[str, float]:
         """Kind of cost to the most of it."""
@@ -256,9 +252,8 @@ class RouterHead(BaseModule):
         budget most, or comes nearest to it, and ``lambda2 |mask - mask of the
         nearest reference|^2``, a mean over the gates.
         """
-        shares = torch.stack(
-            [cost(route.decisions) for cost in self.costs.values()]
-        )
+        costs = [cost(route.decisions) for cost in self.costs.values()]
+        shares = torch.stack(costs)
         excess = (shares - route.budgets).max()
         losses = dict(loss_budget=self.budget_weight * excess.square())
         if self.front is not None and route.front_weight:
@@ -291,15 +286,12 @@ class RouterHead(BaseModule):
     def set_front(self, front: ParetoFront) -> None:
         """Makes a front the one whose references the router is held to."""
         self.front = front
-        subnets = [member.subnet for member in front.references]
-        costs = [
-            [table.share(subnet) for table in self.tables.values()]
-            for subnet in subnets
-        ]
-        masks = [
-            mask_of(self.space, decision_gates_of(self.space, s))
-            for s in subnets
-        ]
+        costs, masks = [], []
+        for member in front.references:
+            decisions = decision_gates_of(self.space, member.subnet)
+            tables = self.tables.values()
+            costs.append([table.share(member.subnet) for table in tables])
+            masks.append(mask_of(self.space, decisions))
         self.reference_costs = torch.tensor(costs)
         self.reference_masks = torch.stack(masks)
 

@@ -287,7 +287,7 @@ def distilled(
 def test_distillation_in_place(
     sampler: dict, weights: dict, head: str
 ) -> None:
-    """Of the first pass under the sandwich rule, of one more otherwise."""
+    """The first pass teaches under the sandwich rule, else one more."""
     model = classifier(
         head=HEADS[head],
         sampler=sampler,

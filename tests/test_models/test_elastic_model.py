@@ -3,7 +3,6 @@
 import pytest
 import torch
 from mmengine.logging import MessageHub
-from mmpretrain.models import ImageClassifier
 from mmpretrain.registry import MODELS
 from steps import UNIFORM
 from toys import (
@@ -15,8 +14,6 @@ from toys import (
     options,
     sgd,
 )
-
-from eavit_mm.models import ElasticImageClassifier
 
 pytestmark = pytest.mark.usefixtures('run_seed')
 
@@ -54,17 +51,6 @@ def test_default_sampler_draws_from_the_space() -> None:
     drawn = [model.draw_subnets(i) for i in range(40)]
     assert all(len(subnets) == 1 for subnets in drawn)
     assert len({subnets[0] for subnets in drawn}) > 30
-
-
-def test_classifier_from_the_registry() -> None:
-    model = classifier()
-    assert type(model) is ElasticImageClassifier
-    assert isinstance(model, ImageClassifier)
-    assert model.logits_module is model.head
-    assert list(model.consumers) == ['head']
-    assert model.macs()['total'] == sum(
-        v for k, v in model.macs().items() if k != 'total'
-    )
 
 
 def test_classifier_of_stock_types() -> None:

@@ -36,7 +36,7 @@ from eavit_mm.models.gates import (
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cost_table import CostTable
 
-SEEDS = range(70)
+SEEDS = range(40)
 
 
 def hard_gates(space: SearchSpace, subnet: Subnet) -> Gates:

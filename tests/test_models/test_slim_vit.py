@@ -22,7 +22,7 @@ from eavit_mm.export.config import backbone_config
 from eavit_mm.models import SlimVisionTransformer
 from eavit_mm.models.axes import narrow_weights
 
-SEEDS = range(70)
+SEEDS = range(40)
 ARCH = dict(
     embed_dims=14,
     num_layers=3,

@@ -64,7 +64,7 @@ every_way = pytest.mark.parametrize('load', WAYS)
 
 
 def full_state(**changes: Any) -> State:
-    """Of a stock classifier with other weights."""
+    """The state of a stock classifier with other weights."""
     head = dict(
         type='LinearClsHead',
         num_classes=changes.pop('num_classes', CLASSES),
