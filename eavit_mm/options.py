@@ -85,7 +85,9 @@ def check_list(name: str, value: Any, of_what: str) -> None:
         ValueError: If it is none, or empty; says what it lists.
     """
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f'{name}={value!r}; must list at least one {of_what}')
+        raise ValueError(
+            f'{name}={value!r:.80}; must list at least one {of_what}'
+        )
 
 
 def check_choice(name: str, value: Any, valid: Iterable[Any]) -> None:
@@ -127,4 +129,4 @@ def check_mapping(name: str, value: Any, of_what: str) -> None:
         ValueError: If it is none; says what the dict holds.
     """
     if not isinstance(value, Mapping):
-        raise ValueError(f'{name}={value!r}; must be a dict of {of_what}')
+        raise ValueError(f'{name}={value!r:.80}; must be a dict of {of_what}')

@@ -209,7 +209,7 @@ def test_a_front_becomes_folders_and_a_table(
         (['--budget', '0.5', '--images', '-1'], '--images=-1; must be an'),
         (['--budget', '0.5', '--device', 'tpu9'], '--device tpu9: '),
         (['--subnet', 'foreign.json'], r'foreign\.json: .*num_heads=13 is ou'),
-        (['--subnet', 'empty.json'], r'empty\.json: not a subnet in JSON'),
+        (['--subnet', 'empty.json'], r'empty\.json: no JSON'),
         (['--pareto', 'no_such.json'], r'no_such\.json'),
         (['--pareto', 'empty.json'], r'empty\.json: '),
         (['--budget', '0.5', '--out', 'full'], '--out full: holds notes'),

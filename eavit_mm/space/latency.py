@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from eavit_mm.files import read_json
-from eavit_mm.options import check_choice, check_count, is_finite
+from eavit_mm.options import (
+    check_choice,
+    check_count,
+    check_keys,
+    check_mapping,
+    is_finite,
+)
 from eavit_mm.space.cells import EMBED, FFN, HEADS
 from eavit_mm.space.cost import Geometry
 from eavit_mm.space.search_space import SearchSpace
@@ -134,8 +140,8 @@ class LatencyTable:
 def _checked(values: Any) -> dict[str, Any]:
     """Fields of a table from JSON, whose keys are texts."""
     names = [field.name for field in fields(LatencyTable)]
-    if not isinstance(values, Mapping) or set(values) != set(names):
-        raise ValueError(f'no latency table: must be a dict of {names}')
+    check_mapping('latency table', values, 'what was measured')
+    check_keys('latency table', values, names)
     if not isinstance(values['device'], str):
         raise ValueError(f'device={values["device"]!r}; must be a name')
     check_choice('dtype', values['dtype'], DTYPES)

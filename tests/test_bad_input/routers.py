@@ -57,10 +57,10 @@ def _with(**changes: Any) -> Callable[[str], str]:
 # What is done to the front, and what the error must say.
 FRONTS: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
     'cut': (lambda text: text[: len(text) // 2], (NAMED,)),
-    'list': (lambda text: f'[{text}]', (NAMED, 'must be a JSON object')),
+    'list': (lambda text: f'[{text}]', (NAMED, 'must be a dict of')),
     'deep': (lambda text: '[' * 100_000, (NAMED,)),
     'version': (_with(version=2), (NAMED, 'version=2')),
-    'no_members': (_with(members=[]), (NAMED, 'members: must list at least')),
+    'no_members': (_with(members=[]), (NAMED, 'must list at least')),
     'other_space': (_with(space__max_off=2), (NAMED, 'max_off')),
     'unknown_width': (
         _with(members__0__subnet__embed_dims=5),

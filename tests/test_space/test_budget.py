@@ -23,13 +23,6 @@ def test_counts_with_a_scale(number, scale, unit, space, case):
     assert budget.text == text
 
 
-@given(NUMBERS)
-def test_latency(number):
-    assert Budget.parse(f'{number:.3f}ms') == Budget(
-        'latency', number, f'{number:.3f}ms'
-    )
-
-
 @given(st.integers(1, 10**4).map(lambda n: n / 10**4))
 def test_shares_as_numbers_and_as_text(share):
     for text in (share, str(share), f' {share} '):

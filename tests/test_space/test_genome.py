@@ -86,11 +86,6 @@ def test_wrong_kind_of_genome_raises(genes):
         TINY.decode(genes)
 
 
-def test_too_many_off_raises():
-    with pytest.raises(ValueError, match='3 branches are off, max_off=2'):
-        TINY.decode([1, 0, 0, 0, 1, 1, 1])
-
-
 @given(spaces(), spaces_and_members())
 def test_encode_takes_members_only(space, case):
     stranger = case[1]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,6 @@ from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space import (
     FixedListSampler,
     LadderSampler,
-    LargestSampler,
     Level,
     MixedSampler,
     SandwichSampler,
@@ -28,7 +29,6 @@ VIT_B_BOX = SearchSpace(
     64,
     max_off=2,
 )
-VIT_B = SearchSpace.full('vit-b')
 VIT_MINI = SearchSpace(
     [48, 64, 80, 96], list(range(1, 7)), list(range(48, 385, 48)), 6, 16, 2
 )
@@ -85,39 +85,20 @@ def cost_of(space):
 
 
 @pytest.mark.parametrize('name', SAMPLERS)
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(curriculum=curricula(), seed=st.integers(0, 2**32))
-def test_every_draw_lies_in_the_box_of_its_level(name, curriculum, seed):
-    sampler = make(name)
-    for number, level in enumerate(curriculum.levels):
-        cost = cost_of(level.space)
-        drawn = sampler.draw(level, cost, rng(seed, number))
-        assert drawn
-        for subnet in drawn:
-            assert level.box.contains(subnet)
-            assert level.space.contains(subnet)
-
-
-@pytest.mark.parametrize('name', SAMPLERS)
-@settings(max_examples=10)
-@given(curriculum=curricula(), seed=st.integers(0, 2**32))
-def test_a_draw_is_a_function_of_its_arguments(name, curriculum, seed):
+def test_draws_are_functions_of_their_arguments_and_in_the_box(
+    name, curriculum, seed
+):
     used = make(name)
     # Every level twice: what a sampler keeps of one must not leak.
     for number, level in enumerate(curriculum.levels * 2):
         cost = cost_of(level.space)
         once = used.draw(level, cost, rng(seed, number))
+        assert once
+        assert all(map(level.box.contains, once))
+        assert all(map(level.space.contains, once))
         assert make(name).draw(level, cost, rng(seed, number)) == once
-
-
-@pytest.mark.parametrize(
-    'kind', [UniformSampler, SharedSampler, LadderSampler, StratifiedSampler]
-)
-def test_num_is_the_number_of_subnets_of_a_step(kind):
-    cost = VIT_MINI_GEOMETRY.macs
-    drawn = kind(5).draw(Level(VIT_MINI), cost, rng(0))
-    assert len(drawn) == 5
-    assert len(set(drawn)) > 1
 
 
 @pytest.mark.parametrize(
@@ -128,7 +109,7 @@ def test_branches_are_off_as_often_as_the_level_says(kind):
     for p_off in (0.0, 0.3, 1.0):
         level = Level(VIT_MINI, p_off=p_off)
         drawn = [
-            sampler.draw(level, cost, rng(i))[0].num_off for i in range(400)
+            sampler.draw(level, cost, rng(i))[0].num_off for i in range(300)
         ]
         share = np.mean(np.array(drawn) > 0)
         assert max(drawn) <= 2
@@ -176,12 +157,6 @@ LARGEST = dict(type='eavit_mm.LargestSampler')
 def test_options_are_checked(kind, options, words):
     with pytest.raises(ValueError, match=words):
         kind(**options)
-
-
-@given(spaces())
-def test_largest_sampler(space):
-    drawn = LargestSampler().draw(Level(space), cost_of(space), rng(0))
-    assert drawn == [space.largest]
 
 
 # Shared
@@ -290,29 +265,18 @@ def deciles(space, geometry, p_off, number):
     return np.histogram(costs, 10, (low, high))[0] / number
 
 
-def mini(**changes):
-    fields = dict(
-        embed_dims=[48, 64, 80, 96],
-        num_heads=list(range(1, 7)),
-        feedforward_channels=list(range(48, 385, 48)),
-        num_layers=6,
-        head_dims=16,
-        max_off=2,
-    )
-    return SearchSpace(**{**fields, **changes})
-
-
 @pytest.mark.parametrize(
     ('space', 'p_off'),
     [
         pytest.param(VIT_B_BOX, 0.5, id='vit_b_box'),
-        pytest.param(VIT_B, 0.5, id='vit_b'),
-        pytest.param(VIT_B, 0.0, id='vit_b_without_off'),
         pytest.param(VIT_MINI, 0.3, id='vit_mini'),
-        pytest.param(mini(max_off=12), 0.3, id='all_may_be_off'),
-        pytest.param(mini(shared=BRANCHES, max_off=0), 0.3, id='shared'),
+        pytest.param(replace(VIT_MINI, max_off=12), 0.3, id='all_may_be_off'),
         pytest.param(
-            mini(
+            replace(VIT_MINI, shared=BRANCHES, max_off=0), 0.3, id='shared'
+        ),
+        pytest.param(
+            replace(
+                VIT_MINI,
                 num_heads=[1, 2, 4, 6],
                 feedforward_channels=[64, 128, 256, 384],
                 ties=[BRANCHES],
@@ -322,14 +286,16 @@ def mini(**changes):
         ),
         # Members there are: E = 16 ends at .17 of the range, E = 96 begins
         # at .12.
-        pytest.param(mini(embed_dims=[16, 96], max_off=0), 0.0, id='far'),
+        pytest.param(
+            replace(VIT_MINI, embed_dims=[16, 96], max_off=0), 0.0, id='far'
+        ),
         # A level of a curriculum.
         pytest.param(VIT_MINI.restrict(64, 2, 96, max_off=1), 0.3, id='level'),
     ],
 )
 def test_stratified_gives_every_tenth_of_the_macs_its_share(space, p_off):
     geometry = VIT_MINI_GEOMETRY if space.num_layers == 6 else VIT_B_GEOMETRY
-    shares = deciles(space, geometry, p_off, 1500)
+    shares = deciles(space, geometry, p_off, 700)
     assert shares.sum() == pytest.approx(1)
     assert shares.min() >= 0.05, shares
 
@@ -345,7 +311,7 @@ def test_stratified_follows_a_change_of_cost():
 
 
 def test_stratified_reaches_the_dearest_where_that_is_not_the_largest():
-    space = mini(max_off=0)
+    space = replace(VIT_MINI, max_off=0)
 
     def cost(subnet):  # 5 heads cost more than 6
         heads = sum(20 * (h == 5) + h for h in subnet.num_heads)
@@ -379,11 +345,7 @@ def test_fixed_list_leaves_out_what_the_level_does_not_allow():
     expected = [subnets[3:4], subnets[2:], subnets]
     for level, allowed in zip(LEVELS, expected, strict=True):
         assert sampler.draw(level, cost, rng(0)) == allowed
-
-
-def test_fixed_list_without_an_allowed_member_trains_the_largest():
-    sampler = FixedListSampler([0.0, 'smallest'])
-    drawn = sampler.draw(LEVELS[0], VIT_MINI_GEOMETRY.macs, rng(0))
+    drawn = FixedListSampler([0.0, 'smallest']).draw(LEVELS[0], cost, rng(0))
     assert drawn == [VIT_MINI.largest]
 
 
@@ -413,17 +375,9 @@ def test_fixed_list_draws_different_members():
     assert many == [VIT_MINI.uniform(s) for s in specs]
 
 
-@pytest.mark.parametrize(
-    ('spec', 'words'),
-    [
-        (1.5, r's=1\.5; must lie in'),
-        ('huge', "subnet='huge'; must be 'largest'"),
-        (SearchSpace([8], [1], [4], 6, 16).largest, 'outside this space'),
-    ],
-)
-def test_fixed_list_refuses_strangers(spec, words):
-    sampler = FixedListSampler([spec])
-    with pytest.raises(ValueError, match=words):
+def test_fixed_list_refuses_strangers():
+    sampler = FixedListSampler(['huge'])
+    with pytest.raises(ValueError, match="subnet='huge'; must be 'largest'"):
         sampler.draw(Level(VIT_MINI), VIT_MINI_GEOMETRY.macs, rng(0))
 
 
