@@ -1,5 +1,6 @@
 """Different subnets on different ranks, asked for by rank 0."""
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ class RankedFitness:
 
         Args:
             subnets: Members of the space.
-            dtype: In place of the usual one.
+            dtype: The type of numbers, in place of the usual one.
         """
         outcomes = self._share(*_broadcast((list(subnets), dtype)))
         members = []
@@ -97,11 +98,7 @@ class RankedFitness:
             i: _Outcome.of(self.fitness, subnets[i], dtype)
             for i in order[self.rank :: self.world_size]
         }
-        return {
-            i: outcome
-            for part in all_gather_object(mine)
-            for i, outcome in part.items()
-        }
+        return dict(ChainMap(*all_gather_object(mine)))
 
 
 def broadcast_from_rank_0(make: Callable[[], Any]) -> Any:

@@ -54,9 +54,8 @@ def search_header(
 def digest_of_data(model: Any, batches: Iterable[Any]) -> str:
     """A number of images and labels, the same on every device.
 
-    Args:
-        model: Its preprocessor's mean and the like count as well.
-        batches: Paths and other notes about an image do not count.
+    The preprocessor's mean and the like count as well; paths and other notes
+    about an image do not.
     """
     return digest(dict(model.data_preprocessor.named_buffers()), *batches)
 

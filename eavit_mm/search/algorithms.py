@@ -30,7 +30,6 @@ from eavit_mm.space import Subnet, SubnetSampler
 from eavit_mm.space.pareto import Member
 
 TASK_UTILS.register_module(module=RankAndCrowding)
-STRATIFIED = dict(type='eavit_mm.StratifiedSampler')
 # Drawn members in a row that were proposed before: there are no others.
 _STALE = 400
 
@@ -38,14 +37,8 @@ _STALE = 400
 class SubnetSearch(Algorithm):
     """What the algorithms share: they propose every subnet once.
 
-    Args:
-        new: Knows what was proposed so far.
-        sampler: Config of the sampler that draws members; None: even over
-            the MACs range.
-        p_off: Probability that branches of a drawn member are off.
-        **kwargs: Those of pymoo's algorithm.
-
     Attributes:
+        new: Knows what was proposed so far.
         drawn: Members that the sampler draws, without end.
         n_offsprings: How many a generation proposes.
         left: How many of the next generation are evaluated; None: all. What
@@ -67,10 +60,10 @@ class SubnetSearch(Algorithm):
         check_probability('p_off', p_off)
         super().__init__(**kwargs)
         self.new, self.p_off = new, p_off
+        if sampler is None:
+            sampler = dict(type='eavit_mm.StratifiedSampler')
         self.sampler: SubnetSampler = build_part(
-            'sampler',
-            STRATIFIED if sampler is None else sampler,
-            SubnetSampler,
+            'sampler', sampler, SubnetSampler
         )
         # pymoo's NSGA2 replaces the one that its constructor is given.
         self.termination = NoTermination()
@@ -179,9 +172,9 @@ class RandomSearch(SubnetSearch):
     """Draws members with a sampler, each once: the honest opponent.
 
     Args:
-        pop_size: Subnets drawn at a time.
-        sampler: Config of the sampler; None: even over the MACs range.
-        p_off: Probability that branches of a drawn member are off.
+        pop_size: How many subnets are drawn at a time.
+        sampler: As for :class:`SubnetNSGA2`.
+        p_off: Likewise.
     """
 
     def __init__(

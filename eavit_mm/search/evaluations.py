@@ -88,8 +88,18 @@ def open_evaluations(
             raise FileExistsError(in_use(path)) from error
     with _lock(path):
         try:
-            found, members = read_evaluations(path, space)
-            _check_header(path, found, header)
+            there, members = read_evaluations(path, space)
+            keys = sorted({*there, *header})
+            differ = [k for k in keys if there.get(k) != header.get(k)]
+            if differ:
+                key = differ[0]
+                raise ValueError(
+                    f'{path} is of another search: {differ} differ; '
+                    f'{key}={there.get(key)!r:.200} there, '
+                    f'{header.get(key)!r:.200} here. Use another work '
+                    'directory, or start anew without --resume in an empty '
+                    'one.'
+                )
             yield members
         except Exception:
             # Nothing to resume: the next search need not avoid it.
@@ -117,11 +127,7 @@ def in_use(path: Path) -> str:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Holds a lock on a file; it falls with the process.
-
-    Raises:
-        ValueError: If another process holds it.
-    """
+    """Holds a lock on a file; it falls with the process."""
     with path.open('rb') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,26 +137,6 @@ def _lock(path: Path) -> Iterator[None]:
                 'end, or use another --work-dir'
             ) from error
         yield
-
-
-def _check_header(
-    path: Path, there: Mapping[str, Any], here: Mapping[str, Any]
-) -> None:
-    """Raises unless two searches depend on the same.
-
-    Raises:
-        ValueError: Names all that differs, and the first with its values.
-    """
-    keys = sorted({*there, *here})
-    differ = [key for key in keys if there.get(key) != here.get(key)]
-    if differ:
-        key = differ[0]
-        raise ValueError(
-            f'{path} is of another search: {differ} differ; '
-            f'{key}={there.get(key)!r:.200} there, '
-            f'{here.get(key)!r:.200} here. Use another work '
-            'directory, or start anew without --resume in an empty one.'
-        )
 
 
 def read_evaluations(

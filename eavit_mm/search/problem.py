@@ -1,16 +1,12 @@
 """The search as pymoo sees it: integer genomes, objectives, limits."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from pymoo.core.problem import Problem
 
+from eavit_mm.search.evaluations import Measure
 from eavit_mm.search.objectives import Objectives
-from eavit_mm.space import Subnet
-from eavit_mm.space.pareto import Member
-
-Evaluate = Callable[[Sequence[Subnet]], Sequence[Member]]
 
 
 class SubnetProblem(Problem):
@@ -26,7 +22,7 @@ class SubnetProblem(Problem):
         cost_range: Lowest and highest cost within the limits, as shares.
     """
 
-    def __init__(self, objectives: Objectives, evaluate: Evaluate) -> None:
+    def __init__(self, objectives: Objectives, evaluate: Measure) -> None:
         self.space, self.objectives = objectives.space, objectives
         self.evaluate_subnets = evaluate
         bounds = [b for both in objectives.limits.values() for b in both]

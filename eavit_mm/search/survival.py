@@ -105,12 +105,7 @@ class PartitionSurvival(Survival):
 
 
 def divide(total: int, quotas: Sequence[float]) -> list[int]:
-    """Divides a number in proportion to quotas (largest remainders).
-
-    Args:
-        total: What the parts add up to.
-        quotas: At least 0, not all 0.
-    """
+    """Divides a number in proportion to quotas (largest remainders)."""
     exact = np.asarray(quotas, dtype=float) * total / sum(quotas)
     whole = np.floor(exact).astype(int)
     order = np.argsort(whole - exact, kind='stable')
@@ -122,12 +117,8 @@ def fill_bins(quotas: Sequence[int], available: Sequence[int]) -> list[int]:
     """How many each bin gives when some have too few for their quota.
 
     What a bin lacks goes one by one to the nearest bin that has more, the
-    cheaper one first.
-
-    Args:
-        quotas: One per bin.
-        available: Candidates per bin; fewer in all than the quotas ask for
-            means that all are taken.
+    cheaper one first. Where all have fewer than the quotas ask for, all
+    candidates are taken.
     """
     taken = np.minimum(quotas, available)
     for place, quota in enumerate(quotas):
@@ -148,7 +139,7 @@ def best_of(
         inside: Indices of the candidates.
         objectives: Values of all points, (points, objectives).
         ranks: Ranks of all points.
-        number: How many are taken.
+        number: How many are taken at most.
     """
     taken: list[int] = []
     for rank in np.unique(ranks[inside]):
