@@ -19,7 +19,6 @@ from benchmarks.pages import (
 )
 from eavit_mm.analysis.latency import build_table, device_name, validate
 from eavit_mm.engine.cli import build_supernet
-from eavit_mm.export.certificate import image_size
 from eavit_mm.files import write_json
 
 CONFIGS = {'ViT-mini': OURS, 'ViT-B/16': 'configs/eavit/vitb_flowers.py'}
@@ -39,9 +38,8 @@ def measure(
     """Error and rank correlation of a table of one network."""
     cfg = Config.fromfile(ROOT / CONFIGS[name])
     model: Any = build_supernet(cfg, 'benchmarks.latency').to(device)
-    size = image_size(model)
-    table = build_table(model, size, batch_size, rounds)
-    found = validate(model, table, size, num, rounds)
+    table = build_table(model, batch_size, rounds)
+    found = validate(model, table, num, rounds)
     signed = np.divide(found.foretold, found.measured) - 1
     return dict(
         network=name,

@@ -44,9 +44,7 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     args = parse_args()  # --help is answered before the imports below
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -64,20 +62,6 @@ from eavit_mm.engine.cli import build_supernet, merge_options, run_tool
 from eavit_mm.files import write_json
 from eavit_mm.options import check_count
 from eavit_mm.space.latency import LatencyTable
-
-
-def build_model(args: argparse.Namespace) -> tuple[Any, Sequence[int]]:
-    """The supernet of a config, and the size of its images."""
-    cfg = Config.fromfile(args.config)
-    merge_options(cfg, args)
-    model = build_supernet(cfg, 'tools/latency.py')
-    embed: Any = model.backbone.patch_embed
-    size = embed.init_input_size
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    return model.to(args.device or device), (
-        embed.projection.in_channels,
-        *size,
-    )
 
 
 def report(result: Validation) -> None:
@@ -111,11 +95,13 @@ def main(args: argparse.Namespace) -> None:
     if args.threads is not None:
         check_count('--threads', args.threads, least=1)
         torch.set_num_threads(args.threads)
-    model, size = build_model(args)
+    cfg = Config.fromfile(args.config)
+    merge_options(cfg, args)
+    model = build_supernet(cfg, 'tools/latency.py')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    model = model.to(args.device or device)
     if args.command == 'build':
-        table = build_table(
-            model, size, args.batch_size, args.rounds, args.dtype
-        )
+        table = build_table(model, args.batch_size, args.rounds, args.dtype)
         write_json(table.to_dict(), args.out)
         print(f'{args.out}: {table.device}, {table.threads} threads')
         return
@@ -123,7 +109,7 @@ def main(args: argparse.Namespace) -> None:
     table.check(model.backbone.space, model.backbone.geometry)
     check_device(table, next(model.parameters()).device, args.threads)
     torch.set_num_threads(args.threads or table.threads)
-    result = validate(model, table, size, args.num, args.rounds, args.seed)
+    result = validate(model, table, args.num, args.rounds, args.seed)
     report(result)
     table = replace(table, error=result.error, kendall_tau=result.kendall_tau)
     write_json(table.to_dict(), args.table)

@@ -59,7 +59,6 @@ class Validation:
 
 def build_table(
     model: Any,
-    image_size: Sequence[int],
     batch_size: int = 1,
     rounds: int | None = None,
     dtype: str = 'float32',
@@ -75,7 +74,6 @@ def build_table(
 
     Args:
         model: An elastic classifier, on the device to measure.
-        image_size: (channels, height, width).
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
         dtype: Type of weights and images.
@@ -83,7 +81,7 @@ def build_table(
     alone = dict(_blocks(model.backbone.space))
     whole = _draw(model, _WHOLE, _SEED)
     subnets = [*alone.values(), *whole]
-    found = measure(model, subnets, image_size, batch_size, rounds, dtype)
+    found = measure(model, subnets, batch_size, rounds, dtype)
     table = LatencyTable(
         device=device_name(next(model.parameters()).device),
         dtype=dtype,
@@ -151,7 +149,6 @@ def _drift(
 def validate(
     model: Any,
     table: LatencyTable,
-    image_size: Sequence[int],
     num: int = 50,
     rounds: int | None = None,
     seed: int = 0,
@@ -161,18 +158,17 @@ def validate(
     Args:
         model: As for :func:`build_table`.
         table: A table of this device.
-        image_size: (channels, height, width).
         num: How many subnets.
         rounds: As for :func:`measure_in_turn`.
         seed: Seed of the subnets' draw.
     """
     check_count('num', num, least=2)
     subnets, references = _draw(model, num, seed), _draw(model, _WHOLE, _SEED)
-    how = image_size, table.batch_size, rounds, table.dtype
-    found = measure(model, [*subnets, *references], *how)
-    measured = found[:num]
+    everyone = [*subnets, *references]
+    found = measure(model, everyone, table.batch_size, rounds, table.dtype)
+    measured = found[: len(subnets)]
     foretold = [table(subnet) for subnet in subnets]
-    drift = _drift(table, references, found[num:])
+    drift = _drift(table, references, found[len(subnets) :])
     error, own_error = (
         float(np.abs(np.multiply(foretold, speed) / measured - 1).mean())
         for speed in (1.0, drift)
@@ -205,10 +201,16 @@ def check_device(
         )
 
 
+def image_size(model: Any) -> tuple[int, int, int]:
+    """(channels, height, width) that a network is configured for."""
+    embed = model.backbone.patch_embed
+    height, width = embed.init_input_size
+    return embed.projection.in_channels, height, width
+
+
 def measure(
     model: Any,
     subnets: Sequence[Subnet],
-    image_size: Sequence[int],
     batch_size: int,
     rounds: int | None,
     dtype: str,
@@ -219,7 +221,6 @@ def measure(
         model: An elastic model; it is not changed.
         subnets: Subnets in any combination of widths, branches off beyond
             what the model's space allows.
-        image_size: (channels, height, width).
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
         dtype: Type of weights and images.
@@ -232,7 +233,7 @@ def measure(
     backbone.space = replace(
         backbone.space, ties=(), shared=(), max_off=branches
     )
-    images = parameter.new_zeros(batch_size, *image_size)
+    images = parameter.new_zeros(batch_size, *image_size(model))
     run = partial(model, images, mode='tensor')
     cases = [(partial(backbone.frozen, subnet), run) for subnet in subnets]
     return measure_in_turn(cases, images.device, rounds)

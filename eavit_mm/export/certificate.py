@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eavit_mm.analysis.latency import Timed, device_name, measure_in_turn
+from eavit_mm.analysis.latency import (
+    Timed,
+    device_name,
+    image_size,
+    measure_in_turn,
+)
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.space import Subnet
 
@@ -20,13 +25,6 @@ BATCH_SIZES = (1, 7)
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 # What a file may have beyond four bytes a parameter.
 _SHARE, _OFFSET = 0.02, 64 * 1024
-
-
-def image_size(model: ElasticModelMixin) -> tuple[int, int, int]:
-    """(channels, height, width) that a network is configured for."""
-    embed: Any = model.backbone.patch_embed
-    height, width = embed.init_input_size
-    return embed.projection.in_channels, height, width
 
 
 def certify(

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from eavit_mm.analysis.latency import image_size
 from eavit_mm.export import certificate
 from eavit_mm.export.config import WEIGHTS, config_text, plain_config
 from eavit_mm.export.dense import dense_network, stock_class
@@ -122,7 +123,7 @@ class Exporter:
         write_json(subnet.to_dict(), folder / 'subnet.json')
         _, *graphs = self.formats
         if graphs:
-            program = trace(network, certificate.image_size(self.model))
+            program = trace(network, image_size(self.model))
         for name in graphs:
             write, _ = GRAPHS[name]
             write(program, folder / f'model.{name}')
@@ -239,7 +240,7 @@ def _input(model: Any) -> dict[str, Any]:
     """What a user of ONNX or pt2 must feed, who has no preprocessor."""
     preprocessor = model.data_preprocessor
     expected = dict(
-        shape=['batch', *certificate.image_size(model)],
+        shape=['batch', *image_size(model)],
         to_rgb=getattr(preprocessor, 'to_rgb', False),
     )
     for name in ('mean', 'std'):

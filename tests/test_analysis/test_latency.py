@@ -35,7 +35,6 @@ SPACES = dict(
         ties=[['embed_dims', 'num_heads', 'feedforward_channels']],
     ),
 )
-SIZE = (3, 8, 8)
 
 
 def network(space='free'):
@@ -64,7 +63,7 @@ def test_a_table_covers_its_space(space):
     model = network(space)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     was = model.backbone.space
-    table = build_table(model, SIZE, rounds=1)
+    table = build_table(model, rounds=1)
     table.check(model.backbone.space, model.backbone.geometry)
     times = [*table.stem.values()]
     for axis in (table.num_heads, table.feedforward_channels):
@@ -83,8 +82,8 @@ def test_a_table_covers_its_space(space):
 
 def test_a_validation_gives_numbers():
     model = network()
-    table = build_table(model, SIZE, batch_size=2, rounds=1)
-    found = validate(model, table, SIZE, num=6, rounds=1)
+    table = build_table(model, batch_size=2, rounds=1)
+    found = validate(model, table, num=6, rounds=1)
     assert len(found.subnets) == len(found.measured) == 6
     assert min(found.measured) > 0
     assert np.isfinite(found.error)
@@ -96,7 +95,7 @@ def test_a_validation_gives_numbers():
 def timed(monkeypatch, milliseconds):
     """Replaces the clock: each subnet takes what a function says."""
 
-    def fake(model, subnets, image_size, batch_size, rounds, dtype):
+    def fake(model, subnets, batch_size, rounds, dtype):
         return [milliseconds(subnet) for subnet in subnets]
 
     monkeypatch.setattr(latency, 'measure', fake)
@@ -110,14 +109,14 @@ def additive(subnet):
 def test_times_that_add_up_are_foretold(monkeypatch):
     timed(monkeypatch, additive)
     model = network()
-    table = build_table(model, SIZE)
+    table = build_table(model)
     assert table.stem == pytest.approx({4: 3.4, 12: 4.2})
     assert table.num_heads[12] == pytest.approx({1: 0.6, 3: 1.8})
     assert table.feedforward_channels[4] == pytest.approx({5: 2.0, 10: 4.0})
     assert table(model.backbone.space.largest) == pytest.approx(
         additive(model.backbone.space.largest)
     )
-    found = validate(model, table, SIZE, num=20)
+    found = validate(model, table, num=20)
     assert found.error == pytest.approx(0, abs=1e-9)
     assert found.kendall_tau == pytest.approx(1)
 
@@ -125,20 +124,20 @@ def test_times_that_add_up_are_foretold(monkeypatch):
 def test_the_error_is_that_of_the_table(monkeypatch):
     timed(monkeypatch, additive)
     model = network()
-    table = build_table(model, SIZE)
+    table = build_table(model)
     timed(monkeypatch, lambda subnet: 2 * additive(subnet))
-    assert validate(model, table, SIZE, num=9).error == pytest.approx(0.5)
+    assert validate(model, table, num=9).error == pytest.approx(0.5)
     timed(monkeypatch, lambda subnet: -additive(subnet))
-    found = validate(model, table, SIZE, num=9)
+    found = validate(model, table, num=9)
     assert found.kendall_tau == pytest.approx(-1)
 
 
 def test_a_slower_device_is_told_from_a_wrong_table(monkeypatch):
     timed(monkeypatch, additive)
     model = network()
-    table = build_table(model, SIZE)
+    table = build_table(model)
     timed(monkeypatch, lambda subnet: 1.25 * additive(subnet))
-    found = validate(model, table, SIZE, num=9)
+    found = validate(model, table, num=9)
     assert found.drift == pytest.approx(1.25)
     assert found.error == pytest.approx(0.2)
     assert found.own_error == pytest.approx(0, abs=1e-9)
@@ -147,7 +146,7 @@ def test_a_slower_device_is_told_from_a_wrong_table(monkeypatch):
         monkeypatch,
         lambda subnet: additive(subnet) * (1 + (subnet.embed_dims == wide)),
     )
-    found = validate(model, table, SIZE, num=9)
+    found = validate(model, table, num=9)
     assert found.own_error > 0.1
 
 
@@ -199,15 +198,13 @@ def test_rounds_of_a_minute(monkeypatch, length, rounds):
 def test_noise_makes_no_negative_times(monkeypatch):
     # An empty network that seems to be the slowest.
     timed(monkeypatch, lambda subnet: 1.0 + subnet.num_off)
-    table = build_table(network(), SIZE)
+    table = build_table(network())
     assert set(table.num_heads[4].values()) == {0.0}
 
 
 def test_a_type_of_numbers():
     model = network()
-    (time,) = measure(
-        model, [model.backbone.space.largest], SIZE, 1, 1, 'bfloat16'
-    )
+    (time,) = measure(model, [model.backbone.space.largest], 1, 1, 'bfloat16')
     assert time > 0
     assert next(model.parameters()).dtype == torch.float32
 
@@ -216,17 +213,17 @@ def test_a_type_of_numbers():
 def test_wrong_options(option):
     words = f'{option}=0; must be an integer of at least 1'
     with pytest.raises(ValueError, match=words):
-        build_table(network(), SIZE, **{option: 0})
+        build_table(network(), **{option: 0})
 
 
 def test_a_table_is_validated_where_it_was_measured(monkeypatch):
     timed(monkeypatch, additive)
     here = torch.device('cpu')
-    table = build_table(network(), SIZE)
+    table = build_table(network())
     check_device(table, here)
     check_device(table, here, table.threads)
     with pytest.raises(ValueError, match='num=1; must be an integer'):
-        validate(network(), table, SIZE, num=1)
+        validate(network(), table, num=1)
     with pytest.raises(ValueError, match='threads=99; the table is of'):
         check_device(table, here, 99)
     other = replace(table, device='another')

@@ -5,11 +5,11 @@ from functools import partial
 import pytest
 import torch
 
+from eavit_mm.analysis.latency import image_size
 from eavit_mm.export import certificate
 from eavit_mm.export.certificate import (
     certify,
     check_size,
-    image_size,
     latencies,
 )
 from eavit_mm.export.dense import dense_network

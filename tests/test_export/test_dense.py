@@ -15,8 +15,8 @@ from benchmarks.export_cases import (
     random_model,
     random_subnet,
 )
+from eavit_mm.analysis.latency import image_size
 from eavit_mm.export import dense_network
-from eavit_mm.export.certificate import image_size
 from eavit_mm.models import Leaf, Reading, SlimVisionTransformer
 from eavit_mm.models.consumers import _DESCRIBE
 

@@ -12,7 +12,7 @@ from benchmarks.export_cases import (
     random_model,
     random_subnet,
 )
-from eavit_mm.export.certificate import image_size
+from eavit_mm.analysis.latency import image_size
 from eavit_mm.export.dense import dense_network
 from eavit_mm.export.formats import (
     read_onnx,
