@@ -1,11 +1,12 @@
 """What the tests of the search share: made once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from .forked_tools import ForkedTools, forked_tools
+from .forked_tools import Done, ForkedTools, forked_tools
 from .searches import TRAINING, search
 
 
@@ -27,11 +28,17 @@ def trained(
 
 
 @pytest.fixture(scope='session')
+def find(tools: ForkedTools, trained: Path) -> Callable[..., Done]:
+    """Searches into a folder."""
+    return partial(search, tools, trained)
+
+
+@pytest.fixture(scope='session')
 def searched(
-    tools: ForkedTools, trained: Path, tmp_path_factory: pytest.TempPathFactory
+    find: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Folder of a search that nothing interrupted."""
     folder = tmp_path_factory.mktemp('searched')
-    done = search(tools, trained, folder)
+    done = find(folder)
     assert done.status == 0, done.text
     return folder

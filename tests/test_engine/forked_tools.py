@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,18 +115,56 @@ def kill_at(point: str) -> None:
     loop.append_evaluations = append
 
 
-def child(job: dict[str, Any], rank: int, port: int) -> int:
-    """One process of a run; its exit status."""
+def run_ranks(world: int, work: Callable[[int], int], output: int) -> int:
+    """Runs a function in forked processes, one for each rank.
+
+    Args:
+        world: How many; the environment of several is that of torchrun.
+        work: What a rank does; gives its exit status.
+        output: File descriptor of all that they write.
+
+    Returns:
+        The exit status of rank 0, negative for a signal; where it is not 0
+        the others are killed.
+    """
+    port = 20000 + (os.getpid() * 7 + time.monotonic_ns() // 1000) % 20000
+    pids = []
+    for rank in range(world):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.dup2(output, 1)
+                os.dup2(output, 2)
+                if world > 1:
+                    os.environ.update(
+                        RANK=str(rank),
+                        LOCAL_RANK=str(rank),
+                        WORLD_SIZE=str(world),
+                        MASTER_ADDR='127.0.0.1',
+                        MASTER_PORT=str(port),
+                    )
+                status = work(rank)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(status)
+        pids.append(pid)
+    _, status = os.waitpid(pids[0], 0)
+    for pid in pids[1:]:
+        if status:
+            os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def run_tool(job: dict[str, Any], rank: int) -> int:
+    """What one process of a tool does; its exit status."""
     args = [str(ROOT / 'tools' / job['tool']), *job['args']]
     if job['processes'] > 1:
         args += ['--launcher', 'pytorch']
-        os.environ.update(
-            RANK=str(rank),
-            LOCAL_RANK=str(rank),
-            WORLD_SIZE=str(job['processes']),
-            MASTER_ADDR='127.0.0.1',
-            MASTER_PORT=str(port),
-        )
     if job['kill'] and rank == 0:
         kill_at(job['kill'])
     sys.argv = args
@@ -136,40 +175,15 @@ def child(job: dict[str, Any], rank: int, port: int) -> int:
             return end.code or 0
         sys.stderr.write(f'{end.code}\n')
         return 1
-    except BaseException:
-        traceback.print_exc()
-        return 1
     return 0
 
 
-def fork(job: dict[str, Any], rank: int, port: int, output: int) -> int:
-    pid = os.fork()
-    if pid == 0:
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        status = 1
-        try:
-            status = child(job, rank, port)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    return pid
-
-
 def run(job: dict[str, Any]) -> Done:
-    port = 20000 + (os.getpid() * 7 + time.monotonic_ns() // 1000) % 20000
     output = os.memfd_create('output')
-    pids = [fork(job, rank, port, output) for rank in range(job['processes'])]
-    _, status = os.waitpid(pids[0], 0)
-    for pid in pids[1:]:
-        if status:
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    status = run_ranks(job['processes'], partial(run_tool, job), output)
     with os.fdopen(output, 'rb') as file:
         file.seek(0)
-        text = file.read().decode()
-    return Done(os.waitstatus_to_exitcode(status), text)
+        return Done(status, file.read().decode())
 
 
 def main() -> None:

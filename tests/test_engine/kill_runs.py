@@ -11,12 +11,12 @@ import json
 import os
 import signal
 import sys
-import time
-import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from forked_tools import ROOT, run_ranks
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
@@ -26,10 +26,9 @@ import eavit_mm  # noqa: F401
 from eavit_mm.engine.cli import build_runner
 from eavit_mm.files import write_json
 
-ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / 'tests'))
 
-from fronts import front_of  # noqa: E402
+from fronts import front_of
 
 # Without workers, with workers.
 DISTILLATION = (
@@ -137,26 +136,17 @@ def config(
     return cfg
 
 
-def child(rank: int, port: int, world: int, cfg: Config) -> None:
+def train(cfg: Config, rank: int) -> int:
     torch.set_num_threads(1)
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world),
-        MASTER_ADDR='127.0.0.1',
-        MASTER_PORT=str(port),
-    )
     if rank:
         cfg.custom_hooks = [
             hook for hook in cfg.custom_hooks if hook['type'] != 'Killer'
         ]
-    with Path(cfg.work_dir, f'rank{rank}.log').open('a') as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        runner = build_runner(cfg)
-        runner.train()
-        last = dict(runner.model.state_dict())
-        torch.save(last, Path(cfg.work_dir, f'rank{rank}.pth'))
+    runner = build_runner(cfg)
+    runner.train()
+    last = dict(runner.model.state_dict())
+    torch.save(last, Path(cfg.work_dir, f'rank{rank}.pth'))
+    return 0
 
 
 def run(
@@ -164,27 +154,9 @@ def run(
 ) -> int:
     """One run in processes of its own; the exit status of rank 0."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = 20000 + (os.getpid() * 7 + time.monotonic_ns() // 1000) % 20000
-    pids = []
-    for rank in range(world):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                cfg = config(folder, stage, world, workers, kill)
-                child(rank, port, world, cfg)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-        pids.append(pid)
-    _, status = os.waitpid(pids[0], 0)
-    for pid in pids[1:]:
-        if status:
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    return status
+    cfg = config(folder, stage, world, workers, kill)
+    with Path(folder, 'ranks.log').open('a') as log:
+        return run_ranks(world, partial(train, cfg), log.fileno())
 
 
 def difference(a: Any, b: Any, place: str = '') -> str:
@@ -231,7 +203,7 @@ def main() -> None:
         model = MODELS.build(config(folder / 'any', 1, 1, 0, None).model)
         write_json(front_of(model).to_dict(), folder / 'pareto.json')
     whole = folder / 'whole'
-    assert run(whole, *options, None) == 0, 'see rank0.log'
+    assert run(whole, *options, None) == 0, 'see ranks.log'
     expected = result(whole)
     for kill in sys.argv[5:]:
         name = folder / kill.replace(':', '_')

@@ -53,13 +53,6 @@ def test_images_are_told_apart_by_content():
     assert sample_ids(Listed([dict(img=fortran)])) < found
 
 
-def test_samples_need_not_be_loaded_yet():
-    assert sample_ids(DATASETS.build({**ids(1, 2), 'lazy_init': True})) == {
-        'n1',
-        'n2',
-    }
-
-
 def test_wrapped_data_sets():
     repeated = dict(type='RepeatDataset', times=3, dataset=ids(1, 2))
     assert sample_ids(DATASETS.build(repeated)) == {'n1', 'n2'}
@@ -67,6 +60,8 @@ def test_wrapped_data_sets():
     assert sample_ids(DATASETS.build(several)) == {'n1', 'n2', 'n5'}
     nested = dict(type='RepeatDataset', times=2, dataset=several)
     assert sample_ids(DATASETS.build(nested)) == {'n1', 'n2', 'n5'}
+    # Nor need they be loaded yet.
+    assert sample_ids(DATASETS.build({**ids(1), 'lazy_init': True})) == {'n1'}
 
 
 def test_folds_of_one_data_set():
@@ -107,11 +102,6 @@ def test_samples_that_cannot_be_told_apart(dataset):
         sample_ids(dataset)
 
 
-def test_disjoint_data_pass():
-    check_disjoint({})
-    check_disjoint(dict(train=ids(1, 2), search=ids(3), test=ids(4, 5)))
-
-
 @pytest.mark.parametrize(
     ('configs', 'message'),
     [
@@ -122,10 +112,6 @@ def test_disjoint_data_pass():
         (
             dict(train=ids(1), test=ids(7, 8), search=ids(8)),
             "the search data and the test data share 1 samples, such as 'n8'",
-        ),
-        (
-            dict(train=ids(1), test=ids(1, 4), search=ids(5)),
-            "the test data and the train data share 1 samples, such as 'n1'",
         ),
         (
             dict(
@@ -159,10 +145,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'spelling',
     [
-        './d/x/0.png',
-        'd//x/0.png',
-        'd/x/../x/0.png',
-        '{}/d/x/0.png',
+        './d//x/0.png',
         '{}/d/../d/x/0.png',
         'link/x/0.png',
         # Behind a link, '..' leads up from where the link leads to.

@@ -47,12 +47,12 @@ def test_killed_and_resumed_is_uninterrupted(
         text=True,
         check=False,
     )
-    logs = '\n'.join(p.read_text() for p in tmp_path.glob('*/rank*.log'))
+    logs = '\n'.join(p.read_text() for p in tmp_path.glob('*/ranks.log'))
     assert done.returncode == 0, done.stderr + logs
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [result['kill'] for result in results] == list(kills)
     for result in results:
-        assert result['signal'] == signal.SIGKILL, result
+        assert result['signal'] == -signal.SIGKILL, result
         # A complete checkpoint was there, whatever the moment.
         assert result['resumed_from'] in ('epoch_1.pth', 'epoch_2.pth')
         assert result['status'] == 0, (result, logs)

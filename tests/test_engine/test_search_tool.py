@@ -2,13 +2,11 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
-from .forked_tools import ForkedTools
-from .searches import DIGITS, search
+from .searches import DIGITS
 
 
 @pytest.mark.parametrize(
@@ -25,12 +23,8 @@ from .searches import DIGITS, search
     ],
 )
 def test_data_of_two_purposes_are_refused(
-    tools: ForkedTools,
-    trained: Path,
-    tmp_path: Path,
-    dataset: str,
-    message: str,
-) -> None:
+    tools, trained, tmp_path, dataset, message
+):
     config = tmp_path / 'shared.py'
     config.write_text(
         f"_base_ = ['{DIGITS}']\n"
@@ -48,8 +42,8 @@ def test_data_of_two_purposes_are_refused(
 
 @pytest.mark.parametrize('arguments', [[], ['--resume']])
 def test_a_config_without_a_search_is_said(
-    tools: ForkedTools, trained: Path, tmp_path: Path, arguments: list[str]
-) -> None:
+    tools, trained, tmp_path, arguments
+):
     config = tmp_path / 'none.py'
     config.write_text(f"_base_ = ['{DIGITS}']\nsearch_cfg = None\n")
     done = tools.run(
@@ -62,9 +56,7 @@ def test_a_config_without_a_search_is_said(
     ), done.text
 
 
-def test_a_config_in_the_work_directory_stays(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
+def test_a_config_in_the_work_directory_stays(tools, trained, tmp_path):
     """A training has left its config there; search and test read it."""
     config = tmp_path / 'own.py'
     config.write_text(Config.fromfile(DIGITS).pretty_text)
@@ -93,9 +85,7 @@ def test_a_config_in_the_work_directory_stays(
     assert (tmp_path / 'pareto.json').read_bytes() == front
 
 
-def test_a_loop_that_is_no_search_is_refused(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
+def test_a_loop_that_is_no_search_is_refused(tools, trained, tmp_path):
     config = tmp_path / 'other.py'
     config.write_text(
         f"_base_ = ['{DIGITS}']\n"
@@ -109,9 +99,7 @@ def test_a_loop_that_is_no_search_is_refused(
     )
 
 
-def test_data_and_objectives_of_its_own(
-    tools: ForkedTools, trained: Path, tmp_path: Path
-) -> None:
+def test_data_and_objectives_of_its_own(tools, trained, tmp_path):
     """search_dataloader needs no more than the others; --objectives."""
     config = tmp_path / 'own.py'
     config.write_text(
@@ -146,14 +134,10 @@ def test_data_and_objectives_of_its_own(
 
 
 @pytest.mark.parametrize('processes', [1, 2])
-def test_a_failing_evaluation_ends_every_process(
-    tools: ForkedTools, trained: Path, tmp_path: Path, processes: int
-) -> None:
+def test_a_failing_evaluation_ends_every_process(find, tmp_path, processes):
     # Ten classes have no eleven best.
     options = ('val_evaluator.topk=11',)
-    done = search(
-        tools, trained, tmp_path, options=options, processes=processes
-    )
+    done = find(tmp_path, options=options, processes=processes)
     assert done.status == 1
     assert 'out of range' in done.text or 'topk' in done.text
     assert not (tmp_path / 'pareto.json').exists()

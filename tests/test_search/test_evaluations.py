@@ -10,7 +10,6 @@ from eavit_mm.search.evaluations import (
     open_evaluations,
     read_evaluations,
 )
-from eavit_mm.space import SearchSpace
 
 from .toys import SPACES, Search
 
@@ -230,12 +229,6 @@ def test_other_files(path, content, words):
     path.parent.mkdir()
     path.write_bytes(content)
     fails(path, words)
-
-
-def test_a_member_of_another_space(written):
-    other = SearchSpace([8, 16], [1, 2], [8, 16], 3, 8)
-    with pytest.raises(ValueError, match=r'line \d+: .*outside this space'):
-        read_evaluations(written, other)
 
 
 def test_a_file_without_its_first_line(written):

@@ -3,8 +3,6 @@ import re
 import pytest
 
 from eavit_mm.search.front import build_front
-from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.pareto import best_per_bin
 
 from .toys import SPACES, Search
 
@@ -15,22 +13,6 @@ def searched(constraints=None):
     search = Search(SPACE, constraints=constraints)
     ladder = list(SPACE.uniform_ladder)
     return search, [search.member(subnet) for subnet in ladder]
-
-
-def test_front_and_references():
-    search, members = searched()
-    front = build_front(search.objectives, members, 3)
-    assert list(front.members) == search.objectives.front(members)
-    macs = search.costs['macs']
-    assert list(front.references) == best_per_bin(
-        members,
-        lambda m: m.metrics['top1'],
-        macs(CostTable(SPACE, macs).cheapest),
-        macs(SPACE.largest),
-        3,
-    )
-    assert front.evaluations == len(members)
-    assert front.hypervolume == search.volume(members)
 
 
 def test_what_was_chosen_is_evaluated_again():

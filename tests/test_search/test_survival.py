@@ -267,12 +267,7 @@ class Grid(Problem):
         out['F'] = self.inner.evaluate(np.round(x * 50) / 50)
 
 
-PROBLEMS = dict(
-    zdt1=partial(get_problem, 'zdt1'),
-    zdt2=partial(get_problem, 'zdt2'),
-    zdt3=partial(get_problem, 'zdt3'),
-    grid=Grid,
-)
+PROBLEMS = dict(zdt3=partial(get_problem, 'zdt3'), grid=Grid)
 
 
 def reached(problem, survival, seed):
