@@ -47,11 +47,11 @@ def cost_of(
     part: str = 'total',
     table: LatencyTable | None = None,
 ) -> Callable[[Subnet], float]:
-    """The cost function that a kind of budget limits.
+    """The cost function that a kind of budget limits, see :class:`Budget`.
 
     Args:
         model: An elastic model.
-        kind: 'share', 'macs', 'params' or 'latency', see :class:`Budget`.
+        kind: 'macs', 'params' or 'latency'.
         count: How MACs are counted, 'exact' or 'paper'.
         part: What of the model counts; a latency is always the whole's.
         table: The latency table, for 'latency'.
@@ -253,11 +253,8 @@ class BudgetSolver:
     def routed(self, limits: Limits) -> Subnet:
         """The router's choice, made to fit and widened.
 
-        Args:
-            limits: Kind of cost to the most of it.
-
         Raises:
-            ValueError: If no subnet was found within them.
+            ValueError: If no subnet was found within the limits.
         """
         router = self.model.router
         shares = [
@@ -293,15 +290,13 @@ class BudgetSolver:
 
     def _fit(self, subnet: Subnet, limits: Limits) -> Subnet:
         found = self._walker(limits).fit(subnet, limits)
-        if found is None:
-            asked = (
-                f'{shown(limit)} {_UNITS.get(kind, "MACs")} (reachable are '
-                f'{shown(self._table(kind).lowest)} to '
-                f'{shown(self._table(kind).highest)})'
-                for kind, limit in limits.items()
-            )
-            raise ValueError(
-                'no subnet is within all budgets at once: '
-                + ' and '.join(asked)
-            )
-        return found
+        if found is not None:
+            return found
+        asked = []
+        for kind, limit in limits.items():
+            table, unit = self._table(kind), _UNITS.get(kind, 'MACs')
+            ends = f'{shown(table.lowest)} to {shown(table.highest)}'
+            asked.append(f'{shown(limit)} {unit} (reachable are {ends})')
+        raise ValueError(
+            f'no subnet is within all budgets at once: {" and ".join(asked)}'
+        )

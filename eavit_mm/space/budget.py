@@ -71,9 +71,5 @@ def limit_of(share: float, largest: float) -> float:
 
     A subnet whose cost is just that share fits, however the quotient was
     rounded.
-
-    Args:
-        share: A share of the largest subnet's cost, in (0, 1].
-        largest: Cost of the largest subnet.
     """
     return min(share * largest * (1 + _ROUNDING), largest)

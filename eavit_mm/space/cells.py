@@ -102,11 +102,6 @@ def free_cells(
 ) -> tuple[Cell, ...]:
     """The free decisions about widths, the embedding's first.
 
-    Args:
-        choices: The widths of every axis in every layer.
-        shared: Axes with one choice for all layers.
-        ties: Groups of axes that share the index of their choice.
-
     Raises:
         ValueError: If places that share an index differ in their number of
             choices.

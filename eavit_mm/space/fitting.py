@@ -27,18 +27,11 @@ Ranges = Mapping[str, Range]
 
 
 class _Place(NamedTuple):
-    """Where a walk is.
-
-    Attributes:
-        state: The member.
-        costs: Its cost of each limited kind, as a share of the largest's.
-        excess: By how much it misses the ranges, in the same shares; 0: it
-            is inside.
-    """
+    """Where a walk is; costs are shares of the largest subnet's."""
 
     state: Decisions
-    costs: tuple[float, ...]
-    excess: float
+    costs: tuple[float, ...]  # of each limited kind
+    excess: float  # by how much it misses the ranges; 0: it is inside
 
 
 class Walker:
@@ -97,11 +90,8 @@ class Walker:
         while step is not None:
             place = step
             steps = (self._place(s, ranges) for s in self._wider(place.state))
-            step = min(
-                (step for step in steps if not step.excess),
-                key=lambda step: sum(step.costs),
-                default=None,
-            )
+            inside = (step for step in steps if not step.excess)
+            step = min(inside, key=lambda step: sum(step.costs), default=None)
         return self.space.build(*place.state)
 
     def fullest(
@@ -158,15 +148,8 @@ class Walker:
     ) -> Subnet:
         """Steps towards ranges at a member's own embedding width.
 
-        Args:
-            subnet: The member to begin with.
-            ranges: As :meth:`reach` has them.
-            rng: Draws which steps are taken, as in :meth:`reach`.
-            switches: Whether branches may go on and off, too.
-
-        Returns:
-            A member within the ranges, or one that no single step brings
-            nearer to them.
+        Ends inside, or where no single step brings it nearer. Arguments as of
+        :meth:`reach`; ``switches``: branches may go on and off, too.
         """
         place = self._walk(self.space.decisions(subnet), ranges, rng, switches)
         return self.space.build(*place.state)
@@ -282,12 +265,7 @@ class Walker:
 
 
 def out_of_reach(asked: str, table: CostTable) -> str:
-    """What to say of a limit that no member of a space keeps.
-
-    Args:
-        asked: The limit, as it is to be called.
-        table: The costs of the members.
-    """
+    """What to say of an asked limit that no member of a space keeps."""
     low, high = table.lowest, table.highest
     return (
         f'{asked} cannot be reached; this space reaches {shown(low)} to '

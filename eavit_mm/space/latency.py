@@ -14,7 +14,7 @@ from eavit_mm.options import (
     check_mapping,
     is_finite,
 )
-from eavit_mm.space.cells import EMBED, FFN, HEADS
+from eavit_mm.space.cells import BRANCHES, EMBED
 from eavit_mm.space.cost import Geometry
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
@@ -70,7 +70,7 @@ class LatencyTable:
         width = subnet.embed_dims
         try:
             steps = round(self.stem[width] / _STEP)
-            for axis in (HEADS, FFN):
+            for axis in BRANCHES:
                 times = getattr(self, axis)[width]
                 steps += sum(
                     round(times[w] / _STEP) for w in getattr(subnet, axis) if w
@@ -151,17 +151,14 @@ def _checked(values: Any) -> dict[str, Any]:
         # The rank correlation of equal times is NaN.
         if not isinstance(values[name], int | float | None):
             raise ValueError(f'{name}={values[name]!r}; must be a number')
-    found = dict(values)
-    found['stem'] = _times('stem', values['stem'])
+    found = {**values, 'stem': _times('stem', values['stem'])}
     if not all(round(time / _STEP) for time in found['stem'].values()):
         raise ValueError(f'stem={found["stem"]!r:.80}; a network takes time')
-    for axis in (HEADS, FFN):
-        table = values[axis]
-        if not isinstance(table, Mapping):
-            raise ValueError(f'{axis}={table!r:.80}; must be a dict')
+    for axis in BRANCHES:
+        check_mapping(axis, values[axis], 'widths and times')
         found[axis] = {
             _width(axis, width): _times(axis, times)
-            for width, times in table.items()
+            for width, times in values[axis].items()
         }
     return found
 

@@ -251,7 +251,7 @@ class MixedSampler(SubnetSampler):
             build_part(f'samplers[{i}]', cfg, SubnetSampler)
             for i, cfg in enumerate(samplers)
         ]
-        shares = np.array(check_weights(weights, len(samplers), 'sampler'))
+        shares = np.array(_weights(weights, len(samplers), 'sampler'))
         self.shares = shares / shares.sum()
 
     def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
@@ -260,12 +260,8 @@ class MixedSampler(SubnetSampler):
         return self.samplers[number].draw(level, cost, rng)
 
 
-def check_weights(weights: Any, number: int, of_what: str) -> list[float]:
-    """Weights of a draw from what a config says; None for equal ones.
-
-    Raises:
-        ValueError: If they are not as many positive numbers.
-    """
+def _weights(weights: Any, number: int, of_what: str) -> list[float]:
+    """Weights of a draw from what a config says; None for equal ones."""
     if weights is None:
         return [1.0] * number
     if (
@@ -309,7 +305,7 @@ class FixedListSampler(SubnetSampler):
             check_count('num', num, least=1)
         self.subnets = list(subnets)
         self.num = num
-        self.weights = check_weights(weights, len(subnets), 'subnet')
+        self.weights = _weights(weights, len(subnets), 'subnet')
 
     def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""

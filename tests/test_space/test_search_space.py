@@ -202,69 +202,45 @@ def test_nearest_of_another_depth_raises():
 # restrict
 
 
-def reaches(member, bounds):
-    """Whether the widths that are open reach the lower bounds."""
-    return all(
-        not width or width >= bound
-        for axis, bound in bounds.items()
-        for width in (
-            (member.embed_dims,)
-            if axis == 'embed_dims'
-            else getattr(member, axis)
-        )
-    )
-
-
-def draw_bounds(space, data):
-    widest = {
-        'embed_dims': space.largest.embed_dims,
-        'num_heads': max(space.largest.num_heads),
-        'feedforward_channels': max(space.largest.feedforward_channels),
-    }
-    return {k: data.draw(st.integers(0, most)) for k, most in widest.items()}
-
-
-@settings(max_examples=60)
-@given(spaces(nested=False), st.data())
+@settings(max_examples=100)
+@given(spaces(), st.data())
 def test_restrict_keeps_the_members_that_reach_the_bounds(space, data):
-    bounds = draw_bounds(space, data)
-    max_off = data.draw(st.integers(0, 2 * space.num_layers))
-    box = space.restrict(**bounds, max_off=max_off)
-    expected = {
-        member
-        for member in members(space)
-        if reaches(member, bounds) and member.num_off <= max_off
+    bounds = {
+        axis: data.draw(
+            st.integers(
+                0,
+                max(
+                    space.largest.width(axis, i)
+                    for i in range(space.num_layers)
+                ),
+            )
+        )
+        for axis in AXES
     }
+    max_off = data.draw(st.integers(0, 2 * space.num_layers))
+    places = [('embed_dims', 0), *space.branches]
+
+    def reaches(member):
+        return all(
+            width >= min(bounds[axis], space.choices(axis, layer)[-1])
+            for axis, layer in places
+            if (width := member.width(axis, layer))
+        )
+
+    box = space.restrict(**bounds, max_off=max_off)
     kept = members(box)
+    reaching = filter(reaches, members(space))
+    expected = {m for m in reaching if m.num_off <= max_off}
     assert kept <= expected
-    if space.ties:
-        # An axis that is off still lifts those tied to it.
+    unequal = any(len(set(getattr(space, axis))) > 1 for axis in BRANCHES)
+    if space.ties or (space.shared and unequal):
+        # What is off still lifts what shares its index.
         expected = {m for m in expected if not m.num_off}
         kept = {m for m in kept if not m.num_off}
     assert kept == expected
-
-
-@settings(max_examples=60)
-@given(spaces(), st.data())
-def test_restrict_of_unequal_layers_keeps_ties_and_every_maximum(space, data):
-    bounds = draw_bounds(space, data)
-    box = space.restrict(**bounds)
-    assert space.restrict() == space.restrict(max_off=99) == space
-    assert members(box) <= members(space)
     assert box.largest == space.largest
-    assert (box.max_off, box.shared, box.ties) == (
-        space.max_off,
-        space.shared,
-        space.ties,
-    )
-    for axis, bound in bounds.items():
-        for layer in range(space.num_layers):
-            least = min(bound, space.choices(axis, layer)[-1])
-            assert box.choices(axis, layer)[0] >= least
-            if not space.ties and not space.shared:
-                assert box.choices(axis, layer) == tuple(
-                    c for c in space.choices(axis, layer) if c >= least
-                )
+    assert (box.shared, box.ties) == (space.shared, space.ties)
+    assert space.restrict() == space.restrict(max_off=99) == space
 
 
 @pytest.mark.parametrize(
