@@ -9,10 +9,8 @@ from toys import classifier, random_case, small_vit
 from eavit_mm.models.axes import (
     CHANNELS,
     narrow_weights,
-    parameter_axes,
     units_of,
 )
-from eavit_mm.space import Subnet
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -78,16 +76,3 @@ def test_a_weight_that_the_table_does_not_know() -> None:
         'sliced; it is not known which channels',
     ):
         small_vit(layer_cfgs=dict(act_cfg=dict(type='PReLU')))
-
-
-def test_heads_move_in_queries_keys_and_values_alike() -> None:
-    vit = small_vit()
-    qkv = parameter_axes(vit)['layers.1.attn.qkv.weight'].axes[0]
-    weight = vit.layers[1].attn.qkv.weight.detach()
-    order = torch.tensor([5, 0, 1, 2, 3, 4])
-    moved = qkv.reorder(weight, order).view(3, 6, 4, 24)
-    assert torch.equal(moved, weight.view(3, 6, 4, 24)[:, order])
-    first = qkv.narrow(weight, 2).view(3, 2, 4, 24)
-    assert torch.equal(first, weight.view(3, 6, 4, 24)[:, :2])
-    none = Subnet(5, (0,) * 3, (0,) * 3, 4)
-    assert not [n for n in narrow_weights(vit, none) if 'layers' in n]

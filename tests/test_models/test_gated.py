@@ -59,26 +59,6 @@ def test_gated_is_dense(seed: int) -> None:
         assert not out.narrow(axis, E, vit.embed_dims - E).any()
 
 
-@pytest.mark.parametrize('seed', range(20))
-def test_gradients_of_weights_are_the_sliced_ones(seed: int) -> None:
-    vit, _, subnet, x, _ = random_case(seed)
-    found = []
-    for manner in (vit.use(subnet), vit.gated(hard_gates(vit.space, subnet))):
-        with manner:
-            outs = vit(x)
-        vit.zero_grad()
-        sum(out.sin().sum() for out in outs).backward()
-        found.append(gradients(vit))
-    for name, expected in found[0].items():
-        torch.testing.assert_close(
-            found[1][name],
-            expected,
-            rtol=1e-9,
-            atol=1e-9,
-            msg=lambda m, n=name: n + m,
-        )
-
-
 VARIANTS: dict[str, dict[str, Any]] = dict(
     plain={},
     no_cls=dict(with_cls_token=False),

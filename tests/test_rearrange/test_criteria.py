@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from mmpretrain.models.utils import SwiGLUFFN
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
-from toys import SWIGLU, batch_of
+from toys import SWIGLU, batch_of, dense_twin, options
 
-from eavit_mm.models.axes import CHANNELS
+from eavit_mm.models.axes import CHANNELS, Units
 from eavit_mm.rearrange import (
     ActivationCriterion,
     MagnitudeCriterion,
@@ -39,144 +39,79 @@ SORTING = ('activation', 'magnitude', 'taylor')
 
 
 class Twin:
-    """The network written out, with a gate of one on every unit.
+    """The dense network by hand, with a gate of one on every unit.
 
-    ``seen`` collects, for every unit of a kind, its activations.
+    A forward leaves the activations (..., units, width of a unit) in
+    ``seen`` and the gates in ``gates``, each with its kind of unit.
     """
 
-    def __init__(self, model: Any) -> None:
-        vit = model.backbone
-        self.model, self.vit = model, vit
-        ones = zero_scores(vit)
-        self.seen: dict[str, list[Tensor]] = {}
-        self.gates: dict[str, Tensor] = {}
-        for i in range(len(vit.layers)):
-            for norm in ('ln1', 'ln2'):
-                self.gates[f'{norm} {i}'] = torch.ones(vit.embed_dims)
-            self.gates[f'head {i}'] = torch.ones(len(ones[HEADS, i]))
-            neurons = len(ones[FFN, i])
-            self.gates[f'neuron {i}'] = torch.ones(neurons)
-        self.gates = {
-            name: gate.double().requires_grad_()
-            for name, gate in self.gates.items()
-        }
+    def __init__(self, network: str) -> None:
+        self.model = build(seed=4, **NETWORKS[network])
+        vit, cfg = self.model.backbone, options(**NETWORKS[network])
+        self.dense = dense_twin(vit, vit.space.largest, cfg)
+        self.seen: list[tuple[Units, Tensor]] = []
+        self.gates: list[tuple[Units, Tensor]] = []
+        for i, layer in enumerate(self.dense.layers):
+            attention, ffn = layer['attn'], layer['ffn']
+            for branch in (attention, ffn):
+                branch.norm.register_forward_hook(
+                    lambda module, x, y: self.gate(CHANNELS, y)
+                )
+            for linear, units in (
+                (attention.f.proj, (HEADS, i)),
+                (ffn.f.down, (FFN, i)),
+            ):
+                linear.register_forward_pre_hook(
+                    lambda module, x, units=units: self.gate(units, x[0])
+                )
 
-    def gate(self, name: str, unit: int, value: Tensor) -> Tensor:
-        self.seen.setdefault(f'{name} {unit}', []).append(value.detach())
-        return value * self.gates[name][unit]
+    def gate(self, units: Units, x: Tensor) -> Tensor:
+        gate = torch.ones_like(self.zeros()[units]).double().requires_grad_()
+        activations = x.unflatten(-1, (len(gate), -1))
+        self.seen.append((units, activations.detach()))
+        self.gates.append((units, gate))
+        return (activations * gate[:, None]).flatten(-2)
 
-    def each(self, name: str, x: Tensor) -> Tensor:
-        """Gates the last axis, one unit after the other."""
-        units = [self.gate(name, k, x[..., k]) for k in range(x.shape[-1])]
-        return torch.stack(units, dim=-1)
-
-    def attention(self, i: int, x: Tensor) -> Tensor:
-        attn = self.vit.layers[i].attn
-        H, D = attn.num_heads, attn.head_dims
-        y = F.linear(x, attn.qkv.weight, attn.qkv.bias)
-        q, k, v = y.split(H * D, dim=-1)
-        heads = []
-        for h in range(H):
-            part = slice(h * D, (h + 1) * D)
-            score = q[..., part] @ k[..., part].transpose(1, 2) / D**0.5
-            out = score.softmax(dim=-1) @ v[..., part]
-            heads.append(self.gate(f'head {i}', h, out))
-        out = attn.proj(torch.cat(heads, dim=-1))
-        gamma = getattr(attn.gamma1, 'weight', None)
-        return out if gamma is None else out * gamma
-
-    def ffn(self, i: int, x: Tensor) -> Tensor:
-        ffn = self.vit.layers[i].ffn
-        if isinstance(ffn, SwiGLUFFN):
-            gate, value = ffn.w12(x).chunk(2, dim=-1)
-            hidden, last = F.silu(gate) * value, ffn.w3
-        else:
-            hidden, last = F.gelu(ffn.layers[0][0](x)), ffn.layers[1]
-        out = last(self.each(f'neuron {i}', hidden))
-        gamma = getattr(ffn.gamma2, 'weight', None)
-        return out if gamma is None else out * gamma
+    def zeros(self) -> Scores:
+        return zero_scores(self.model.backbone)
 
     def logits(self, images: Tensor) -> Tensor:
-        vit = self.vit
-        x = vit.patch_embed(images)[0]
-        if vit.cls_token is not None:
-            x = torch.cat((vit.cls_token.expand(len(x), -1, -1), x), dim=1)
-        x = vit.pre_norm(x + vit.pos_embed)
-        for i, layer in enumerate(vit.layers):
-            x = x + self.attention(i, self.each(f'ln1 {i}', layer.ln1(x)))
-            x = x + self.ffn(i, self.each(f'ln2 {i}', layer.ln2(x)))
-        if vit.final_norm:
-            x = vit.ln1(x)
-        if vit.out_type == 'cls_token':
-            x = x[:, 0]
-        else:
-            x = vit.ln2(x[:, vit.num_extra_tokens :].mean(dim=1))
-        return self.model.head.fc(x)
-
-    def scores(self, value: Any) -> Scores:
-        """Scores from a number per unit of every gate."""
-        scores = zero_scores(self.vit)
-        for i in range(len(self.vit.layers)):
-            for k in range(self.vit.embed_dims):
-                scores[CHANNELS][k] += value(f'ln1 {i}', k)
-                scores[CHANNELS][k] += value(f'ln2 {i}', k)
-            for k in range(len(scores[HEADS, i])):
-                scores[HEADS, i][k] = value(f'head {i}', k)
-            for k in range(len(scores[FFN, i])):
-                scores[FFN, i][k] = value(f'neuron {i}', k)
-        return scores
-
-
-def add(one: Scores, other: Scores) -> Scores:
-    return {units: one[units] + other[units] for units in one}
-
-
-@pytest.mark.parametrize('network', NETWORKS)
-def test_the_twin_is_the_network(network):
-    model = build(seed=4, **NETWORKS[network])
-    x = batch_of(0)['inputs']
-    torch.testing.assert_close(
-        Twin(model).logits(x), model(x, mode='tensor'), rtol=0, atol=1e-9
-    )
+        self.seen.clear()
+        self.gates.clear()
+        return self.model.head.fc(self.dense(images)[-1])
 
 
 @pytest.mark.parametrize('network', NETWORKS)
 def test_activation_is_the_mean_absolute_value_of_a_unit(network):
-    model = build(seed=4, **NETWORKS[network])
-    twin = Twin(model)
-    expected = zero_scores(model.backbone)
+    twin = Twin(network)
+    expected = twin.zeros()
     for batch in batches(2):
-        twin.seen.clear()
         twin.logits(batch['inputs'])
-        once = twin.scores(
-            lambda name, k: twin.seen[f'{name} {k}'][0].abs().mean()
-        )
-        expected = add(expected, once)
-    found = ActivationCriterion().score(model, batches(2))
+        for units, activations in twin.seen:
+            for k, values in enumerate(activations.unbind(-2)):
+                expected[units][k] += values.abs().mean()
+    found = ActivationCriterion().score(twin.model, batches(2))
     assert_same_scores(found, expected)
 
 
 @pytest.mark.parametrize('network', NETWORKS)
 def test_taylor_is_the_gradient_of_a_gate_of_one(network):
-    model = build(seed=4, **NETWORKS[network])
-    expected = zero_scores(model.backbone)
+    twin = Twin(network)
+    expected = twin.zeros()
     for batch in batches(3):
-        twin = Twin(model)
+        logits = twin.logits(batch['inputs'])
+        x = twin.model(batch['inputs'], mode='tensor')
+        torch.testing.assert_close(logits, x, rtol=0, atol=1e-9)
         labels = [int(s.gt_label) for s in batch['data_samples']]
-        loss = F.cross_entropy(
-            twin.logits(batch['inputs']), torch.tensor(labels)
-        )
-        names = list(twin.gates)
         gradients = torch.autograd.grad(
-            loss,
-            [twin.gates[n] for n in names],
+            F.cross_entropy(logits, torch.tensor(labels)),
+            [gate for _, gate in twin.gates],
             materialize_grads=True,
             allow_unused=True,
         )
-        known = dict(zip(names, gradients, strict=True))
-        once = twin.scores(lambda name, k, known=known: known[name][k].abs())
-        expected = add(expected, once)
-    found = TaylorCriterion().score(model, batches(3))
+        for (units, _), gradient in zip(twin.gates, gradients, strict=True):
+            expected[units] += gradient.abs()
+    found = TaylorCriterion().score(twin.model, batches(3))
     assert_same_scores(found, expected)
     assert float(found[HEADS, 0].min()) > 0
 

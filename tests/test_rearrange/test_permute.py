@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from toys import HEADS, SWIGLU, batch_of
+from toys import HEADS, batch_of
 
 from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
@@ -40,7 +40,7 @@ def assert_rearranged(
     torch.testing.assert_close(logits, before[1], **EXACT)
 
 
-@pytest.mark.parametrize('seed', range(20))
+@pytest.mark.parametrize('seed', range(40))
 def test_any_network_keeps_its_function(seed):
     model = draw(seed)
     criterion = list(CRITERIA)[seed % len(CRITERIA)]
@@ -50,43 +50,8 @@ def test_any_network_keeps_its_function(seed):
     assert_rearranged(model, before, found[CHANNELS])
     for name, order in found.items():
         assert sorted(order.tolist()) == list(range(len(order))), name
-    if criterion == 'none':
-        for order in found.values():
-            assert order.tolist() == list(range(len(order)))
-
-
-# Each part of the network once by itself, so that a failure has a name.
-PARTS = dict(
-    plain={},
-    raw=dict(out_type='raw'),
-    raw_no_cls=dict(out_type='raw', with_cls_token=False),
-    featmap=dict(out_type='featmap'),
-    featmap_no_cls=dict(out_type='featmap', with_cls_token=False),
-    avg_featmap=dict(out_type='avg_featmap'),
-    avg_featmap_no_cls=dict(
-        out_type='avg_featmap', with_cls_token=False, final_norm=False
-    ),
-    pre_norm=dict(pre_norm=True),
-    layer_scale=dict(layer_scale_init_value=0.3),
-    no_qkv_bias=dict(qkv_bias=False),
-    swiglu=dict(layer_cfgs=dict(ffn_type='swiglu_fused')),
-    swiglu_scaled=dict(layer_cfgs=SWIGLU, layer_scale_init_value=0.3),
-    patch_norm=dict(patch_cfg=dict(norm_cfg=dict(type='LN'))),
-    ffn_per_layer=dict(
-        layer_cfgs=[dict(feedforward_channels=f) for f in (7, 20, 28)]
-    ),
-    several_outputs=dict(out_indices=[0, 1, 2], out_type='raw'),
-)
-
-
-@pytest.mark.parametrize('name', PARTS)
-def test_every_part_moves_with_its_units(name):
-    model = build(**PARTS[name])
-    before = outputs(model)
-    found = rearrange(model, RandomCriterion(seed=3))
-    for unit, order in found.items():
-        assert order.tolist() != list(range(len(order))), unit
-    assert_rearranged(model, before, found[CHANNELS])
+        if criterion == 'none':
+            assert order.tolist() == list(range(len(order))), name
 
 
 @pytest.mark.parametrize('head', HEADS)
