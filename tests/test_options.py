@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from eavit_mm.options import (
+    check_choice,
     check_count,
     check_flag,
+    check_keys,
+    check_list,
     check_mapping,
     check_number,
     check_path,
@@ -52,6 +55,23 @@ def test_flags_and_dicts() -> None:
             check_flag('on', wrong)
         with pytest.raises(ValueError, match='parts=.* must be a dict of siz'):
             check_mapping('parts', wrong, 'sizes')
+
+
+def test_choices_lists_and_keys() -> None:
+    check_choice('by', 'b', ('a', 'b'))
+    check_list('parts', [0], 'size')
+    check_keys('part', dict(a=1, c=2), ['a'], ['b', 'c'])
+    with pytest.raises(ValueError, match=r"by='c'; must be one of \('a', 'b'"):
+        check_choice('by', 'c', ('a', 'b'))
+    for wrong in ([], (), 'no', 3, None):
+        with pytest.raises(ValueError, match='parts=.* at least one size'):
+            check_list('parts', wrong, 'size')
+    with pytest.raises(
+        ValueError,
+        match=r"part: unknown keys \['7', 'd'\], missing keys \['a'\]; "
+        r"valid are \['a', 'b', 'c'\]",
+    ):
+        check_keys('part', {'c': 2, 'd': 3, 7: 4}, ['a'], ['b', 'c'])
 
 
 def test_paths() -> None:
