@@ -189,19 +189,6 @@ def test_nothing_of_the_model_changes(tmp_path):
     assert not runner.model.training
 
 
-def test_a_failure_does_not_leave_a_subnet(tmp_path):
-    runner = ready(tmp_path)
-    fitness = fitness_of(runner)
-
-    def fail():
-        raise KeyError
-
-    fitness._measure = fail
-    with pytest.raises(KeyError):
-        fitness(runner.model.backbone.space.smallest)
-    assert runner.model.backbone.subnet is None
-
-
 def test_data_are_read_once_and_whole(tmp_path, monkeypatch):
     runner = ready(tmp_path)
     data = runner.test_loop.dataloader.dataset

@@ -222,12 +222,6 @@ def test_bins_span_what_the_problem_reaches():
     assert survivors([[0.0, 0.5]] * 3, 2, halves, Plain((0.5, 0.5))) != []
 
 
-def test_the_axis_of_the_cost():
-    points = [[x, -x] for x in (0.1, 0.12, 0.14, 0.16, 0.9)]
-    problem = Plain(cost_axis=0)
-    assert 4 in survivors(points, 2, PartitionSurvival([1, 1]), problem)
-
-
 def test_those_within_the_limits_come_first():
     points = [[-x, x] for x in (0.1, 0.3, 0.5, 0.7, 0.9)]
     limits = [[1.0], [-1.0], [0.5], [-1.0], [2.0]]
