@@ -7,8 +7,6 @@ from typing import Any
 
 from .mutation import TEST, TRAIN, Mutation
 from .workspace import (
-    LISTED,
-    STRATIFIED,
     UNIFORM,
     config,
     put,
@@ -35,20 +33,13 @@ WRONG: list[tuple[Any, ...]] = [
     (SPACE_AT, [4, 8, 12], 'must be a dict'),
     (SPACE_AT, {}, ('space: ', 'missing keys', 'valid are')),
     (f'{SPACE_AT}.embed_dims', '12', 'must be a list of different'),
-    (f'{SPACE_AT}.embed_dims', [4, 8.5, 12], 'positive integer'),
-    (f'{SPACE_AT}.embed_dims', [4, 4, 12], 'must be a list of different'),
     (f'{SPACE_AT}.embed_dims', [4, 8], ('embed_dims is 8', 'own is 12')),
-    (f'{SPACE_AT}.num_heads', [1, 2, 4], ('num_heads is (4, 4)', '(3, 3)')),
     (
         f'{SPACE_AT}.num_heads',
         [[1, 3]] * 3,
         ('num_heads lists choices for 3 layers', 'the network has 2'),
     ),
     (f'{SPACE_AT}.num_heads', [[1, 3], []], ('layer 1: num_heads=[]',)),
-    (f'{SPACE_AT}.feedforward_channels', [5, nan], 'positive integer'),
-    (f'{SPACE_AT}.max_off', 5, 'an integer from 0 to 4'),
-    (f'{SPACE_AT}.shared', ['heads'], 'must be a list of'),
-    (f'{SPACE_AT}.ties', [['num_heads']], 'two or more of'),
     (f'{SPACE_AT}.depth', [1, 2], ('space: ', "['depth']", 'valid are')),
     (f'{SPACE_AT}.head_dims', 6, 'the network has head_dims=4'),
     # The network and its parts.
@@ -62,20 +53,12 @@ WRONG: list[tuple[Any, ...]] = [
     ('model.new_head', 'no', 'True or False'),
     # The sampler.
     (SAMPLER, 'eavit_mm.UniformSampler', 'must be a dict'),
-    (SAMPLER, dict(num=1), "'type'"),
     (f'{SAMPLER}.type', 'eavit_mm.Uniform', 'eavit_mm.UniformSampler'),
     (f'{SAMPLER}.num_others', -1, 'at least 0'),
-    (f'{SAMPLER}.others', 'uniform', 'must be a dict'),
     (f'{SAMPLER}.others.num', True, 'an integer'),
     (f'{SAMPLER}.number', 3, "valid are ['num_others', "),
     # Distillation.
     ('model.distillation.loss_weight', nan, 'at least 0'),
-    ('model.distillation.temperature', 0, 'positive'),
-    (
-        'model.distillation',
-        dict(type=FROZEN, checkpoint=5),
-        ('checkpoint=5', 'must be a path or None'),
-    ),
     (
         'model.distillation',
         dict(type=FROZEN, model=dict(type='mmpretrain.ImageClassifier')),
@@ -84,23 +67,16 @@ WRONG: list[tuple[Any, ...]] = [
     # The curriculum.
     (LEVELS, [], 'at least one level'),
     (f'{LEVELS}.0', 5, "a dict of 'begin'"),
-    (f'{LEVELS}.0.begin', 1, 'must be 0'),
-    (f'{LEVELS}.1.begin', 0, 'at least 1'),
     (f'{LEVELS}.1.begin', 99, ('levels from iteration [99]', 'ends at 6')),
     (f'{LEVELS}.1.embed_dims', 8, 'embed_dims >= 4'),
-    (f'{LEVELS}.0.embed_dims', 13, 'the largest is 12'),
-    (f'{LEVELS}.1.max_off', 2, 'max_off=1'),
-    (f'{LEVELS}.1.p_off', 1.5, '[0, 1]'),
     (f'{LEVELS}.1.depth', 2, ("unknown keys ['depth']", 'valid are')),
     # Rearrangement.
     (f'{REARRANGE}.num_batches', 0, 'at least 1'),
-    (f'{REARRANGE}.criterion', 'activation', 'must be a dict'),
     (f'{REARRANGE}.criterion', UNIFORM, 'must be a Criterion'),
     # The loops.
     (LOOP, dict(type=VAL, subnets={}), ('subnets={}', 'at least one subnet')),
     (f'{LOOP}.subnets', [0.5], 'must be a dict'),
     (f'{LOOP}.subnets.largest', 1.5, '[0, 1]'),
-    (f'{LOOP}.subnets.largest', 'biggest', "'largest', 'smallest'"),
     (f'{LOOP}.subnets.own.embed_dims', 6, '4, 8, 12'),
     (f'{LOOP}.budgets', 0.5, 'must be a list'),
     (f'{LOOP}.budgets', [-0.5], ('budgets: ', '-0.5', 'a share in (0, 1]')),
@@ -116,10 +92,7 @@ WRONG: list[tuple[Any, ...]] = [
     (f'{LOOP}.metric_scale', 0, 'positive'),
     # The data.
     (f'{SPLIT}.part', 'val', "'search', 'train'"),
-    (f'{SPLIT}.parts', ['train'], 'must be a dict'),
     (f'{SPLIT}.parts.search', 21, '20'),
-    (f'{SPLIT}.parts.search', None, 'at most one None'),
-    (f'{SPLIT}.seed', -1, 'at least 0'),
     (
         f'{SPLIT}.dataset.data_root',
         'nowhere',
@@ -152,13 +125,6 @@ WRONG: list[tuple[Any, ...]] = [
     ('custom_imports', dict(imports=['eavit']), ('config.py', "['eavit']")),
 ]
 
-# Samplers of which the base config has none: a field, its wrong value.
-OTHERS: list[tuple[Any, ...]] = [
-    (STRATIFIED, 'jitter', -1, 'at least 0'),
-    (LISTED, 'subnets', [], 'at least one subnet'),
-    (LISTED, 'subnets', [2.0, 'largest'], ('s=2.0', '[0, 1]')),
-    (LISTED, 'weights', [1, nan], '2 positive numbers'),
-]
 # Whole files.
 FILES: list[tuple[str, bytes, tuple[str, ...]]] = [
     ('syntax', b'model = dict(', ('config.py is no config', 'never closed')),
@@ -193,13 +159,6 @@ def mutations() -> list[Mutation]:
         # Training evaluates late, behind its first checkpoint.
         command = TEST if place.startswith('test_') else TRAIN
         found.append(Mutation(name, command, spoil, said))
-    for sampler, field, value, *words in OTHERS:
-        good = partial(put, place=SAMPLER, value=sampler)
-        bad = partial(put, place=SAMPLER, value={**sampler, field: value})
-        said = _said(field, value, tuple(words))
-        name = f'{sampler["type"]}.{field}={value!r}'
-        spoil, prepare = partial(_write, bad), partial(_write, good)
-        found.append(Mutation(name, TRAIN, spoil, said, prepare))
     for name, data, words in FILES:
         spoil = partial(_overwrite, data)
         found.append(Mutation(f'file_{name}', TRAIN, spoil, words))

@@ -84,20 +84,6 @@ def test_a_clear_error_and_nothing_lost(
     assert new == []
 
 
-def test_they_differ(whole: Path, tmp_path: Path) -> None:
-    seen = {}
-    for name, mutation in MUTATIONS.items():
-        folder = copy(whole, tmp_path / 'copy', mutation)
-        right = digests(folder)
-        mutation.spoil(folder)
-        wrong = digests(folder)
-        assert wrong != right, name
-        content = frozenset(wrong.items()), mutation.command
-        assert content not in seen, (name, seen[content])
-        seen[content] = name
-        shutil.rmtree(folder)
-
-
 def test_without_the_mutation_every_command_works(
     whole: Path, tmp_path: Path
 ) -> None:
@@ -110,7 +96,7 @@ def test_without_the_mutation_every_command_works(
             run(folder, *mutation.command)
             done.add(content)
         shutil.rmtree(folder)
-    assert len(done) >= 12
+    assert len(done) >= 9
 
 
 @pytest.mark.parametrize('kind', ['pickle', 'zip', 'legacy'])
@@ -127,18 +113,8 @@ def test_the_attacks_are_real(
     assert Path(checkpoints.TRACE).exists()
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'checkpoint-test-cut',
-        "config-model.sampler.type='eavit_mm.Uniform'",
-        'config-model.samplers=3',
-    ],
-)
-def test_the_command_line_says_one_line(
-    whole: Path, tmp_path: Path, name: str
-) -> None:
-    (mutation,) = (m for k, m in MUTATIONS.items() if k.startswith(name))
+def test_the_command_line_says_one_line(whole: Path, tmp_path: Path) -> None:
+    mutation = MUTATIONS['config-model.samplers=3']
     folder = copy(whole, tmp_path / 'spoiled', mutation)
     mutation.spoil(folder)
     tool, *args = mutation.command

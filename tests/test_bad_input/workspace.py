@@ -51,15 +51,8 @@ SUBNET = dict(
     head_dims=4,
     side='prefix',
 )
-# Samplers that take the place of the sandwich rule's.
+# The sandwich rule's other subnets.
 UNIFORM = dict(type='eavit_mm.UniformSampler', num=1)
-STRATIFIED = dict(type='eavit_mm.StratifiedSampler', num=1, jitter=1)
-LISTED = dict(
-    type='eavit_mm.FixedListSampler',
-    subnets=[0.5, 'largest'],
-    num=1,
-    weights=[1, 2],
-)
 
 
 def _data(split: str, **part: Any) -> dict[str, Any]:
