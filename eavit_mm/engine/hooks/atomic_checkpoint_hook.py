@@ -80,11 +80,8 @@ class AtomicCheckpointHook(CheckpointHook):
         self.backend_args = dict(backend=BACKEND)
         super().before_train(runner)
         self._check_accumulation(runner)
-        # mmengine shares one backend; what waits for removal is ours alone.
-        expired = self.file_backend.doomed
-        self.file_backend = AtomicBackend()
         if is_main_process():
-            self._remove_leftovers(runner, expired)
+            self._remove_leftovers(runner)
         if self.save_best and runner.iter and _validation_is_due(runner):
             # A kill before its end: what was best is not in the checkpoint.
             runner.val_loop.run()
@@ -110,7 +107,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 f'must be a multiple of {counts}'
             )
 
-    def _remove_leftovers(self, runner: Runner, expired: list[str]) -> None:
+    def _remove_leftovers(self, runner: Runner) -> None:
         """Removes what a killed run left: half files, expired ones."""
         folder = Path(self.out_dir)
         for path in folder.glob('.*.partial'):
@@ -118,12 +115,13 @@ class AtomicCheckpointHook(CheckpointHook):
         last = runner.message_hub.get_info('last_ckpt')
         if last is None or Path(last).parent != folder:
             # Resumed from elsewhere: what lies here is of another run.
+            self.file_backend.doomed.clear()
             if self.max_keep_ckpts > 0:
                 self.keep_ckpt_ids.clear()
             return
-        names = [Path(path).name for path in expired]
-        for name in [*names, *runner.message_hub.get_info(EXPIRED, [])]:
-            (folder / Path(name).name).unlink(missing_ok=True)
+        for name in runner.message_hub.get_info(EXPIRED, []):
+            self.file_backend.remove(folder / name)
+        self.file_backend.remove_doomed()
 
     def _require_finite(self, runner: Runner) -> None:
         try:
