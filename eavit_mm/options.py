@@ -1,4 +1,7 @@
-"""What the options of a config may be; each check names the option."""
+"""What the options of a config may be.
+
+Each check raises ``ValueError``: the option, its value, what would be valid.
+"""
 
 from collections.abc import Iterable, Mapping
 from math import inf
@@ -21,11 +24,7 @@ def is_positive(value: Any) -> bool:
 
 
 def check_count(name: str, value: Any, least: int = 0) -> None:
-    """Raises unless an option is an integer that is large enough.
-
-    Raises:
-        ValueError: If it is none, or smaller than ``least``.
-    """
+    """Raises unless an option is an integer that is large enough."""
     if not is_int(value) or value < least:
         raise ValueError(
             f'{name}={value!r}; must be an integer of at least {least}'
@@ -39,9 +38,6 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
         name: The option, for the message.
         value: What the config says.
         positive: 0 is not valid either.
-
-    Raises:
-        ValueError: If it is none, negative, not finite, or a bool.
     """
     if not is_finite(value) or value < 0 or (positive and value == 0):
         valid = 'positive' if positive else 'at least 0'
@@ -49,31 +45,19 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
 
 
 def check_probability(name: str, value: Any) -> None:
-    """Raises unless an option is a number in [0, 1].
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Raises unless an option is a number in [0, 1]."""
     if not is_finite(value) or not 0 <= value <= 1:
         raise ValueError(f'{name}={value!r}; must be a number in [0, 1]')
 
 
 def check_flag(name: str, value: Any) -> None:
-    """Raises unless an option is a bool; a text such as 'no' is true.
-
-    Raises:
-        ValueError: If it is neither True nor False.
-    """
+    """Raises unless an option is a bool; a text such as 'no' is true."""
     if not isinstance(value, bool):
         raise ValueError(f'{name}={value!r}; must be True or False')
 
 
 def check_path(name: str, value: Any) -> None:
-    """Raises unless an option names a file, or is None.
-
-    Raises:
-        ValueError: If it is neither a text nor None.
-    """
+    """Raises unless an option names a file, or is None."""
     if not isinstance(value, str | None):
         raise ValueError(f'{name}={value!r}; must be a path or None')
 
@@ -123,10 +107,6 @@ def check_keys(
 
 
 def check_mapping(name: str, value: Any, of_what: str) -> None:
-    """Raises unless an option is a dict.
-
-    Raises:
-        ValueError: If it is none; says what the dict holds.
-    """
+    """Raises unless an option is a dict."""
     if not isinstance(value, Mapping):
         raise ValueError(f'{name}={value!r:.80}; must be a dict of {of_what}')

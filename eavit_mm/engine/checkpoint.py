@@ -28,21 +28,14 @@ def supernet_meta(
         rearrangement: Name of the criterion; None if it is in stock order.
         stage: 0 rearranged only, 1 or 2 trained.
     """
-    return dict(
-        space=model.backbone.space.to_config(),
-        rearrangement=rearrangement,
-        stage=stage,
-    )
+    space = model.backbone.space.to_config()
+    return dict(space=space, rearrangement=rearrangement, stage=stage)
 
 
 def load_supernet(
     model: ElasticModelMixin, path: str | Path
 ) -> dict[str, Any]:
-    """Loads a checkpoint into a supernet, strictly.
-
-    Args:
-        model: The supernet.
-        path: A file; mmengine's checkpoint or a plain state dict.
+    """Loads a checkpoint, or a plain state dict, into a supernet, strictly.
 
     Returns:
         Its ``meta``; empty if it has none.
@@ -54,7 +47,7 @@ def load_supernet(
     """
     checkpoint = read_checkpoint(path)
     with naming(path):
-        check_space(model, checkpoint)
+        check_space(model, meta_of(checkpoint))
         model.load_state_dict(checkpoint.get('state_dict', checkpoint))
     return checkpoint.get('meta') or {}
 
@@ -140,12 +133,7 @@ def _dict_in(values: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
 
 
 def check_resumable(checkpoint: Mapping[str, Any]) -> None:
-    """Raises unless mmengine can resume a training from a checkpoint.
-
-    Raises:
-        CheckpointError: Says what is missing, or that there is code, which
-            mmengine would run.
-    """
+    """Raises ``CheckpointError`` unless a training can go on from it."""
     meta = checkpoint.get('meta') or {}
     needed = dict(epoch=meta, iter=meta, optimizer=checkpoint)
     needed['message_hub'] = checkpoint
@@ -176,15 +164,14 @@ def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:
     return {}
 
 
-def check_space(
-    model: ElasticModelMixin, checkpoint: Mapping[str, Any]
-) -> None:
-    """Raises if a checkpoint was trained for another space.
+def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:
+    """Raises ``CheckpointError`` if weights were trained for another space.
 
-    Raises:
-        CheckpointError: Names the keys of the space that differ.
+    Args:
+        model: The supernet.
+        meta: The checkpoint's, from :func:`meta_of`.
     """
-    trained = meta_of(checkpoint).get('space')
+    trained = meta.get('space')
     own = model.backbone.space.to_config()
     if trained is None or trained == own:
         return
@@ -205,11 +192,7 @@ def save_atomically(value: Any, path: str | Path) -> None:
 
 
 def require_other_file(source: str | Path, out: str | Path) -> None:
-    """Raises if a command would write over the file that it reads.
-
-    Raises:
-        ValueError: Names the file.
-    """
+    """Raises ``ValueError`` if a command would write over what it reads."""
     if Path(source).resolve() == Path(out).resolve():
         raise ValueError(
             f'{out} is the file to read and to write; give the result '

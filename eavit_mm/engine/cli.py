@@ -74,11 +74,7 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
 def part_of(error: BaseException) -> str | None:
     """The part of a config that mmengine's runner built as an error came up.
 
-    Args:
-        error: With its traceback.
-
-    Returns:
-        Such as 'train_dataloader'; None if nothing was being built.
+    Such as 'train_dataloader'; None if nothing was being built.
     """
     file = mmengine_runner.__file__
     frames = extract_tb(error.__traceback__)
@@ -254,13 +250,9 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
 
 
 def check_classes(runner: Runner) -> None:
-    """Raises if the head has fewer classes than the training data.
+    """Raises ``ValueError`` if the head has too few classes for the data.
 
-    Args:
-        runner: Its training data are built by this.
-
-    Raises:
-        ValueError: Names both numbers.
+    The training data are built by this.
     """
     if runner.train_loop is None:
         return
@@ -287,10 +279,8 @@ def read_config(path: str) -> Config:
     except FileNotFoundError:
         raise
     except Exception as error:  # a config is code: it can raise anything
-        reason = str(error).splitlines()[:1] or ['no reason given']
         raise ValueError(
-            f'{path} is no config that can be read '
-            f'({type(error).__name__}: {reason[0]})'
+            f'{path} is no config that can be read ({one_line(error)})'
         ) from error
 
 

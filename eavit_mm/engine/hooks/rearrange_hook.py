@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -12,6 +11,7 @@ from eavit_mm.engine.calibration import (
     preserved_random_state,
 )
 from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of
+from eavit_mm.engine.ranked_fitness import broadcast_from_rank_0
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_count
@@ -78,12 +78,10 @@ class RearrangeHook(Hook):
                 'nothing to sort. Name them in model.backbone.init_cfg or '
                 'load_from; to train from scratch, leave this hook out.'
             )
-        found: list[Permutation | None] = [None]
-        if is_main_process():
-            found = [self._permutation(runner, model)]
-        broadcast_object_list(found)
-        assert found[0] is not None
-        apply_permutation(model, found[0], model.head_was_loaded)
+        permutation = broadcast_from_rank_0(
+            lambda: self._permutation(runner, model)
+        )
+        apply_permutation(model, permutation, model.head_was_loaded)
         name = type(self.criterion).__name__
         runner.message_hub.update_info(INFO, name)
         runner.logger.info(

@@ -9,6 +9,7 @@ from eavit_mm.engine.checkpoint import (
     check_resumable,
     check_space,
     init_cfg_meta,
+    meta_of,
     supernet_meta,
 )
 from eavit_mm.engine.hooks.rearrange_hook import INFO, note_rearrangement
@@ -44,7 +45,7 @@ class SupernetMetaHook(Hook):
         if runner._resume:
             check_resumable(checkpoint)
         if self.check_space and isinstance(model, ElasticModelMixin):
-            check_space(model, checkpoint)
+            check_space(model, meta_of(checkpoint))
 
     def before_train(self, runner: Runner) -> None:
         """Says so if training starts from random weights."""
@@ -57,7 +58,7 @@ class SupernetMetaHook(Hook):
                 'from scratch'
             )
         elif self.check_space:
-            check_space(model, dict(meta=dict(eavit_mm=init_cfg_meta(model))))
+            check_space(model, init_cfg_meta(model))
 
     def before_save_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
