@@ -79,31 +79,6 @@ def test_training_writes_checkpoints_and_metrics(trained):
     assert meta['stage'] == 1
 
 
-def test_a_training_goes_on_and_ends_the_same(trained, tmp_path):
-    folder, _ = trained
-    (tmp_path / 'last_checkpoint').write_text(str(folder / 'epoch_1.pth'))
-    text = run(
-        TOOLS / 'train.py',
-        DIGITS,
-        '--work-dir',
-        tmp_path,
-        '--resume',
-        *SHORT,
-        cwd=tmp_path,
-    )
-    assert 'resumed epoch: 1, iter: 19' in text
-    assert 'Already rearranged by ActivationCriterion' in text
-    assert 'Curriculum level 2: ' in text
-    assert 'Curriculum level 0: ' not in text
-    resumed, whole = (
-        torch.load(path / 'epoch_2.pth')['state_dict']
-        for path in (tmp_path, folder)
-    )
-    assert resumed.keys() == whole.keys()
-    for name in whole:
-        assert resumed[name].isfinite().all()
-
-
 def test_the_stock_tool_trains_the_same_network(trained, tmp_path):
     folder, _ = trained
     text = run(
@@ -186,25 +161,6 @@ def test_the_config_says_what_is_evaluated_else(trained, tmp_path, call):
     assert (tmp_path / 'subnets.png').exists()
 
 
-def test_the_augmentation_changes_scores_only(trained, tmp_path, call):
-    folder, _ = trained
-    call(
-        'test.py',
-        DIGITS,
-        folder / 'epoch_2.pth',
-        '--tta',
-        '--budgets',
-        '1.0',
-        '0.5',
-        '--work-dir',
-        tmp_path,
-    )
-    result = json.loads((tmp_path / 'subnets.json').read_text())
-    rows = {row['name']: row for row in result['subnets']}
-    assert set(rows) == {'1.0', '0.5'}
-    assert rows['1.0']['macs_ratio'] == 1
-
-
 SPLIT = """
 _base_ = ['{digits}']
 test_dataloader = dict(dataset=dict(
@@ -232,24 +188,6 @@ def test_the_augmentation_of_a_part_of_the_data(trained, tmp_path, call):
         SystemExit, match="--tta: .*: 'ConcatDataset' has no pipeline to aug"
     ):
         call('test.py', *args, '--work-dir', tmp_path)
-
-
-def test_an_error_ends_with_a_code_and_a_message(trained, tmp_path):
-    folder, _ = trained
-    text = run(
-        TOOLS / 'test.py',
-        DIGITS,
-        folder / 'epoch_2.pth',
-        '--budgets',
-        '0.0001',
-        cwd=tmp_path,
-        fails=True,
-    )
-    last = text.strip().splitlines()[-1]
-    assert last.startswith('error: ')
-    assert 'budget 0.0001: ' in last
-    assert 'this space reaches' in last
-    assert 'Traceback' not in text
 
 
 CRITERIA = dict(
@@ -295,21 +233,6 @@ def test_rearranging_keeps_the_logits(trained, tmp_path, call, criterion):
         )
     same = torch.equal(before.backbone.pos_embed, after.backbone.pos_embed)
     assert same == (criterion == 'none')
-
-
-def test_missing_flowers_are_named(tmp_path):
-    text = run(
-        TOOLS / 'train.py',
-        FLOWERS,
-        '--work-dir',
-        tmp_path,
-        cwd=tmp_path,
-        fails=True,
-    )
-    assert 'Flowers-102: missing in' in text
-    assert 'jpg, imagelabels.mat, setid.mat' in text
-    assert str(tmp_path / 'data' / 'Flowers102') in text
-    assert '102flowers.tgz' in text
 
 
 TINY = """

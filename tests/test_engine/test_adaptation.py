@@ -35,8 +35,14 @@ def datasets(cfg: Config) -> dict[str, Any]:
         }
 
 
-@pytest.mark.parametrize('layout', ['train and test', 'train and val', 'flat'])
-@pytest.mark.parametrize('name', [DIGITS, CONFIGS / 'vitb_flowers.py'])
+@pytest.mark.parametrize(
+    ('layout', 'name'),
+    [
+        ('train and test', DIGITS),
+        ('train and val', CONFIGS / 'vitb_flowers.py'),
+        ('flat', DIGITS),
+    ],
+)
 def test_a_folder_becomes_three_parts(
     tmp_path: Path, layout: str, name: Path
 ) -> None:
@@ -45,8 +51,8 @@ def test_a_folder_becomes_three_parts(
         sizes = dict(train=43, val=5, test=12)
     else:
         write_images(tmp_path / 'train', 20)
-        write_images(tmp_path / layout.split()[-1], 5)
-        sizes = dict(train=54, val=6, test=15)
+        write_images(tmp_path / layout.split()[-1], 1)
+        sizes = dict(train=54, val=6, test=3)
     cfg = Config.fromfile(name)
     use_image_folder(cfg, tmp_path)
     built = datasets(cfg)
@@ -69,15 +75,6 @@ def test_a_folder_becomes_three_parts(
     size = 28 if name == DIGITS else 224
     for data in built.values():
         assert data[0]['inputs'].shape == (channels, size, size)
-
-
-def test_a_class_keeps_its_share_of_every_part(tmp_path: Path) -> None:
-    write_images(tmp_path, 40)
-    cfg = Config.fromfile(DIGITS)
-    use_image_folder(cfg, tmp_path)
-    for data in datasets(cfg).values():
-        counts = np.bincount(data.get_gt_labels())
-        assert counts.max() - counts.min() <= 1
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:
@@ -115,15 +112,3 @@ def test_a_shorter_training_keeps_its_shape() -> None:
         (1, 60),
     ]
     assert cfg.custom_hooks[0].warmup == 1
-
-
-def test_few_images_to_test_with_are_enough(tmp_path: Path) -> None:
-    write_images(tmp_path / 'train', 5)
-    write_images(tmp_path / 'test', 1)
-    cfg = Config.fromfile(DIGITS)
-    use_image_folder(cfg, tmp_path)
-    assert len(datasets(cfg)['test']) == 3
-    write_images(tmp_path / 'few' / 'train', 2)
-    write_images(tmp_path / 'few' / 'test', 2)
-    with pytest.raises(ValueError, match='few/train: 6 images .* least 10'):
-        use_image_folder(cfg, tmp_path / 'few')

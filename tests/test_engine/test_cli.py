@@ -66,16 +66,10 @@ ACCURACY = dict(type='Acuracy')
             "argument 'rate'",
         ),
         (
-            dict(param_scheduler=[dict(type='Cosine')]),
-            'param_scheduler',
-            'Cosine is not in',
-        ),
-        (
             {**evaluated(), 'val_evaluator': ACCURACY},
             'val_evaluator',
             'Acuracy is not in',
         ),
-        (dict(param_scheduler='cosine'), 'config', 'TypeError: '),
         (
             dict(randomness=dict(sed=1)),
             'config',

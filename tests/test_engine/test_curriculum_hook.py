@@ -10,10 +10,7 @@ from .toys import (
     build,
     config,
     evaluated,
-    hook_of,
-    model_cfg,
     notes_of,
-    stock_cfg,
 )
 
 LEVELS = [
@@ -141,48 +138,6 @@ def test_a_curriculum_of_another_space_is_refused(tmp_path):
     runner = build(tmp_path, custom_hooks=hooks(wrong))
     with pytest.raises(ValueError, match='level 2 of the curriculum'):
         runner.train()
-
-
-def test_a_stock_model_is_refused(tmp_path):
-    runner = build(tmp_path, custom_hooks=hooks(), model=stock_cfg())
-    with pytest.raises(
-        ValueError,
-        match='CurriculumHook needs an elastic model.*got ImageClassifier',
-    ):
-        runner.train()
-
-
-def test_without_a_curriculum_the_whole_space_is_trained(tmp_path):
-    runner = build(tmp_path)
-    runner.train()
-    for note in notes_of(runner):
-        assert note['box_level'].box == runner.model.backbone.space
-
-
-def test_the_hook_does_not_hinder_validation_between_levels(tmp_path):
-    runner = build(
-        tmp_path,
-        custom_hooks=hooks(),
-        train_cfg=dict(by_epoch=True, max_epochs=3, val_interval=1),
-        model=model_cfg(sampler=dict(type='eavit_mm.SandwichSampler')),
-        **evaluated(),
-    )
-    runner.train()
-    assert [n['level'] for n in notes_of(runner)][-1] == 2
-    assert hook_of(runner, 'CurriculumHook').curriculum.begins == [0, 1, 2]
-
-
-def test_a_config_without_training_can_be_tested(tmp_path):
-    # As a tool for evaluation builds it: nothing of the training is there.
-    runner = build(
-        tmp_path,
-        custom_hooks=hooks(),
-        train_dataloader=None,
-        train_cfg=None,
-        optim_wrapper=None,
-        **evaluated(),
-    )
-    assert 'auc' in runner.test()
 
 
 def test_a_test_run_does_not_build_the_training_data(tmp_path):

@@ -1,19 +1,16 @@
 """Rearrangement in a real run: once, after loading, same function."""
 
-import random
-
 import numpy as np
 import pytest
 import torch
 from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
-from eavit_mm.engine.hooks.rearrange_hook import INFO, preserved_random_state
+from eavit_mm.engine.hooks.rearrange_hook import INFO
 from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import ActivationCriterion, RandomCriterion, rearrange
 
 from .toys import (
-    WIDEST,
     build,
     evaluated,
     hook_of,
@@ -22,6 +19,7 @@ from .toys import (
     logits,
     model_cfg,
     notes_of,
+    prepared,
     randomise,
     snapshot,
     stock_cfg,
@@ -49,48 +47,24 @@ def pretrained(tmp_path):
     return str(path), logits(model)
 
 
-def prepared(runner):
-    """The runner as it is when the first step begins, without a step."""
-    runner._train_loop = runner.build_train_loop(runner._train_loop)
-    runner.call_hook('before_run')
-    runner._init_model_weights()
-    runner.load_or_resume()
-    before = snapshot(runner.model)
-    runner.call_hook('before_train')
-    return before
-
-
 def moved(before, model):
     after = model.state_dict()
     return {k for k, v in before.items() if not torch.equal(v, after[k])}
 
 
-CRITERIA = (
-    'ActivationCriterion',
-    'TaylorCriterion',
-    'MagnitudeCriterion',
-    'RandomCriterion',
-    'NoCriterion',
-)
-
-
-@pytest.mark.parametrize('criterion', CRITERIA)
+@pytest.mark.parametrize('criterion', ['RandomCriterion', 'NoCriterion'])
 def test_a_loaded_network_keeps_its_function(tmp_path, pretrained, criterion):
     path, before = pretrained
-    runner = build(
-        tmp_path, load_from=path, custom_hooks=hooks(criterion, num_batches=2)
-    )
+    runner = build(tmp_path, load_from=path, custom_hooks=hooks(criterion))
     weights = prepared(runner)
     torch.testing.assert_close(
         logits(runner.model), before, rtol=1e-4, atol=1e-5
     )
+    is_sorted = criterion != 'NoCriterion'
     changed = moved(weights, runner.model)
-    if criterion == 'NoCriterion':
-        assert not changed
-    else:
-        assert 'backbone.pos_embed' in changed
-        assert 'head.fc.weight' in changed
-    noted = None if criterion == 'NoCriterion' else criterion
+    assert ('backbone.pos_embed' in changed) == is_sorted
+    assert ('head.fc.weight' in changed) == is_sorted
+    noted = criterion if is_sorted else None
     assert runner.message_hub.get_info(INFO) == noted
 
 
@@ -113,7 +87,7 @@ def test_the_order_is_that_of_some_training_batches(tmp_path, pretrained):
         torch.testing.assert_close(value, twin.state_dict()[name])
 
 
-@pytest.mark.parametrize('where', ['backbone', 'model', 'backbone and head'])
+@pytest.mark.parametrize('where', ['backbone', 'model'])
 def test_weights_of_init_cfg_keep_their_function(tmp_path, pretrained, where):
     path, before = pretrained
     cfg = dict(type='Pretrained', checkpoint=path)
@@ -122,8 +96,6 @@ def test_weights_of_init_cfg_keep_their_function(tmp_path, pretrained, where):
         model['init_cfg'] = cfg
     else:
         model['backbone']['init_cfg'] = {**cfg, 'prefix': 'backbone.'}
-    if where == 'backbone and head':
-        model['head']['init_cfg'] = {**cfg, 'prefix': 'head.'}
     runner = build(tmp_path, model=model, custom_hooks=hooks(RANDOM))
     weights = prepared(runner)
     assert 'backbone.pos_embed' in moved(weights, runner.model)
@@ -189,37 +161,7 @@ def test_a_run_that_began_without_it_is_not_rearranged_on_resume(tmp_path):
         assert torch.equal(value, saved[name]), name
 
 
-def test_resumed_is_uninterrupted(tmp_path, pretrained):
-    path, _ = pretrained
-    levels = [dict(begin=0), dict(begin=1, **WIDEST)]
-    both = hooks(
-        'TaylorCriterion', dict(type='eavit_mm.CurriculumHook', levels=levels)
-    )
-    whole = build(tmp_path / 'whole', load_from=path, custom_hooks=both)
-    whole.train()
-    resumed = build(
-        tmp_path / 'resumed',
-        resume=True,
-        load_from=str(tmp_path / 'whole' / 'epoch_2.pth'),
-        custom_hooks=both,
-    )
-    resumed.train()
-    assert [n['data'] for n in notes_of(resumed)] == [
-        n['data'] for n in notes_of(whole)[6:]
-    ]
-    for name, value in resumed.model.state_dict().items():
-        torch.testing.assert_close(value, whole.model.state_dict()[name])
-
-
-@pytest.mark.parametrize(
-    'meta',
-    [
-        None,
-        {},
-        dict(eavit_mm=None),
-        dict(eavit_mm=dict(rearrangement=None)),
-    ],
-)
+@pytest.mark.parametrize('meta', [None, dict(eavit_mm=None)])
 def test_a_checkpoint_in_stock_order_is_rearranged(tmp_path, pretrained, meta):
     path, _ = pretrained
     torch.save({**torch.load(path), 'meta': meta}, path)
@@ -227,53 +169,30 @@ def test_a_checkpoint_in_stock_order_is_rearranged(tmp_path, pretrained, meta):
     assert moved(prepared(runner), runner.model)
 
 
-def run_notes(tmp_path, name, custom_hooks, **changes):
-    runner = build(tmp_path / name, custom_hooks=custom_hooks, **changes)
-    runner.train()
-    return notes_of(runner)
-
-
-def assert_same_draws(tmp_path, **changes):
-    """Training sees the data and the random numbers of a run without it."""
-    with_hook = run_notes(tmp_path, 'with', hooks(num_batches=2), **changes)
-    without = run_notes(
-        tmp_path, 'without', [dict(type='Recorder')], **changes
-    )
-    assert [n['data'] for n in with_hook] == [n['data'] for n in without]
-    for one, other in zip(with_hook, without, strict=True):
-        assert torch.equal(one['rng'], other['rng'])
-        assert np.array_equal(one['numpy'], other['numpy'])
-
-
 def test_calibration_takes_nothing_from_endless_data(tmp_path, pretrained):
+    """Training sees the data and the random numbers of a run without it."""
     # An InfiniteSampler's order is a stream: what calibration reads of it,
     # training would miss, on rank 0 alone.
-    assert_same_draws(
-        tmp_path,
-        train_dataloader=loader(
-            sampler=dict(type='InfiniteSampler', shuffle=True)
-        ),
-        train_cfg=dict(by_epoch=False, max_iters=4, val_interval=1000),
-        load_from=pretrained[0],
-    )
-
-
-def test_random_state_is_put_back():
-    random.seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    torch.manual_seed(1)
-
-    def draw():
-        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
-
-    state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    expected = draw()
-    random.setstate(state[0])
-    np.random.set_state(state[1])  # noqa: NPY002
-    torch.set_rng_state(state[2])
-    with preserved_random_state():
-        assert draw() == expected
-    assert draw() == expected
+    notes = []
+    for name, custom_hooks in [
+        ('with', hooks(num_batches=2)),
+        ('without', [dict(type='Recorder')]),
+    ]:
+        runner = build(
+            tmp_path / name,
+            custom_hooks=custom_hooks,
+            train_dataloader=loader(
+                sampler=dict(type='InfiniteSampler', shuffle=True)
+            ),
+            train_cfg=dict(by_epoch=False, max_iters=4, val_interval=1000),
+            load_from=pretrained[0],
+        )
+        runner.train()
+        notes.append(notes_of(runner))
+    for one, other in zip(*notes, strict=True):
+        assert one['data'] == other['data']
+        assert torch.equal(one['rng'], other['rng'])
+        assert np.array_equal(one['numpy'], other['numpy'])
 
 
 def test_the_average_of_weights_has_the_new_order(tmp_path, pretrained):
@@ -304,18 +223,6 @@ def test_the_average_of_weights_has_the_new_order(tmp_path, pretrained):
         torch.testing.assert_close(
             saved['ema_state_dict'][f'module.{name}'], value
         )
-    resumed = build(
-        tmp_path,
-        resume=True,
-        load_from=str(tmp_path / 'epoch_1.pth'),
-        custom_hooks=hooks(RANDOM, ema),
-        optim_wrapper=still,
-    )
-    resumed.train()
-    average = hook_of(resumed, 'EMAHook').ema_model.module.state_dict()
-    for name, value in runner.model.state_dict().items():
-        torch.testing.assert_close(average[name], value)
-        torch.testing.assert_close(resumed.model.state_dict()[name], value)
 
 
 def test_an_order_of_nothing_is_not_called_rearranged(tmp_path, pretrained):

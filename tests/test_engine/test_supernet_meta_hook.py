@@ -49,19 +49,6 @@ def test_meta_is_the_space_the_order_and_the_stage(tmp_path):
     assert space['max_off'] == SPACE['max_off']
 
 
-def test_values_are_plain(trained):
-    def plain(value):
-        if isinstance(value, dict):
-            return all(type(k) is str and plain(v) for k, v in value.items())
-        if isinstance(value, list):
-            return all(map(plain, value))
-        return value is None or type(value) in (int, float, str, bool)
-
-    meta = torch.load(trained, weights_only=True)['meta']['eavit_mm']
-    assert plain(meta)
-    assert meta['rearrangement'] is None
-
-
 def test_the_same_space_loads(tmp_path, trained):
     build(tmp_path / 'second', custom_hooks=[META], load_from=trained).train()
     build(

@@ -15,6 +15,7 @@ from .toys import (
     build,
     logits,
     model_cfg,
+    prepared,
     randomise,
     snapshot,
     stock_cfg,
@@ -82,7 +83,7 @@ def test_it_is_the_same_after_a_resume(tmp_path: Path) -> None:
     assert same(resumed.model.state_dict(), first.model.state_dict())
     # Started anew from those weights, it is a copy of them.
     anew = runner_of(tmp_path / 'anew', load_from=str(checkpoint))
-    anew.train()
+    prepared(anew)
     found = anew.model.distillation.teacher.state_dict()
     assert same(found, saved['state_dict'])
 
@@ -93,7 +94,7 @@ def test_resumed_from_a_run_without_a_teacher(tmp_path: Path) -> None:
         tmp_path, resume=True, load_from=str(tmp_path / 'epoch_1.pth')
     )
     with pytest.raises(ValueError, match='holds no teacher'):
-        resumed.train()
+        prepared(resumed)
 
 
 def teacher_file(folder: Path, cfg: dict[str, Any], **meta: Any) -> str:
@@ -118,20 +119,14 @@ def test_another_checkpoint(tmp_path: Path) -> None:
     assert TEACHER not in saved
 
 
-def test_another_network(tmp_path: Path) -> None:
-    """A wider, stock one: its logits teach."""
+def wide_cfg() -> dict[str, Any]:
+    """A wider, stock ViT."""
     cfg = stock_cfg()
     cfg['backbone']['arch'] = dict(
         embed_dims=20, num_layers=3, num_heads=2, feedforward_channels=30
     )
     cfg['head']['in_channels'] = 20
-    path = teacher_file(tmp_path, cfg)
-    runner = runner_of(tmp_path, distillation=dict(checkpoint=path, model=cfg))
-    runner.train()
-    twin = randomise(MODELS.build(cfg), 5)
-    teacher = runner.model.distillation.teacher
-    assert type(teacher).__name__ == 'ImageClassifier'
-    torch.testing.assert_close(logits(teacher), logits(twin))
+    return cfg
 
 
 def resnet_cfg() -> dict[str, Any]:
@@ -150,23 +145,27 @@ def resnet_cfg() -> dict[str, Any]:
     )
 
 
-def test_a_convolutional_network(tmp_path: Path) -> None:
-    """Its logits teach; its hidden states are no layers of a ViT."""
-    cfg = resnet_cfg()
+@pytest.mark.parametrize(
+    ('make', 'number'), [(wide_cfg, 3), (resnet_cfg, 0)], ids=['ViT', 'ResNet']
+)
+def test_another_network(make: Any, number: int, tmp_path: Path) -> None:
+    """Its logits teach; its hidden states are others than the student's."""
+    cfg = make()
     options = dict(model=cfg, checkpoint=teacher_file(tmp_path, cfg))
     runner = runner_of(tmp_path / 'logits', distillation=options)
-    runner.train()
-    assert type(runner.model.distillation.teacher.backbone).__name__ == (
-        'ResNet'
-    )
+    prepared(runner)
+    teacher = runner.model.distillation.teacher
+    assert type(teacher).__name__ == 'ImageClassifier'
+    twin = randomise(MODELS.build(cfg), 5)
+    torch.testing.assert_close(logits(teacher), logits(twin))
     runner = runner_of(
         tmp_path / 'hidden', distillation=dict(hidden_weight=0.1, **options)
     )
     with pytest.raises(
         ValueError,
-        match='hidden states of ResNet, which has 0 encoder layers.* of 2;',
+        match=f'hidden states of .*, which has {number} encoder lay.* of 2;',
     ):
-        runner.train()
+        prepared(runner)
 
 
 def test_a_network_that_loads_itself(tmp_path: Path) -> None:
@@ -174,7 +173,7 @@ def test_a_network_that_loads_itself(tmp_path: Path) -> None:
     init_cfg = dict(type='Pretrained', checkpoint=path)
     options = dict(model=dict(stock_cfg(), init_cfg=init_cfg))
     runner = runner_of(tmp_path, distillation=options)
-    runner.train()
+    prepared(runner)
     expected = torch.load(path, weights_only=True)['state_dict']
     assert same(runner.model.distillation.teacher.state_dict(), expected)
 
@@ -197,26 +196,12 @@ def test_images_of_another_normalisation(
     cfg['data_preprocessor'] = {**cfg['data_preprocessor'], **changes}
     runner = runner_of(tmp_path, distillation=dict(checkpoint=path, model=cfg))
     if words is None:
-        runner.train()
+        prepared(runner)
         return
     with pytest.raises(
         ValueError, match=f'distillation.model.data_preprocessor: {words}'
     ):
-        runner.train()
-    assert runner.iter == 0
-
-
-def test_a_teacher_changes_what_is_learnt(tmp_path: Path) -> None:
-    path = teacher_file(tmp_path, stock_cfg())
-    found = []
-    for number, options in enumerate((None, dict(checkpoint=path))):
-        distillation = None if options is None else {**FROZEN, **options}
-        runner = runner_of(
-            tmp_path / str(number), model=model_cfg(distillation=distillation)
-        )
-        runner.train()
-        found.append(snapshot(runner.model))
-    assert not same(*found)
+        prepared(runner)
 
 
 @pytest.mark.parametrize(
@@ -235,10 +220,10 @@ def test_hidden_states_in_another_order(
         tmp_path, distillation=dict(checkpoint=path, hidden_weight=weight)
     )
     if fits:
-        runner.train()
+        prepared(runner)
         return
     with pytest.raises(ValueError, match='their hidden states do not corr'):
-        runner.train()
+        prepared(runner)
 
 
 def test_a_teacher_that_does_not_fit(tmp_path: Path) -> None:
@@ -247,12 +232,12 @@ def test_a_teacher_that_does_not_fit(tmp_path: Path) -> None:
     path = teacher_file(tmp_path, cfg)
     runner = runner_of(tmp_path, distillation=dict(checkpoint=path))
     with pytest.raises(ValueError, match=r'distillation.checkpoint=.*head'):
-        runner.train()
+        prepared(runner)
     missing = runner_of(
         tmp_path, distillation=dict(checkpoint=str(tmp_path / 'none.pth'))
     )
     with pytest.raises(FileNotFoundError, match='none.pth'):
-        missing.train()
+        prepared(missing)
 
 
 def test_without_the_hook(tmp_path: Path) -> None:
@@ -263,4 +248,4 @@ def test_without_the_hook(tmp_path: Path) -> None:
 
 
 def test_other_models_are_left_alone(tmp_path: Path) -> None:
-    runner_of(tmp_path, model=stock_cfg()).train()
+    prepared(runner_of(tmp_path, model=stock_cfg()))

@@ -196,6 +196,17 @@ def build(work_dir: Path, **changes: Any) -> Runner:
     return Runner.from_cfg(config(work_dir, **changes))
 
 
+def prepared(runner: Runner) -> dict[str, Tensor]:
+    """The runner brought to its first step; the weights before the hooks."""
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.call_hook('before_run')
+    runner._init_model_weights()
+    runner.load_or_resume()
+    before = snapshot(runner.model)
+    runner.call_hook('before_train')
+    return before
+
+
 def hook_of(runner: Runner, name: str) -> Any:
     (found,) = (h for h in runner.hooks if type(h).__name__ == name)
     return found
