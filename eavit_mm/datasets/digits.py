@@ -41,9 +41,8 @@ class Digits(BaseDataset):
         digits = load_digits()
         # Pixels are counts from 0 to 16.
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        parts = partition(
-            len(images), dict(test=NUM_TEST, train=None), 0, digits.target
-        )
+        sizes = dict(test=NUM_TEST, train=None)
+        parts = partition(len(images), sizes, 0, digits.target)
         return [
             dict(
                 img=images[index],

@@ -39,13 +39,8 @@ class FashionMNIST(_FashionMNIST):
     def __init__(
         self, data_root: str, split: str = 'train', **kwargs: Any
     ) -> None:
-        super().__init__(
-            data_root,
-            split=split,
-            download=False,
-            test_mode=split == 'test',
-            **kwargs,
-        )
+        options = dict(download=False, test_mode=split == 'test')
+        super().__init__(data_root, split=split, **options, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Images (28, 28) uint8, labels, and ids such as 'train/00012'."""
@@ -93,14 +88,13 @@ class Fashion40(FashionMNIST):
     """Fashion-MNIST with 40 labels: class x rotation by 0, 90, 180, 270.
 
     Ten-way Fashion-MNIST is too easy to tell methods apart. Each image is
-    drawn once, with a rotation fixed by ``rotation_seed``; the label is
+    drawn once, with a rotation of its own; the label is
     ``4 * class + quarter turns``.
 
     Args:
-        data_root: As for :class:`FashionMNIST`.
-        split: 'train' or 'test'.
+        *args: Those of :class:`FashionMNIST`.
         rotation_seed: Seed of the rotations.
-        **kwargs: Those of mmpretrain's ``FashionMNIST``.
+        **kwargs: Likewise.
     """
 
     METAINFO = {
@@ -112,20 +106,15 @@ class Fashion40(FashionMNIST):
     }
 
     def __init__(
-        self,
-        data_root: str,
-        split: str = 'train',
-        rotation_seed: int = 0,
-        **kwargs: Any,
+        self, *args: Any, rotation_seed: int = 0, **kwargs: Any
     ) -> None:
         self.rotation_seed = rotation_seed
-        super().__init__(data_root, split=split, **kwargs)
+        super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """The parent's list with images rotated and labels refined."""
         data_list = super().load_data_list()
-        stream = [self.rotation_seed, self.split == 'test']
-        rng = np.random.default_rng(stream)
+        rng = np.random.default_rng([self.rotation_seed, self.split == 'test'])
         turns = rng.integers(4, size=len(data_list))
         for info, turn in zip(data_list, turns.tolist(), strict=True):
             info['img'] = np.ascontiguousarray(np.rot90(info['img'], turn))

@@ -7,12 +7,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 
-from eavit_mm.options import (
-    check_count,
-    check_flag,
-    check_mapping,
-    is_int,
-)
+from eavit_mm.options import check_count, check_flag, check_mapping, is_int
 from eavit_mm.registry import DATASETS
 
 
@@ -27,7 +22,7 @@ def partition(
     Args:
         num_samples: Samples to divide.
         parts: Name to size; one size may be None: whatever is left.
-        seed: Seed of the shuffle; the same on every rank and in every stage.
+        seed: Seed of the shuffle.
         labels: If given, each part gets its even share of every class.
 
     Returns:
@@ -108,10 +103,10 @@ def split_dataset(
     check_mapping('dataset', dataset, "a data set's config")
     built = MMENGINE_DATASETS.build(dataset)
     built.full_init()
-    labels = None
-    if balanced and hasattr(built, 'get_gt_labels'):
-        labels = built.get_gt_labels()
-        labels = labels if np.ndim(labels) == 1 else None
+    known = balanced and hasattr(built, 'get_gt_labels')
+    labels: Any = built.get_gt_labels() if known else None
+    if np.ndim(labels) != 1:  # several labels of an image
+        labels = None
     indices = partition(len(built), parts, seed, labels)[part]
     # Not get_subset: its copies share one memo of ids, and in a process that
     # builds many data sets an id comes back with another object behind it.

@@ -87,7 +87,7 @@ class Exporter:
             out: New, empty, or an earlier export, which is replaced.
 
         Returns:
-            What stands in its report.
+            The content of its report.
 
         Raises:
             ValueError: If the subnet is not in the space, something else is
@@ -188,8 +188,7 @@ def read_network(folder: str | Path) -> Any:
 def read_report(folder: str | Path) -> dict[str, Any]:
     """The report of an exported folder; empty if there is none to read."""
     try:
-        text = Path(folder, REPORT).read_text(encoding='utf-8')
-        report = json.loads(text)
+        report = json.loads(Path(folder, REPORT).read_text())
     except (OSError, ValueError):
         return {}
     is_ours = isinstance(report, dict) and report.get('version') == VERSION
@@ -210,13 +209,7 @@ def check_folder(out: str | Path) -> None:
 
 
 def refuse_others(out: str | Path, others: list[str], earlier: str) -> None:
-    """Raises if others than our own files lie in a folder to write.
-
-    Args:
-        out: The folder.
-        others: Names of the other files in it.
-        earlier: What else but nothing may lie there.
-    """
+    """Raises if anything but an earlier export lies in a folder to write."""
     if others:
         raise ValueError(
             f'--out {out}: holds {", ".join(others[:3])}; must be new, '

@@ -32,7 +32,7 @@ def export_front(
 
     Args:
         exporter: Holds the supernet that the front was searched for.
-        front: What a search found.
+        front: The members to export.
         out: New, empty, or an earlier export of this front.
         note: Called with a line of text for every member.
 
@@ -57,12 +57,11 @@ def export_front(
     solver = BudgetSolver(exporter.model)
     rows = []
     for number, (name, member) in enumerate(places.items(), 1):
-        kept = exporter.is_complete(member.subnet, out / name)
-        if not kept:
+        done = 'kept'
+        if not exporter.is_complete(member.subnet, out / name):
             exporter.export(member.subnet, out / name)
-        note(
-            f'[{number}/{len(places)}] {name}: {"kept" if kept else "written"}'
-        )
+            done = 'written'
+        note(f'[{number}/{len(places)}] {name}: {done}')
         metrics = solver.measured(member.subnet) or member.metrics
         report = read_report(out / name)
         rows.append(front_row(name, metrics[front.metric], report))

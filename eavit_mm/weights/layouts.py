@@ -147,11 +147,7 @@ def layout_of(names: Iterable[str]) -> str | None:
 
 
 def rename(weights: Mapping[str, Tensor], library: str) -> dict[str, Tensor]:
-    """Gives the weights of a known layout mmpretrain's names and shapes.
-
-    Args:
-        weights: Names to tensors, as the file has them.
-        library: A key of :data:`LAYOUTS`.
+    """Gives the weights of a known library mmpretrain's names and shapes.
 
     Returns:
         The weights of a classifier with a ``VisionTransformerClsHead``, as

@@ -35,17 +35,14 @@ def is_square(patches: int) -> bool:
 
 
 def require_sound(weights: Mapping[str, Any]) -> None:
-    """Raises unless every weight is a tensor of finite numbers.
-
-    Args:
-        weights: Names to tensors; counters and flags may be integers.
+    """Raises unless every weight is a tensor of finite numbers or integers.
 
     Raises:
         CheckpointError: Names the first few that are not.
     """
     broken = []
     for name, value in weights.items():
-        if not isinstance(value, Tensor) or not is_plain(value):
+        if not isinstance(value, Tensor) or not _is_plain(value):
             broken.append(f'{name}: {_kind(value)}')
         elif number := _num_not_finite(value):
             broken.append(f'{name}: {number} NaN or infinite')
@@ -56,7 +53,7 @@ def require_sound(weights: Mapping[str, Any]) -> None:
         )
 
 
-def is_plain(value: Tensor) -> bool:
+def _is_plain(value: Tensor) -> bool:
     """Whether a tensor is dense, in memory, of one real number each."""
     is_dense = value.layout == torch.strided and not value.is_quantized
     is_packed = _PACKED.fullmatch(str(value.dtype)) is not None
@@ -84,8 +81,8 @@ def adapt_vit_state(
 
     Args:
         vit: The network that loads.
-        state: A state dict; only keys with ``prefix`` are looked at.
-        prefix: What the keys of the backbone start with, 'backbone.' or ''.
+        state: A state dict, whose keys of the backbone start with ``prefix``.
+        prefix: 'backbone.' or ''.
     """
     token = f'{prefix}cls_token'
     if token not in state:
@@ -123,9 +120,8 @@ def check_state_dict(
         may_miss: Keys of the module that need not be there.
 
     Raises:
-        CheckpointError: Names the first few missing, unexpected or
-            misshapen keys and what to do, or the weights that are NaN or of
-            another kind of numbers.
+        CheckpointError: Names the first few keys that do not fit and what to
+            do, or the weights that are broken.
     """
     own = module.state_dict()
     given = {
@@ -150,15 +146,11 @@ def check_state_dict(
         ],
     }
     if any(problems.values()):
-        raise CheckpointError(
-            f'this checkpoint does not fit {type(module).__name__}'
-            + ''.join(
-                f'; {len(keys)} {what}: {first_few(keys)}'
-                for what, keys in problems.items()
-                if keys
-            )
-            + _advice(own, given)
-        )
+        texts = [f'this checkpoint does not fit {type(module).__name__}']
+        for what, keys in problems.items():
+            if keys:
+                texts.append(f'{len(keys)} {what}: {first_few(keys)}')
+        raise CheckpointError('; '.join(texts) + _advice(own, given))
     require_sound(given)
 
 
@@ -182,7 +174,7 @@ def _kind(value: Any) -> str:
     if not isinstance(value, Tensor):
         return type(value).__name__
     shape = str(tuple(value.shape))
-    if value.is_floating_point() and is_plain(value):
+    if value.is_floating_point() and _is_plain(value):
         return shape
     return f'{shape} {value.dtype} {value.device} {value.layout}'
 
@@ -195,10 +187,8 @@ def _advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         # A wrapper, or a whole model: most of our names stand behind it.
         inner = {k.removeprefix(start) for k in given if k.startswith(start)}
         if len(inner & own.keys()) > len(own) // 2:
-            return (
-                f'. Its keys start with {start!r}: give prefix={start!r} in '
-                'init_cfg'
-            )
+            remedy = f'give prefix={start!r} in init_cfg'
+            return f'. Its keys start with {start!r}: {remedy}'
     # Which norms only one of the two has.
     norm_found, norm_needed = (
         {key.removeprefix('backbone.') for key in keys}

@@ -2,10 +2,16 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 FILES = dict(train='train', test='t10k')
+
+
+def content(dataset: Any) -> list[dict[str, Any]]:
+    """The samples of any data set, before its pipeline."""
+    return [dataset.get_data_info(i) for i in range(len(dataset))]
 
 
 def names(split: str) -> list[str]:

@@ -1,26 +1,15 @@
 """Oxford 102 Flowers in its format on disk, with few flowers."""
 
 import pytest
-from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
-import eavit_mm  # noqa: F401
-from eavit_mm.datasets import Flowers102, split_dataset
+from eavit_mm.datasets import Flowers102
 
 from .flowers import write
+from .idx import content
 
 FILES = ('jpg', 'imagelabels.mat', 'setid.mat')
 SIZES = dict(train=6, val=6, trainval=12, test=6)
-
-
-@pytest.fixture(autouse=True)
-def scope():
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        yield
-
-
-def content(dataset) -> list[dict]:
-    return [dataset.get_data_info(i) for i in range(len(dataset))]
 
 
 def number(info: dict) -> int:
@@ -67,22 +56,6 @@ def test_images_are_read(tmp_path):
         # mmcv reads BGR; the brightest colour is that of the class.
         means = sample['inputs'].float().mean((1, 2)).flip(0)
         assert int(means.argmax()) == (label + 1) % 3
-
-
-def test_the_search_images_are_taken_from_trainval(tmp_path):
-    write(tmp_path / 'flowers')
-    cfg = dict(
-        type='eavit_mm.Flowers102',
-        data_root=str(tmp_path / 'flowers'),
-        split='trainval',
-    )
-    parts = dict(search=6, train=None)
-    search, train = (
-        content(split_dataset(cfg, part, parts)) for part in parts
-    )
-    assert sorted(info['gt_label'] for info in search) == [0, 0, 1, 1, 2, 2]
-    assert not {number(i) for i in search} & {number(i) for i in train}
-    assert len(train) == 6
 
 
 @pytest.mark.parametrize('there', [(), FILES[:1], FILES[:2], FILES[1:]])

@@ -4,10 +4,8 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpretrain.registry import MODELS
 
-import eavit_mm  # noqa: F401
+from benchmarks.export_cases import random_model
 from eavit_mm.export.directory import Exporter
 from eavit_mm.space import Subnet
 
@@ -53,17 +51,9 @@ def config(**changes: Any) -> Config:
     return Config(dict(model=model, default_scope='mmpretrain', **changes))
 
 
-def supernet(cfg: Config, seed: int = 0) -> Any:
+def supernet(cfg: Config) -> Any:
     """A supernet whose every weight has a value of its own."""
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        model = MODELS.build(cfg.model)
-    rng = torch.Generator().manual_seed(seed)
-    for name, p in model.named_parameters():
-        noise = 0.3 * torch.randn(p.shape, generator=rng)
-        is_scale = name.rsplit('.', 1)[-1] == 'weight' and p.ndim == 1
-        p.data.copy_(noise + float(is_scale))
-    model.eval()
-    return model
+    return random_model(cfg, 0)
 
 
 def exporter(cfg: Config | None = None, **options: Any) -> Exporter:
