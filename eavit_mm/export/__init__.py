@@ -1,5 +1,5 @@
 """From a supernet and a subnet to a dense network, and its files."""
 
-from .dense import dense_network, dense_state
+from .dense import dense_network
 
-__all__ = ['dense_network', 'dense_state']
+__all__ = ['dense_network']

@@ -43,7 +43,8 @@ def dense_network(
         ValueError: If the subnet is not in the space, or a neck or head of
             the config does not get the shapes of what was cut.
     """
-    state = dense_state(model, subnet)
+    model.backbone.space.check(subnet)
+    state = _state(model, subnet)
     stock = stock_class(model)
     toolbox = stock.__module__.partition('.')[0]
     with DefaultScope.overwrite_default_scope(toolbox):
@@ -64,16 +65,8 @@ def dense_network(
     return dense
 
 
-def dense_state(model: ElasticModelMixin, subnet: Subnet) -> dict[str, Tensor]:
-    """The weights of a subnet under the names of the exported network.
-
-    Returns:
-        Views where the supernet has a weight in one piece.
-
-    Raises:
-        ValueError: If the subnet is not in the space.
-    """
-    model.backbone.space.check(subnet)
+def _state(model: ElasticModelMixin, subnet: Subnet) -> dict[str, Tensor]:
+    """The weights of a subnet under the names of the exported network."""
     weights = narrow_weights(model.backbone, subnet)
     state = {f'backbone.{name}': value for name, value in weights.items()}
     for part, consumer in model.consumers.items():

@@ -126,9 +126,9 @@ def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
     cfgs = [method_config(METHODS['hydravit'], r, 0) for r in REGIMES]
     large, small = cfgs
     init_default_scope(large.default_scope)
-    assert large.val_dataloader == small.val_dataloader
     for name, loader in dict(
         search=large.val_dataloader,
+        small_search=small.val_dataloader,
         large=large.train_dataloader,
         small=small.train_dataloader,
     ).items():
@@ -140,6 +140,7 @@ def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
     assert ids['small'] < ids['large']
     assert (len(ids['small']), len(ids['large'])) == (2000, 28000)
     assert not ids['search'] & ids['large']
+    assert ids['search'] == ids['small_search']
 
 
 def test_the_hash_tells_runs_apart() -> None:
