@@ -1,10 +1,10 @@
-"""Modules of necks and heads that run on the channels they are given.
+"""Modules of necks and heads that run on the channels that are open.
 
 A leaf reads the backbone's channels: a linear map, a convolution or a norm.
 It takes the place of the stock module, whose parameters and names it keeps.
-Given fewer channels it does what the stock module over as many would do,
-with the first weights. Behind a gated backbone it is given all channels, the
-closed ones zero, and does what the gated backbone does.
+While a subnet is active it is the stock module over the subnet's channels,
+with the first weights, and refuses any other input as that one does. Behind a
+gated backbone it is given all channels and does what the gated backbone does.
 
 Letters: C all channels of the backbone, E open ones.
 """
@@ -114,31 +114,48 @@ class ElasticLeaf(nn.Module):
     # Running
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The stock forward, over the channels of its first argument."""
-        gates, given = self.active.gates, args[0].shape[self.DIM]
-        if gates is not None:
-            return self._run_gated(args[0], gates)
-        if given == self.num_inputs(self.channels):
+        """The stock forward, over the open channels."""
+        active = self.active
+        if active.gates is not None:
+            return self._run_gated(active.gates, *args, **kwargs)
+        # Not the width of what it is given, which can be a mistake.
+        subnet = active.subnet
+        if subnet is None or subnet.embed_dims == self.channels:
             return super().forward(*args, **kwargs)
-        blocks = self.leaf.reads.count(OPEN)
-        width, rest = divmod(given - sum(self.leaf.reads), blocks)
-        assert width > 0 and not rest, (given, self.leaf)  # noqa: PT018
-        kept, key = self.active.narrowed, (self, self.training)
+        kept, key = active.narrowed, (self, self.training)
         if kept is None:
-            return self.narrow(width).forward(*args, **kwargs)
+            return self.narrow(subnet.embed_dims).forward(*args, **kwargs)
         if key not in kept:
-            kept[key] = self.narrow(width)
+            kept[key] = self.narrow(subnet.embed_dims)
         return kept[key].forward(*args, **kwargs)
 
-    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def _run_gated(
+        self,
+        gates: Tensor,
+        input: Tensor,  # as torch's forwards name it
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         """Over all channels, of which the gates (C) close some.
 
-        Closed inputs are zero already; only what is passed on is gated.
+        What stands in front, such as a sigmoid, may have filled closed
+        inputs.
         """
-        out: Tensor = super().forward(x)
+        read = _along(self.spread(gates), self.DIM, input.ndim)
+        x = _Close.apply(input, read == 0)  # type: ignore[no-untyped-call]
+        out: Tensor = super().forward(x, *args, **kwargs)
         if not self.leaf.passes:
             return out
         return out * _along(gates, self.DIM, out.ndim)
+
+    def spread(self, gates: Tensor) -> Tensor:
+        """Gates (C) over all that is read; own channels are open."""
+        return torch.cat(
+            [
+                gates.new_ones(block) if block else gates
+                for block in self.leaf.reads
+            ]
+        )
 
     # Weights
 
@@ -211,6 +228,23 @@ def _along(gates: Tensor, dim: int, ndim: int) -> Tensor:
     return gates.reshape(-1, *[1] * behind)
 
 
+class _Close(torch.autograd.Function):
+    """Fills closed channels with zeros.
+
+    The gradient passes as if it had not: what opening a channel would change
+    is told by the gates that closed it where it came from.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, closed: Tensor) -> Tensor:
+        # In place: inputs of one channel must not be spread over all.
+        return x.clone().masked_fill_(closed, 0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
 class ElasticLinear(ElasticLeaf, nn.Linear):
     """A linear map over the last axis."""
 
@@ -226,7 +260,7 @@ class ElasticConv2d(ElasticLeaf, nn.Conv2d):
     INPUTS: ClassVar = {'weight': 1}
     OUTPUTS: ClassVar = {'weight': 0, 'bias': 0}
     SIZES: ClassVar = ('in_channels', 'out_channels')
-    DIM: ClassVar = 1
+    DIM: ClassVar = -3  # of one map, too
 
 
 class ElasticConvTranspose2d(ElasticLeaf, nn.ConvTranspose2d):
@@ -235,20 +269,11 @@ class ElasticConvTranspose2d(ElasticLeaf, nn.ConvTranspose2d):
     INPUTS: ClassVar = {'weight': 0}
     OUTPUTS: ClassVar = {'weight': 1, 'bias': 0}
     SIZES: ClassVar = ('in_channels', 'out_channels')
-    DIM: ClassVar = 1
+    DIM: ClassVar = -3  # of one map, too
 
 
 class _Norm(ElasticLeaf):
     """What norms have in common: outputs are the channels they read."""
-
-    def spread(self, gates: Tensor) -> Tensor:
-        """Gates (C) over all that is read; own channels are open."""
-        return torch.cat(
-            [
-                gates.new_ones(block) if block else gates
-                for block in self.leaf.reads
-            ]
-        )
 
 
 class ElasticLayerNorm(_Norm, nn.LayerNorm):
@@ -269,10 +294,10 @@ class ElasticLayerNorm(_Norm, nn.LayerNorm):
     def _as_size(number: int) -> Any:
         return (number,)
 
-    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def _run_gated(self, gates: Tensor, input: Tensor) -> Tensor:
         """Statistics weighted by the gates, as in the gated backbone."""
         norm = NormSlices(self.weight, self.bias)
-        return layer_norm(self, gate_norm(norm, self.spread(gates)), x)
+        return layer_norm(self, gate_norm(norm, self.spread(gates)), input)
 
 
 class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
@@ -280,8 +305,12 @@ class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
 
     DIM: ClassVar = 1
 
-    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
-        x = super()._run_gated(x.permute(0, 2, 3, 1), gates)
+    def _run_gated(
+        self, gates: Tensor, x: Tensor, data_format: str = 'channel_first'
+    ) -> Tensor:
+        if data_format == 'channel_last':
+            return super()._run_gated(gates, x)
+        x = super()._run_gated(gates, x.permute(0, 2, 3, 1))
         return x.permute(0, 3, 1, 2).contiguous()
 
 
@@ -301,7 +330,7 @@ class _ElasticBatchNorm(_Norm):
                 'narrowed; take a LayerNorm'
             )
 
-    def _run_gated(self, x: Tensor, gates: Tensor) -> Tensor:
+    def _run_gated(self, gates: Tensor, input: Tensor) -> Tensor:
         """Each channel by itself; nothing is learnt of closed ones."""
         stock = self.narrow(self.channels)
         learnt = {
@@ -310,7 +339,7 @@ class _ElasticBatchNorm(_Norm):
             if name in self.INPUTS
         }
         stock._buffers.update(learnt)
-        out: Tensor = stock.forward(x)
+        out: Tensor = stock.forward(input)
         if self.training and self.active.subnet is not None:
             width = self.active.subnet.embed_dims
             for name, buffer in learnt.items():
