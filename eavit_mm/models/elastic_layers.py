@@ -123,7 +123,9 @@ def gate_norm(norm: NormSlices, gates: Tensor) -> NormSlices:
         norm: Weight and bias of all channels (C).
         gates: (C), with at least one open.
     """
-    shares = gates / gates.sum().clamp(min=1)
+    # In half precision the sum of hundreds of gates would be rounded.
+    exact = gates.to(torch.promote_types(gates.dtype, torch.float32))
+    shares = exact / exact.sum().clamp(min=1)
     return NormSlices(norm.weight * gates, norm.bias * gates, shares)
 
 
@@ -159,13 +161,12 @@ def layer_norm(norm: nn.LayerNorm, slices: NormSlices, x: Tensor) -> Tensor:
     # mean = sum(g x) / sum(g), var = sum(g (x - mean)^2) / sum(g). As torch's
     # own under autocast: in single precision.
     with torch.autocast(x.device.type, enabled=False):
-        if x.dtype in (torch.float16, torch.bfloat16):
-            x = x.float()
+        x = x.to(shares.dtype)
         x = x - (x @ shares).unsqueeze(-1)
         variance = (x.square() @ shares).unsqueeze(-1)
-        return torch.addcmul(
-            bias, x * torch.rsqrt(variance + norm.eps), weight
-        )
+        x = x * torch.rsqrt(variance + norm.eps)
+        out = torch.addcmul(bias.to(x.dtype), x, weight.to(x.dtype))
+        return out.to(weight.dtype)
 
 
 def run_attention(

@@ -1,13 +1,14 @@
 """Leaves of consumers: what they take, what they refuse, whole or gated."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 from mmpretrain.models.utils import LayerNorm2d
-from toys import classifier, images, member, randomise, small_vit
 from torch import Tensor, nn
+from toys import classifier, images, member, randomise, small_vit
 
 from eavit_mm.models import Leaf, Reading
 from eavit_mm.models.consumers import (
@@ -116,3 +117,23 @@ def test_features_of_another_width_are_refused(
     context = vit.gated(gates) if is_gated else vit.use(member(widths))
     with context, pytest.raises(RuntimeError, match='shape|size'):
         model(images().double())
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('with_amp', [False, True])
+def test_gated_in_half_precision(dtype: torch.dtype, with_amp: bool) -> None:
+    model = classifier(backbone=dict(out_type='featmap'), neck=POOL)
+    model.float().eval()
+    vit = model.backbone
+    gates = gates_of(vit.space, decision_gates_of(vit.space, member()))
+    with torch.no_grad():
+        with vit.use(member()):
+            expected = model(images())
+        x = images()
+        if not with_amp:
+            model, x = model.to(dtype), x.to(dtype)
+        around = torch.autocast('cpu', dtype) if with_amp else nullcontext()
+        with vit.gated(gates), around:
+            out = model(x)
+    assert out.dtype == dtype
+    assert (out.float() - expected).norm() < 3e-2 * expected.norm()
