@@ -7,7 +7,10 @@ from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
+from torch import nn
 
+from eavit_mm.models import ElasticModelMixin
+from eavit_mm.models.consumers import cut_sizes, readings
 from eavit_mm.space import Subnet
 
 WEIGHTS = 'model.pth'
@@ -22,7 +25,7 @@ _DROPPED = ('model_wrapper_cfg', 'work_dir', 'launcher', 'resume')
 _LOADING = {'pretrained', 'init_cfg'}
 
 
-def plain_config(cfg: Config, subnet: Subnet, stock: type) -> dict[str, Any]:
+def plain_config(cfg: Config, dense: Mapping[str, Any]) -> dict[str, Any]:
     """A supernet's config, for one of its subnets as a dense network.
 
     Data, schedule and stock hooks stay, so that it can be fine-tuned; what
@@ -30,15 +33,14 @@ def plain_config(cfg: Config, subnet: Subnet, stock: type) -> dict[str, Any]:
 
     Args:
         cfg: The supernet's; not changed.
-        subnet: A member of its space.
-        stock: The toolbox's class of the model.
+        dense: The config of the network itself, by :func:`dense_config`.
     """
     plain = {
         key: value
         for key, value in cfg.to_dict().items()
         if key not in _DROPPED and not key.startswith('search_')
     }
-    plain['model'] = dense_config(plain['model'], subnet, stock)
+    plain['model'] = Config(dense).to_dict()
     imports = dict(plain.get('custom_imports') or {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else names
@@ -82,21 +84,29 @@ def config_text(plain: Mapping[str, Any]) -> str:
     return _HEADER + '\n'.join(parts) + '\n'
 
 
+def stock_class(model: ElasticModelMixin) -> type[nn.Module]:
+    """The class of a toolbox that the mixin stands in front of."""
+    classes = type(model).__mro__
+    return classes[classes.index(ElasticModelMixin) + 1]
+
+
 def dense_config(
-    cfg: Mapping[str, Any], subnet: Subnet, stock: type
+    model: ElasticModelMixin, cfg: Mapping[str, Any], subnet: Subnet
 ) -> dict[str, Any]:
     """The config of the exported model.
 
     Args:
-        cfg: The elastic model's; what only that one takes is left out.
+        model: The elastic model.
+        cfg: Its config; what only an elastic model takes is left out.
         subnet: A member of its space.
-        stock: The toolbox's class of the model.
     """
+    stock = stock_class(model)
     taken = set(signature(stock).parameters) - _LOADING - {'backbone'}
     parts = {k: deepcopy(value) for k, value in cfg.items() if k in taken}
-    for part in parts.values():
-        if isinstance(part, dict) and 'in_channels' in part:
-            part['in_channels'] = subnet.embed_dims
+    levels = len(model.backbone.out_indices)
+    for name, _, live, reading in readings(model.consumers, levels):
+        given = parts[name]
+        given.update(cut_sizes(given, live, reading, subnet.embed_dims))
     backbone = backbone_config(cfg['backbone'], subnet)
     return dict(type=stock.__name__, backbone=backbone, **parts)
 

@@ -8,20 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import Tensor
 
-from eavit_mm.export.config import dense_config
+from eavit_mm.export.config import dense_config, stock_class
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.models.axes import narrow_weights
-from eavit_mm.models.consumers import cut_consumer
+from eavit_mm.models.consumers import cut_consumers
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
-
-
-def stock_class(model: ElasticModelMixin) -> type[nn.Module]:
-    """The class of a toolbox that the mixin stands in front of."""
-    classes = type(model).__mro__
-    return classes[classes.index(ElasticModelMixin) + 1]
 
 
 def dense_network(
@@ -48,7 +42,7 @@ def dense_network(
     stock = stock_class(model)
     toolbox = stock.__module__.partition('.')[0]
     with DefaultScope.overwrite_default_scope(toolbox):
-        dense = MODELS.build(dense_config(cfg, subnet, stock))
+        dense = MODELS.build(dense_config(model, cfg, subnet))
     given = {name: tuple(value.shape) for name, value in state.items()}
     own = {name: tuple(v.shape) for name, v in dense.state_dict().items()}
     differ = sorted(set(given.items()) ^ set(own.items()))
@@ -69,8 +63,9 @@ def _state(model: ElasticModelMixin, subnet: Subnet) -> dict[str, Tensor]:
     """The weights of a subnet under the names of the exported network."""
     weights = narrow_weights(model.backbone, subnet)
     state = {f'backbone.{name}': value for name, value in weights.items()}
-    for part, consumer in model.consumers.items():
-        cut = cut_consumer(consumer, subnet.embed_dims)
+    num_levels = len(model.backbone.out_indices)
+    consumers = cut_consumers(model.consumers, num_levels, subnet.embed_dims)
+    for part, cut in consumers.items():
         for name, value in cut.state_dict().items():
             state[f'{part}.{name}'] = value
     return state

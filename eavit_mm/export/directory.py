@@ -15,8 +15,13 @@ from torch import Tensor, nn
 
 from eavit_mm.analysis.latency import image_size
 from eavit_mm.export import certificate
-from eavit_mm.export.config import WEIGHTS, config_text, plain_config
-from eavit_mm.export.dense import dense_network, stock_class
+from eavit_mm.export.config import (
+    WEIGHTS,
+    config_text,
+    dense_config,
+    plain_config,
+)
+from eavit_mm.export.dense import dense_network
 from eavit_mm.export.formats import GRAPHS, import_onnxruntime, trace
 from eavit_mm.files import (
     folder_atomically,
@@ -114,7 +119,8 @@ class Exporter:
 
     def _write(self, subnet: Subnet, folder: Path) -> None:
         """Everything but the report."""
-        plain = plain_config(self.cfg, subnet, stock_class(self.model))
+        dense = dense_config(self.model, self.cfg.model, subnet)
+        plain = plain_config(self.cfg, dense)
         network = dense_network(self.model, self.cfg.model, subnet)
         buffer = BytesIO()
         torch.save(network.state_dict(), buffer)

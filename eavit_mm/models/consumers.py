@@ -61,12 +61,16 @@ def register_consumer(kind: type[nn.Module], describe: Describe) -> None:
 
 def readings(
     consumers: Mapping[str, nn.Module], num_levels: int
-) -> Iterator[tuple[str, nn.Module, Reading]]:
-    """Every consumer with its name and reading, in the order of the flow.
+) -> Iterator[tuple[str, nn.Module, tuple[bool, ...], Reading]]:
+    """Every consumer as the flow reaches it.
 
     Args:
         consumers: Names to modules; what a neck gives, those behind it get.
         num_levels: Outputs of the backbone.
+
+    Yields:
+        Its name, itself, for each level that it is given whether that is
+        backbone channels, and how it reads them.
 
     Raises:
         ValueError: If a type is not registered; a guess could give wrong
@@ -83,7 +87,7 @@ def readings(
                 'it with eavit_mm.models.register_consumer.'
             )
         reading = _DESCRIBE[kind](consumer, live)
-        yield name, consumer, reading
+        yield name, consumer, live, reading
         live = reading.live or live
 
 
@@ -99,7 +103,7 @@ def make_elastic(
             it that cannot be narrowed or reads another number of channels.
     """
     num_levels = len(backbone.out_indices)
-    for name, consumer, reading in readings(consumers, num_levels):
+    for name, consumer, _, reading in readings(consumers, num_levels):
         for path, leaf in reading.leaves.items():
             stock = consumer.get_submodule(path)
             if isinstance(stock, ElasticLeaf):
@@ -137,13 +141,63 @@ def permute_consumer(consumer: nn.Module, order: Tensor) -> None:
         leaf.permute(order)
 
 
-def cut_consumer(consumer: nn.Module, width: int) -> nn.Module:
-    """A stock copy that reads only the first channels.
+def cut_sizes(
+    sizes: Mapping[str, Any],
+    live: tuple[bool, ...],
+    reading: Reading,
+    width: int,
+) -> dict[str, Any]:
+    """The numbers of channels that a cut consumer differs in.
 
     Args:
-        consumer: A neck or head of an elastic model.
+        sizes: Options or attributes of the consumer: ``in_channels`` and
+            ``out_channels``, each one number or a list with one for each
+            level; ``in_index`` says which levels it reads (the last, or all
+            of them).
+        live: For each level that it is given, whether it is backbone
+            channels.
+        reading: How the consumer reads them.
         width: Channels to keep.
     """
+    index = sizes.get('in_index')
+    if index is not None:
+        chosen = [index] if isinstance(index, int) else index
+        live = tuple(live[i] for i in chosen)
+    cut: dict[str, Any] = {}
+    levels = {'in_channels': live, 'out_channels': reading.live}
+    for name, are_live in levels.items():
+        given = sizes.get(name)
+        if isinstance(given, list | tuple) and len(given) == len(are_live):
+            both = zip(given, are_live, strict=True)
+            numbers = (width if is_live else own for own, is_live in both)
+            cut[name] = type(given)(numbers)
+        elif isinstance(given, int) and are_live:
+            # One number of outputs is that of all of them.
+            is_cut = are_live[-1] if name == 'in_channels' else all(are_live)
+            cut[name] = width if is_cut else given
+    return cut
+
+
+def cut_consumers(
+    consumers: Mapping[str, nn.Module], num_levels: int, width: int
+) -> dict[str, nn.Module]:
+    """Stock copies that read only the first channels, by name.
+
+    Args:
+        consumers: Necks and heads of an elastic model, in the order of the
+            flow.
+        num_levels: Outputs of the backbone.
+        width: Channels to keep.
+    """
+    cut = {}
+    for name, consumer, live, reading in readings(consumers, num_levels):
+        cut[name] = copy = _cut(consumer, width)
+        vars(copy).update(cut_sizes(vars(copy), live, reading, width))
+    return cut
+
+
+def _cut(consumer: nn.Module, width: int) -> nn.Module:
+    """A copy with stock modules in place of leaves."""
     memo: dict[int, Any] = {}
     for leaf in leaves_of(consumer):
         stock = leaf.narrow(width)
@@ -176,9 +230,9 @@ def count_consumers(
     """
     width = features[0].shape[1 if features[0].ndim == 4 else -1]
     counts, levels = {}, tuple(features)
-    for name, consumer, reading in readings(consumers, len(features)):
-        cut = cut_consumer(consumer, width).to('meta', torch.float32)
-        cut.eval()
+    stock = cut_consumers(consumers, len(levels), width)
+    for name, _, _, reading in readings(consumers, len(levels)):
+        cut = stock[name].to('meta', torch.float32).eval()
         # The kernels that torch picks by itself on a CPU are not counted.
         with (
             FlopCounterMode(display=False) as counter,

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from mmengine.config import Config
-from mmpretrain.models import ImageClassifier
 
 from benchmarks import finetune, stage2
 from benchmarks.methods import DEFAULT, METHODS, method_config
 from eavit_mm.engine.cli import build_supernet
-from eavit_mm.export.config import config_text, plain_config
+from eavit_mm.export.config import config_text, dense_config, plain_config
 
 
 def test_an_exported_network_trains_as_a_dense_one(
@@ -17,11 +16,10 @@ def test_an_exported_network_trains_as_a_dense_one(
     supernet = method_config(METHODS[DEFAULT], 'fashion40', 0)
     monkeypatch.setattr(stage2, 'run_config', lambda *args: supernet)
     cfg = stage2.stage2_config(stage2.PLAIN, 0, 'x.pth', tmp_path / 'f.json')
-    space = build_supernet(supernet, 'a test').backbone.space
+    model = build_supernet(supernet, 'a test')
+    dense = dense_config(model, cfg.model, model.backbone.space.smallest)
     path = tmp_path / 'config.py'
-    path.write_text(
-        config_text(plain_config(cfg, space.smallest, ImageClassifier))
-    )
+    path.write_text(config_text(plain_config(cfg, dense)))
     plain = finetune.plain_training(Config.fromfile(path))
     assert plain.load_from == str(tmp_path / 'model.pth')
     assert plain.train_cfg.max_epochs == finetune.EPOCHS

@@ -1,12 +1,18 @@
 """The config of an export says nothing of subnets."""
 
 from mmengine.config import Config
-from mmpretrain.models import ImageClassifier
 from tool_runs import DIGITS
 
-from eavit_mm.export.config import config_text, dense_config, plain_config
+from eavit_mm.export.config import (
+    backbone_config,
+    config_text,
+    dense_config,
+    plain_config,
+)
 
-from .toys import config, member
+from .toys import config, member, supernet
+
+DENSE = dict(type='ImageClassifier', backbone=dict(type='x'))
 
 HOOKS = dict(
     default_hooks=dict(
@@ -27,13 +33,14 @@ HOOKS = dict(
 
 def test_the_model_has_nothing_elastic():
     cfg = config()
+    model = supernet(cfg)
     cfg.model.update(new_head=True, init_cfg=dict(type='x'), pretrained='y')
     cfg.model.backbone.init_cfg = dict(type='z')
     cfg.model.backbone.layer_cfgs = [
         dict(num_heads=6, feedforward_channels=20, attn_drop_rate=0.1)
     ] * 2
     before = cfg.to_dict()
-    dense = dense_config(cfg.model, member(), ImageClassifier)
+    dense = dense_config(model, cfg.model, member())
     assert cfg.to_dict() == before
     assert dense == dict(
         type='ImageClassifier',
@@ -70,10 +77,10 @@ def test_what_stays_and_what_goes():
         **HOOKS,
     )
     before = cfg.to_dict()
-    plain = plain_config(cfg, member(), ImageClassifier)
+    plain = plain_config(cfg, DENSE)
     assert cfg.to_dict() == before
     model = plain.pop('model')
-    assert model['type'] == 'ImageClassifier'
+    assert model == DENSE
     assert plain == dict(
         default_scope='mmpretrain',
         train_cfg=dict(by_epoch=True, max_epochs=3),
@@ -99,7 +106,10 @@ def test_what_stays_and_what_goes():
 def test_text_is_read_as_it_was(tmp_path):
     cfg = Config.fromfile(DIGITS.with_name('vitb_flowers.py'))
     subnet = member(384, (6,) * 12, (768,) * 12)
-    plain = plain_config(cfg, subnet, ImageClassifier)
+    backbone = backbone_config(cfg.model.backbone, subnet)
+    head = dict(cfg.model.head, in_channels=384)
+    dense = dict(type='ImageClassifier', backbone=backbone, head=head)
+    plain = plain_config(cfg, dense)
     path = tmp_path / 'config.py'
     path.write_text(config_text(plain))
     read = Config.fromfile(path).to_dict()
@@ -118,5 +128,5 @@ def test_imports_of_the_user_stay():
         (dict(imports='mine'), ['mine', 'eavit_mm']),
     ):
         cfg = config(custom_imports=given)
-        found = plain_config(cfg, member(), ImageClassifier)
+        found = plain_config(cfg, DENSE)
         assert found['custom_imports'] == {**given, 'imports': names}

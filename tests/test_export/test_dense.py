@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmpretrain.models import ImageClassifier
+from mmpretrain.models.necks import LinearNeck
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -18,7 +19,7 @@ from benchmarks.export_cases import (
 from eavit_mm.analysis.latency import image_size
 from eavit_mm.export import dense_network
 from eavit_mm.models import Leaf, Reading, SlimVisionTransformer
-from eavit_mm.models.consumers import _DESCRIBE
+from eavit_mm.models.consumers import _DESCRIBE, cut_consumers
 
 from .toys import config, member, supernet
 
@@ -79,6 +80,76 @@ def test_a_subnet_of_another_space():
     cfg = config()
     with pytest.raises(ValueError, match='embed_dims=13 is outside this'):
         dense_network(supernet(cfg), cfg.model, member(13))
+
+
+@MODELS.register_module()
+class PassingNeck(nn.Module):
+    """Its outputs still are backbone channels; one number or one a level."""
+
+    def __init__(self, in_channels, out_channels) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        both = (in_channels, out_channels)
+        pairs = zip(
+            *[n if isinstance(n, list) else [n] for n in both], strict=True
+        )
+        self.maps = nn.ModuleList(nn.Linear(*pair) for pair in pairs)
+
+    def forward(self, x):
+        x = x[-len(self.maps) :]
+        return tuple(f(y) for f, y in zip(self.maps, x, strict=True))
+
+
+def describe_passing(neck, live):
+    leaves = {f'maps.{i}': Leaf(passes=True) for i in range(len(neck.maps))}
+    if isinstance(neck.in_channels, list):  # the first becomes its own
+        leaves['maps.0'] = Leaf()
+        return Reading(leaves, (False, True))
+    return Reading(leaves, (True,))
+
+
+def describe_linear(neck, live):
+    return Reading({'fc': Leaf()}, (False,))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'ins', 'outs', 'head', 'sizes'),
+    [
+        ('LinearNeck', 24, 6, 6, (14, 6, 6)),
+        # As wide as the backbone, but channels of its own.
+        ('LinearNeck', 24, 24, 24, (14, 24, 24)),
+        ('PassingNeck', 24, 24, 24, (14, 14, 14)),
+        ('PassingNeck', [24, 24], [24, 24], 24, ([14, 14], [24, 14], 14)),
+    ],
+)
+def test_necks_that_change_or_pass_channels(
+    kind, ins, outs, head, sizes, monkeypatch
+):
+    monkeypatch.setitem(_DESCRIBE, LinearNeck, describe_linear)
+    monkeypatch.setitem(_DESCRIBE, PassingNeck, describe_passing)
+    cfg = config()
+    cfg.model.neck = dict(type=kind, in_channels=ins, out_channels=outs)
+    if kind == 'LinearNeck':
+        cfg.model.neck.gap_dim = 0
+    cfg.model.head.in_channels = head
+    cfg.model.backbone.out_indices = [0, 1] if ins == [24, 24] else [-1]
+    model = supernet(cfg).double()
+    dense = dense_network(model, cfg.model, member())
+    own = (dense.head.in_channels,)
+    if kind == 'PassingNeck':
+        own = (dense.neck.in_channels, dense.neck.out_channels, *own)
+    assert own == sizes[-len(own) :]
+    x = images(model).double()
+    with torch.no_grad(), model.backbone.use(member()):
+        torch.testing.assert_close(dense(x), model(x), rtol=0, atol=1e-9)
+    params = sum(p.numel() for p in dense.parameters())
+    assert params == model.params(member())['total']
+    # The cut modules say the same of themselves as the built ones.
+    levels = len(model.backbone.out_indices)
+    for name, part in cut_consumers(model.consumers, levels, 14).items():
+        built = getattr(dense, name)
+        for size in ('in_channels', 'out_channels'):
+            assert getattr(part, size, 0) == getattr(built, size, 0)
 
 
 @MODELS.register_module()

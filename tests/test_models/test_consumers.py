@@ -39,7 +39,7 @@ from eavit_mm.models import Leaf, Reading
 from eavit_mm.models.consumers import (
     _DESCRIBE,
     count_consumers,
-    cut_consumer,
+    cut_consumers,
     make_elastic,
     permute_consumer,
     register_consumer,
@@ -114,7 +114,7 @@ def run(consumers: dict[str, nn.Module], levels: Any) -> list[Tensor]:
 
 
 def cut(consumers: dict[str, nn.Module], width: int) -> dict[str, nn.Module]:
-    return {n: cut_consumer(part, width) for n, part in consumers.items()}
+    return cut_consumers(consumers, 3, width)
 
 
 def close(actual: list[Tensor], expected: list[Tensor]) -> None:
@@ -130,7 +130,8 @@ def close(actual: list[Tensor], expected: list[Tensor]) -> None:
 def test_a_head_of_some_width_is_the_stock_head(name: str, width: int) -> None:
     cfg = ALL_HEADS[name]
     model = spread(classifier(head=cfg))
-    cut_head = cut_consumer(model.head, width)
+    cut_head = cut_consumers(model.consumers, 1, width)['head']
+    assert cut_head.in_channels == width
     assert type(cut_head) is type(model.head)
     assert not [m for m in cut_head.modules() if isinstance(m, ElasticLeaf)]
     # It is the head that a config of this width builds.
@@ -167,7 +168,10 @@ def test_leaves_keep_names_parameters_and_what_is_frozen() -> None:
     assert dict(head.named_parameters()) == before
     assert isinstance(head.layers[0].fc, nn.Linear)
     needed = {
-        n: p.requires_grad for n, p in cut_consumer(head, 5).named_parameters()
+        n: p.requires_grad
+        for n, p in cut_consumers({'head': head}, 1, 5)[
+            'head'
+        ].named_parameters()
     }
     assert needed == {n: n != first for n in needed}
 
