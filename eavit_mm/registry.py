@@ -5,11 +5,13 @@ then the ``locations``, so a config needs no import of ours.
 """
 
 from collections.abc import Mapping
-from inspect import signature
+from difflib import get_close_matches
+from inspect import Parameter, signature
 from typing import Any
 
 from mmengine import registry as mmengine_registry
 from mmengine.registry import Registry
+from mmengine.utils import get_object_from_string
 
 SCOPE = 'eavit_mm'
 
@@ -36,6 +38,77 @@ TASK_UTILS = _child(
     'rearrange',
     'models',
 )
+_REGISTRIES = (
+    MODELS,
+    MODEL_WRAPPERS,
+    DATASETS,
+    HOOKS,
+    LOOPS,
+    OPTIM_WRAPPERS,
+    TASK_UTILS,
+)
+# What mmengine takes out of a dict before it calls the class of its type.
+_OF_MMENGINE = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'}
+
+
+def check_options(place: str, value: Any) -> None:
+    """Raises if a config names an unknown class of ours or option of one.
+
+    Other classes are left to whoever builds them.
+
+    Args:
+        place: Where in the config the value stands, such as 'model.backbone'.
+        value: A part of a config; looked through to its innermost dicts.
+
+    Raises:
+        ValueError: Names the place, the option and what would be valid.
+    """
+    is_dict = isinstance(value, Mapping)
+    if is_dict and str(value.get('type')).startswith(f'{SCOPE}.'):
+        _check_part(place, value)
+    if is_dict or isinstance(value, list | tuple):
+        for key, part in value.items() if is_dict else enumerate(value):
+            check_options(f'{place}.{key}' if place else str(key), part)
+
+
+def _check_part(place: str, cfg: Mapping[str, Any]) -> None:
+    """Checks the type and the options of one dict, by the signatures."""
+    ours: dict[str, Any] = {}
+    for registry in _REGISTRIES:
+        registry.import_from_location()
+        for name, part in registry.module_dict.items():
+            ours[f'{SCOPE}.{name}'] = part
+    name = cfg['type']
+    # A path to a class is valid too.
+    found = ours.get(name) or get_object_from_string(name)
+    if found is None:
+        known = get_close_matches(name, ours) or sorted(ours)
+        raise ValueError(
+            f'{place}.type={name!r} is not known; valid are {known}'
+        )
+    valid = _options_of(found)
+    unknown = [key for key in cfg if key not in {*valid, *_OF_MMENGINE}]
+    for key in unknown[:1]:
+        raise ValueError(
+            f'{place}.{key}={cfg[key]!r:.80} is no option of '
+            f'{found.__name__}; valid are {valid}'
+        )
+
+
+def _options_of(found: Any) -> list[str]:
+    """Names of the arguments; those in **kwargs go to the next base class."""
+    names: list[str] = []
+    for base in getattr(found, '__mro__', [found]):
+        if isinstance(base, type) and '__init__' not in vars(base):
+            continue
+        make = vars(base)['__init__'] if isinstance(base, type) else base
+        arguments = signature(make).parameters
+        kinds = {name: argument.kind for name, argument in arguments.items()}
+        by_name = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        names += [name for name, kind in kinds.items() if kind in by_name]
+        if Parameter.VAR_KEYWORD not in kinds.values():
+            break
+    return [name for name in dict.fromkeys(names) if name != 'self']
 
 
 def build_part(
@@ -73,6 +146,11 @@ def build_part(
         part = registry.build(dict(cfg, **given))
     except (KeyError, TypeError) as error:
         found = registry.get(cfg['type'])
+        if found is None:
+            raise ValueError(
+                f'{name}.type={cfg["type"]!r} is not known; valid are {valid}'
+            ) from error
+        check_options(name, cfg)
         if found in kinds.values():
             options = signature(found).parameters
             valid = [key for key in options if key not in given]

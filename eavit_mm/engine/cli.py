@@ -37,6 +37,7 @@ from eavit_mm.engine.checkpoint import (
 from eavit_mm.engine.unwrap import elastic_model, unwrap
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_mapping, check_path
+from eavit_mm.registry import check_options
 
 _DATALOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'search', 'test')
@@ -177,9 +178,11 @@ def build_runner(cfg: Config) -> Runner:
             seed of the run that goes on.
 
     Raises:
-        ValueError: If it has no model, or its checkpoint is broken.
+        ValueError: If it has no model, names a class or an option of ours
+            that is not known, or its checkpoint is broken.
     """
     check_mapping(f'{cfg.filename}: model', cfg.get('model'), 'options')
+    check_options('', dict(cfg.items()))
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         # mmengine would choose a GPU for each process first.
         with naming('--launcher pytorch'):
@@ -234,11 +237,13 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
         asked_by: Name of the part that needs it, for the message.
 
     Raises:
-        ValueError: If the config has no model, or none that is elastic.
+        ValueError: If the config has no model, none that is elastic, or one
+            with a class or an option of ours that is not known.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = cfg.get('model')
     check_mapping(f'{cfg.filename}: model', model, 'options')
+    check_options('model', model)
     if 'backbone' in model:
         model['backbone']['init_cfg'] = None
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))

@@ -44,12 +44,12 @@ WRONG: list[tuple[Any, ...]] = [
     (f'{SPACE_AT}.head_dims', 6, 'the network has head_dims=4'),
     # The network and its parts.
     ('model.backbone.arch.num_heads', 5, 'does not divide'),
-    ('model.backbone.type', 'eavit_mm.ElasticVit', ('model: ', 'not in the')),
+    ('model.backbone.type', 'eavit_mm.ElasticVit', 'is not known; valid are'),
     ('model.backbone.drop_path_rate', 1.0, 'in [0, 1)'),
     ('model.data_preprocessor.mean', [1, 2, 3], 'in_channels=1'),
     ('model.head.num_classes', 3, '10 classes: must be at least 10'),
     ('model.head.in_channels', 16, 'embed_dims=12'),
-    ('model.samplers', 3, ('model: ', 'samplers')),
+    ('model.samplers', 3, "valid are ['sampler', "),
     ('model.new_head', 'no', 'True or False'),
     # The sampler.
     (SAMPLER, 'eavit_mm.UniformSampler', 'must be a dict'),

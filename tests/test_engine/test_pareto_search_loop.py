@@ -187,11 +187,11 @@ def test_the_seed_decides(tmp_path):
         (dict(constraints=dict(macs=('2GMACs', None))), 'cannot be reached'),
         (
             dict(algorithm=dict(type='NSGA2', foo=1)),
-            "argument 'foo'; valid are .*'pop_size', 'survival'",
+            "foo=1 is no option of SubnetNSGA2; valid are .*'pop_size', 'sur",
         ),
         (
             dict(algorithm=dict(type='Other')),
-            r"eavit_mm.Other'}.*valid are \['eavit_mm.NSGA2', 'eavit_mm.Ran",
+            r"algorithm.type='eavit_mm.Other' .*are \['eavit_mm.NSGA2', ",
         ),
     ],
 )
