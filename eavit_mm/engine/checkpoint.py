@@ -1,6 +1,6 @@
 """Reading and writing supernet checkpoints outside of a training run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +10,7 @@ import torch
 
 from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
+from eavit_mm.options import check_count
 from eavit_mm.weights.read import read_torch_file
 from eavit_mm.weights.state_dict import CheckpointError
 
@@ -132,8 +133,20 @@ def _dict_in(values: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
     return value or {}
 
 
-def check_resumable(checkpoint: Mapping[str, Any]) -> None:
-    """Raises ``CheckpointError`` unless a training can go on from it."""
+def check_resumable(checkpoint: Mapping[str, Any], schedules: Any) -> None:
+    """Raises unless mmengine can resume a training from a checkpoint.
+
+    What mmengine would leave out silently is refused; the numbers in the
+    state of the optimizer and of the schedules are not looked at.
+
+    Args:
+        checkpoint: What the file holds.
+        schedules: ``param_scheduler`` of the config that goes on.
+
+    Raises:
+        ValueError: Says what is missing or wrong, or that there is code,
+            which mmengine would run.
+    """
     meta = checkpoint.get('meta') or {}
     needed = dict(epoch=meta, iter=meta, optimizer=checkpoint)
     needed['message_hub'] = checkpoint
@@ -148,6 +161,31 @@ def check_resumable(checkpoint: Mapping[str, Any]) -> None:
         raise CheckpointError(
             "--resume: meta['config'] is refused: mmengine runs it as code, "
             'and writes none itself'
+        )
+    for key in ('epoch', 'iter'):
+        check_count(f"--resume: meta['{key}']", meta[key])
+    _check_schedules(checkpoint.get('param_schedulers') or (), schedules)
+    optimizer = checkpoint['optimizer']
+    groups = optimizer.get('param_groups', ())
+    # SGD without momentum remembers nothing.
+    remembers = any(g.get('betas') or g.get('momentum') for g in groups)
+    if remembers and not optimizer.get('state') and meta['iter']:
+        raise CheckpointError(
+            f"--resume: optimizer['state'] is empty after {meta['iter']} "
+            'iterations; must hold the state of every parameter'
+        )
+
+
+def _check_schedules(saved: Sequence[Any], asked: Any) -> None:
+    """Refuses a state of other schedules: mmengine starts those anew."""
+    if isinstance(asked, Mapping):
+        if 'type' not in asked:
+            return  # of several optimizers, by their names
+        asked = [asked]
+    if len(saved) != len(asked or ()):
+        raise CheckpointError(
+            f'--resume: param_schedulers holds the state of {len(saved)} '
+            f"schedules; the config's param_scheduler has {len(asked or ())}"
         )
 
 

@@ -214,7 +214,7 @@ def _read_checkpoint_of(cfg: Config) -> None:
         waiting[path] = checkpoint = read_checkpoint(path)
         if cfg.get('resume'):
             with naming(path):
-                check_resumable(checkpoint)
+                check_resumable(checkpoint, cfg.get('param_scheduler'))
             seed = checkpoint['meta'].get('seed')
             if seed is not None:
                 # mmengine gives it to a part of the run only.

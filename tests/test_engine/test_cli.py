@@ -206,8 +206,14 @@ def damaged(path: Path, key: str | None) -> Path:
         groups[0]['params'].pop()
     elif key == 'meta':
         checkpoint['meta'] = None
+    elif key == 'iter':
+        checkpoint['meta']['iter'] = -5
+    elif key == 'epoch':
+        checkpoint['meta']['epoch'] = 'x'
+    elif key == 'state':
+        checkpoint['optimizer']['state'] = {}
     elif key is not None:
-        del checkpoint[key]
+        checkpoint.pop(key, None)
     torch.save(checkpoint, path)
     return path
 
@@ -220,6 +226,10 @@ def damaged(path: Path, key: str | None) -> Path:
         ('message_hub', "not of a training run, .'message_hub'. missing"),
         ('config', r"meta\['config'\] is refused: mmengine runs it as code"),
         ('state_dict', 'does not fit ElasticImageClassifier'),
+        ('iter', r"meta\['iter'\]=-5; must be an integer of at least 0"),
+        ('epoch', r"meta\['epoch'\]='x'; must be an integer of at least 0"),
+        ('param_schedulers', 'the state of 0 schedules; the config.* has 1'),
+        ('state', r"optimizer\['state'\] is empty after . iterations"),
         # torch's own words.
         ('groups', "parameter group that doesn't match the size"),
     ],
@@ -233,6 +243,8 @@ def test_what_cannot_be_resumed_is_named_by_its_file(
         cfg = config(
             tmp_path, launcher='none', load_from=str(trained), resume=True
         )
+        if key == 'param_schedulers':
+            cfg.param_scheduler = [dict(type='ConstantLR')]
         build_runner(cfg).train()
 
     with pytest.raises(SystemExit, match=f'error: .*epoch_2.pth: .*{words}'):

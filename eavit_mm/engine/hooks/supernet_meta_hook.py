@@ -43,7 +43,7 @@ class SupernetMetaHook(Hook):
         model = unwrap(runner.model)
         note_rearrangement(runner, checkpoint)
         if runner._resume:
-            check_resumable(checkpoint)
+            check_resumable(checkpoint, runner.param_schedulers)
         if self.check_space and isinstance(model, ElasticModelMixin):
             check_space(model, meta_of(checkpoint))
 
