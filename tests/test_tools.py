@@ -337,6 +337,24 @@ default_hooks = dict(checkpoint=dict(interval=1))
     assert (tmp_path / 'work_dirs' / 'amp' / 'epoch_1.pth').exists()
 
 
+def test_an_option_names_the_part_that_the_config_leaves_out(tmp_path, call):
+    config = tmp_path / 'parts.py'
+    parts = ('test_dataloader', 'test_cfg', 'test_evaluator', 'optim_wrapper')
+    lines = (f"_base_ = ['{DIGITS}']", *(f'{part} = None' for part in parts))
+    config.write_text('\n'.join(lines))
+    for tool, option, part in (
+        ('test.py', ('--budgets', '0.5'), 'test_cfg'),
+        ('test.py', ('--tta',), 'test_dataloader'),
+        ('test.py', (), 'test_dataloader'),
+        ('train.py', ('--amp',), 'optim_wrapper'),
+    ):
+        by = option[0] if option else 'tools/test.py'
+        words = f'^error: {by}: {part}=None in .*parts.py; must be a dict$'
+        file = ['no.pth'] if tool == 'test.py' else []
+        with pytest.raises(SystemExit, match=words):
+            call(tool, config, *file, *option)
+
+
 def test_resume_without_a_checkpoint_keeps_what_the_config_loads(tmp_path):
     namespace = runpy.run_path(str(TOOLS / 'train.py'))
     cfg = Config(dict(work_dir=str(tmp_path), load_from='weights.pth'))

@@ -53,6 +53,7 @@ from eavit_mm.engine.cli import (
     load_config,
     merge_options,
     rename_config,
+    require_parts,
     run_tool,
 )
 from eavit_mm.engine.unwrap import elastic_model
@@ -93,10 +94,13 @@ def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.tta:
+        require_parts(cfg, '--tta', 'test_dataloader')
         use_tta(cfg)
     for text in args.budgets:
         Budget.parse(text)
     if args.budgets or args.subnet:
+        option = '--budgets' if args.budgets else '--subnet'
+        require_parts(cfg, option, 'test_cfg')
         subnets = {}
         if args.subnet:
             subnet = Subnet.from_file(args.subnet)
@@ -112,6 +116,7 @@ def merge_args(args: argparse.Namespace) -> Config:
             latency_table=args.latency_table,
         )
     merge_options(cfg, args)
+    require_parts(cfg, 'tools/test.py', 'test_dataloader', 'test_cfg')
     return cfg
 
 

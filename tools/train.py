@@ -49,6 +49,7 @@ from eavit_mm.engine.cli import (
     check_classes,
     load_config,
     merge_options,
+    require_parts,
     run_tool,
 )
 
@@ -61,6 +62,7 @@ def merge_args(args: argparse.Namespace) -> Config:
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
+        require_parts(cfg, '--amp', 'optim_wrapper')
         set_amp(cfg.optim_wrapper)
     if args.auto_scale_lr:
         if 'auto_scale_lr' not in cfg:

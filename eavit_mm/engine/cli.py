@@ -156,6 +156,19 @@ def merge_options(cfg: Config, args: Namespace) -> None:
             cfg[field]['persistent_workers'] = False
 
 
+def require_parts(cfg: Config, asked_by: str, *parts: str) -> None:
+    """Raises if a config leaves out what an option or a tool needs.
+
+    Raises:
+        ValueError: Names what is missing.
+    """
+    for part in parts:
+        if cfg.get(part) is None:
+            raise ValueError(
+                f'{asked_by}: {part}=None in {cfg.filename}; must be a dict'
+            )
+
+
 def rename_config(cfg: Config, tool: str) -> Config:
     """The config under a name of its own, such as ``vitb_search.py``.
 
