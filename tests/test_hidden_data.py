@@ -16,11 +16,23 @@ READS = (
 
 @pytest.mark.parametrize('read', READS)
 @pytest.mark.parametrize(
-    'path', ['/usr/share/datasets/any', str(ROOT / 'data')]
+    'path',
+    [
+        '/usr/share/datasets/any',
+        str(ROOT / 'data'),
+        str(Path.home() / 'scikit_learn_data'),
+    ],
 )
 def test_data_installed_by_hand_is_out_of_reach(read: str, path: str) -> None:
     with pytest.raises(RuntimeError, match='a fresh machine does not have'):
         exec(read.format(path=path))
+
+
+def test_no_link_leads_there(tmp_path: Path) -> None:
+    link = tmp_path / 'link'
+    link.symlink_to('/usr/share/datasets')
+    with pytest.raises(RuntimeError, match='reads /usr/share/datasets/any'):
+        (link / 'any').read_bytes()
 
 
 def test_it_is_out_of_reach_of_processes_too() -> None:

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# Debian's packages of data sets, and what a user puts into a checkout.
-HIDDEN = ('/usr/share/datasets/', f'{ROOT}/data/', f'{ROOT}/checkpoints/')
+# Debian's packages of data sets, what a user puts into a checkout, and what
+# other libraries keep of what they downloaded.
+CACHES = ('.cache/torch', '.cache/huggingface', 'scikit_learn_data')
+FOLDERS = (
+    Path('/usr/share/datasets'),
+    *(ROOT / name for name in ('data', 'checkpoints')),
+    *(Path.home() / name for name in CACHES),
+)
+HIDDEN = tuple(f'{folder.resolve()}/' for folder in FOLDERS)
 READS = ('open', 'os.listdir', 'os.scandir')
 
 
@@ -29,7 +36,7 @@ def refuse_hidden(event: str, args: tuple[Any, ...]) -> None:
     is_low_level = event == 'open' and args[1] is None  # os.open
     if is_low_level and not name.startswith('/'):
         return  # may count from a folder other than the current one
-    path = os.path.abspath(name)  # noqa: PTH100
+    path = os.path.realpath(name)  # a link may lead there
     if f'{path}/'.startswith(HIDDEN):
         raise RuntimeError(
             f'a test reads {path}, which a fresh machine does not have: '
