@@ -21,7 +21,7 @@ class RouterHook(Hook):
 
     At the end the members of the front and the router's answers to budgets
     are evaluated on the validation data. What is found goes into the last
-    checkpoint: there the better of both answers a budget.
+    checkpoint, from which budgets are answered.
 
     Everything follows from the iteration, so a resumed run goes on where it
     was.
