@@ -100,7 +100,8 @@ def make_elastic(
 
     Raises:
         ValueError: Names a consumer that is not registered, or a module of
-            it that cannot be narrowed or reads another number of channels.
+            it that cannot be narrowed, reads another number of channels, or
+            shares weights.
     """
     num_levels = len(backbone.out_indices)
     for name, consumer, _, reading in readings(consumers, num_levels):
@@ -123,6 +124,26 @@ def make_elastic(
                 raise ValueError(f'{name}.{path}: {error}') from error
             parent, _, last = path.rpartition('.')
             setattr(consumer.get_submodule(parent), last, new)
+    _check_unshared({'backbone': backbone, **consumers})
+
+
+def _check_unshared(parts: Mapping[str, nn.Module]) -> None:
+    """Refuses weights of leaves that have a second name.
+
+    They would be permuted twice, cut into two and counted twice.
+    """
+    leaves = [leaf for part in parts.values() for leaf in leaves_of(part)]
+    read = {id(p) for leaf in leaves for p in leaf.parameters()}
+    names: dict[int, str] = {}
+    for part, module in parts.items():
+        own = module.named_parameters(part, remove_duplicate=False)
+        for name, parameter in own:
+            first = names.setdefault(id(parameter), name)
+            if first != name and id(parameter) in read:
+                raise ValueError(
+                    f'{name} is {first}; weights over channels of the '
+                    'backbone cannot be shared'
+                )
 
 
 def leaves_of(consumer: nn.Module) -> list[ElasticLeaf]:

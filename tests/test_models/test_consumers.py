@@ -410,6 +410,23 @@ def test_leaves_that_cannot_be_narrowed(
         classifier(head=dict(type='GroupHead'))
 
 
+@pytest.mark.parametrize('is_module', [False, True])
+def test_shared_weights_are_refused(is_module: bool) -> None:
+    vit, head, other = backbone(), ConvHead(CHANNELS), ConvHead(CHANNELS)
+    if is_module:
+        other.cls = head.conv
+    else:
+        other.conv.weight = head.conv.weight
+    place = 'cls' if is_module else 'conv'
+    with pytest.raises(
+        ValueError, match=rf'other.{place}.weight is head.conv.weight; weights'
+    ):
+        make_elastic(dict(head=head, other=other), vit)
+    own = ConvHead(CHANNELS)
+    own.bn.weight = own.bn.bias  # none of the backbone's
+    make_elastic(dict(head=own), vit)
+
+
 def test_a_registered_subclass_is_read() -> None:
     register_consumer(SubclassedHead, _DESCRIBE[LinearClsHead])
     model = classifier(head=dict(type='SubclassedHead'))
