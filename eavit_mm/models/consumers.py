@@ -5,8 +5,11 @@ write channels of the backbone. Running, permuting, cutting and counting
 follow from it.
 """
 
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +37,7 @@ class Reading(NamedTuple):
 # describe(consumer, live): `live` says of each level that the consumer is
 # given whether it is backbone channels.
 Describe = Callable[[Any, tuple[bool, ...]], Reading]
+_HOOKS = ('_forward_hooks', '_forward_pre_hooks')
 _DESCRIBE: dict[type[nn.Module], Describe] = {}
 
 
@@ -51,6 +55,11 @@ def register_consumer(kind: type[nn.Module], describe: Describe) -> None:
         kind: The exact type; a subclass may read them in another way.
         describe: Called with an instance and, for each level that it is
             given, whether it is backbone channels.
+
+    MACs of it are those of matrix products, convolutions and attention, as
+    torch's flop counter counts them. It counts no ``torch.mv``, no
+    ``nn.Bilinear``, and no product written as multiply and sum: write these
+    as matrix products, or MACs are too low.
 
     Example:
         >>> register_consumer(
@@ -218,10 +227,17 @@ def cut_consumers(
 
 
 def _cut(consumer: nn.Module, width: int) -> nn.Module:
-    """A copy with stock modules in place of leaves."""
+    """A copy with stock modules in place of leaves, and without hooks.
+
+    Hooks are no part of the network and expect real features.
+    """
     memo: dict[int, Any] = {}
+    for module in consumer.modules():
+        for hooks in _HOOKS:
+            memo[id(getattr(module, hooks))] = OrderedDict()
     for leaf in leaves_of(consumer):
         stock = leaf.narrow(width)
+        vars(stock).update({hooks: OrderedDict() for hooks in _HOOKS})
         for group in (stock._parameters, stock._buffers):
             for name, view in group.items():
                 if view is not None:
@@ -241,7 +257,8 @@ def count_consumers(
     """What consumers of some features cost, by name.
 
     Multiply-adds are those that torch counts while the cut stock modules run
-    on the features, so a convolution counts at its resolution.
+    on the features, so a convolution counts at its resolution. A module that
+    has a matrix and runs without a counted product is warned of.
 
     Args:
         consumers: Necks and heads of an elastic model, in the order of the
@@ -254,15 +271,32 @@ def count_consumers(
     stock = cut_consumers(consumers, len(levels), width)
     for name, _, _, reading in readings(consumers, len(levels)):
         cut = stock[name].to('meta', torch.float32).eval()
+        ran: set[nn.Module] = set()
+        for module in cut.modules():
+            module.register_forward_hook(partial(_note, ran))
         # The kernels that torch picks by itself on a CPU are not counted.
         with (
             FlopCounterMode(display=False) as counter,
             sdpa_kernel(SDPBackend.MATH),
             torch.no_grad(),
         ):
-            # Without hooks: they are not part of the network.
-            outputs = cut.forward(levels)
+            outputs = cut(levels)
+        flops = counter.get_flop_counts()
+        for path, module in cut.named_modules(prefix=type(cut).__name__):
+            has_matrix = any(p.ndim > 1 for p in module.parameters(False))
+            if has_matrix and module in ran and not flops.get(path):
+                warnings.warn(
+                    f'{name}: {path} is a {type(module).__name__}, of which '
+                    "torch's flop counter counts nothing; the MACs leave it "
+                    'out',
+                    stacklevel=2,
+                )
         params = sum(p.numel() for p in cut.parameters())
         counts[name] = Count(counter.get_total_flops() // 2, params)
         levels = outputs if reading.live else levels
     return counts
+
+
+def _note(ran: set[nn.Module], module: nn.Module, *call: Any) -> None:
+    """A hook that notes which modules run."""
+    ran.add(module)

@@ -74,7 +74,7 @@ class ElasticModelMixin(BaseModel):
             )
         _check_channels(self)
         make_elastic(self.consumers, self.backbone)
-        self._consumer_counts: dict[int, dict[str, Count]] = {}
+        self._consumer_counts: dict[Any, dict[str, Count]] = {}
         if sampler is None:
             sampler = dict(type='eavit_mm.UniformSampler')
         self.sampler = build_part('sampler', sampler, SubnetSampler)
@@ -151,11 +151,13 @@ class ElasticModelMixin(BaseModel):
 
     def _count_consumers(self, width: int) -> dict[str, Count]:
         """Costs of necks and heads, counted once for each width."""
-        if width not in self._consumer_counts:
+        # A head may be replaced by another one.
+        key = (width, *self.consumers.values())
+        if key not in self._consumer_counts:
             features = self.backbone.empty_features(width)
             counts = count_consumers(self.consumers, features)
-            self._consumer_counts[width] = counts
-        return self._consumer_counts[width]
+            self._consumer_counts[key] = counts
+        return self._consumer_counts[key]
 
     # Use
 
