@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -198,8 +199,20 @@ def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:
         cfg = module.init_cfg
         path = str(cfg.get('checkpoint', '')) if isinstance(cfg, dict) else ''
         if path.endswith('.pth') and '://' not in path:
-            return meta_of(read_checkpoint(path))
+            changed = Path(path).expanduser().stat().st_mtime_ns
+            return _meta_in(path, changed)
     return {}
+
+
+@lru_cache(maxsize=1)
+def _meta_in(path: str, changed: int) -> dict[str, Any]:
+    """A file's ``meta['eavit_mm']``, which several hooks ask for.
+
+    Args:
+        path: The file.
+        changed: When it was written: another file may come in its place.
+    """
+    return meta_of(read_checkpoint(path))
 
 
 def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import torch
 from mmengine.runner import save_checkpoint
 from mmpretrain.registry import MODELS
 
+from eavit_mm.engine.checkpoint import init_cfg_meta
 from eavit_mm.engine.hooks.rearrange_hook import INFO
 from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import ActivationCriterion, RandomCriterion, rearrange
@@ -251,7 +252,9 @@ def test_without_pretrained_weights_there_is_nothing_to_sort(tmp_path):
         runner.train()
 
 
-def test_a_rearranged_file_of_init_cfg_is_left_alone(tmp_path, pretrained):
+def test_a_rearranged_file_of_init_cfg_is_left_alone(
+    tmp_path, pretrained, monkeypatch
+):
     meta = dict(eavit_mm=dict(rearrangement='TaylorCriterion'))
     path = tmp_path / 'sorted.pth'
     torch.save({**torch.load(pretrained[0]), 'meta': meta}, path)
@@ -260,3 +263,11 @@ def test_a_rearranged_file_of_init_cfg_is_left_alone(tmp_path, pretrained):
     weights = prepared(runner)
     assert not moved(weights, runner.model)
     assert runner.message_hub.get_info(INFO) == 'TaylorCriterion'
+    # The next hook that asks reads nothing, unless the file is another one.
+    meta['eavit_mm']['rearrangement'] = 'RandomCriterion'
+    with monkeypatch.context() as patch:
+        patch.delattr(torch, 'load')
+        found = init_cfg_meta(runner.model)
+    assert found == dict(rearrangement='TaylorCriterion')
+    torch.save({**torch.load(pretrained[0]), 'meta': meta}, path)
+    assert init_cfg_meta(runner.model) == meta['eavit_mm']
