@@ -97,4 +97,6 @@ def _has_class_position(
             'Convert it with tools/convert.py, with --class-position no (of '
             'patches alone) or yes'
         )
-    return True
+    # Neither number is a square, so nothing can be resized: rows fit as they
+    # are or not at all.
+    return rows != num_patches

@@ -294,6 +294,9 @@ def test_positions_of_patches_alone_without_a_sign(size: Any) -> None:
             convert_weights(state)
         ours.load_state_dict(convert_weights(big_vision(state)))
         assert_same(ours, model, size)
+    elif size == (8, 12):  # six rows for six patches; five are no square
+        ours.load_state_dict(convert_weights(state, num_patches=6))
+        assert_same(ours, model, size)
 
 
 def test_positions_that_are_refused() -> None:
