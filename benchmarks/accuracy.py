@@ -71,11 +71,11 @@ HASHED = (
 def run_config(method: str, regime: str, seed: int) -> Config:
     """The whole config of a run."""
     with READING:
-        return deepcopy(_settled(method, regime, seed))
+        return deepcopy(_settle(method, regime, seed))
 
 
 @cache
-def _settled(method: str, regime: str, seed: int) -> Config:
+def _settle(method: str, regime: str, seed: int) -> Config:
     cfg = method_config(METHODS[method], regime, seed)
     if METHODS[method].equal_macs:
         return with_cost(cfg, PASSES)

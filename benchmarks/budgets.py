@@ -107,7 +107,7 @@ def answers(
     return shares, times
 
 
-def measured(
+def measure(
     name: str, kinds: Sequence[str], num: int, seeds: Sequence[int]
 ) -> dict[str, Any]:
     """A row of the page: random routers of one network, one kind of limit."""
@@ -158,7 +158,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = [
-        measured(name, kinds, args.num, args.seeds)
+        measure(name, kinds, args.num, args.seeds)
         for name in CONFIGS
         for kinds in KINDS
     ]

@@ -220,7 +220,7 @@ def measure(
     )
 
 
-def used_shares(found: Mapping[str, Any]) -> list[float]:
+def shares_of_budgets(found: Mapping[str, Any]) -> list[float]:
     """How much of each budget the router's answers use.
 
     Raises:
@@ -249,7 +249,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
                 else ''
                 for s in SOURCES
             ]
-            used = [share for r in found for share in used_shares(r)]
+            used = [share for r in found for share in shares_of_budgets(r)]
             cells.append(f'{min(used):.1%}' if used else '')
             rows.append([f'{variant} ({len(found)})', *cells])
     header = ['stage 2 (seeds)', *(f'by {source}' for source in SOURCES)]

@@ -84,7 +84,7 @@ def ask(
     rows = []
     for text in budgets:
         answer = Answer.of(Budget.parse(text), solver, by)
-        known = solver.measured(answer.subnet)
+        known = solver.metrics_of(answer.subnet)
         row = subnet_row(answer.text, model, answer.subnet, known)
         rows.append({**row, **answer.columns()})
     return rows

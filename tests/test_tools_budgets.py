@@ -108,21 +108,23 @@ def test_the_demo_says_which_promise_is_broken() -> None:
         ]
         return dict(subnets=rows, samples=450)
 
-    def missed(**results: Any) -> list[str]:
-        found: list[str] = demo['missed'](results)
+    def broken_promises(**results: Any) -> list[str]:
+        found: list[str] = demo['broken_promises'](results)
         return found
 
     # One standard error of 99.8 % right of 450 is 0.38 %.
-    assert missed(adapted=result(99.5), uniform=result(99.8)) == []
-    broken = missed(adapted=result(99.0), uniform=result(99.8))
+    assert broken_promises(adapted=result(99.5), uniform=result(99.8)) == []
+    broken = broken_promises(adapted=result(99.0), uniform=result(99.8))
     assert len(broken) == len(demo['BUDGETS']) + 1
     assert broken[0] == '100% of the MACs: 99.0 < 99.1'
-    broken = missed(adapted=result(99.2), uniform=result(99.8))
+    broken = broken_promises(adapted=result(99.2), uniform=result(99.8))
     assert broken == ['mean over budgets: 99.2 < 99.4']
-    assert missed(adapted=result(97.5), uniform=result(90.0)) == [
+    assert broken_promises(adapted=result(97.5), uniform=result(90.0)) == [
         '100% of the MACs: 97.5 < 98.0'
     ]
-    (first, *_) = missed(adapted=result(99.8, 0.3), uniform=result(99.8))
+    (first, *_) = broken_promises(
+        adapted=result(99.8, 0.3), uniform=result(99.8)
+    )
     assert first == '100% of the MACs: 30.0% of it is used'
 
 

@@ -118,7 +118,7 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
     """Raises, before anything runs, unless the networks can be had.
 
     Args:
-        cfg: Of stage 2.
+        cfg: The config of stage 2.
         texts: The budgets.
 
     Raises:
@@ -138,8 +138,8 @@ class Adaptation:
     """The stages, each with a folder of its own.
 
     Args:
-        folder: Of all of them.
-        processes: Of training and search.
+        folder: Holds the folders of all stages.
+        processes: How many train and search.
     """
 
     def __init__(self, folder: Path, processes: int) -> None:

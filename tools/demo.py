@@ -178,7 +178,7 @@ def show(results: dict[str, dict[str, Any]], seconds: float) -> None:
     )
 
 
-def missed(results: dict[str, dict[str, Any]]) -> list[str]:
+def broken_promises(results: dict[str, dict[str, Any]]) -> list[str]:
     """Promises that the adapted network does not keep."""
     found, uniform = (accuracies(results[n]) for n in ('adapted', 'uniform'))
     samples = results['adapted']['samples']
@@ -230,7 +230,7 @@ def main(args: argparse.Namespace) -> None:
         f'Pareto front: {adapted}/search/pareto.json and .png\n'
         f'Exported networks: {adapted}/export'
     )
-    if args.check and (broken := missed(results)):
+    if args.check and (broken := broken_promises(results)):
         raise SystemExit('; '.join(broken))
 
 

@@ -32,20 +32,20 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     model: Any = unwrap(runner.model)
     loop = runner.val_loop
     model.eval()
-    with averaged(runner):
+    with averaged_weights(runner):
         fitness = Fitness(
             model, loop.dataloader, loop.evaluator, model.router.front.metric
         )
         table = table_for(model, model.router.latency_table)
         ranked = RankedFitness(fitness, costs_of(model, table))
-        found = ranked.run(lambda: _measured(model, ranked, number))
+        found = ranked.run(lambda: _measure_answers(model, ranked, number))
     model.train()
     for each in copies_of(runner):
         each.router.evaluated = found
         each.router.samples = fitness.size
 
 
-def _measured(
+def _measure_answers(
     model: Any, ranked: RankedFitness, number: int
 ) -> dict[str, tuple[Member, ...]]:
     front = model.router.front
@@ -82,7 +82,7 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
         limits = router.limits([float(share)] * len(router.kinds))
         # Each of several budgets can be kept alone, not all at once perhaps.
         with suppress(ValueError):
-            answers.append(solver.routed(limits))
+            answers.append(solver.route(limits))
     return answers
 
 
@@ -98,7 +98,7 @@ def _averages(runner: Runner) -> list[EMAHook]:
 
 
 @contextmanager
-def averaged(runner: Runner) -> Iterator[None]:
+def averaged_weights(runner: Runner) -> Iterator[None]:
     """With the weights that a checkpoint will give, averaged if they are."""
     hooks = _averages(runner)
     for hook in hooks:

@@ -148,7 +148,7 @@ class BudgetSolver:
             if member is not None:
                 return member.subnet
         if by == 'router' or router.is_ready:
-            return self.routed(limits)
+            return self.route(limits)
         return self._uniform(limits)
 
     # Limits
@@ -196,9 +196,9 @@ class BudgetSolver:
                 logging.WARNING,
             )
 
-    def used(self, subnet: Subnet, limits: Limits) -> float:
+    def use_of(self, subnet: Subnet, limits: Limits) -> float:
         """The largest share of a limit that a member of the space uses."""
-        return self._walker(limits).used(subnet, limits)
+        return self._walker(limits).use_of(subnet, limits)
 
     def _walker(self, kinds: Iterable[str]) -> Walker:
         return Walker(self.space, {kind: self._table(kind) for kind in kinds})
@@ -211,19 +211,19 @@ class BudgetSolver:
 
     # Answers
 
-    def measured(self, subnet: Subnet) -> Mapping[str, float]:
+    def metrics_of(self, subnet: Subnet) -> Mapping[str, float]:
         """Metrics of a subnet on the held-out data; empty if not known.
 
         As measured after stage 2, where it was.
         """
         router = self.model.router
         answers = () if router is None else router.evaluated.get('router', ())
-        for member in (*self._evaluated(), *answers):
+        for member in (*self._known_members(), *answers):
             if member.subnet == subnet:
                 return member.metrics
         return {}
 
-    def _evaluated(self) -> Sequence[Member]:
+    def _known_members(self) -> Sequence[Member]:
         """Front and references, with the weights of stage 2 if they were."""
         router = self.model.router
         if router is None or router.front is None:
@@ -239,8 +239,8 @@ class BudgetSolver:
         sign = 1 if front.rule == 'greater' else -1
         fits = [
             (sign * member.metrics[front.metric], member)
-            for member in self._evaluated()
-            if self.used(member.subnet, limits) <= 1
+            for member in self._known_members()
+            if self.use_of(member.subnet, limits) <= 1
         ]
         if not fits:
             return None
@@ -248,9 +248,11 @@ class BudgetSolver:
         samples = self.model.router.samples or front.samples
         error = standard_error(front.metric, abs(best), samples)
         equals = [m for quality, m in fits if quality >= best - error]
-        return max(equals, key=lambda m: (self.used(m.subnet, limits), m.macs))
+        return max(
+            equals, key=lambda m: (self.use_of(m.subnet, limits), m.macs)
+        )
 
-    def routed(self, limits: Limits) -> Subnet:
+    def route(self, limits: Limits) -> Subnet:
         """The router's choice, made to fit and widened.
 
         Raises:
@@ -264,11 +266,11 @@ class BudgetSolver:
         if not set(router.kinds) & set(limits):
             # Its own budgets from low to high: the last choice that fits.
             for own in self._smaller(shares):
-                if self.used(router.subnet(own), limits) <= 1:
+                if self.use_of(router.subnet(own), limits) <= 1:
                     shares = own
         walker, nested = self._walker(limits), router.nested(shares)
         start = walker.fullest(nested, limits)
-        if start is None or walker.used(start, limits) < USED:
+        if start is None or walker.use_of(start, limits) < USED:
             # Nested subnets jump, as between two embedding widths: of its
             # choices for smaller budgets one may use more.
             smaller = map(router.subnet, self._smaller(shares))
@@ -285,7 +287,7 @@ class BudgetSolver:
     def _uniform(self, limits: Limits) -> Subnet:
         """The largest uniform subnet; if none fits, one with branches off."""
         ladder = self.space.uniform_ladder
-        fits = [s for s in ladder if self.used(s, limits) <= 1]
+        fits = [s for s in ladder if self.use_of(s, limits) <= 1]
         return fits[-1] if fits else self._fit(ladder[0], limits)
 
     def _fit(self, subnet: Subnet, limits: Limits) -> Subnet:

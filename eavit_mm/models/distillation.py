@@ -38,12 +38,12 @@ def watch(module: Any) -> Iterator[list[Tensor]]:
     own, forward = vars(module).get('forward'), module.forward
     seen: list[Tensor] = []
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def forward_and_collect(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
         seen.append(output)
         return output
 
-    module.forward = watched
+    module.forward = forward_and_collect
     try:
         yield seen
     finally:

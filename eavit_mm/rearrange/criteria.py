@@ -149,7 +149,7 @@ class ActivationCriterion(_UnitCriterion):
             total += mean.to(total)
             return activation
 
-        with _watched(model.backbone, scores, add):
+        with _watch(model.backbone, scores, add):
             model._run_forward(data, mode='tensor')
 
 
@@ -173,7 +173,7 @@ class TaylorCriterion(_UnitCriterion):
             kept.append((total, activation))
             return activation
 
-        with _watched(model.backbone, scores, keep):
+        with _watch(model.backbone, scores, keep):
             losses = model._run_forward(data, mode='loss')
         loss, _ = model.parse_losses(losses)
         activations = [activation for _, activation in kept]
@@ -190,7 +190,7 @@ Receive = Callable[[Tensor, Tensor], Tensor]
 
 
 @contextmanager
-def _watched(
+def _watch(
     vit: ElasticVisionTransformer, scores: Scores, receive: Receive
 ) -> Iterator[None]:
     """Hands activations to ``receive`` while the stock forward runs.

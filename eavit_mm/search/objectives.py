@@ -83,7 +83,7 @@ class Objectives:
     def reference(self) -> list[float]:
         """Where the hypervolume is measured from."""
         return [
-            self._scaled(self.worst) if name == METRIC else 1.0
+            self._to_minimise(self.worst) if name == METRIC else 1.0
             for name in self.names
         ]
 
@@ -93,17 +93,17 @@ class Objectives:
         costs = [name for name in self.names if name != METRIC]
         return 'macs' if 'macs' in costs else costs[0]
 
-    def _scaled(self, value: float) -> float:
+    def _to_minimise(self, value: float) -> float:
         return self.scale * (-value if self.rule == 'greater' else value)
 
     def quality(self, member: Member) -> float:
         """The metric of an evaluated subnet; more is better."""
-        return -self._scaled(member.metrics[self.metric])
+        return -self._to_minimise(member.metrics[self.metric])
 
     def values(self, member: Member) -> list[float]:
         """The objectives of an evaluated subnet."""
         return [
-            self._scaled(member.metrics[self.metric])
+            self._to_minimise(member.metrics[self.metric])
             if name == METRIC
             else member.cost(name) / self.tables[name].largest
             for name in self.names

@@ -77,7 +77,7 @@ class Walker:
             if place.excess:
                 continue
             found = self._widen(place, ranges)
-            used = self.used(found, limits)
+            used = self.use_of(found, limits)
             if best is None or used > most:
                 best, most = found, used
             if most >= USED:
@@ -98,11 +98,11 @@ class Walker:
         self, subnets: Iterable[Subnet], limits: Limits
     ) -> Subnet | None:
         """Of members that fit the one that uses most; None if none fits."""
-        used = {subnet: self.used(subnet, limits) for subnet in subnets}
+        used = {subnet: self.use_of(subnet, limits) for subnet in subnets}
         fits = [subnet for subnet, share in used.items() if share <= 1]
         return max(fits, key=used.__getitem__, default=None)
 
-    def used(self, subnet: Subnet, limits: Limits) -> float:
+    def use_of(self, subnet: Subnet, limits: Limits) -> float:
         """The largest share of a limit that a member uses.
 
         Above 1 it does not fit.
@@ -231,9 +231,9 @@ class Walker:
                 if number != _EMBED and 0 <= other < cell.num_choices:
                     yield _with_index(state, number, other)
         if switches:
-            yield from self._switched(state)
+            yield from self._switch_off(state)
 
-    def _switched(self, state: Decisions) -> Iterator[Decisions]:
+    def _switch_off(self, state: Decisions) -> Iterator[Decisions]:
         """States with other branches off."""
         for branch in self._off(state):
             yield state._replace(off=state.off - {branch})

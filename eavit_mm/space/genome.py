@@ -38,7 +38,7 @@ class Genome:
         )
 
     @cached_property
-    def _switched(self) -> tuple[Branch, ...]:
+    def _branches_with_switch(self) -> tuple[Branch, ...]:
         """The branches that have an on/off gene of their own."""
         return tuple(
             branch
@@ -54,7 +54,7 @@ class Genome:
             cell.num_choices - (lone is None)
             for cell, lone in zip(self.cells, self._lone, strict=True)
         ]
-        high += [1] * len(self._switched)
+        high += [1] * len(self._branches_with_switch)
         return np.zeros(len(high), dtype=np.int64), np.array(high)
 
     def encode(self, decisions: Decisions) -> np.ndarray:
@@ -64,7 +64,9 @@ class Genome:
             index if lone is None else 0 if lone in off else index + 1
             for index, lone in zip(decisions.indices, self._lone, strict=True)
         ]
-        genes += [int(branch not in off) for branch in self._switched]
+        genes += [
+            int(branch not in off) for branch in self._branches_with_switch
+        ]
         return np.array(genes, dtype=np.int64)
 
     def decode(self, values: Sequence[int] | np.ndarray) -> Decisions:
@@ -89,7 +91,9 @@ class Genome:
         widths = genes[: len(self.cells)].tolist()
         switches = genes[len(self.cells) :].tolist()
         off = [
-            b for b, on in zip(self._switched, switches, strict=True) if not on
+            b
+            for b, on in zip(self._branches_with_switch, switches, strict=True)
+            if not on
         ]
         indices = []
         for gene, lone in zip(widths, self._lone, strict=True):

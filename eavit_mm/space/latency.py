@@ -134,10 +134,10 @@ class LatencyTable:
                 f'latency_table={path}: no such file; tools/latency.py build '
                 'makes one'
             )
-        return read_json(path, lambda values: cls(**_checked(values)))
+        return read_json(path, lambda values: cls(**_read_fields(values)))
 
 
-def _checked(values: Any) -> dict[str, Any]:
+def _read_fields(values: Any) -> dict[str, Any]:
     """Fields of a table from JSON, whose keys are texts."""
     names = [field.name for field in fields(LatencyTable)]
     check_mapping('latency table', values, 'what was measured')

@@ -11,7 +11,7 @@ MINI = 'ViT-mini'
 
 @pytest.mark.parametrize('kinds', budgets.KINDS)
 def test_a_row_of_the_page(kinds: tuple[str, ...]) -> None:
-    row = budgets.measured(MINI, kinds, num=3, seeds=[5, 6])
+    row = budgets.measure(MINI, kinds, num=3, seeds=[5, 6])
     assert (row['routers'], row['budgets']) == (2, 6)
     assert 0.95 <= row['least_used'] <= 1
     assert row['little_used'] == 0
@@ -32,6 +32,6 @@ def test_an_exceeded_budget_is_an_error(
     model = budgets.random_model(budgets.CONFIGS[MINI], 0)
     solver = BudgetSolver(model)
     largest = solver.space.largest
-    monkeypatch.setattr(solver, 'routed', lambda limits: largest)
+    monkeypatch.setattr(solver, 'route', lambda limits: largest)
     with pytest.raises(ValueError, match='of .*macs'):
         budgets.answers(solver, ['macs'], 1, np.random.default_rng(0))

@@ -39,14 +39,14 @@ def test_budgets_that_exclude_each_other_are_left_out(
     cfg.model.router.update(front=None, budgets=['macs', 'params'])
     model = build_supernet(cfg, 'a test')
     macs = model.router.tables['macs']
-    routed = BudgetSolver.routed
+    route = BudgetSolver.route
 
     def dear(solver: BudgetSolver, limits: dict[str, float]) -> object:
         """As if few parameters were to be had with many MACs only."""
         left = max(limits['macs'] - 0.3 * macs.largest, 1.0)
-        return routed(solver, dict(limits, macs=left))
+        return route(solver, dict(limits, macs=left))
 
-    monkeypatch.setattr(BudgetSolver, 'routed', dear)
+    monkeypatch.setattr(BudgetSolver, 'route', dear)
     found = router_answers(model, 10)
     assert 5 <= len(found) <= 7
     assert all(macs.share(subnet) <= 0.7 for subnet in found)

@@ -299,7 +299,9 @@ def test_what_is_used_is_that_of_the_closed_form(count: str) -> None:
         subnet = space.sample(rng)
         for kind in (*KINDS, 'latency'):
             # As integers, not nearly: the limits of shares build on it.
-            assert solver.used(subnet, {kind: 1}) == solver.cost(kind)(subnet)
+            assert solver.use_of(subnet, {kind: 1}) == solver.cost(kind)(
+                subnet
+            )
 
 
 @pytest.mark.parametrize('by', ['router', 'uniform'])

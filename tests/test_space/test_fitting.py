@@ -77,7 +77,7 @@ def test_both_of_two_budgets_are_kept() -> None:
         subnet = walker.fit(space.sample(rng), limits)
         used = [costs[k](subnet) / limit for k, limit in limits.items()]
         assert USED < max(used) <= 1
-        assert walker.used(subnet, limits) == max(used)
+        assert walker.use_of(subnet, limits) == max(used)
 
 
 def test_the_ends_of_the_range() -> None:
