@@ -126,7 +126,7 @@ def test_metrics_are_those_after_stage_2(ours, tmp_path, monkeypatch):
     again = {front.members[1].subnet: {front.metric: 77.0}}
     monkeypatch.setattr(
         front_module.BudgetSolver,
-        'measured',
+        'metrics_of',
         lambda solver, subnet: again.get(subnet, {}),
     )
     rows = export_front(ours, front, tmp_path / 'out')['networks']
