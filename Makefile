@@ -25,8 +25,11 @@ env:  ## Make .venv, or bring it up to date
 demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
 
+# xdist would begin with the files of most tests: the long ones have few, and
+# the last would run alone.
 test: env  ## Run the tests, files side by side
-	OMP_NUM_THREADS=1 .ci/bare $(VENV_PYTHON) -m pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 .ci/bare $(VENV_PYTHON) -m pytest -n auto --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff check .
