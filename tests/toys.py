@@ -117,19 +117,6 @@ def random_subnet(space: SearchSpace, seed: int) -> Subnet:
     return space.sample(np.random.default_rng(seed), p_off=0.5)
 
 
-def narrow_state(wide: nn.Module, narrow: nn.Module) -> dict[str, Tensor]:
-    """The first weights of a wide stock ViT, for a narrow stock ViT."""
-    state = {}
-    own = wide.state_dict()
-    for name, value in narrow.state_dict().items():
-        parts = 3 if '.qkv.' in name else 2 if '.w12.' in name else 1
-        source = own[name].unflatten(0, (parts, -1))
-        first = value.unflatten(0, (parts, -1))
-        cut = source[tuple(map(slice, first.shape))]
-        state[name] = cut.flatten(0, 1)
-    return state
-
-
 class Case(NamedTuple):
     """A network, one of its subnets, and images."""
 
@@ -222,30 +209,7 @@ def dense_twin(
     vit: nn.Module, subnet: Subnet, cfg: dict[str, Any]
 ) -> DenseViT:
     """The dense network of a subnet; all but weights from the config."""
-    patch_cfg = cfg.get('patch_cfg', {})
-    kernel = cfg['patch_size']
-    kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-    patch = dict(stride=patch_cfg.get('stride', kernel))
-    grid = tuple(
-        -(-s // k) for s, k in zip(cfg['img_size'], kernel, strict=True)
-    )
-    if 'padding' in patch_cfg:
-        patch['padding'] = p = patch_cfg['padding']
-        grid = tuple(
-            (s + 2 * p - k) // patch['stride'] + 1
-            for s, k in zip(cfg['img_size'], kernel, strict=True)
-        )
-    return DenseViT(
-        dict(vit.named_parameters()),
-        subnet,
-        patch=patch,
-        grid=grid,
-        corner='padding' not in patch_cfg,
-        out_type=cfg.get('out_type', 'cls_token'),
-        out_indices=cfg['out_indices'],
-        eps=cfg.get('norm_cfg', {}).get('eps', 1e-6),
-        mode=cfg.get('interpolate_mode', 'bicubic'),
-    )
+    return DenseViT(dict(vit.named_parameters()), subnet, cfg)
 
 
 def classifier(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from dense import DenseViT
 from steps import (
     DISTIL,
     SANDWICH,
@@ -23,7 +24,6 @@ from toys import (
     assert_same_weights,
     batch_of,
     classifier,
-    dense_twin,
     images,
     member,
     options,
@@ -98,16 +98,18 @@ def test_gradient_reaches_the_student_alone() -> None:
     assert same.grad.abs().max() < 1e-12
 
 
-def states_of(dense: Any, x: torch.Tensor) -> dict[int, torch.Tensor]:
-    """Residual stream behind each layer that the dense network has."""
-    states: dict[int, torch.Tensor] = {}
-    for i, branches in enumerate(dense.layers):
-        for branch in branches.values():
-            branch.register_forward_hook(
-                lambda module, inputs, output, i=i: states.update({i: output})
-            )
-    dense(x)
-    return states
+class WatchedViT(DenseViT):
+    """Keeps the residual stream behind each layer that it has."""
+
+    def see(self, place: tuple[str, int], x: torch.Tensor) -> torch.Tensor:
+        if place[0] == 'state':
+            self.states[place[1]] = x
+        return x
+
+    def states_of(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
+        self.states: dict[int, torch.Tensor] = {}
+        self(x)
+        return self.states
 
 
 @pytest.mark.parametrize(
@@ -130,10 +132,10 @@ def test_hidden_loss_is_that_of_dense_networks(subnet: Any) -> None:
         found.append(hidden)
     loss = hidden_loss(*found, subnet)
     dense, teacher = (
-        dense_twin(backbone, each, options())
+        WatchedViT(dict(backbone.named_parameters()), each, options())
         for each in (subnet, backbone.space.largest)
     )
-    student, target = states_of(dense, x), states_of(teacher, x)
+    student, target = dense.states_of(x), teacher.states_of(x)
     errors = [
         (state - target[i].detach()[..., : subnet.embed_dims]).square().mean()
         for i, state in student.items()
@@ -151,11 +153,7 @@ def test_hidden_loss_is_that_of_dense_networks(subnet: Any) -> None:
         return
     loss.backward()
     expected.backward()
-    width = subnet.embed_dims
-    torch.testing.assert_close(
-        backbone.pos_embed.grad[..., :width], dense.position.grad
-    )
-    assert not backbone.pos_embed.grad[..., width:].any()
+    assert_gradients(gradients(backbone), gradients(dense))
     assert not [m for m in model.modules() if 'forward' in vars(m)]
 
 

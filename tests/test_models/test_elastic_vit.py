@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from dense import full_gradients
 from mmpretrain.models import VisionTransformer
+from steps import assert_gradients, gradients
 from toys import (
     ARCH,
     SWIGLU,
@@ -12,7 +12,6 @@ from toys import (
     dense_twin,
     images,
     member,
-    narrow_state,
     options,
     random_case,
     randomise,
@@ -21,6 +20,7 @@ from toys import (
 )
 
 from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.models.axes import narrow_weights
 
 SEEDS = range(70)
 OUT_TYPES = ['cls_token', 'raw', 'featmap', 'avg_featmap']
@@ -139,16 +139,12 @@ def check_case(case: Case) -> None:
         pairs = zip(found, weights, strict=True)
         sum((o * w).sum() for o, w in pairs).backward()
     close([inputs[0].grad], [inputs[1].grad], 1e-9)
-    stock = dict(vit.named_parameters())
-    for name, (gradient, used) in full_gradients(dense, stock).items():
-        actual = stock[name].grad
-        if actual is None:
-            actual = torch.zeros_like(gradient)
-        torch.testing.assert_close(
-            actual, gradient, rtol=1e-9, atol=1e-9, msg=lambda m, n=name: n + m
-        )
+    found = gradients(vit)
+    assert_gradients(found, gradients(dense))
+    for name, gradient in found.items():
         # Where no slice is, exactly nothing arrives.
-        assert not actual[~used].any(), name
+        used = dense.used.get(name, torch.zeros_like(gradient).bool())
+        assert not gradient[~used].any(), name
     with torch.no_grad(), vit.frozen(subnet):
         close(vit(x), expected, 1e-9)
 
@@ -253,7 +249,7 @@ def test_noise_of_training_is_the_stock_networks(
     vit = randomise(small_vit(**rates))
     subnet = NARROW_SUBNET if active == 'narrow' else None
     stock = small_stock(**rates, arch=NARROW if subnet else ARCH)
-    stock.load_state_dict(narrow_state(vit, stock))
+    stock.load_state_dict(narrow_weights(vit, subnet or vit.space.largest))
     x = images(batch=5)
     use = vit.frozen if frozen else vit.use
     outs = []

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from dense import DenseViT
 from mmpretrain.models.utils import SwiGLUFFN
 from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
-from toys import SWIGLU, batch_of, dense_twin, options
+from toys import SWIGLU, batch_of, options
 
 from eavit_mm.models.axes import CHANNELS, Units
 from eavit_mm.rearrange import (
@@ -38,8 +39,8 @@ NETWORKS = dict(
 SORTING = ('activation', 'magnitude', 'taylor')
 
 
-class Twin:
-    """The dense network by hand, with a gate of one on every unit.
+class Twin(DenseViT):
+    """The largest subnet by hand, with a gate of one on every unit.
 
     A forward leaves the activations (..., units, width of a unit) in
     ``seen`` and the gates in ``gates``, each with its kind of unit.
@@ -48,26 +49,16 @@ class Twin:
     def __init__(self, network: str) -> None:
         self.model = build(seed=4, **NETWORKS[network])
         vit, cfg = self.model.backbone, options(**NETWORKS[network])
-        self.dense = dense_twin(vit, vit.space.largest, cfg)
+        super().__init__(dict(vit.named_parameters()), vit.space.largest, cfg)
         self.seen: list[tuple[Units, Tensor]] = []
         self.gates: list[tuple[Units, Tensor]] = []
-        for i, layer in enumerate(self.dense.layers):
-            attention, ffn = layer['attn'], layer['ffn']
-            for branch in (attention, ffn):
-                branch.norm.register_forward_hook(
-                    lambda module, x, y: self.gate(CHANNELS, y)
-                )
-            for linear, units in (
-                (attention.f.proj, (HEADS, i)),
-                (ffn.f.down, (FFN, i)),
-            ):
-                linear.register_forward_pre_hook(
-                    lambda module, x, units=units: self.gate(units, x[0])
-                )
 
-    def gate(self, units: Units, x: Tensor) -> Tensor:
+    def see(self, place: tuple[str, int], x: Tensor) -> Tensor:
+        if place[0] == 'state':
+            return x
+        units = CHANNELS if place[0] == 'norm' else place
         gate = torch.ones_like(self.zeros()[units]).double().requires_grad_()
-        activations = x.unflatten(-1, (len(gate), -1))
+        activations = x.flatten(2).unflatten(-1, (len(gate), -1))
         self.seen.append((units, activations.detach()))
         self.gates.append((units, gate))
         return (activations * gate[:, None]).flatten(-2)
@@ -78,7 +69,7 @@ class Twin:
     def logits(self, images: Tensor) -> Tensor:
         self.seen.clear()
         self.gates.clear()
-        return self.model.head.fc(self.dense(images)[-1])
+        return self.model.head.fc(self(images)[-1])
 
 
 @pytest.mark.parametrize('network', NETWORKS)
