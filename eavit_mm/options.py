@@ -4,8 +4,11 @@ Each check raises ``ValueError``: the option, its value, what would be valid.
 """
 
 from collections.abc import Iterable, Mapping
-from math import inf
+from sys import float_info
 from typing import Any
+
+# No count is larger; a longer integer is a slip, and too long for arrays.
+MOST = 2**63 - 1
 
 
 def is_int(value: Any) -> bool:
@@ -14,8 +17,9 @@ def is_int(value: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a finite number; True and False are none."""
-    return (is_int(value) or isinstance(value, float)) and abs(value) < inf
+    """Whether a value is a number that a float can be; bools are none."""
+    is_number = is_int(value) or isinstance(value, float)
+    return is_number and abs(value) <= float_info.max
 
 
 def is_positive(value: Any) -> bool:
@@ -25,9 +29,11 @@ def is_positive(value: Any) -> bool:
 
 def check_count(name: str, value: Any, least: int = 0) -> None:
     """Raises unless an option is an integer that is large enough."""
-    if not is_int(value) or value < least:
+    if not is_int(value) or not least <= value <= MOST:
+        most = f', at most {MOST}' if is_int(value) and value > MOST else ''
         raise ValueError(
-            f'{name}={value!r}; must be an integer of at least {least}'
+            f'{name}={value!r:.80}; must be an integer of at least '
+            f'{least}{most}'
         )
 
 
@@ -41,13 +47,13 @@ def check_number(name: str, value: Any, *, positive: bool = False) -> None:
     """
     if not is_finite(value) or value < 0 or (positive and value == 0):
         valid = 'positive' if positive else 'at least 0'
-        raise ValueError(f'{name}={value!r}; must be {valid} and finite')
+        raise ValueError(f'{name}={value!r:.80}; must be {valid} and finite')
 
 
 def check_probability(name: str, value: Any) -> None:
     """Raises unless an option is a number in [0, 1]."""
     if not is_finite(value) or not 0 <= value <= 1:
-        raise ValueError(f'{name}={value!r}; must be a number in [0, 1]')
+        raise ValueError(f'{name}={value!r:.80}; must be a number in [0, 1]')
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -30,16 +30,21 @@ def test_integers() -> None:
 
 def test_counts() -> None:
     check_count('n', 2, least=2)
-    for wrong in (1, 2.0, True, None, '2', nan):
+    for wrong in (1, 2.0, True, None, '2', nan, -(2**70), inf):
         with pytest.raises(ValueError, match=rf'n={wrong!r}; .* at least 2'):
             check_count('n', wrong, least=2)
+    with pytest.raises(
+        ValueError, match='^n=10{79}; .* 2, at most 92233720'
+    ) as error:
+        check_count('n', 10**400, least=2)
+    assert len(str(error.value)) < 200
 
 
 def test_numbers() -> None:
     assert is_positive(1e-9)
     for right in (0, 0.0, 3, 0.5, np.float64(2)):
         check_number('x', right)
-    for wrong in (-1, nan, inf, -inf, True, None, '1', [1]):
+    for wrong in (-1, nan, inf, -inf, True, None, '1', [1], 10**400):
         assert not is_positive(wrong)
         with pytest.raises(ValueError, match='must be at least 0 and finite'):
             check_number('x', wrong)

@@ -13,7 +13,7 @@ def parse_args() -> argparse.Namespace:
     which.add_argument(
         '--budget',
         metavar='B',
-        help='the subnet for a limit, see --by: 0.5 (a share of the largest), '
+        help='the subnet for a limit, see --by: 0.5 or 50%% (of the largest), '
         '8GMACs, 20Mparams, 5ms',
     )
     which.add_argument(

@@ -14,7 +14,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='B',
-        help='limits to evaluate: 0.5 (a share of the largest), 8GMACs, '
+        help='limits to evaluate: 0.5 or 50%% (of the largest), 8GMACs, '
         '20Mparams, 5ms',
     )
     parser.add_argument(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eavit_mm.options import is_finite
+
 # Who answers, where a budget does not leave it open.
 SOURCES = ('router', 'front', 'uniform')
 # What of a model a budget may limit.
@@ -12,12 +14,12 @@ PARTS = ('backbone', 'neck', 'head', 'total')
 _SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
 _PATTERN = re.compile(
     r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'
-    r'((?P<scale>[kmgt]?)(?P<unit>macs|params)|(?P<ms>ms))?',
+    r'((?P<scale>[kmgt]?)(?P<unit>macs|params)|(?P<ms>ms)|(?P<percent>%))?',
     re.IGNORECASE,
 )
 _VALID = (
-    "a share in (0, 1] such as 0.5, or '8GMACs', '20Mparams', '5ms' "
-    '(a MAC is two FLOPs)'
+    "a share in (0, 1] such as 0.5 or '50%', or '8GMACs', '20Mparams', "
+    "'5ms' (a MAC is two FLOPs)"
 )
 # By how much of a limit the product of a share may miss it.
 _ROUNDING = 1e-12
@@ -40,29 +42,28 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str | float) -> 'Budget':
-        """Reads 0.5, '8GMACs', '20Mparams' or '5ms'.
+        """Reads 0.5, '50%', '8GMACs', '20Mparams' or '5ms'.
 
         Raises:
             ValueError: If it is none of these or not positive.
         """
-        is_number = isinstance(text, int | float) and text is not True
         written = str(text).strip()
-        if is_number:
+        if is_finite(text):
             written = np.format_float_positional(float(text), trim='-')
         match = _PATTERN.fullmatch(written)
-        if match is None:
-            raise ValueError(f'budget={text!r}; must be {_VALID}')
-        value = float(match['number'])
-        if match['ms']:
+        parts = match.groupdict() if match else {}
+        kind, value = 'share', float(parts.get('number', 0))
+        if parts.get('ms'):
             kind = 'latency'
-        elif match['unit']:
-            kind = match['unit'].lower()
-            value *= _SCALES[match['scale'].lower()]
-        else:
-            kind = 'share'
+        elif parts.get('unit'):
+            kind = parts['unit'].lower()
+            value *= _SCALES[parts['scale'].lower()]
+        elif parts.get('percent'):
+            value /= 100
         share_too_big = kind == 'share' and value > 1
-        if value <= 0 or value == float('inf') or share_too_big:
-            raise ValueError(f'budget={text!r}; must be {_VALID}')
+        # Hundreds of digits are infinite as a float.
+        if value <= 0 or share_too_big or not is_finite(value):
+            raise ValueError(f'budget={text!r:.80}; must be {_VALID}')
         return cls(kind, value, written)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from eavit_mm.files import read_json
 from eavit_mm.options import (
+    MOST,
     check_choice,
     check_count,
     check_keys,
@@ -143,14 +144,15 @@ def _read_fields(values: Any) -> dict[str, Any]:
     check_mapping('latency table', values, 'what was measured')
     check_keys('latency table', values, names)
     if not isinstance(values['device'], str):
-        raise ValueError(f'device={values["device"]!r}; must be a name')
+        raise ValueError(f'device={values["device"]!r:.80}; must be a name')
     check_choice('dtype', values['dtype'], DTYPES)
     for name in ('batch_size', 'threads', 'num_tokens', 'head_dims'):
         check_count(name, values[name], least=1)
     for name in ('error', 'kendall_tau'):
         # The rank correlation of equal times is NaN.
-        if not isinstance(values[name], int | float | None):
-            raise ValueError(f'{name}={values[name]!r}; must be a number')
+        value = values[name]
+        if not isinstance(value, float | None) and not is_finite(value):
+            raise ValueError(f'{name}={value!r:.80}; must be a number')
     found = {**values, 'stem': _times('stem', values['stem'])}
     if not all(round(time / _STEP) for time in found['stem'].values()):
         raise ValueError(f'stem={found["stem"]!r:.80}; a network takes time')
@@ -169,13 +171,15 @@ def _times(name: str, values: Any) -> dict[int, float]:
     for time in values.values():
         if not is_finite(time) or not 0 <= time <= _LONGEST:
             raise ValueError(
-                f'{name}: {time!r}; must be milliseconds, at most '
+                f'{name}: {time!r:.80}; must be milliseconds, at most '
                 f'{_LONGEST:.0e}'
             )
     return {_width(name, width): time for width, time in values.items()}
 
 
 def _width(name: str, text: Any) -> int:
-    if not str(text).isdecimal():
-        raise ValueError(f'{name}: {text!r} is no {EMBED} or width')
-    return int(text)
+    width = int(text) if str(text).isdecimal() else 0
+    # Two spellings of a width would be two times of it.
+    if str(width) != str(text) or not 0 < width <= MOST:
+        raise ValueError(f'{name}: {text!r:.80} is no {EMBED} or width')
+    return width

@@ -77,7 +77,9 @@ class Member:
         check_mapping('metrics', metrics, 'names and finite numbers')
         for name, value in metrics.items():
             if not is_finite(value):
-                raise ValueError(f'metrics: {name}={value!r}; must be finite')
+                raise ValueError(
+                    f'metrics: {name}={value!r:.80}; must be finite'
+                )
         for name in ('macs', 'params'):
             check_count(name, values[name])
         if values.get('latency') is not None:
@@ -155,7 +157,8 @@ class ParetoFront:
         check_mapping('Pareto front', values, 'what a search found')
         if values.get('version') != VERSION:
             raise ValueError(
-                f'version={values.get("version")!r}; this code reads {VERSION}'
+                f'version={values.get("version")!r:.80}; this code reads '
+                f'{VERSION}'
             )
         given = {k: v for k, v in values.items() if k != 'version'}
         needed = [f.name for f in fields(cls) if f.default is MISSING]
@@ -189,10 +192,11 @@ class ParetoFront:
 def _check_plain(values: Mapping[str, Any]) -> None:
     """Raises unless the values beside the members are valid."""
     names, valid = values['objectives'], (METRIC, *COSTS)
-    if not isinstance(names, list) or not names or set(names) - {*valid}:
-        raise ValueError(f'objectives={names!r}; must be of {valid}')
+    is_list = isinstance(names, list) and len(names) > 0
+    if not is_list or any(name not in valid for name in names):
+        raise ValueError(f'objectives={names!r:.80}; must be of {valid}')
     if not isinstance(values['metric'], str):
-        raise ValueError(f'metric={values["metric"]!r}; must be a name')
+        raise ValueError(f'metric={values["metric"]!r:.80}; must be a name')
     check_choice('rule', values['rule'], RULES)
     check_number('hypervolume', values['hypervolume'])
     check_count('evaluations', values['evaluations'])

@@ -9,6 +9,7 @@ from typing import Any
 
 from eavit_mm.files import read_json
 from eavit_mm.options import (
+    MOST,
     check_choice,
     check_count,
     check_keys,
@@ -47,11 +48,11 @@ class Subnet:
             widths = getattr(self, name)
             if not isinstance(widths, list | tuple):
                 raise ValueError(
-                    f'{name}={widths!r}; must list one width per layer'
+                    f'{name}={widths!r:.80}; must list one width per layer'
                 )
             checked = tuple(widths)
             # Nearly always so, and subnets are made by the thousand.
-            if not all(type(w) is int and w >= 0 for w in checked):
+            if not all(type(w) is int and 0 <= w <= MOST for w in checked):
                 checked = tuple(
                     _check_width(f'layer {layer}: {name}', width, least=0)
                     for layer, width in enumerate(widths)

@@ -6,6 +6,7 @@ import pytest
 
 from eavit_mm.search.evaluations import (
     Evaluations,
+    _to_line,
     append_evaluations,
     open_evaluations,
     read_evaluations,
@@ -213,6 +214,17 @@ def test_a_result_that_was_edited(written):
     lines[4] = json.dumps(record)
     written.write_text('\n'.join(lines) + '\n')
     fails(written, 'line 5: its content does not fit its checksum')
+
+
+@pytest.mark.parametrize('value', [10**400, float('inf'), float('nan'), True])
+@pytest.mark.parametrize('key', ['macs', 'latency', 'metrics', 'subnet'])
+def test_a_result_that_is_no_number(written, key, value):
+    record = members(1)[0].to_dict()
+    part = dict(metrics='top1', subnet='embed_dims')
+    (record[key] if key in part else record)[part.get(key, key)] = value
+    with written.open('a') as file:
+        file.write(_to_line(record))
+    fails(written, f'line 14: .*{part.get(key, key)}={value!r:.3}')
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,15 @@ BROKEN = [
     (dict(device=3), 'device=3; must be a name'),
     (dict(error='small'), "error='small'; must be a number"),
     (dict(kendall_tau=[]), r'kendall_tau=\[\]; must be a number'),
+    (dict(stem={'08': 1.0}), "stem: '08' is no embed_dims or width"),
+    (dict(stem={'9' * 400: 1.0}), "stem: '9+ is no embed_dims or width"),
+    (dict(stem={'8': 10**400}), 'stem: 10+; must be milliseconds'),
+    (dict(stem={'8': True}), 'stem: True; must be milliseconds'),
+    *[
+        ({name: value}, f'{name}=.*; must be')
+        for name in ('batch_size', 'threads', 'num_tokens', 'error')
+        for value in (10**400, True, '1', [1])
+    ],
 ]
 
 

@@ -168,14 +168,37 @@ BROKEN = [
         "latency='1'; must",
     ),
     (put('members', 0, 'subnet', value=[]), 'must be a dict of widths'),
+    (put('objectives', value=[{}]), r'objectives=\[{}\]; must be of'),
+    (put('version', value=10**400), 'version=10{79}; this code reads 1'),
+    *[
+        (put(*path, value=value), f'{path[-1]}={value!r:.3}.*; must')
+        for path in (
+            ('hypervolume',),
+            ('evaluations',),
+            ('samples',),
+            *(('members', 1, key) for key in ('macs', 'params', 'latency')),
+            ('members', 1, 'metrics', 'loss'),
+            ('members', 1, 'subnet', 'embed_dims'),
+            ('references', 1, 'subnet', 'head_dims'),
+        )
+        for value in (10**400, float('inf'), float('nan'), True, '1')
+    ],
+    *[
+        (
+            put('members', 0, 'subnet', 'num_heads', 1, value=value),
+            f'layer 1: num_heads={value!r:.3}',
+        )
+        for value in (10**400, float('inf'), True, -1, '1')
+    ],
 ]
 
 
 @pytest.mark.parametrize(('change', 'words'), BROKEN)
 def test_what_is_wrong_is_said(tmp_path, change, words):
     path = written(tmp_path / 'pareto.json', change)
-    with pytest.raises(ValueError, match=f'{path}: .*{words}'):
+    with pytest.raises(ValueError, match=f'{path}: .*{words}') as error:
         ParetoFront.read(path, SPACE)
+    assert len(str(error.value)) < 400
 
 
 def test_missing_keys_are_named(tmp_path):
