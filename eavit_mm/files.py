@@ -1,14 +1,26 @@
 """Files that are written whole or not at all."""
 
+import fcntl
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
+from socket import gethostname
+from time import sleep
 from typing import Any, TypeVar
+
+# Open files of the locks that this process holds.
+_LOCKED: set[Any] = set()
+# A forked worker that outlives the process would hold its locks as well.
+os.register_at_fork(after_in_child=lambda: [file.close() for file in _LOCKED])
+_HOLDER = re.compile(r'process (\d+) of (\S+), begun at \d+')
+# Seconds in which two processes that begin at once see each other's name.
+_MOMENT = 0.2
 
 
 def write_atomically(content: bytes, path: str | Path) -> None:
@@ -18,33 +30,94 @@ def write_atomically(content: bytes, path: str | Path) -> None:
         content: The whole file.
         path: Its folder is made if it is not there.
     """
-    with _partial(content, Path(path)) as partial:
-        partial.replace(path)
-
-
-def create_atomically(content: bytes, path: str | Path) -> None:
-    """Writes a new file, likewise.
-
-    Raises:
-        FileExistsError: If there is one, even if made at this moment.
-    """
-    with _partial(content, Path(path)) as partial:
-        Path(path).hardlink_to(partial)
-
-
-@contextmanager
-def _partial(content: bytes, path: Path) -> Iterator[Path]:
-    """A flushed file of a name of its own beside the path."""
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{token_hex(4)}.partial')
     try:
-        with partial.open('xb') as file:
+        with naming_file(path), partial.open('xb') as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        yield partial
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming_file(path: Path) -> Iterator[None]:
+    """Puts the file into an error of writing, such as of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
+def lock(path: str | Path) -> Iterator[None]:
+    """Keeps others from writing a result until the block ends.
+
+    By ``flock`` on a hidden file beside it, which falls with the process;
+    where the file system has none, by the name of the process in that file.
+
+    Args:
+        path: The result; its folder is made if it is not there.
+
+    Raises:
+        ValueError: If the lock is held; names the process.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f'.{path.name}.lock')
+    place.touch()
+    with place.open('r+') as file:
+        if holder := _take(file, place):
+            raise ValueError(
+                f'{path}: {holder}, is writing there; wait for its end, or '
+                'use another --work-dir'
+            )
+        _LOCKED.add(file)
+        try:
+            place.write_text(_name_of(os.getpid()))
+            yield
+        finally:
+            _LOCKED.discard(file)
+            with suppress(OSError):
+                place.write_text('')
+
+
+def _take(file: Any, place: Path) -> str:
+    """Takes a lock; who holds it, if somebody does."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return place.read_text() or 'another process'
+    except OSError:  # network and cloud mounts can have no locks
+        there = place.read_text()
+        found = _HOLDER.fullmatch(there)
+        if found and found[2] != gethostname():
+            return f'{there} (if it has ended, delete {place})'
+        if found and there == _name_of(int(found[1])):
+            return there
+        me = _name_of(os.getpid())
+        place.write_text(me)
+        sleep(_MOMENT)
+        there = place.read_text()
+        return '' if there == me else there
+    return ''
+
+
+def _name_of(pid: int) -> str:
+    """A process as no other is called; empty if it has ended."""
+    try:
+        stat = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2]
+    except OSError:
+        return ''
+    state, *_ = values = stat.split()
+    host = gethostname()
+    is_over = state in 'ZX'  # killed, but its parent has not asked yet
+    return '' if is_over else f'process {pid} of {host}, begun at {values[19]}'
 
 
 Content = TypeVar('Content')
@@ -115,4 +188,5 @@ def _remove(path: Path, ending: str) -> None:
 
 
 def _hidden(path: Path, ending: str) -> list[Path]:
-    return list(path.parent.glob(f'.{escape(path.name)}.*.{ending}'))
+    token = '[0-9a-f]' * 8  # NAME.b has leftovers of its own
+    return list(path.parent.glob(f'.{escape(path.name)}.{token}.{ending}'))

@@ -1,8 +1,12 @@
 """Files are written whole or not at all."""
 
+import errno
+import fcntl
 import json
 import os
 import pickle
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import torch
 from eavit_mm.engine.checkpoint import save_atomically
 from eavit_mm.files import (
     folder_atomically,
+    lock,
     remove_leftovers,
     write_atomically,
     write_json,
@@ -64,10 +69,10 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     write_atomically(b'old', path)
 
     def fail(number):
-        raise OSError('No space left on device')
+        raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', fail)
-    with pytest.raises(OSError, match='No space left'):
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
         write_atomically(b'new', path)
     assert path.read_bytes() == b'old'
     assert files(tmp_path) == ['model.pth']
@@ -107,14 +112,63 @@ def test_a_folder_that_fails_leaves_what_was_there(tmp_path):
 
 
 def test_leftovers_of_one_folder_are_removed(tmp_path):
-    names = ['.a[1].0f.partial', '.a1.0f.partial', '.a[1].0f.old', 'a[1]']
+    token = '0123abcd'
+    names = [f'.a[1].{token}.partial', f'.a1.{token}.partial']
+    names += [f'.a[1].b.{token}.{ending}' for ending in ('old', 'partial')]
+    names += [f'.a[1].{token}.old', 'a[1]']
     for name in names:
         (tmp_path / name).mkdir()
-    (tmp_path / '.a[1].0f.old' / 'file').write_text('old')
+    (tmp_path / names[-2] / 'file').write_text('old')
     remove_leftovers(tmp_path / 'a[1]')
     assert files(tmp_path) == sorted(names[1:])
     # As if it had been killed between the two renames.
     (tmp_path / 'a[1]').rmdir()
     remove_leftovers(tmp_path / 'a[1]')
-    assert files(tmp_path) == ['.a1.0f.partial', 'a[1]']
+    assert files(tmp_path) == sorted([*names[1:4], 'a[1]'])
     assert files(tmp_path / 'a[1]') == ['file']
+
+
+def holding(path):
+    """A process that is killed while it holds a lock, and its worker."""
+    read, write = os.pipe()
+    if (pid := os.fork()) == 0:
+        with lock(path):
+            if os.fork():
+                os.write(write, b'held')
+            time.sleep(10)
+            os._exit(0)
+    os.close(write)
+    assert os.read(read, 4) == b'held'
+    return pid
+
+
+@pytest.mark.parametrize(
+    'error', [None, errno.EPERM, errno.ENOLCK, errno.ENOTSUP, errno.EBADF]
+)
+def test_a_lock_falls_with_its_process(tmp_path, monkeypatch, error):
+    """Where there is no flock, too."""
+    if error:
+
+        def fail(*args):
+            raise OSError(error, os.strerror(error))
+
+        monkeypatch.setattr(fcntl, 'flock', fail)
+    path = tmp_path / 'a' / 'result'
+    with lock(path), pytest.raises(ValueError, match=f'{os.getpid()} of'):
+        lock(path).__enter__()
+    pid = holding(path)
+    with pytest.raises(ValueError, match=f'^{path}: process {pid} of .*use'):
+        lock(path).__enter__()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # still a zombie
+    with lock(path):
+        pass
+    os.waitpid(pid, 0)
+    place = path.with_name('.result.lock')
+    place.write_text('process 1 of elsewhere, begun at 2')
+    if error:
+        with pytest.raises(ValueError, match=f'ended, delete {place}'):
+            lock(path).__enter__()
+    place.write_text('half')
+    with lock(path):
+        assert not path.exists()

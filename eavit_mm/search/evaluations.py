@@ -1,6 +1,5 @@
 """Every subnet is evaluated once; what is known outlives the process."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from eavit_mm.files import create_atomically
+from eavit_mm.files import lock, naming_file, write_atomically
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member
 
@@ -80,13 +79,12 @@ def open_evaluations(
         ValueError: If another process writes into it, or it is broken or of
             other settings; names what differs, or the line.
     """
-    is_new = not (resume and path.exists())
-    if is_new:
-        try:
-            create_atomically(_to_line(header).encode(), path)
-        except FileExistsError as error:
-            raise FileExistsError(in_use(path)) from error
-    with _lock(path):
+    with lock(path):
+        is_new = not path.exists()
+        if is_new:
+            write_atomically(_to_line(header).encode(), path)
+        elif not resume:
+            raise FileExistsError(in_use(path))
         try:
             there, members = read_evaluations(path, space)
             keys = sorted({*there, *header})
@@ -100,6 +98,7 @@ def open_evaluations(
                     'directory, or start anew without --resume in an empty '
                     'one.'
                 )
+            os.truncate(path, path.read_bytes().rfind(b'\n') + 1)
             yield members
         except Exception:
             # Nothing to resume: the next search need not avoid it.
@@ -111,7 +110,7 @@ def open_evaluations(
 def append_evaluations(path: Path, members: Sequence[Member]) -> None:
     """Adds lines with one write, and flushes them to disk."""
     text = ''.join(_to_line(member.to_dict()) for member in members)
-    with path.open('ab') as file:
+    with naming_file(path), path.open('ab') as file:
         file.write(text.encode())
         file.flush()
         os.fsync(file.fileno())
@@ -125,40 +124,28 @@ def in_use(path: Path) -> str:
     )
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds a lock on a file; it falls with the process."""
-    with path.open('rb') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f'{path}: another search is writing into it; wait for its '
-                'end, or use another --work-dir'
-            ) from error
-        yield
-
-
 def read_evaluations(
     path: str | Path, space: SearchSpace
 ) -> tuple[dict[str, Any], list[Member]]:
     """Header and results of an ``evaluations.jsonl``.
 
+    A last line that a kill or a full disk has cut does not count.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line is cut, changed or of another space.
+        ValueError: If a line is changed or of another space, or the first
+            one is cut.
     """
     text = Path(path).read_text(encoding='utf-8', errors='replace')
-    if not text.endswith('\n'):
-        number = text.count('\n') + 1
+    text, end, _ = text.rpartition('\n')
+    if not end:
         raise ValueError(
-            f'{path}: line {number} is cut or the file is empty. To go on '
-            'with what stands before it, delete that line; to begin anew, '
-            'move the file away.'
+            f'{path}: line 1 is cut or the file is empty; to begin anew, move '
+            'the file away'
         )
     header: dict[str, Any] = {}
     members = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split('\n'), start=1):
         try:
             record = _from_line(line)
             if number == 1:

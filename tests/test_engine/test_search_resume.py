@@ -117,13 +117,18 @@ def test_a_search_goes_on_beyond_its_first_end(find, searched, tmp_path):
 
 def test_a_broken_file_is_said_and_kept(find, searched, tmp_path):
     path = tmp_path / 'evaluations.jsonl'
-    path.write_bytes((searched / path.name).read_bytes()[:-20])
-    before = path.read_bytes()
+    content = (searched / path.name).read_bytes()
+    path.write_bytes(before := content[:20])
     done = find(tmp_path, '--resume')
     assert done.status == 1
-    assert done.last.startswith(f'error: {path}: line 29 is cut'), done.last
+    assert done.last.startswith(f'error: {path}: line 1 is cut'), done.last
     assert path.read_bytes() == before
     assert not (tmp_path / 'pareto.json').exists()
+    # A later line, as a full disk leaves it, is evaluated again.
+    path.write_bytes(content[:-20])
+    done = find(tmp_path, '--resume')
+    assert done.status == 0, done.text
+    assert contents(tmp_path) == contents(searched)
 
 
 @pytest.mark.parametrize(
