@@ -200,7 +200,8 @@ def data_of(loader: dict[str, Any]) -> tuple[dict[str, Any], dict | None]:
     """The data set of a loader, and how it is split."""
     dataset = loader['dataset']
     if dataset['type'] == 'eavit_mm.Split':
-        return dataset['dataset'], dataset
+        pipeline = dict(pipeline=dataset.pipeline)
+        return {**dataset['dataset'], **pipeline}, dataset
     return dataset, None
 
 

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from mmpretrain.datasets import BaseDataset
 
-from eavit_mm.datasets.split import partition
 from eavit_mm.registry import DATASETS
 
-NUM_TEST = 450
+TESTED = 45  # images of each class
 
 
 @DATASETS.register_module()
@@ -41,13 +40,15 @@ class Digits(BaseDataset):
         digits = load_digits()
         # Pixels are counts from 0 to 16.
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        sizes = dict(test=NUM_TEST, train=None)
-        parts = partition(len(images), sizes, 0, digits.target)
+        order = np.random.default_rng(0).permutation(len(images))
+        by_class = [order[digits.target[order] == k] for k in range(10)]
+        kept = slice(TESTED) if self.split == 'test' else slice(TESTED, None)
+        indices = np.concatenate([each[kept] for each in by_class])
         return [
             dict(
                 img=images[index],
                 gt_label=int(digits.target[index]),
                 sample_id=f'{index:05d}',
             )
-            for index in parts[self.split]
+            for index in np.sort(indices).tolist()
         ]

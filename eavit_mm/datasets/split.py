@@ -1,12 +1,14 @@
 """Seeded, disjoint parts of one data set (train, search, ...)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 
+from eavit_mm.datasets.infos import infos_of
 from eavit_mm.options import check_count, check_flag, check_mapping, is_int
 from eavit_mm.registry import DATASETS
 
@@ -15,7 +17,7 @@ def partition(
     num_samples: int,
     parts: Mapping[str, int | None],
     seed: int,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[Hashable] | None = None,
 ) -> dict[str, list[int]]:
     """Cuts ``range(num_samples)`` into named, disjoint, seeded parts.
 
@@ -23,7 +25,8 @@ def partition(
         num_samples: Samples to divide.
         parts: Name to size; one size may be None: whatever is left.
         seed: Seed of the shuffle.
-        labels: If given, each part gets its even share of every class.
+        labels: If given, each part gets its share of every class, rounded
+            up or down, and at least one image where there are enough.
 
     Returns:
         Name to sorted indices.
@@ -46,24 +49,56 @@ def partition(
             f'parts={dict(parts)} ask for more than the {num_samples} '
             'samples there are'
         )
-    order = np.random.default_rng(seed).permutation(num_samples)
-    if labels is not None:
-        order = _interleave_classes(order, np.asarray(labels))
-    indices, begin = {}, 0
-    for name, size in parts.items():
-        end = begin + (rest if size is None else size)
-        indices[name] = sorted(order[begin:end].tolist())
-        begin = end
+    rng = np.random.default_rng(seed)
+    # The samples of each class in a drawn order, and the classes in another.
+    queues: dict[Hashable, list[int]] = {}
+    for index in rng.permutation(num_samples).tolist():
+        label = None if labels is None else labels[index]
+        queues.setdefault(label, []).append(index)
+    sizes = {name: sizes.get(name, rest) for name in parts}
+    left = [len(queue) for queue in queues.values()]
+    shares = {}
+    # From the smallest part on: no part takes what a later one needs.
+    for place, name in enumerate(sorted(sizes, key=sizes.__getitem__), 1):
+        share = _share_of_classes(left, sizes[name], len(sizes) - place, rng)
+        left = [n - taken for n, taken in zip(left, share, strict=True)]
+        shares[name] = share
+    indices = {}
+    for name in parts:
+        taken = zip(queues.values(), shares[name], strict=True)
+        indices[name] = sorted(i for queue, n in taken for i in queue[:n])
+        for queue, n in zip(queues.values(), shares[name], strict=True):
+            del queue[:n]
     return indices
 
 
-def _interleave_classes(order: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Sorts a shuffle so that every prefix of it is balanced by class."""
-    rank = np.empty(len(order), dtype=np.int64)
-    for label in np.unique(labels):
-        where = np.flatnonzero(labels[order] == label)
-        rank[where] = np.arange(len(where))
-    return order[np.argsort(rank, kind='stable')]
+def _share_of_classes(
+    left: Sequence[int], size: int, later: int, rng: np.random.Generator
+) -> list[int]:
+    """How many samples of each class a part gets.
+
+    In proportion to what is left of the class, rounded by systematic
+    sampling: where several classes claim one sample more, it is drawn who
+    gets it.
+
+    Args:
+        left: Samples of each class that no other part has.
+        size: Samples of the part.
+        later: Parts, no smaller, that take from what is left then.
+        rng: Draws what is rounded up.
+    """
+    total = sum(left)
+    # One is sure for each class that has one for every part.
+    sure = [int(number > later) for number in left]
+    if sum(sure) > size:
+        sure = [0] * len(left)
+    more = zip(left, sure, strict=True)
+    weights = [max(n * size - one * total, 0) for n, one in more]
+    whole = max(sum(weights), 1)
+    spare, offset = size - sum(sure), int(rng.integers(whole))
+    ends = [(end * spare + offset) // whole for end in accumulate(weights)]
+    steps = zip(sure, [0, *ends], ends, strict=False)
+    return [one + end - begin for one, begin, end in steps]
 
 
 @DATASETS.register_module(name='Split')
@@ -73,27 +108,33 @@ def split_dataset(
     parts: Mapping[str, int | None],
     seed: int = 0,
     balanced: bool = True,
-) -> BaseDataset:
+    pipeline: Sequence[Any] | None = None,
+) -> Any:
     """Builds a data set and keeps one of its parts.
 
     Args:
-        dataset: Config of the data set to divide.
+        dataset: Config of the data set to divide; one of mmengine's or
+            mmpretrain's, not a wrapper of others.
         part: Which of ``parts`` to keep.
         parts: Name to number of samples; None for the rest.
         seed: Seed of the division.
-        balanced: Give each part its even share of every class, where the
-            data set knows its labels. False makes the parts independent of
-            the labels, so that data sets over the same samples agree.
+        balanced: Give each part its share of every class, where the data set
+            knows its labels; of several labels of an image each combination
+            is a class. False makes the parts independent of the labels, so
+            that data sets over the same samples agree.
+        pipeline: In place of the data set's own. Tools of mmpretrain look
+            for it here.
 
     Returns:
-        The data set, reduced to the part, with its own pipeline.
+        The data set, reduced to the part.
 
     Raises:
-        ValueError: If ``part`` is unknown or the sizes do not fit.
+        ValueError: If ``part`` is unknown, the sizes do not fit, or the data
+            set is a wrapper.
 
     Example:
         >>> dict(type='eavit_mm.Split', part='search', seed=0,
-        ...      parts=dict(search=204, train=None),
+        ...      parts=dict(search=204, train=None), pipeline=[...],
         ...      dataset=dict(type='Flowers102', split='trainval', ...))
     """
     check_mapping('parts', parts, 'names and sizes')
@@ -101,14 +142,18 @@ def split_dataset(
         raise ValueError(f'part={part!r}; must be one of {list(parts)}')
     check_flag('balanced', balanced)
     check_mapping('dataset', dataset, "a data set's config")
-    built = MMENGINE_DATASETS.build(dataset)
-    built.full_init()
-    known = balanced and hasattr(built, 'get_gt_labels')
-    labels: Any = built.get_gt_labels() if known else None
-    if np.ndim(labels) != 1:  # several labels of an image
-        labels = None
-    indices = partition(len(built), parts, seed, labels)[part]
-    # Not get_subset: its copies share one memo of ids, and in a process that
-    # builds many data sets an id comes back with another object behind it.
-    built.get_subset_(indices)
+    if pipeline is not None:
+        dataset = {**dataset, 'pipeline': pipeline}
+    built: Any = MMPRETRAIN_DATASETS.build(dataset)
+    labels = [repr(info.get('gt_label')) for info in infos_of(built)]
+    indices = partition(
+        len(labels), parts, seed, labels if balanced else None
+    )[part]
+    if isinstance(built, BaseDataset):
+        # Not get_subset: its copies share one memo of ids, and in a process
+        # that builds many data sets an id comes back with another object
+        # behind it.
+        built.get_subset_(indices)
+    else:
+        built.data_list = [built.data_list[index] for index in indices]
     return built

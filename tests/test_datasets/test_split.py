@@ -1,6 +1,8 @@
 """Parts of a data set: disjoint, complete, seeded and balanced."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from eavit_mm.datasets import split_dataset
+from eavit_mm.datasets.infos import infos_of
 from eavit_mm.datasets.split import partition
 
 
@@ -52,24 +55,42 @@ def test_parts_are_disjoint_complete_and_sorted(case, seed, classes):
         assert sorted(taken) == list(range(number))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=40)
 @given(
-    sizes=st.lists(st.integers(1, 15), min_size=1, max_size=4),
-    classes=st.integers(1, 7),
+    counts=st.lists(st.integers(3, 60), min_size=1, max_size=6),
+    first=st.integers(0, 40),
+    second=st.integers(0, 40),
     seed=st.integers(0, 9),
 )
-def test_a_class_gets_its_even_share(sizes, classes, seed):
-    each = -(-sum(sizes) // classes) + 1
-    labels = np.repeat(np.arange(classes), each)
-    np.random.default_rng(seed).shuffle(labels)
-    found = partition(len(labels), cut(sizes, True), seed, labels)
-    for i, indices in enumerate(found.values()):
-        counts = Counter(labels[indices].tolist())
-        shares = [counts[k] for k in range(classes)]
-        # Of a part in the middle, begin and end may both lie within a round
-        # of the classes.
-        in_middle = 0 < i < len(found) - 1
-        assert max(shares) - min(shares) <= 1 + in_middle
+def test_a_class_gets_its_share_and_is_in_every_part(
+    counts, first, second, seed
+):
+    # As many parts as the rarest class may have images.
+    room = sum(counts) - 3 * len(counts)
+    first = len(counts) + min(first, room)
+    second = len(counts) + min(second, sum(counts) - first - 2 * len(counts))
+    labels = np.repeat(np.arange(len(counts)), counts)
+    parts = dict(test=first, train=None, search=second)
+    found = partition(len(labels), parts, seed, labels)
+    for name, indices in found.items():
+        held = np.bincount(labels[indices], minlength=len(counts))
+        assert held.min() >= 1, name
+        quotas = np.array(counts) * len(indices) / len(labels)
+        if quotas.min() >= 1 and name == min(
+            found, key=lambda n: len(found[n])
+        ):
+            assert np.abs(held - quotas).max() < 1
+
+
+def test_rare_classes_keep_images_in_every_part():
+    labels = np.repeat(range(4), (170, 170, 20, 6))
+    found = partition(366, dict(test=73, search=29, train=None), 0, labels)
+    counts = {k: np.bincount(labels[v]).tolist() for k, v in found.items()}
+    assert counts['test'] in ([34, 34, 4, 1], [34, 33, 4, 2], [33, 34, 4, 2])
+    assert min(map(min, counts.values())) == 1
+    # Fewer images than parts: no part is promised one.
+    found = partition(9, dict(a=1, b=1, c=None), 0, [0] * 7 + [1] * 2)
+    assert [len(indices) for indices in found.values()] == [1, 1, 7]
 
 
 def test_the_seed_alone_decides():
@@ -161,13 +182,71 @@ def test_parts_of_other_labels_agree_if_they_are_not_balanced():
     assert search(seed=1, balanced=False) != expected
 
 
-def test_a_data_set_without_labels_can_be_split():
-    @DATASETS.register_module(force=True)
-    class NoLabels(SplitToy):
-        get_gt_labels = property()  # hasattr finds nothing
+@DATASETS.register_module()
+class Annotated(BaseDataset):
+    """Samples that are given, with whatever labels."""
 
-    found = split_dataset(dict(type='NoLabels'), 'search', PARTS)
-    assert numbers(found) == partition(30, PARTS, 0)['search']
+    def __init__(self, infos: list[dict[str, Any]], **kwargs: Any) -> None:
+        self.infos = infos
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        return list(self.infos)  # mmengine empties it
+
+
+def several_tasks(folder: Path) -> dict[str, Any]:
+    labels = [dict(kind=i % 2, marks=[i % 3 // 2, 1]) for i in range(30)]
+    data = [
+        dict(img_path=f'{i}.png', gt_label=label)
+        for i, label in enumerate(labels)
+    ]
+    content = dict(metainfo=dict(tasks=['kind', 'marks']), data_list=data)
+    (folder / 'all.json').write_text(json.dumps(content))
+    return dict(
+        type='MultiTaskDataset', ann_file='all.json', data_root=str(folder)
+    )
+
+
+@pytest.mark.parametrize('kind', ['labels', 'tasks', 'none'])
+def test_any_labels_or_none(kind, tmp_path):
+    labels = dict(
+        labels=[[0], [0, 1], [0]] * 10, none=[None] * 30, tasks=[None] * 30
+    )[kind]
+    infos = [
+        dict(img_path=f'{i}.png', **(dict(gt_label=v) if v else {}))
+        for i, v in enumerate(labels)
+    ]
+    cfg = dict(type='Annotated', infos=infos)
+    if kind == 'tasks':
+        cfg = several_tasks(tmp_path)
+    found = {part: split_dataset(cfg, part, PARTS) for part in PARTS}
+    taken = {
+        part: [Path(info['img_path']).stem for info in infos_of(data)]
+        for part, data in found.items()
+    }
+    assert {k: len(v) for k, v in taken.items()} == dict(
+        search=6, held=5, train=19
+    )
+    assert sorted(sum(taken.values(), [])) == sorted(map(str, range(30)))
+    numbers = [int(stem) for stem in taken['search']]
+    if kind == 'labels':  # a combination is a class
+        assert Counter(n % 3 == 1 for n in numbers) == {False: 4, True: 2}
+    if kind == 'tasks':
+        assert Counter((n % 2, n % 3 // 2) for n in numbers) == {
+            (0, 0): 2,
+            (1, 0): 2,
+            (0, 1): 1,
+            (1, 1): 1,
+        }
+    if kind == 'none':
+        assert numbers == partition(30, PARTS, 0)['search']
+    assert type(found['train']) is type(DATASETS.build(cfg))
+
+
+def test_a_wrapper_is_refused():
+    cfg = dict(type='RepeatDataset', times=2, dataset=dict(type='SplitToy'))
+    with pytest.raises(ValueError, match='RepeatDataset does not say what'):
+        split_dataset(cfg, 'search', PARTS)
 
 
 def test_each_part_has_its_own_pipeline():
@@ -176,11 +255,15 @@ def test_each_part_has_its_own_pipeline():
         def prepare_data(self, index: int) -> Any:
             return self.pipeline(self.get_data_info(index))
 
-    def first(mark: str) -> Any:
+    def first(mark: str, **inner: Any) -> Any:
         pipeline = [lambda info: {**info, 'mark': mark}]
-        cfg = dict(type='Marked', pipeline=pipeline)
-        return split_dataset(cfg, 'search', PARTS)[0]['mark']
+        cfg = dict(type='Marked', **inner)
+        return split_dataset(cfg, 'search', PARTS, pipeline=pipeline)[0][
+            'mark'
+        ]
 
+    # Where mmpretrain's tools look for it, before that of the data set.
+    assert first('outer', pipeline=[None]) == 'outer'
     assert first('train') == 'train'
     assert first('test') == 'test'
 

@@ -20,9 +20,8 @@ train_dataloader = dict(
         type='eavit_mm.Split',
         part='train',
         parts=parts,
-        dataset=dict(
-            type='eavit_mm.Digits', split='train', pipeline=train_pipeline
-        ),
+        dataset=dict(type='eavit_mm.Digits', split='train'),
+        pipeline=train_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
@@ -34,9 +33,8 @@ val_dataloader = dict(
         type='eavit_mm.Split',
         part='search',
         parts=parts,
-        dataset=dict(
-            type='eavit_mm.Digits', split='train', pipeline=test_pipeline
-        ),
+        dataset=dict(type='eavit_mm.Digits', split='train'),
+        pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )

@@ -23,8 +23,8 @@ train_dataloader = dict(
             type='eavit_mm.FashionMNIST',
             data_root='data/fashion-mnist',
             split='train',
-            pipeline=train_pipeline,
         ),
+        pipeline=train_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
@@ -41,8 +41,8 @@ val_dataloader = dict(
             type='eavit_mm.FashionMNIST',
             data_root='data/fashion-mnist',
             split='train',
-            pipeline=test_pipeline,
         ),
+        pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )

@@ -44,8 +44,8 @@ train_dataloader = dict(
             type='eavit_mm.Flowers102',
             data_root='data/Flowers102',
             split='trainval',
-            pipeline=train_pipeline,
         ),
+        pipeline=train_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=True),
 )
@@ -60,8 +60,8 @@ val_dataloader = dict(
             type='eavit_mm.Flowers102',
             data_root='data/Flowers102',
             split='trainval',
-            pipeline=test_pipeline,
         ),
+        pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
