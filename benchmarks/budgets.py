@@ -51,6 +51,7 @@ def random_model(path: str, seed: int) -> Any:
         if isinstance(module, nn.Linear):
             module.reset_parameters()
             nn.init.normal_(module.bias, std=3.0)  # far from even odds
+    model.router.is_ready = True
     return model.eval()
 
 

@@ -14,7 +14,11 @@ from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet, read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budget_solver import table_for
+from eavit_mm.models.budget_solver import (
+    UnreachableError,
+    front_for,
+    table_for,
+)
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
@@ -58,35 +62,49 @@ def ask(
     network: ImageClassificationInferencer,
     *budgets: str | float,
     by: str | None = None,
-    latency_table: str | None = None,
+    latency_table: str | Path | None = None,
+    front: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """The subnet for each budget, and what it costs.
 
     Args:
         network: What :func:`load` returned.
-        *budgets: Each on its own: 0.5, '8GMACs', '20Mparams', '5ms'.
+        *budgets: Each on its own: 0.5, '50%', '8GMACs', '20Mparams', '5ms'.
         by: Who answers; see :class:`eavit_mm.models.BudgetSolver`.
         latency_table: File of a table, for milliseconds.
+        front: File of a Pareto front, to answer.
 
     Returns:
         A row for each: ``subnet``, ``macs``, ``macs_ratio``, ``params``,
-        ``budget``, ``limit``, ``delivered``, ``used``, and ``metrics``:
-        those measured on the held-out data after training, where they are
-        known. :func:`table` makes text of the rows.
+        ``budget``, ``by``, ``limit``, ``delivered``, ``used``, and
+        ``metrics``: those measured on the held-out data after training, where
+        they are known. That of a budget that cannot be reached has ``budget``
+        and ``error``. :func:`table` makes text of the rows.
 
     Raises:
-        ValueError: If a budget is none, or cannot be reached.
+        ValueError: If a budget is none, or none can be reached.
     """
     if not budgets:
         raise ValueError("no budget is given; must be such as 0.5, '8GMACs'")
     model = network.model
-    solver = BudgetSolver(model, table=table_for(model, latency_table))
-    rows = []
-    for text in budgets:
-        answer = Answer.of(Budget.parse(text), solver, by)
+    solver = BudgetSolver(
+        model,
+        table=table_for(model, latency_table),
+        front=front_for(model, front),
+    )
+    rows: list[dict[str, Any]] = []
+    for budget in map(Budget.parse, budgets):
+        try:
+            answer = Answer.of(budget, solver, by)
+        except UnreachableError as error:
+            text = budget.text
+            rows.append(dict(name=text, budget=text, error=str(error)))
+            continue
         known = solver.metrics_of(answer.subnet)
         row = subnet_row(answer.text, model, answer.subnet, known)
         rows.append({**row, **answer.columns()})
+    if all('error' in row for row in rows):
+        raise UnreachableError(rows[0]['error'])
     return rows
 
 
@@ -100,7 +118,8 @@ def predict(
     images: Any,
     *budgets: str | float,
     by: str | None = None,
-    latency_table: str | None = None,
+    latency_table: str | Path | None = None,
+    front: str | Path | None = None,
     batch_size: int = 32,
 ) -> list[dict[str, Any]]:
     """Classifies images with the subnet for a budget.
@@ -116,6 +135,7 @@ def predict(
             another.
         by: Who answers, as in :func:`ask`.
         latency_table: File of a table, for milliseconds.
+        front: File of a Pareto front, to answer.
         batch_size: Images at once.
 
     Returns:
@@ -131,7 +151,9 @@ def predict(
     model = network.model
     subnet = model.backbone.subnet
     if budgets:
-        subnet = model.subnet_for(*budgets, by=by, latency_table=latency_table)
+        subnet = model.subnet_for(
+            *budgets, by=by, latency_table=latency_table, front=front
+        )
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
     arrays = [_read(image, channels) for image in several]

@@ -49,10 +49,45 @@ def test_rows_tell_what_the_solver_answers(files: Any, by: str) -> None:
         assert row['macs'] == network.model.macs(subnet)['total']
         assert row['delivered'] <= row['limit']
         assert row['used'] == row['delivered'] / row['limit']
+        assert row['by'] == by
     if by == 'front':
         assert all('accuracy/top1' in row['metrics'] for row in rows)
     assert '% budget' in table(rows)
     assert network.model.backbone.subnet is None
+
+
+def test_a_budget_out_of_reach_leaves_the_others(files: Any) -> None:
+    network = load(*files)
+    first, missed, last = ask(network, '50%', '0.01%', 0.5)
+    assert first['subnet'] == last['subnet']
+    assert set(missed) == {'name', 'budget', 'error'}
+    text = table([first, missed, last])
+    assert text.endswith('\n' + missed['error'])
+    assert 'budget 0.01%: ' in missed['error']
+    with pytest.raises(ValueError, match='cannot be reached'):
+        ask(network, '0.01%', 1e-5)
+    with pytest.raises(ValueError, match="budget='half'"):
+        ask(network, 0.5, 'half')
+
+
+def test_a_front_is_asked_before_stage_2(files: Any, tmp_path: Path) -> None:
+    """Its best network, not the uniform one, with its metrics."""
+    front = load(*files).model.router.front
+    path = tmp_path / 'pareto.json'
+    front.write(path)
+    config = Path(files[0]).with_name('stage1.py')
+    text = f"_base_ = ['{files[0]}']\nmodel = dict(router=None)\n"
+    config.write_text(text)
+    network = load(config, files[1])
+    member = front.members[5]
+    (row,) = ask(network, f'{member.macs}macs', front=path)
+    assert Subnet.from_dict(row['subnet']) == member.subnet
+    assert (row['by'], row['metrics']) == ('front', member.metrics)
+    assert ' front ' in table([row])
+    (row,) = ask(network, 0.5)
+    assert row['by'] == 'uniform'
+    with pytest.raises(ValueError, match="by='front': there is no Pareto"):
+        ask(network, 0.5, by='front')
 
 
 def test_measured_metrics_are_those_of_the_checkpoint(files: Any) -> None:

@@ -140,6 +140,45 @@ def test_exports_answer_budgets_too(
     assert not any(name.startswith('router') for name in state)
 
 
+def test_a_front_answers_before_stage_2(
+    model: Any, config: Path, checkpoint: Path, call: Any, capsys: Any
+) -> None:
+    """In the tools alike; a budget out of reach leaves the others."""
+    first = config.with_name('stage1.py')
+    text = f"_base_ = ['{config}']\nmodel = dict(router=None)\n"
+    first.write_text(text)
+    front = config.with_name('pareto.json')
+    model.router.front.write(front)
+    member = model.router.front.members[4]
+    budget, files = f'{member.macs}macs', (first, checkpoint)
+    asked = ('--budgets', '0.1%', budget, '--front', front)
+    with pytest.raises(SystemExit, match='error: --budgets 0.1%: cannot be'):
+        call('test.py', *files, *asked)
+    text = capsys.readouterr().out
+    assert 'budget 0.1%: ' in text
+    path = Path('work_dirs/stage1/subnets.json')
+    row, missed = json.loads(path.read_text())['subnets']
+    assert Subnet.from_dict(row['subnet']) == member.subnet
+    assert row['by'] == 'front'
+    assert row['regret'] == 0
+    assert missed['error'] in text
+    where = ('--rounds', '1', '--out', 'out')
+    call('export.py', *files, '--budget', budget, '--front', front, *where)
+    assert Subnet.from_file('out/subnet.json') == member.subnet
+    report = json.loads(Path('out/report.json').read_text())
+    assert report['source']['by'] == 'front'
+    assert report['source']['budget'] == budget
+    assert 'Answered by: front' in capsys.readouterr().out
+    for tool, option in (('test.py', 's'), ('export.py', '')):
+        given = (f'--budget{option}', '0.5', '--by', 'front', '--out', 'o')
+        with pytest.raises(SystemExit, match="by='front': there is no Pareto"):
+            call(tool, *files, *given)
+    with pytest.raises(SystemExit, match='--front .* is about budgets, and'):
+        call('test.py', *files, '--front', front)
+    with pytest.raises(SystemExit, match='is the file to read and to write'):
+        call('test.py', *files, *asked, '--out', front)
+
+
 @pytest.mark.parametrize('more', [(), ('--tta',)])
 def test_results_are_not_written_over_the_front(
     config: Path,

@@ -4,7 +4,7 @@ A tool parses its command line before it imports anything else, so that
 ``--help`` is answered at once: what is imported here must be light.
 """
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -45,8 +45,14 @@ def add_budget_arguments(parser: ArgumentParser) -> None:
         '--by',
         choices=['router', 'front', 'uniform'],
         help='who answers budgets: the router, the best evaluated subnet of '
-        'the Pareto front, or the largest uniform subnet (default: the first '
-        'of these that the checkpoint has)',
+        'the Pareto front, or the largest uniform subnet (default: the front '
+        'of --front, else the first of these that the checkpoint has)',
+    )
+    parser.add_argument(
+        '--front',
+        metavar='FILE',
+        help='pareto.json of tools/search.py, to answer budgets before stage '
+        '2 or in place of the front in the checkpoint',
     )
     parser.add_argument(
         '--count',
@@ -65,3 +71,18 @@ def add_budget_arguments(parser: ArgumentParser) -> None:
         metavar='FILE',
         help='made by tools/latency.py, for budgets such as 5ms',
     )
+
+
+def check_budget_arguments(args: Namespace, option: str, given: bool) -> None:
+    """Raises if options about budgets are given without a budget.
+
+    Raises:
+        ValueError: Names the first of them, and the option that is missing.
+    """
+    unset = dict(by=None, front=None, latency_table=None)
+    for name, value in dict(unset, count='exact', part='total').items():
+        if not given and getattr(args, name) != value:
+            raise ValueError(
+                f'--{name.replace("_", "-")} {getattr(args, name)}: is about '
+                f'budgets, and there is none; give {option}'
+            )

@@ -2,7 +2,11 @@
 
 import argparse
 
-from arguments import add_budget_arguments, add_config_options
+from arguments import (
+    add_budget_arguments,
+    add_config_options,
+    check_budget_arguments,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -87,7 +91,7 @@ from eavit_mm.export.directory import Exporter, check_folder
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
 from eavit_mm.models import BudgetSolver, ElasticModelMixin
-from eavit_mm.models.budget_solver import table_for
+from eavit_mm.models.budget_solver import front_for, table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.pareto import ParetoFront
@@ -127,8 +131,10 @@ def some_images(cfg: Config, model: Any, num: int) -> torch.Tensor | None:
     return torch.stack(found[:num])
 
 
-def subnet_of(args: argparse.Namespace, model: ElasticModelMixin) -> Subnet:
-    """The subnet that a file or a budget names."""
+def subnet_of(
+    args: argparse.Namespace, model: ElasticModelMixin
+) -> tuple[Subnet, dict[str, str]]:
+    """The subnet that a file or a budget names, and what led to it."""
     space = model.backbone.space
     if args.subnet:
         subnet = Subnet.from_file(args.subnet)
@@ -136,10 +142,12 @@ def subnet_of(args: argparse.Namespace, model: ElasticModelMixin) -> Subnet:
             space.check(subnet)
         except ValueError as error:
             raise ValueError(f'{args.subnet}: {error}') from error
-        return subnet
+        return subnet, dict(file=args.subnet)
     table = table_for(model, args.latency_table)
-    solver = BudgetSolver(model, args.count, args.part, table)
-    return solver([Budget.parse(args.budget)], args.by)
+    front = front_for(model, args.front)
+    solver = BudgetSolver(model, args.count, args.part, table, front)
+    subnet, by = solver.answer([Budget.parse(args.budget)], args.by)
+    return subnet, dict(budget=args.budget, by=by)
 
 
 def summary(report: dict[str, Any], out: str) -> str:
@@ -149,8 +157,9 @@ def summary(report: dict[str, Any], out: str) -> str:
         f'{name} {found["float32"]:.1e}'
         for name, found in report['max_difference'].items()
     )
+    by = report['source'].get('by')
     return (
-        f'{report["macs"]:,} MACs '
+        f'{f"Answered by: {by}, " if by else ""}{report["macs"]:,} MACs '
         f'({report["macs"] / report["macs_of_largest"]:.1%}), '
         f'{report["params"]:,} parameters, '
         f'{times["exported"]:.3g} ms (sliced {times["subnet"]:.3g}, largest '
@@ -161,7 +170,8 @@ def summary(report: dict[str, Any], out: str) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.budget:
+    check_budget_arguments(args, '--budget', args.budget is not None)
+    if args.budget is not None:
         Budget.parse(args.budget)
     cfg = merge_args(args)
     model = build_supernet(cfg, 'tools/export.py')
@@ -188,7 +198,8 @@ def main(args: argparse.Namespace) -> None:
         print(f'{format_front(table)}\nExported: {args.out}')
     else:
         # The checkpoint brings the router that answers a budget.
-        subnet = subnet_of(args, model)
+        subnet, reason = subnet_of(args, model)
+        exporter.source.update(reason)
         print(summary(exporter.export(subnet, args.out), args.out))
 
 

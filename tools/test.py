@@ -1,8 +1,16 @@
-"""Evaluates subnets of a supernet: a table, JSON, a figure, the AUC."""
+"""Evaluates subnets of a supernet: a table, JSON, a figure, the AUC.
+
+A budget that no subnet keeps has a row that says why; the others are
+evaluated and written all the same, and the exit status is 1.
+"""
 
 import argparse
 
-from arguments import add_budget_arguments, add_common_arguments
+from arguments import (
+    add_budget_arguments,
+    add_common_arguments,
+    check_budget_arguments,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,6 +58,7 @@ from eavit_mm.analysis.subnet_table import format_table
 from eavit_mm.engine.checkpoint import require_other_file
 from eavit_mm.engine.cli import (
     build_runner,
+    leave_ranks,
     load_config,
     merge_options,
     rename_config,
@@ -98,6 +107,7 @@ def merge_args(args: argparse.Namespace) -> Config:
         use_tta(cfg)
     for text in args.budgets:
         Budget.parse(text)
+    check_budget_arguments(args, '--budgets', bool(args.budgets))
     if args.budgets or args.subnet:
         option = '--budgets' if args.budgets else '--subnet'
         require_parts(cfg, option, 'test_cfg')
@@ -114,6 +124,7 @@ def merge_args(args: argparse.Namespace) -> Config:
             count=args.count,
             part=args.part,
             latency_table=args.latency_table,
+            front=args.front,
         )
     merge_options(cfg, args)
     require_parts(cfg, 'tools/test.py', 'test_dataloader', 'test_cfg')
@@ -146,6 +157,7 @@ def check_places(out: Path, args: argparse.Namespace, cfg: Config) -> None:
         args.checkpoint,
         args.subnet,
         test.get('latency_table'),
+        test.get('front'),
         router.get('latency_table'),
         router.get('front'),
     )
@@ -169,7 +181,7 @@ def report(
         samples=len(loop.dataloader.dataset),
         auc=metrics['auc'],
         **{k: metrics[k] for k in ('regret',) if k in metrics},
-        subnets=loop.rows,
+        subnets=[*loop.rows, *loop.unreachable],
     )
     write_json(result, out)
     points = [(row['macs'], row['metrics'][loop.metric]) for row in loop.rows]
@@ -178,7 +190,7 @@ def report(
     )
     # One point has no area.
     area = f': AUC {metrics["auc"]:.4f}' if len(loop.rows) > 1 else ''
-    print(format_table(loop.rows, f'{loop.metric}{area}'))
+    print(format_table(result['subnets'], f'{loop.metric}{area}'))
     print(f'Results: {out}\nFigure: {figure}')
 
 
@@ -190,8 +202,16 @@ def main(args: argparse.Namespace) -> None:
     if args.subnet:
         check_subnet(runner, args.subnet)
     metrics = runner.test()
-    if is_main_process() and hasattr(runner.test_loop, 'rows'):
+    loop = runner.test_loop
+    if is_main_process() and hasattr(loop, 'rows'):
         report(runner, metrics, args, out)
+    if unreachable := getattr(loop, 'unreachable', None):
+        leave_ranks()  # an error on another rank would end the report
+        names = ', '.join(row['name'] for row in unreachable)
+        raise ValueError(
+            f'--budgets {names}: cannot be reached, as said above; the '
+            'others are evaluated and written'
+        )
 
 
 if __name__ == '__main__':

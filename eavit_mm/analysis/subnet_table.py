@@ -53,7 +53,9 @@ def macs_unit(largest: float) -> tuple[float, str]:
 
 
 def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
-    """The rows as text, for logs and terminals."""
+    """The rows as text; those with an ``error`` say it below the table."""
+    lines = [row['error'] for row in rows if 'error' in row]
+    rows = [row for row in rows if 'error' not in row]
     columns = cost_columns('subnet', rows)
     for metric in dict.fromkeys(m for row in rows for m in row['metrics']):
         values = [row['metrics'].get(metric, float('nan')) for row in rows]
@@ -61,12 +63,13 @@ def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
             f'{value:.2f}' if isinstance(value, int | float) else str(value)
             for value in values
         ]
-    # What rows of budgets have more: the share of the budget that is used, and
-    # by how much the front's answer is better.
-    for name, header in dict(used='% budget', regret='regret').items():
+    # What rows of budgets have more: who answered, which share of the budget
+    # is used, and by how much the front's answer is better.
+    headers = dict(by='by', used='% budget', regret='regret')
+    for name, header in headers.items():
         if any(name in row for row in rows):
             columns[header] = [_optional(row.get(name), name) for row in rows]
-    return text_table(columns, title)
+    return '\n'.join([text_table(columns, title), *lines])
 
 
 def cost_columns(
@@ -95,7 +98,7 @@ def text_table(columns: Mapping[str, Sequence[str]], title: str = '') -> str:
     return capture.get().rstrip()
 
 
-def _optional(value: float | None, name: str) -> str:
-    if value is None:
-        return ''
+def _optional(value: Any, name: str) -> str:
+    if value is None or name == 'by':
+        return value or ''
     return f'{value:.1%}' if name == 'used' else f'{value:+.2f}'

@@ -14,7 +14,8 @@ from eavit_mm.export.directory import (
 from eavit_mm.export.table import format_front, front_row, plot_table
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models import BudgetSolver
-from eavit_mm.space.pareto import Member, ParetoFront
+from eavit_mm.models.budget_solver import check_front
+from eavit_mm.space.pareto import ParetoFront
 
 TABLES = ('table.json', 'table.txt', 'table.png')
 
@@ -50,8 +51,7 @@ def export_front(
         f'{number:0{digits}d}_{member.macs}': member
         for number, member in enumerate(front.members, 1)
     }
-    for member in front.members:
-        _check_member(exporter, member)
+    check_front(exporter.model, front)
     _check_folder(exporter, places, out)
     # Stage 2 has measured some members again, with the weights exported here.
     solver = BudgetSolver(exporter.model)
@@ -76,20 +76,6 @@ def export_front(
     write_atomically(f'{format_front(table)}\n'.encode(), out / TABLES[1])
     plot_table(table, out / TABLES[2])
     return table
-
-
-def _check_member(exporter: Exporter, member: Member) -> None:
-    """Raises if the front was searched with another head, or image size."""
-    own = dict(
-        macs=exporter.model.macs(member.subnet)['total'],
-        params=exporter.model.params(member.subnet)['total'],
-    )
-    found = dict(macs=member.macs, params=member.params)
-    if own != found:
-        raise ValueError(
-            f'--pareto: a member has {found} there and {own} in this model; '
-            'the front was searched for another one'
-        )
 
 
 def _check_folder(

@@ -2,6 +2,9 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,29 +18,67 @@ from eavit_mm.space.fitting import USED, Limits, Walker, out_of_reach, shown
 from eavit_mm.space.latency import LatencyTable
 from eavit_mm.space.pareto import (
     COSTS,
-    Member,
     ParetoFront,
     standard_error,
 )
 
+_MISSING = dict(
+    router='there is no trained router; a checkpoint of stage 2 has one',
+    front='there is no Pareto front; give front=FILE (--front), the '
+    'pareto.json of tools/search.py, or a checkpoint of stage 2',
+)
 _UNITS = dict(params='parameters', latency='ms')
 # Steps over the router's range, where it does not know a kind of budget, or
 # its choice for a budget does not fit it.
 _SWEEP = 50
 
 
-def table_for(model: Any, path: str | None) -> LatencyTable | None:
+class UnreachableError(ValueError):
+    """A budget that no subnet keeps; all else is as it should be."""
+
+
+def table_for(model: Any, path: str | Path | None) -> LatencyTable | None:
     """The latency table of a file, checked for a model; None for none.
 
     Raises:
         ValueError: If it is no path, no table, or of another network.
     """
-    check_path('latency_table', path)
     if path is None:
         return None
+    if not isinstance(path, Path):
+        check_path('latency_table', path)
     table = LatencyTable.read(path)
     table.check(model.backbone.space, model.backbone.geometry)
     return table
+
+
+def front_for(model: Any, path: str | Path | None) -> ParetoFront | None:
+    """The front of a file, checked for a model; None for none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no path, no front, or of another network.
+    """
+    if path is None:
+        return None
+    if not isinstance(path, Path):
+        check_path('front', path)
+    front = ParetoFront.read(path, model.backbone.space)
+    check_front(model, front)
+    return front
+
+
+def check_front(model: Any, front: ParetoFront) -> None:
+    """Raises if a front was searched with another head, or image size."""
+    costs = costs_of(model).items()
+    for member in (*front.members, *front.references):
+        own = {kind: cost(member.subnet) for kind, cost in costs}
+        found = {kind: member.cost(kind) for kind in own}
+        if own != found:
+            raise ValueError(
+                f'the front was searched for another network: a member has '
+                f'{found} there and {own} in this one'
+            )
 
 
 def cost_of(
@@ -96,14 +137,15 @@ class BudgetSolver:
       budget unused.
     - 'uniform': the largest uniform subnet that fits.
 
-    Without a router or a front, or where nothing of the front fits, each
-    gives way to the next that there is.
+    Where nothing of the front fits, the next that there is answers.
 
     Args:
         model: An elastic model.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What of the model budgets limit; a latency is the whole's.
         table: The latency table, for budgets in milliseconds.
+        front: Answers in place of the one that the checkpoint has beside the
+            router; before stage 2 there is none.
 
     Raises:
         ValueError: If the model has no such part.
@@ -115,41 +157,84 @@ class BudgetSolver:
         count: str = 'exact',
         part: str = 'total',
         table: LatencyTable | None = None,
+        front: ParetoFront | None = None,
     ) -> None:
         cost_of(model, 'macs', count, part)  # names a part that is not there
         self.model = model
         self.space = model.backbone.space
         self.count, self.part, self.table = count, part, table
+        self._given = front
         # Read when a budget first asks for their kind.
         self._tables: dict[str, CostTable] = {}
 
     def __call__(
         self, budgets: Sequence[Budget], by: str | None = None
     ) -> Subnet:
-        """The subnet for one budget, or several at once.
+        """The subnet for one budget, or several; see :meth:`answer`."""
+        return self.answer(budgets, by)[0]
+
+    def answer(
+        self, budgets: Sequence[Budget], by: str | None = None
+    ) -> tuple[Subnet, str]:
+        """The subnet for one budget, or several at once, and who gave it.
 
         Args:
             budgets: Limits that all hold; a share is one of the MACs.
-            by: 'router', 'front' or 'uniform'. None: the router where there
-                is a trained one, else the front, else the uniform networks.
+            by: 'router', 'front' or 'uniform'. None: the front that was given
+                if there is one, else the router where there is a trained
+                one, else the front beside it, else the uniform networks.
 
         Raises:
-            ValueError: If ``by`` is none of these, or nothing fits; gives the
-                reachable range.
+            UnreachableError: If nothing fits; gives the reachable range.
+            ValueError: If ``by`` is none of these, or not there.
         """
-        if by is not None:
-            check_choice('by', by, SOURCES)
+        self.check_source(by)
         limits = self.limits(budgets)
+        asked = dict(
+            router=self.route, front=self._of_front, uniform=self._uniform
+        )
+        order = [by, *self._sources()] if by else self._sources()
+        found = ((asked[source](limits), source) for source in order)
+        return next((s, source) for s, source in found if s is not None)
+
+    # Sources
+
+    @property
+    def front(self) -> ParetoFront | None:
+        """The one that was given, else the one beside the router.
+
+        With all its subnets as stage 2 measured them again, if it did.
+        """
         router = self.model.router
-        if by == 'uniform' or router is None:
-            return self._uniform(limits)
-        if by == 'front' or (by is None and not router.is_ready):
-            member = self._of_front(limits)
-            if member is not None:
-                return member.subnet
-        if by == 'router' or router.is_ready:
-            return self.route(limits)
-        return self._uniform(limits)
+        own = None if router is None else router.front
+        front = self._given or own
+        if front is None or front != own or not router.evaluated.get('front'):
+            return front
+        return replace(
+            front,
+            members=router.evaluated['front'],
+            references=(),
+            samples=router.samples or front.samples,
+        )
+
+    def _sources(self) -> list[str]:
+        """Who can answer, the first by default."""
+        router = self.model.router
+        there = dict(
+            router=router is not None and router.is_ready,
+            front=self.front is not None,
+            uniform=True,
+        )
+        first = [] if self._given is None else ['front']
+        return [s for s in dict.fromkeys((*first, *SOURCES)) if there[s]]
+
+    def check_source(self, by: str | None) -> None:
+        """Raises ``ValueError`` if who is to answer is not there."""
+        if by is None:
+            return
+        check_choice('by', by, SOURCES)
+        if by not in self._sources():
+            raise ValueError(f'by={by!r}: {_MISSING[by]}')
 
     # Limits
 
@@ -185,7 +270,7 @@ class BudgetSolver:
         if table.lowest > limit:
             unit = _UNITS.get(budget.kind, 'MACs')
             asked = f'budget {budget.text}: {shown(limit)} {unit}'
-            raise ValueError(
+            raise UnreachableError(
                 out_of_reach(f'{asked} of the {self.part}', table)
             )
         if limit > table.highest:
@@ -216,41 +301,34 @@ class BudgetSolver:
 
         As measured after stage 2, where it was.
         """
-        router = self.model.router
-        answers = () if router is None else router.evaluated.get('router', ())
-        for member in (*self._known_members(), *answers):
+        router, front = self.model.router, self.front
+        known = [] if router is None else [*router.evaluated.values()]
+        if front is not None:
+            known += [front.members, front.references]
+        for member in chain.from_iterable(known):
             if member.subnet == subnet:
                 return member.metrics
         return {}
 
-    def _known_members(self) -> Sequence[Member]:
-        """Front and references, with the weights of stage 2 if they were."""
-        router = self.model.router
-        if router is None or router.front is None:
-            return ()
-        known: Sequence[Member] = router.evaluated.get('front', ())
-        return known or (*router.front.members, *router.front.references)
-
-    def _of_front(self, limits: Limits) -> Member | None:
+    def _of_front(self, limits: Limits) -> Subnet | None:
         """The largest of the best evaluated subnets that fit."""
-        front: ParetoFront | None = self.model.router.front
-        if front is None:
-            return None
+        front = self.front
+        assert front is not None
         sign = 1 if front.rule == 'greater' else -1
         fits = [
             (sign * member.metrics[front.metric], member)
-            for member in self._known_members()
+            for member in (*front.members, *front.references)
             if self.use_of(member.subnet, limits) <= 1
         ]
         if not fits:
             return None
         best = max(quality for quality, _ in fits)
-        samples = self.model.router.samples or front.samples
-        error = standard_error(front.metric, abs(best), samples)
+        error = standard_error(front.metric, abs(best), front.samples)
         equals = [m for quality, m in fits if quality >= best - error]
-        return max(
+        answer = max(
             equals, key=lambda m: (self.use_of(m.subnet, limits), m.macs)
         )
+        return answer.subnet
 
     def route(self, limits: Limits) -> Subnet:
         """The router's choice, made to fit and widened.
@@ -299,6 +377,6 @@ class BudgetSolver:
             table, unit = self._table(kind), _UNITS.get(kind, 'MACs')
             ends = f'{shown(table.lowest)} to {shown(table.highest)}'
             asked.append(f'{shown(limit)} {unit} (reachable are {ends})')
-        raise ValueError(
+        raise UnreachableError(
             f'no subnet is within all budgets at once: {" and ".join(asked)}'
         )

@@ -1,6 +1,7 @@
 """What makes a stock model elastic: which subnets a training step trains."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,12 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from eavit_mm.models.budget_solver import BudgetSolver, cost_of, table_for
+from eavit_mm.models.budget_solver import (
+    BudgetSolver,
+    cost_of,
+    front_for,
+    table_for,
+)
 from eavit_mm.models.consumers import (
     Count,
     count_consumers,
@@ -165,24 +171,30 @@ class ElasticModelMixin(BaseModel):
         self,
         *budgets: str | float,
         by: str | None = None,
-        latency_table: str | None = None,
+        latency_table: str | Path | None = None,
+        front: str | Path | None = None,
     ) -> Subnet:
         """The subnet for a budget.
 
         Args:
-            *budgets: Such as 0.5, '8GMACs', '20Mparams', '5ms', of the whole
-                model; several at once, or none for the largest subnet.
+            *budgets: Such as '50%', '8GMACs', '20Mparams', '5ms', of the
+                whole model; several at once, or none for the largest subnet.
             by: Who chooses; see :class:`eavit_mm.models.BudgetSolver`.
             latency_table: File of a table, for milliseconds.
+            front: File of a Pareto front, to answer.
 
         Raises:
             ValueError: If a budget is none, or cannot be reached.
         """
         if not budgets:
             return self.backbone.space.largest
-        table = table_for(self, latency_table)
         limits = [Budget.parse(budget) for budget in budgets]
-        return BudgetSolver(self, table=table)(limits, by)
+        solver = BudgetSolver(
+            self,
+            table=table_for(self, latency_table),
+            front=front_for(self, front),
+        )
+        return solver(limits, by)
 
     def set_budget(self, *budgets: str | float, **kwargs: Any) -> Subnet:
         """Makes :meth:`subnet_for` the active subnet until further notice.

@@ -64,17 +64,19 @@ def test_a_row_is_what_stands_in_json(rows):
 
 
 def test_a_table_tells_every_number(rows):
-    rows[1].update(used=0.987, regret=-1.5)
-    lines = format_table(rows, 'Digits').splitlines()
+    rows[1].update(by='front', used=0.987, regret=-1.5)
+    missed = dict(name='1%', budget='1%', error='budget 1%: no subnet')
+    *lines, last = format_table([*rows, missed], 'Digits').splitlines()
+    assert last == 'budget 1%: no subnet'
     assert 'Digits' in lines[0]
     (head,) = (line for line in lines if 'subnet' in line)
-    for word in ('MMACs', '% MACs', 'Mparams', 'top1', 'top5', '% budget'):
+    for word in ('MMACs', '% MACs', 'Mparams', 'top1', 'by', '% budget'):
         assert word in head
     (large,) = (line for line in lines if 'largest' in line)
     (small,) = (line for line in lines if 'small' in line)
     for word in ('4.000', '100.0%', '0.24', '90.00', '99.00'):
         assert word in large
-    for word in ('25.0%', '0.08', '70.00', 'nan', '98.7%', '-1.50'):
+    for word in ('25.0%', '0.08', '70.00', 'nan', 'front', '98.7%', '-1.50'):
         assert word in small
     assert max(map(len, lines)) <= 100
 

@@ -131,12 +131,19 @@ def test_budgets_stand_beside_the_subnets(tmp_path):
     options = dict(subnets=dict(largest=1.0), budgets=['0.5', 0.8, '900macs'])
     runner = random_run(tmp_path, **options)
     with pytest.raises(ValueError, match='budget 900macs: 900 MACs of the'):
-        runner.test()
-    options['budgets'] = ['0.5', 0.8, '2000macs', '1kparams']
+        runner.val()
+    options['budgets'] += ['2000macs', '1kparams', '80%']
     runner = random_run(tmp_path, **options)
     metrics = runner.test()
-    names = ['largest', '0.5', '0.8', '2000macs', '1kparams']
+    names = ['largest', '0.5', '0.8', '2000macs', '1kparams', '80%']
     assert [row['name'] for row in runner.test_loop.rows] == names
+    (row,) = runner.test_loop.unreachable
+    assert row['name'] == row['budget'] == '900macs'
+    assert '900 MACs of the total cannot be reached; this' in row['error']
+    assert not any('900macs' in name for name in metrics)
+    options = dict(budgets=['900macs', '1%'])
+    with pytest.raises(ValueError, match='budgets: budget 900macs: 900 MACs'):
+        random_run(tmp_path, **options).test()
     for text in names[1:]:
         solver = BudgetSolver(runner.model)
         subnet = solver([Budget.parse(text)], 'uniform')
@@ -147,16 +154,28 @@ def test_budgets_stand_beside_the_subnets(tmp_path):
     assert ratios['0.8'] <= 0.8
 
 
-@pytest.mark.parametrize('by', [None, 'router', 'front'])
-def test_answers_are_told_beside_the_fronts(tmp_path, by):
+@pytest.mark.parametrize('by', [None, 'router', 'front', 'uniform'])
+@pytest.mark.parametrize('is_given', [False, True])
+def test_answers_are_told_beside_the_fronts(tmp_path, by, is_given):
+    """The front of the checkpoint, or one that is given in its place."""
     model = model_cfg(router=dict(type='eavit_mm.RouterHead'))
     budgets = ['0.4', '0.7', '1kparams']
-    runner = build(tmp_path, model=model, **evaluated(budgets=budgets, by=by))
+    options: dict[str, Any] = dict(budgets=budgets, by=by)
+    first = build(tmp_path, model=model, **evaluated(**options)).model
+    if is_given:
+        options['front'] = str(tmp_path / 'pareto.json')
+        front_of(first).write(options['front'])
+    runner = build(tmp_path, model=model, **evaluated(**options))
     randomise(runner.model)
-    runner.model.router.set_front(front_of(runner.model))
+    runner.model.router.is_ready = True
+    if not is_given:
+        runner.model.router.set_front(front_of(runner.model))
     metrics = runner.test()
     rows = runner.test_loop.rows
-    solver = BudgetSolver(runner.model)
+    front = front_of(runner.model) if is_given else None
+    solver = BudgetSolver(runner.model, front=front)
+    who = by or ('front' if is_given else 'router')
+    assert {row['by'] for row in rows} == {who}
     data = runner.test_dataloader.dataset
     regrets = []
     for text, row in zip(budgets, rows, strict=True):
@@ -176,6 +195,17 @@ def test_answers_are_told_beside_the_fronts(tmp_path, by):
     assert metrics['regret'] == pytest.approx(sum(regrets) / 3)
     if by == 'front':
         assert not any(regrets)
+
+
+@pytest.mark.parametrize('by', ['front', 'router'])
+def test_who_is_not_there_does_not_answer(tmp_path, by):
+    with pytest.raises(ValueError, match=f"by='{by}': there is no "):
+        random_run(tmp_path, budgets=['0.5'], by=by).val()
+    # A checkpoint may bring them: only then it is known.
+    model = model_cfg(router=dict(type='eavit_mm.RouterHead'))
+    options = evaluated(budgets=['0.5'], by=by)
+    with pytest.raises(ValueError, match=f"by='{by}': there is no "):
+        build(tmp_path, model=model, **options).test()
 
 
 def test_an_unknown_metric_is_said(tmp_path):

@@ -116,7 +116,9 @@ def test_a_front_of_another_model_is_refused(ours, tmp_path):
     cfg = config()
     cfg.model.head.num_classes = 8
     other = exporter(cfg)
-    with pytest.raises(ValueError, match='--pareto: a member has .* in this'):
+    with pytest.raises(
+        ValueError, match='another network: a member has .* in this'
+    ):
         export_front(other, front, tmp_path / 'out')
     assert not names(tmp_path)
 

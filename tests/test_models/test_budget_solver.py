@@ -12,6 +12,7 @@ from fronts import front_of
 from toys import batch_of, classifier
 
 from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budget_solver import front_for
 from eavit_mm.space import Budget
 from eavit_mm.space.cells import AXES
 from eavit_mm.space.cost_table import CostTable
@@ -32,6 +33,13 @@ def model_with(router: dict[str, Any] | None = None, **changes: Any) -> Any:
     if router is not None:
         router = dict(type='eavit_mm.RouterHead', **router)
     return classifier(backbone=dict(space=FINE, **changes), router=router)
+
+
+def untrained(**router: Any) -> Any:
+    """With a router that answers before anything has trained it."""
+    model = model_with(router)
+    model.router.is_ready = True
+    return model
 
 
 def fitted(folder: Path, **router: Any) -> Any:
@@ -65,7 +73,7 @@ def table_of(space: Any) -> LatencyTable:
 @pytest.mark.parametrize('kinds', [['macs'], ['params'], KINDS])
 def test_untrained_routers_keep_random_budgets(kinds: list[str]) -> None:
     torch.manual_seed(0)
-    model = model_with(dict(budgets=kinds))
+    model = untrained(budgets=kinds)
     model.router.apply(_reset)
     solver = BudgetSolver(model)
     rng = np.random.default_rng(0)
@@ -86,8 +94,13 @@ def _reset(module: torch.nn.Module) -> None:
         torch.nn.init.normal_(module.bias, std=3.0)
 
 
-@pytest.mark.parametrize('by', [None, 'router', 'front', 'uniform'])
-@pytest.mark.parametrize('routed', [False, True])
+@pytest.mark.parametrize(
+    ('routed', 'by'),
+    [
+        *((False, by) for by in (None, 'uniform')),
+        *((True, by) for by in (None, 'router', 'front', 'uniform')),
+    ],
+)
 def test_budgets_are_kept(
     tmp_path: Path, by: str | None, routed: bool
 ) -> None:
@@ -196,6 +209,41 @@ def test_who_answers(tmp_path: Path) -> None:
     assert model.router.is_ready
 
 
+def test_a_front_answers_where_there_is_no_router(tmp_path: Path) -> None:
+    """And before the router where it is given; who is not there, never."""
+    trained, path = fitted(tmp_path), tmp_path / 'pareto.json'
+    budget = [Budget.parse('50%')]
+    for by in ('front', 'router'):
+        for model in (model_with(), model_with(dict())):
+            with pytest.raises(ValueError, match=f"by='{by}': there is no "):
+                model.subnet_for(0.5, by=by)
+    front = trained.router.front
+    member = front.members[5]
+    for model in (model_with(), trained):
+        solver = BudgetSolver(model, front=front_for(model, path))
+        assert solver.answer(budget) == (*solver.answer(budget, 'front'),)
+        subnet, by = solver.answer([Budget.parse(f'{member.macs}macs')])
+        assert (subnet, by) == (member.subnet, 'front')
+        assert solver.metrics_of(subnet) == member.metrics
+        for where in (path, str(path)):
+            assert model.subnet_for(0.5, front=where) == solver(budget)
+    assert solver.answer(budget, 'uniform')[1] == 'uniform'
+    assert solver.answer(budget, 'router')[1] == 'router'
+    # Nothing of a front of the largest alone fits: the next answers.
+    largest = replace(front, members=front.members[-1:], references=())
+    solver = BudgetSolver(model_with(), front=largest)
+    assert solver.answer(budget, 'front')[1] == 'uniform'
+    # What stage 2 measured again counts, for the same front.
+    found = evaluated(trained, np.array([70.0]))
+    assert BudgetSolver(trained, front=front).front.members == tuple(found)
+    assert BudgetSolver(trained, front=largest).front == largest
+    other = classifier(backbone=dict(space=FINE, img_size=(8, 8)))
+    with pytest.raises(ValueError, match='was searched for another network'):
+        other.subnet_for(0.5, front=path)
+    with pytest.raises(ValueError, match='front=3; must be a path'):
+        other.subnet_for(0.5, front=3)
+
+
 def test_what_few_images_tell_apart_leaves_no_budget_unused(
     tmp_path: Path,
 ) -> None:
@@ -267,7 +315,7 @@ def jagged_table(space: Any, seed: int) -> LatencyTable:
 @pytest.mark.parametrize('seed', range(2))
 def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
     torch.manual_seed(seed)
-    model = model_with({})
+    model = untrained()
     model.router.apply(_reset)
     space = model.backbone.space
     table = jagged_table(space, seed)
@@ -306,7 +354,7 @@ def test_what_is_used_is_that_of_the_closed_form(count: str) -> None:
 
 @pytest.mark.parametrize('by', ['router', 'uniform'])
 def test_budgets_that_cannot_be_reached(by: str) -> None:
-    model = model_with({})
+    model = untrained()
     solver = BudgetSolver(model)
     with pytest.raises(ValueError, match='cannot be reached; this space'):
         solver([Budget.parse('10macs')], by)
@@ -341,9 +389,9 @@ def test_a_budget_is_set_until_further_notice(tmp_path: Path) -> None:
     model = fitted(tmp_path)
     x = batch_of(0)['inputs']
     outs = [model(x)]
-    for budget in (0.3, '60%'):
-        if budget == '60%':
-            with pytest.raises(ValueError, match="budget='60%'"):
+    for budget in (0.3, '30%', '60%%'):
+        if budget == '60%%':
+            with pytest.raises(ValueError, match="budget='60%%'"):
                 model.set_budget(budget)
             continue
         subnet = model.set_budget(budget)
@@ -364,7 +412,7 @@ def test_a_budget_is_set_until_further_notice(tmp_path: Path) -> None:
 @pytest.mark.parametrize('part', ['total', 'backbone'])
 def test_a_share_that_is_a_cost_fits_it(part: str) -> None:
     """Whatever the quotient was rounded to."""
-    model = model_with(dict())
+    model = untrained()
     solver = BudgetSolver(model, part=part)
     spent = solver.cost('macs')
     space = model.backbone.space

@@ -13,7 +13,11 @@ from eavit_mm.analysis.subnet_table import (
 from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budget_solver import table_for
+from eavit_mm.models.budget_solver import (
+    UnreachableError,
+    front_for,
+    table_for,
+)
 from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
@@ -27,14 +31,16 @@ class Answer(NamedTuple):
     Attributes:
         text: The budget.
         subnet: What was chosen.
+        by: Who chose it: 'router', 'front' or 'uniform'.
         limit: The budget in its own unit.
         delivered: The subnet's cost, likewise.
         of_front: The front's best subnet within the budget, where there is
-            a router to compare with it.
+            a front.
     """
 
     text: str
     subnet: Subnet
+    by: str
     limit: float
     delivered: float
     of_front: Subnet | None
@@ -46,20 +52,20 @@ class Answer(NamedTuple):
         """Asks the solver.
 
         Raises:
-            ValueError: If nothing fits, or there is no such source.
+            UnreachableError: If nothing fits.
+            ValueError: If there is no such source.
         """
-        subnet = solver([budget], by)
+        subnet, source = solver.answer([budget], by)
         ((kind, limit),) = solver.limits([budget]).items()
         delivered = solver.cost(kind)(subnet)
-        router = solver.model.router
-        has_front = router is not None and router.front is not None
-        of_front = solver([budget], 'front') if has_front else None
-        return cls(budget.text, subnet, limit, delivered, of_front)
+        of_front = solver([budget], 'front') if solver.front else None
+        return cls(budget.text, subnet, source, limit, delivered, of_front)
 
     def columns(self) -> dict[str, Any]:
         """What a table says of it beside the subnet's own row."""
         return dict(
             budget=self.text,
+            by=self.by,
             limit=self.limit,
             delivered=self.delivered,
             used=self.delivered / self.limit,
@@ -74,13 +80,14 @@ class _SubnetLoopMixin(BaseLoop):
         subnets: Name to what :meth:`SearchSpace.resolve` understands. Default:
             the largest, half widths, the smallest.
         budgets: Evaluates the network that each budget leads to as well, and
-            without ``subnets`` only these: '0.5', '8GMACs', '20Mparams'.
-            Where the model has a router with a front, the front's best
-            answer is evaluated beside each.
+            without ``subnets`` only these: '50%', '8GMACs', '20Mparams'.
+            Where there is a front, its best answer is evaluated beside each.
+            One that no subnet keeps gets a row that says so.
         by: Who answers budgets, see :class:`eavit_mm.models.BudgetSolver`.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What budgets limit: 'total', 'backbone' or 'head'.
         latency_table: File of a table, for budgets such as '5ms'.
+        front: A ``pareto.json``, to answer in place of the checkpoint's.
         metric: Whose area under the curve is reported; None for the first
             that the evaluator gives.
         metric_scale: Brings that metric to 0..1; mmpretrain's and mmseg's
@@ -99,6 +106,7 @@ class _SubnetLoopMixin(BaseLoop):
         count: str = 'exact',
         part: str = 'total',
         latency_table: str | None = None,
+        front: str | None = None,
         metric: str | None = None,
         metric_scale: float = 0.01,
         **kwargs: Any,
@@ -120,20 +128,35 @@ class _SubnetLoopMixin(BaseLoop):
         for name, spec in subnets.items():
             with naming(f'subnets: {name}={spec!r}'):
                 self.subnets[name] = space.resolve(spec)
-        self.solver = BudgetSolver(model, count, part, table)
+        self.solver = BudgetSolver(
+            model, count, part, table, front_for(model, front)
+        )
+        if model.router is None:  # else a checkpoint may bring one
+            self.solver.check_source(by)
         self.by = by
         self.budgets: dict[str, Budget] = {}
+        # Rows of budgets that cannot be reached.
+        self.unreachable: list[dict[str, Any]] = []
         for text in budgets:
             with naming('budgets'):
-                budget = Budget.parse(text)
-                self.solver([budget], by)  # says now what cannot be reached
-            taken = budget.text in self.subnets
-            self.budgets[f'budget {text}' if taken else budget.text] = budget
+                self._add_budget(Budget.parse(text))
         if not self.subnets and not self.budgets:
+            if budgets:
+                raise ValueError(f'budgets: {self.unreachable[0]["error"]}')
             raise ValueError('subnets={}; needs at least one subnet')
         self.metric = metric
         self.metric_scale = metric_scale
         self.rows: list[dict[str, Any]] = []
+
+    def _add_budget(self, budget: Budget) -> None:
+        taken = budget.text in self.subnets
+        name = f'budget {budget.text}' if taken else budget.text
+        try:
+            self.solver.limits([budget])
+            self.budgets[name] = budget
+        except UnreachableError as error:
+            row = dict(name=name, budget=budget.text, error=str(error))
+            self.unreachable.append(row)
 
     def run(self) -> dict[str, float]:
         """Evaluates every subnet.
@@ -163,7 +186,8 @@ class _SubnetLoopMixin(BaseLoop):
                 front_best = answers[name].of_front
                 if front_best is not None:
                     best = self._evaluate(model, front_best, known)[metric]
-                    sign = 1 if model.router.front.rule == 'greater' else -1
+                    rule = getattr(self.solver.front, 'rule', None)
+                    sign = -1 if rule == 'less' else 1
                     row['regret'] = sign * (best - found[metric])
             self.rows.append(row)
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
@@ -176,7 +200,8 @@ class _SubnetLoopMixin(BaseLoop):
         if regrets:
             metrics['regret'] = sum(regrets) / len(regrets)
             text += f', mean regret against the front {metrics["regret"]:.3f}'
-        runner.logger.info(f'{text}\n{format_table(self.rows)}')
+        table = format_table([*self.rows, *self.unreachable])
+        runner.logger.info(f'{text}\n{table}')
         runner.call_hook(f'after_{phase}_epoch', metrics=metrics)
         runner.call_hook(f'after_{phase}')
         return metrics
@@ -211,7 +236,8 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
     come out as ``largest/accuracy/top1`` and so on, for ``save_best``.
 
     Raises:
-        ValueError: If a ``save_best`` is none of these metrics.
+        ValueError: If a ``save_best`` is none of these metrics, or a budget
+            cannot be reached: a training would lack it every time.
 
     Example:
         >>> val_cfg = dict(type='eavit_mm.SubnetValLoop',
@@ -222,6 +248,8 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for row in self.unreachable:
+            raise ValueError(f'budgets: {row["error"]}')
         prefixes = [metric.prefix for metric in self.evaluator.metrics]
         reported = [
             f'{name}/{prefix}/' if prefix else f'{name}/'
