@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from eavit_mm.analysis.subnet_table import macs_unit
+from eavit_mm.analysis.subnet_table import cost_unit
 from eavit_mm.files import write_atomically
 from eavit_mm.space.cells import BRANCHES
-from eavit_mm.space.pareto import Member, ParetoFront
+from eavit_mm.space.pareto import METRIC, Member, ParetoFront
 
 # Distinguishable without colour vision, and in black and white by marker.
 STYLES: tuple[dict[str, Any], ...] = (
@@ -53,16 +53,9 @@ def plot_metric_over_macs(
     Returns:
         The path.
     """
-    unit, name = macs_unit(
-        max(macs for points in curves.values() for macs, _ in points)
-    )
-    shown = {
-        label: [(macs / unit, value) for macs, value in sorted(points)]
-        for label, points in curves.items()
-    }
-    figure, axes = _draw(shown, styles)
-    axes.set(xlabel=f'{name} per image', ylabel=metric, title=title)
-    axes.set_xlim(left=0)
+    figure, (axes,) = _figure()
+    _draw_over_cost(axes, curves, 'macs', styles)
+    axes.set(ylabel=metric, title=title)
     axes.legend(loc='lower right')
     return save_figure(figure, path)
 
@@ -74,6 +67,8 @@ def plot_front(
     path: str | Path,
 ) -> Path:
     """Draws the front, every evaluated subnet, and the uniform ones.
+
+    Over each cost that the search was about, side by side.
 
     Args:
         front: What the search found.
@@ -87,11 +82,22 @@ def plot_front(
         'uniform width': uniform,
         'front': front.members,
     }
-    curves = {
-        label: [(m.macs, m.metrics[metric]) for m in some]
-        for label, some in members.items()
-    }
-    return plot_metric_over_macs(curves, path, metric, styles=_FRONT_STYLES)
+    costs = costs_of_search(front)
+    figure, panels = _figure(len(costs))
+    for axes, cost in zip(panels, costs, strict=True):
+        curves = {
+            label: [(m.cost(cost), m.metrics[metric]) for m in some]
+            for label, some in members.items()
+        }
+        _draw_over_cost(axes, curves, cost, _FRONT_STYLES)
+    panels[0].set(ylabel=metric)
+    panels[-1].legend(loc='lower right')
+    return save_figure(figure, path)
+
+
+def costs_of_search(front: ParetoFront) -> list[str]:
+    """The costs among the objectives of a front."""
+    return [name for name in front.objectives if name != METRIC]
 
 
 def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
@@ -101,7 +107,8 @@ def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
         curves: Label to (evaluations, hypervolume) points, rising.
         path: As for :func:`plot_metric_over_macs`.
     """
-    figure, axes = _draw(curves, [{**s, 'marker': ''} for s in STYLES])
+    figure, (axes,) = _figure()
+    _draw(axes, curves, [{**s, 'marker': ''} for s in STYLES])
     axes.set(xlabel='evaluated subnets', ylabel='hypervolume')
     # The first few are far below and would flatten the rest.
     axes.set_ylim(
@@ -115,12 +122,16 @@ def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
 def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
     """Draws widths per layer along the front; white branches are off.
 
+    Members stand in the order of the first cost that the search was about.
+
     Args:
         front: What the search found.
         path: As for :func:`plot_metric_over_macs`.
     """
     largest = front.space.largest
-    subnets = [member.subnet for member in front.members]
+    cost, *_ = costs_of_search(front)
+    members = sorted(front.members, key=lambda member: member.cost(cost))
+    subnets = [member.subnet for member in members]
     figure = Figure(figsize=(6.4, 6.4), layout='constrained')
     top, *others = figure.subplots(3, 1, sharex=True, height_ratios=[1, 2, 2])
     top.step(range(len(subnets)), [s.embed_dims for s in subnets], where='mid')
@@ -139,27 +150,45 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
         )
         axes.set(ylabel=f'{axis}\nlayer')
         figure.colorbar(image, ax=axes, label='share of the largest')
-    unit, name = macs_unit(front.members[-1].macs)
+    unit, name = cost_unit(cost, members[-1].cost(cost))
     ticks = np.unique(np.linspace(0, len(subnets) - 1, 6).round().astype(int))
     others[-1].set_xticks(
-        ticks, [f'{front.members[i].macs / unit:.3g}' for i in ticks]
+        ticks, [f'{members[i].cost(cost) / unit:.3g}' for i in ticks]
     )
-    others[-1].set_xlabel(f'members of the front ({name} per image)')
+    others[-1].set_xlabel(f'members of the front, by {name}')
     return save_figure(figure, path)
 
 
+def _figure(panels: int = 1) -> tuple[Figure, Any]:
+    """A figure and its axes, side by side."""
+    figure = Figure(figsize=(2.2 + 4.2 * panels, 4.0), layout='constrained')
+    return figure, figure.subplots(1, panels, sharey=True, squeeze=False)[0]
+
+
+def _draw_over_cost(
+    axes: Any, curves: Curves, cost: str, styles: Sequence[Mapping[str, Any]]
+) -> None:
+    """Draws points of a cost in its unit, from the cheapest on."""
+    costs = [x for points in curves.values() for x, _ in points]
+    unit, name = cost_unit(cost, max(costs))
+    shown = {
+        label: [(x / unit, value) for x, value in sorted(points)]
+        for label, points in curves.items()
+    }
+    _draw(axes, shown, styles)
+    axes.set_xlabel(name)
+    axes.set_xlim(left=0)
+
+
 def _draw(
-    curves: Curves, styles: Sequence[Mapping[str, Any]]
-) -> tuple[Figure, Any]:
-    """A figure with a line for each curve that has points, and its axes."""
-    figure = Figure(figsize=(6.4, 4.0), layout='constrained')
-    axes = figure.subplots()
+    axes: Any, curves: Curves, styles: Sequence[Mapping[str, Any]]
+) -> None:
+    """Draws a line for each curve that has points."""
     axes.grid(alpha=0.3)
     pairs = zip(curves.items(), cycle(styles), strict=False)
     for (label, points), style in pairs:
         if points:
             axes.plot(*zip(*points, strict=True), label=label, **style)
-    return figure, axes
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -52,6 +52,16 @@ def macs_unit(largest: float) -> tuple[float, str]:
     return (1e9, 'GMACs') if largest >= 1e9 else (1e6, 'MMACs')
 
 
+def cost_unit(cost: str, largest: float) -> tuple[float, str]:
+    """Factor of a cost's unit, and what an axis of it says."""
+    unit, name = macs_unit(largest)
+    return dict(
+        macs=(unit, f'{name} per image'),
+        params=(1e6, 'million parameters'),
+        latency=(1.0, 'latency (ms)'),
+    )[cost]
+
+
 def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
     """The rows as text; those with an ``error`` say it below the table."""
     lines = [row['error'] for row in rows if 'error' in row]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from eavit_mm.analysis.plots import save_figure
 from eavit_mm.analysis.subnet_table import (
     cost_columns,
-    macs_unit,
+    cost_unit,
     text_table,
 )
 from eavit_mm.export.config import WEIGHTS
@@ -58,11 +58,11 @@ def format_front(table: Mapping[str, Any]) -> str:
 def plot_table(table: Mapping[str, Any], path: str | Path) -> Path:
     """Draws the metric of ``table.json`` over each cost, in one figure."""
     rows: Sequence[Mapping[str, Any]] = table['networks']
-    unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    most = max(row['macs'] for row in rows)
     costs = (
-        ('macs', unit, f'{unit_name} per image'),
-        ('params', 1e6, 'million parameters'),
-        ('latency_ms', 1.0, 'latency (ms)'),
+        ('macs', *cost_unit('macs', most)),
+        ('params', *cost_unit('params', most)),
+        ('latency_ms', *cost_unit('latency', most)),
         ('bytes', 1e6, f'{WEIGHTS} (MB)'),
     )
     figure = Figure(figsize=(8.0, 6.0), layout='constrained')

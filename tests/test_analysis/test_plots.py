@@ -25,17 +25,20 @@ def members(number, unit=1e6, seed=0):
     rng = np.random.default_rng(seed)
     return tuple(
         Member(
-            SPACE.sample(rng), dict(top1=50.0 + i), int(unit * (i + 1)), 10 + i
+            SPACE.sample(rng),
+            dict(top1=50.0 + i),
+            int(unit * (i + 1)),
+            int(unit * (i + 10)),
+            (i - 5) ** 2 + 1.0,  # not in the order of the others
         )
         for i in range(number)
     )
 
 
-def front(number, **kwargs):
+def front(number, costs=('macs',), **kwargs):
     found = members(number, **kwargs)
-    return ParetoFront(
-        SPACE, 'top1', 'greater', ('metric', 'macs'), found, found, 0.5, 9
-    )
+    names = ('metric', *costs)
+    return ParetoFront(SPACE, 'top1', 'greater', names, found, found, 0.5, 9)
 
 
 @pytest.fixture
@@ -96,18 +99,43 @@ def test_the_lines_are_the_points_in_their_order(tmp_path, drawn):
     assert len({(la.get_marker(), la.get_linestyle()) for la in lines}) == 2
 
 
-def test_the_front_among_others(tmp_path, drawn):
+COSTS = dict(
+    macs=('MMACs per image', lambda i: i + 1),
+    params=('million parameters', lambda i: i + 10),
+    latency=('latency (ms)', lambda i: (i - 5) ** 2 + 1),
+)
+
+
+@pytest.mark.parametrize('costs', [['macs'], ['latency'], ['params', 'macs']])
+def test_the_front_among_others(tmp_path, drawn, costs):
+    """All over the costs that were searched, in their order."""
     everyone, uniform = members(9, seed=1), members(4, seed=2)
-    plot_front(front(6), everyone[::-1], uniform, tmp_path / 'a.png')
-    (axes,) = drawn[0].axes
-    assert points_of(axes) == {
-        label: [(i + 1, 50 + i) for i in range(number)]
-        for label, number in [
-            *[('evaluated', 9), ('uniform width', 4), ('front', 6)]
-        ]
-    }
-    assert axes.get_xlabel() == 'MMACs per image'
-    assert axes.get_ylabel() == 'top1'
+    plot_front(front(6, costs), everyone[::-1], uniform, tmp_path / 'a.png')
+    for axes, cost in zip(drawn[0].axes, costs, strict=True):
+        label, place = COSTS[cost]
+        assert points_of(axes) == {
+            name: sorted((place(i), 50 + i) for i in range(number))
+            for name, number in [
+                *[('evaluated', 9), ('uniform width', 4), ('front', 6)]
+            ]
+        }
+        assert axes.get_xlabel() == label
+    assert drawn[0].axes[0].get_ylabel() == 'top1'
+
+
+@pytest.mark.parametrize('cost', COSTS)
+def test_the_anatomy_is_in_the_order_of_its_cost(tmp_path, drawn, cost):
+    found = front(7, [cost])
+    plot_anatomy(found, tmp_path / 'a.png')
+    in_order = sorted(found.members, key=lambda member: member.cost(cost))
+    top, _, last, *_ = drawn[0].axes
+    widths = [member.subnet.embed_dims for member in in_order]
+    assert top.get_lines()[0].get_ydata().tolist() == widths
+    label, place = COSTS[cost]
+    assert last.get_xlabel() == f'members of the front, by {label}'
+    ticks = [float(text.get_text()) for text in last.get_xticklabels()]
+    assert ticks == sorted(ticks)
+    assert set(ticks) <= {place(i) for i in range(7)}
 
 
 def test_large_networks_are_told_in_gigamacs(tmp_path, drawn):
@@ -118,7 +146,7 @@ def test_large_networks_are_told_in_gigamacs(tmp_path, drawn):
     assert points_of(axes) == dict(a=[(2, 0.5), (17, 1.0)])
     plot_anatomy(front(3, unit=2e9), tmp_path / 'b.png')
     labels = [axes.get_xlabel() for axes in drawn[1].axes]
-    assert 'members of the front (GMACs per image)' in labels
+    assert 'members of the front, by GMACs per image' in labels
 
 
 def test_more_curves_than_styles_are_all_drawn(tmp_path, drawn):
