@@ -4,9 +4,10 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
+from math import isfinite
 from pathlib import Path
 from secrets import token_hex
 from shutil import rmtree
@@ -138,6 +139,22 @@ def read_json(path: str | Path, build: Callable[[Any], Content]) -> Content:
         return build(value)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON holds it.
+
+    Tensors and arrays become lists, what is not finite None, and what JSON
+    does not know its text.
+    """
+    value = value.tolist() if hasattr(value, 'tolist') else value
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def write_json(value: Any, path: str | Path) -> None:

@@ -66,7 +66,7 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.engine.unwrap import elastic_model
-from eavit_mm.files import write_json
+from eavit_mm.files import plain, write_json
 from eavit_mm.space import Budget, Subnet
 
 
@@ -179,19 +179,21 @@ def report(
         checkpoint=args.checkpoint,
         metric=loop.metric,
         samples=len(loop.dataloader.dataset),
-        auc=metrics['auc'],
+        auc=metrics.get('auc'),
         **{k: metrics[k] for k in ('regret',) if k in metrics},
         subnets=[*loop.rows, *loop.unreachable],
     )
-    write_json(result, out)
-    points = [(row['macs'], row['metrics'][loop.metric]) for row in loop.rows]
-    figure = plot_metric_over_macs(
-        {'subnets': points}, out.with_suffix('.png'), loop.metric
-    )
+    write_json(plain(result), out)
+    points = [(r['macs'], r['metrics'].get(loop.metric)) for r in loop.rows]
+    points = [point for point in points if point[1] is not None]
     # One point has no area.
-    area = f': AUC {metrics["auc"]:.4f}' if len(loop.rows) > 1 else ''
-    print(format_table(result['subnets'], f'{loop.metric}{area}'))
-    print(f'Results: {out}\nFigure: {figure}')
+    area = f': AUC {metrics["auc"]:.4f}' if len(points) > 1 else ''
+    print(format_table(result['subnets'], f'{loop.metric or ""}{area}'))
+    print(f'Results: {out}')
+    if points:
+        figure = out.with_suffix('.png')
+        plot_metric_over_macs({'subnets': points}, figure, loop.metric)
+        print(f'Figure: {figure}')
 
 
 def main(args: argparse.Namespace) -> None:

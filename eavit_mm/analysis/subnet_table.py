@@ -1,11 +1,14 @@
 """The table of evaluated subnets: budget, cost, metrics, AUC."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import nan
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from eavit_mm.files import plain
 
 
 def area_under_curve(points: Iterable[tuple[float, float]]) -> float:
@@ -43,7 +46,7 @@ def subnet_row(
         macs=macs,
         macs_ratio=macs / model.macs()['total'],
         params=model.params(subnet)['total'],
-        metrics=dict(metrics),
+        metrics=plain(metrics),
     )
 
 
@@ -68,10 +71,12 @@ def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
     rows = [row for row in rows if 'error' not in row]
     columns = cost_columns('subnet', rows)
     for metric in dict.fromkeys(m for row in rows for m in row['metrics']):
-        values = [row['metrics'].get(metric, float('nan')) for row in rows]
+        values = [row['metrics'].get(metric) for row in rows]
+        if any(isinstance(value, list | dict) for value in values):
+            continue  # no table in a table: the JSON file has it
         columns[metric] = [
             f'{value:.2f}' if isinstance(value, int | float) else str(value)
-            for value in values
+            for value in (nan if value is None else value for value in values)
         ]
     # What rows of budgets have more: who answered, which share of the budget
     # is used, and by how much the front's answer is better.
@@ -102,7 +107,7 @@ def text_table(columns: Mapping[str, Sequence[str]], title: str = '') -> str:
         table.add_column(header, justify='right' if table.columns else 'left')
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
-    console = Console(width=100)
+    console = Console(width=10_000)  # a number must not be cut off
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()

@@ -207,7 +207,7 @@ def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
     numbers = {
         name: number
         for name, value in report.items()
-        if (number := _number(value)) is not None
+        if (number := as_number(value)) is not None
     }
     if metric not in numbers:
         found = ''
@@ -226,7 +226,7 @@ def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
     return {name: n for name, n in numbers.items() if isfinite(n)}
 
 
-def _number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """A value as a float; None if it is not one number."""
     if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) == 1:
         value = value.item()

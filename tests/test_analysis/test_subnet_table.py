@@ -88,9 +88,10 @@ def test_large_networks_are_told_in_gigamacs(rows):
     assert '17.355' in text
 
 
-def test_values_that_are_no_numbers_are_shown(rows):
-    rows[0]['metrics']['per class'] = [1.0, 2.0]
-    assert '[1.0, 2.0]' in format_table(rows)
+def test_texts_are_shown_and_lists_are_not(rows):
+    rows[0]['metrics'].update({'per class': [1.0, 2.0], 'rule': 'greater'})
+    assert 'greater' in format_table(rows)
+    assert 'per class' not in format_table(rows)
 
 
 def test_only_the_covered_range_counts():

@@ -1,11 +1,17 @@
 """Validation and test of several subnets against each one by hand."""
 
+import json
+from pathlib import Path
 from typing import Any
 
+import mmengine
+import numpy as np
 import pytest
 import torch
 from fronts import front_of
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.runner import Runner
+from mmpretrain.registry import METRICS
 
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
@@ -107,6 +113,114 @@ def test_the_best_checkpoint_is_kept(tmp_path, save_best):
     hub = torch.load(best)['message_hub']['runtime_info']
     assert hub['best_score'] == max(seen)
     assert logged_level(runner) is None
+
+
+ODD: dict[str, tuple[Any, Any]] = dict(
+    top1=(torch.tensor(50.0), 50.0),
+    one=(np.array([[2]]), 2.0),
+    half=(np.float16(0.5), 0.5),
+    count=(3, 3.0),
+    nan=(float('nan'), None),
+    matrix=(torch.eye(2, dtype=torch.bfloat16), [[1.0, 0.0], [0.0, 1.0]]),
+    array=(np.arange(2, dtype=np.uint8), [0, 1]),
+    names=(np.array(['a', 'b']), ['a', 'b']),
+    parts=({0: torch.ones(1), 'b': (np.int8(1),)}, {'0': [1.0], 'b': [1]}),
+    text=('all', 'all'),
+    none=(None, None),
+    flag=(True, True),
+    path=(Path('a'), 'a'),
+)
+
+
+@METRICS.register_module()
+class OddMetric(BaseMetric):
+    """Reports values of every kind, the first no number."""
+
+    default_prefix = 'odd'
+
+    def __init__(self, names: list[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names = names
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
+        return {name: ODD[name][0] for name in self.names}
+
+
+def test_what_is_no_number_is_kept_beside_the_numbers(tmp_path, call, capsys):
+    kinds = ['matrix', *ODD]
+    odd = dict(type='OddMetric', names=kinds)
+    twin = dict(odd, names=['count', 'matrix'], prefix='twin')
+    path = tmp_path / 'odd.py'
+    cfg = config(tmp_path, **evaluated(subnets=THREE))
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2, val_interval=1)
+    cfg.val_evaluator = cfg.test_evaluator = [odd, twin]
+    cfg.default_hooks = dict(
+        checkpoint=dict(
+            type='CheckpointHook', interval=1, save_best='auto', rule='less'
+        )
+    )
+    cfg.custom_hooks = []
+    cfg.dump(path)
+    call('train.py', path)
+    # What was validated is in the checkpoint, and does not spoil it.
+    cfg.train_cfg.max_epochs = 3
+    cfg.dump(path)
+    call('train.py', path, '--resume')
+    assert (tmp_path / 'best_half_odd_top1_epoch_1.pth').exists()
+    capsys.readouterr()
+    call('test.py', path, tmp_path / 'epoch_3.pth')
+
+    def no_json(word: str) -> None:
+        raise ValueError(word)
+
+    text = (tmp_path / 'subnets.json').read_text()
+    result = json.loads(text, parse_constant=no_json)
+    expected = {f'odd/{name}': value for name, (_, value) in ODD.items()}
+    expected.update({f'twin/{name}': ODD[name][1] for name in twin['names']})
+    for row in result['subnets']:
+        assert row['metrics'] == expected
+    assert result['metric'] == 'odd/top1'
+    # Whole numbers, however many columns.
+    table = capsys.readouterr().out.rpartition('odd/top1: AUC')[2]
+    for name, value in expected.items():
+        shown = table.count(f' {name} ')
+        assert shown == (not isinstance(value, list | dict)), name
+    for word in ('largest', 'smallest', '100.0%', '50.00', '3.00', 'nan'):
+        assert f' {word} ' in table
+
+
+def test_an_evaluation_without_a_number(tmp_path):
+    changes = evaluated(subnets=THREE)
+    changes['test_evaluator'] = dict(type='ConfusionMatrix')
+    runner = build(tmp_path, **changes)
+    metrics = runner.test()
+    assert list(metrics) == [f'{n}/confusion_matrix/result' for n in THREE]
+    for matrix in metrics.values():
+        assert np.sum(matrix) == 20
+
+
+def test_predictions_of_every_subnet_are_dumped(tmp_path):
+    for subnets in ({}, dict(smallest='smallest')):
+        runner = random_run(
+            tmp_path, subnets=dict(subnets, largest=1.0), budgets=()
+        )
+        # As the stock tool does for --out.
+        dump = DumpResults(str(tmp_path / 'pred.pkl'))
+        runner.test_evaluator.metrics.append(dump)
+        metrics = runner.test()
+        for name in runner.test_loop.subnets:
+            file = f'pred_{name}.pkl' if subnets else 'pred.pkl'
+            found = mmengine.load(tmp_path / file)
+            right = sum(
+                int(s['pred_label']) == int(s['gt_label']) for s in found
+            )
+            expected = metrics[f'{name}/{TOP1}']
+            assert 100 * right / len(found) == pytest.approx(expected)
+        assert dump.out_file_path.endswith('pred.pkl')
+    assert len(list(tmp_path.glob('*.pkl'))) == 3
 
 
 @pytest.mark.parametrize('save_best', [TOP1, 'half/acc', ['auc', 'a']])
@@ -212,7 +326,7 @@ def test_an_unknown_metric_is_said(tmp_path):
     runner = random_run(tmp_path, metric='mIoU')
     with pytest.raises(
         ValueError,
-        match=r"metric='mIoU'; the evaluator reports \['accuracy/top1'\]",
+        match="metric='mIoU'; .* reports the numbers .'accuracy/top1'",
     ):
         runner.val()
 

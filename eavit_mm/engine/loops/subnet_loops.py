@@ -1,8 +1,11 @@
 """Validation and test of several subnets, one after the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmengine.evaluator import DumpResults
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
 
 from eavit_mm.analysis.subnet_table import (
@@ -11,7 +14,9 @@ from eavit_mm.analysis.subnet_table import (
     subnet_row,
 )
 from eavit_mm.engine.checkpoint import naming
+from eavit_mm.engine.fitness import as_number
 from eavit_mm.engine.unwrap import elastic_model
+from eavit_mm.files import plain
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import (
     UnreachableError,
@@ -89,7 +94,7 @@ class _SubnetLoopMixin(BaseLoop):
         latency_table: File of a table, for budgets such as '5ms'.
         front: A ``pareto.json``, to answer in place of the checkpoint's.
         metric: Whose area under the curve is reported; None for the first
-            that the evaluator gives.
+            number that the evaluator gives.
         metric_scale: Brings that metric to 0..1; mmpretrain's and mmseg's
             are per cent.
         **kwargs: Those of the mmengine loop.
@@ -162,7 +167,8 @@ class _SubnetLoopMixin(BaseLoop):
         """Evaluates every subnet.
 
         Returns:
-            ``name/metric`` for every subnet and metric, and ``auc``.
+            ``name/metric`` for every subnet and metric, and ``auc`` where
+            one of them is a number.
         """
         runner, phase = self.runner, self.phase
         model: Any = elastic_model(runner.model, type(self).__name__)
@@ -177,52 +183,90 @@ class _SubnetLoopMixin(BaseLoop):
         answered = {name: answer.subnet for name, answer in answers.items()}
         self.rows, metrics = [], {}
         known: dict[Subnet, dict[str, Any]] = {}
+        points = []
         for name, subnet in {**self.subnets, **answered}.items():
-            found = self._evaluate(model, subnet, known)
+            found = self._evaluate(model, subnet, known, name)
             self.metric = metric = self._metric_of(found)
             row = subnet_row(name, model, subnet, found)
             if name in answers:
                 row.update(answers[name].columns())
                 front_best = answers[name].of_front
-                if front_best is not None:
-                    best = self._evaluate(model, front_best, known)[metric]
+                if front_best is not None and metric is not None:
+                    best = self._evaluate(
+                        model, front_best, known, f'{name}_front'
+                    )
                     rule = getattr(self.solver.front, 'rule', None)
                     sign = -1 if rule == 'less' else 1
-                    row['regret'] = sign * (best - found[metric])
+                    row['regret'] = sign * (best[metric] - found[metric])
             self.rows.append(row)
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
-        metrics['auc'] = area_under_curve(
-            (row['macs_ratio'], row['metrics'][metric] * self.metric_scale)
-            for row in self.rows
-        )
-        text = f'AUC {metrics["auc"]:.4f}'
+            if metric is not None:
+                value = found[metric] * self.metric_scale
+                points.append((row['macs_ratio'], value))
+        text = 'no metric is a number: no AUC'
+        if points:
+            metrics['auc'] = area_under_curve(points)
+            text = f'AUC {metrics["auc"]:.4f}'
         regrets = [r['regret'] for r in self.rows if 'regret' in r]
         if regrets:
             metrics['regret'] = sum(regrets) / len(regrets)
             text += f', mean regret against the front {metrics["regret"]:.3f}'
         table = format_table([*self.rows, *self.unreachable])
         runner.logger.info(f'{text}\n{table}')
-        runner.call_hook(f'after_{phase}_epoch', metrics=metrics)
+        shown = metrics
+        if phase == 'val':
+            # The log of a training and its checkpoints hold numbers alone.
+            shown = {k: v for k, v in metrics.items() if isinstance(v, float)}
+        runner.call_hook(f'after_{phase}_epoch', metrics=shown)
         runner.call_hook(f'after_{phase}')
         return metrics
 
     def _evaluate(
-        self, model: Any, subnet: Subnet, known: dict[Subnet, dict[str, Any]]
+        self,
+        model: Any,
+        subnet: Subnet,
+        known: dict[Subnet, dict[str, Any]],
+        name: str,
     ) -> dict[str, Any]:
-        """Metrics of a subnet over the whole data, each subnet once."""
+        """Metrics of a subnet over the whole data, each subnet once.
+
+        Numbers of any library are floats and come first: hooks take the first
+        metric if they are not told which. The rest is what JSON can hold.
+        """
         if subnet not in known:
-            with model.backbone.frozen(subnet):
+            with model.backbone.frozen(subnet), self._dumps_of(name):
                 for idx, data_batch in enumerate(self.dataloader):
                     self.run_iter(idx, data_batch)
                 size = len(self.dataloader.dataset)
-                known[subnet] = self.evaluator.evaluate(size)
+                found = self.evaluator.evaluate(size)
+            numbers = {k: as_number(value) for k, value in found.items()}
+            numbers = {k: n for k, n in numbers.items() if n is not None}
+            known[subnet] = {**numbers, **plain(found), **numbers}
         return known[subnet]
 
-    def _metric_of(self, found: Mapping[str, Any]) -> str:
-        name = self.metric or next(iter(found), None)
-        if name is None or name not in found:
+    @contextmanager
+    def _dumps_of(self, name: str) -> Iterator[None]:
+        """Predictions to a file per subnet: PRED_NAME.pkl for PRED.pkl."""
+        dumps = [m for m in self.evaluator.metrics if type(m) is DumpResults]
+        paths = [dump.out_file_path for dump in dumps]
+        if len(self.subnets) + len(self.budgets) > 1:
+            for dump in dumps:
+                path = Path(dump.out_file_path)
+                stem = f'{path.stem}_{name}'.replace('/', '_')
+                dump.out_file_path = str(path.with_stem(stem))
+        try:
+            yield
+        finally:
+            for dump, path in zip(dumps, paths, strict=True):
+                dump.out_file_path = path
+
+    def _metric_of(self, found: Mapping[str, Any]) -> str | None:
+        """The metric of the curve; None if there is none, and none asked."""
+        numbers = [k for k, v in found.items() if isinstance(v, float)]
+        name = self.metric or next(iter(numbers), None)
+        if name is not None and name not in numbers:
             raise ValueError(
-                f'metric={name!r}; the evaluator reports {list(found)}'
+                f'metric={name!r}; the evaluator reports the numbers {numbers}'
             )
         return name
 
