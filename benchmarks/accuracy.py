@@ -27,6 +27,7 @@ from benchmarks.cost import training_cost, with_cost, with_length
 from benchmarks.methods import METHODS, REGIMES, method_config
 from benchmarks.pages import FOLDER, ROOT, commit
 from benchmarks.report import write_report
+from eavit_mm.engine.checkpoint import last_checkpoint
 from eavit_mm.files import write_atomically, write_json
 
 PASSES = 300_000
@@ -134,10 +135,10 @@ def train(
         Its work directory and its last checkpoint.
     """
     work_dir = folder / config_hash(cfg)
-    last = work_dir / 'last_checkpoint'
+    last = last_checkpoint(work_dir)
     whole = f'iter_{cfg.train_cfg.max_iters}.pth'
-    if last.exists() and Path(last.read_text()).name == whole:
-        return work_dir, last.read_text()
+    if last and Path(last).name == whole:
+        return work_dir, last
     work_dir.mkdir(parents=True, exist_ok=True)
     config = work_dir / 'config.py'
     write_atomically(cfg.pretty_text.encode(), config)
@@ -145,7 +146,7 @@ def train(
     if not validate:
         options.append('--no-validate')
     call('tools/train.py', str(config), *options, log=work_dir / LOG)
-    return work_dir, last.read_text()
+    return work_dir, str(last_checkpoint(work_dir))
 
 
 def run(method: str, regime: str, seed: int, folder: Path) -> str:

@@ -84,8 +84,9 @@ def lock(path: str | Path) -> Iterator[None]:
             yield
         finally:
             _LOCKED.discard(file)
-            with suppress(OSError):
-                place.write_text('')
+            if not file.closed:  # as it is in a forked worker
+                with suppress(OSError):
+                    place.write_text('')
 
 
 def _take(file: Any, place: Path) -> str:

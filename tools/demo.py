@@ -39,6 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.engine.checkpoint import last_checkpoint
 from eavit_mm.files import write_json
 from eavit_mm.space.pareto import standard_error
 
@@ -134,7 +135,7 @@ def adapt(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
         ('adapted', 'stage2'),
         ('uniform', 'stage2', '--by', 'uniform'),
     ):
-        checkpoint = (folder / stage / 'last_checkpoint').read_text()
+        checkpoint = last_checkpoint(folder / stage)
         config = folder / f'{stage}.py'
         results[name] = test(name, config, checkpoint, work_dir, *by)
     return results
@@ -146,7 +147,7 @@ def plain(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
     shutil.rmtree(folder, ignore_errors=True)
     command = ['tools/train.py', PLAIN, '--work-dir', str(folder)]
     run('plain', [*command, '--cfg-options', *options], work_dir / 'plain.log')
-    checkpoint = (folder / 'last_checkpoint').read_text()
+    checkpoint = last_checkpoint(folder)
     return dict(plain=test('plain', PLAIN, checkpoint, work_dir))
 
 

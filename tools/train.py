@@ -42,8 +42,8 @@ if __name__ == '__main__':
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.runner import find_latest_checkpoint
 
+from eavit_mm.engine.checkpoint import last_checkpoint
 from eavit_mm.engine.cli import (
     build_runner,
     check_classes,
@@ -91,7 +91,7 @@ def set_amp(optim_wrapper: ConfigDict) -> None:
 def set_resume(cfg: Config, resume: str | None) -> None:
     """Resumes, or starts from what the config loads if nothing is there."""
     if resume == 'auto':
-        found = find_latest_checkpoint(cfg.work_dir)
+        found = last_checkpoint(cfg.work_dir)
         cfg.resume = found is not None
         if cfg.resume:
             cfg.load_from = found

@@ -15,6 +15,8 @@ from eavit_mm.options import check_count
 from eavit_mm.weights.read import read_torch_file
 from eavit_mm.weights.state_dict import CheckpointError
 
+# Where mmengine writes which checkpoint of a work directory is the newest.
+LAST = 'last_checkpoint'
 # What a user can put right; the words of the others name neither file nor
 # option.
 USER_ERRORS = (ValueError, OSError, FloatingPointError)
@@ -52,6 +54,20 @@ def load_supernet(
         check_space(model, meta_of(checkpoint))
         model.load_state_dict(checkpoint.get('state_dict', checkpoint))
     return checkpoint.get('meta') or {}
+
+
+def last_checkpoint(work_dir: str | Path) -> str | None:
+    """The newest checkpoint of a work directory; None if there is none.
+
+    An absolute name, as mmengine writes it, may be of the place that the
+    directory was moved or copied from: its own checkpoint comes first.
+    """
+    file = Path(work_dir, LAST)
+    if not file.exists():
+        return None
+    name = file.read_text(errors='replace').strip()
+    own = Path(work_dir, Path(name).name)
+    return str(own if own.is_file() else Path(work_dir, name))
 
 
 @contextmanager

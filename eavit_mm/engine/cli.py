@@ -19,17 +19,14 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import (
-    CheckpointLoader,
-    Runner,
-    find_latest_checkpoint,
-)
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import runner as mmengine_runner
 from mmpretrain.registry import MODELS
 
 from eavit_mm.engine.checkpoint import (
     USER_ERRORS,
     check_resumable,
+    last_checkpoint,
     naming,
     one_line,
     read_checkpoint,
@@ -219,7 +216,7 @@ def _read_checkpoint_of(cfg: Config) -> None:
     Every other local file that mmengine loads is read as strictly.
     """
     if cfg.get('resume') and not cfg.get('load_from'):
-        cfg.load_from = find_latest_checkpoint(cfg.work_dir)
+        cfg.load_from = last_checkpoint(cfg.work_dir)
     path = cfg.get('load_from')
     check_path('load_from', path)
     waiting: dict[str, Any] = {}

@@ -1,11 +1,15 @@
 """Which checkpoints are there after kills, resumes and changed settings."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.runner import Runner
+
+from eavit_mm.engine.checkpoint import last_checkpoint
+from eavit_mm.files import lock
 
 from .toys import build, evaluated, hook_of
 
@@ -78,9 +82,72 @@ def test_what_a_kill_left_is_removed(tmp_path: Path) -> None:
     # As if it had been killed before the removal.
     (tmp_path / 'epoch_1.pth').write_bytes(b'')
     (tmp_path / '.epoch_2.pth.partial').write_bytes(b'')
+    # Of an export in the same folder.
+    (tmp_path / '.net.0123abcd.partial').mkdir()
     resumed(tmp_path, epochs=2, keep=1)
     assert names(tmp_path) == ['epoch_2.pth']
-    assert not list(tmp_path.glob('.*.partial'))
+    (left,) = tmp_path.glob('.*.partial')
+    assert left.is_dir()
+
+
+def best_and_last(folder: Path, number: int) -> list[str]:
+    best = f'best_{TOP1.replace("/", "_")}_epoch_{number}.pth'
+    return [best, f'epoch_{number}.pth']
+
+
+def test_moved_and_copied_runs_go_on_each_for_itself(tmp_path: Path) -> None:
+    options = dict(
+        checkpoint=dict(save_best=TOP1),
+        keep=1,
+        **evaluated(subnets=dict(largest=1.0)),
+    )
+    here, copied, moved, new = (tmp_path / name for name in 'abcd')
+    toy(here, epochs=1, **options).train()
+    assert names(here) == best_and_last(here, 1)
+    shutil.copytree(here, copied)
+
+    def go_on(folder: Path, source: Path | None = None) -> None:
+        runner = toy(
+            folder,
+            epochs=2,
+            resume=True,
+            load_from=source and str(source / 'epoch_1.pth'),
+            **options,
+        )
+        # Whatever comes is better.
+        hook_of(runner, 'Recorder').before_val_epoch = lambda runner: (
+            runner.message_hub.update_info('best_score', -1.0)
+        )
+        runner.train()
+        assert last_checkpoint(folder) == str(folder / 'epoch_2.pth')
+
+    go_on(copied)
+    go_on(new, here)
+    for folder in (copied, new):
+        assert names(folder) == best_and_last(folder, 2)
+    # What is another's stays.
+    assert names(here) == best_and_last(here, 1)
+    here.rename(moved)
+    shutil.copytree(copied, here)
+    go_on(moved)
+    assert names(moved) == best_and_last(moved, 2)
+
+
+def test_another_training_does_not_write_there(tmp_path: Path) -> None:
+    toy(tmp_path, epochs=1).train()
+    before = (tmp_path / 'epoch_1.pth').read_bytes()
+    with (
+        lock(tmp_path / 'last_checkpoint'),
+        pytest.raises(ValueError, match='is writing there; .* --work-dir'),
+    ):
+        toy(tmp_path, epochs=2).train()
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == before
+    # A run that failed in this process does not stand in the way.
+    runner = toy(tmp_path, epochs=2)
+    hook_of(runner, 'Recorder').before_train_epoch = [].pop
+    with pytest.raises(TypeError):
+        runner.train()
+    toy(tmp_path, epochs=1).train()
 
 
 def test_steps_inside_of_epochs_are_refused(tmp_path: Path) -> None:

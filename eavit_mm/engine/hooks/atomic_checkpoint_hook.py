@@ -1,5 +1,7 @@
 """Checkpoints of which a complete one is on disk at every moment."""
 
+import atexit
+from contextlib import ExitStack
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,19 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from eavit_mm.engine.checkpoint import LAST, last_checkpoint
+from eavit_mm.engine.ranked_fitness import broadcast_from_rank_0
 from eavit_mm.engine.unwrap import unwrap
-from eavit_mm.files import write_atomically
+from eavit_mm.files import lock, write_atomically
 from eavit_mm.registry import HOOKS
 from eavit_mm.weights.state_dict import CheckpointError, require_sound
 
 BACKEND = 'eavit_mm_atomic'
 # Key of the message hub: names of checkpoints that the last one replaces.
 EXPIRED = 'eavit_mm_expired_ckpts'
+# The lock of this process's training; one that failed may have left its own.
+_HELD = ExitStack()
+atexit.register(_HELD.close)
 
 
 @register_backend(BACKEND)
@@ -49,7 +56,9 @@ class AtomicCheckpointHook(CheckpointHook):
     The stock hook removes the oldest checkpoint before it writes the new
     one, and writes in place: with ``max_keep_ckpts=1`` a kill can lose
     everything. Here a checkpoint is written under a temporary name, flushed
-    and renamed; then ``last_checkpoint``; then old ones are removed.
+    and renamed; then ``last_checkpoint``; then old ones are removed. All
+    paths are of the folder where the checkpoint is that a run goes on from:
+    it may have been moved or copied. One training at a time writes there.
     A checkpoint holds no gradients: with ``accumulative_counts`` one must not
     fall between the batches of an update.
 
@@ -61,12 +70,17 @@ class AtomicCheckpointHook(CheckpointHook):
 
     file_backend: Any
 
+    def before_run(self, runner: Runner) -> None:
+        """Stock tools, too, go on from the work directory's own checkpoint."""
+        if runner._resume and runner._load_from is None:
+            runner._load_from = last_checkpoint(runner.work_dir)
+
     def before_train(self, runner: Runner) -> None:
         """Puts the safe backend in place of the stock one.
 
         Raises:
             ValueError: If checkpoints would fall into an epoch, or between
-                the batches of an update.
+                the batches of an update, or another training writes there.
         """
         if not self.by_epoch and isinstance(
             runner.train_loop, EpochBasedTrainLoop
@@ -77,14 +91,40 @@ class AtomicCheckpointHook(CheckpointHook):
                 'twice; save by epochs, or train by iterations '
                 '(train_cfg.by_epoch=False)'
             )
+        last = Path(runner.work_dir, LAST)
+        _HELD.close()
+        broadcast_from_rank_0(lambda: _HELD.enter_context(lock(last)))
         self.backend_args = dict(backend=BACKEND)
+        is_own = self._take_over_paths(runner)
         super().before_train(runner)
         self._check_accumulation(runner)
         if is_main_process():
-            self._remove_leftovers(runner)
+            self._remove_leftovers(runner, is_own)
         if self.save_best and runner.iter and _validation_is_due(runner):
             # A kill before its end: what was best is not in the checkpoint.
             runner.val_loop.run()
+
+    def after_train(self, runner: Runner) -> None:
+        """As the stock hook; then another training may write there."""
+        super().after_train(runner)
+        _HELD.close()
+
+    def _take_over_paths(self, runner: Runner) -> bool:
+        """Whether the run goes on from its own folder; corrects its paths.
+
+        The stock hook would remove the best checkpoint of another folder.
+        """
+        folder = Path(runner.work_dir)
+        if self.out_dir not in (None, runner.work_dir):
+            folder = Path(self.out_dir, folder.name)
+        source = Path(runner._load_from or '').parent
+        is_own = runner._resume and source.resolve() == folder.resolve()
+        hub = runner.message_hub
+        for key, path in list(hub.runtime_info.items()):
+            if path and key.startswith(('best_ckpt', 'last_ckpt')):
+                own = str(folder / Path(path).name) if is_own else None
+                hub.update_info(key, own)
+        return bool(is_own)
 
     def _check_accumulation(self, runner: Runner) -> None:
         """Raises if a resume would lose the gradients of some batches."""
@@ -107,13 +147,13 @@ class AtomicCheckpointHook(CheckpointHook):
                 f'must be a multiple of {counts}'
             )
 
-    def _remove_leftovers(self, runner: Runner) -> None:
+    def _remove_leftovers(self, runner: Runner, is_own: bool) -> None:
         """Removes what a killed run left: half files, expired ones."""
         folder = Path(self.out_dir)
-        for path in folder.glob('.*.partial'):
-            path.unlink(missing_ok=True)
-        last = runner.message_hub.get_info('last_ckpt')
-        if last is None or Path(last).parent != folder:
+        for name in ('*.pth', LAST):
+            for path in folder.glob(f'.{name}*.partial'):
+                path.unlink(missing_ok=True)
+        if not is_own:
             # Resumed from elsewhere: what lies here is of another run.
             self.file_backend.doomed.clear()
             if self.max_keep_ckpts > 0:
@@ -168,8 +208,10 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         if is_main_process():
-            last = Path(runner.work_dir, 'last_checkpoint')
-            write_atomically(self.last_ckpt.encode(), last)
+            # By its name: the directory can be moved.
+            is_there = self.out_dir == runner.work_dir
+            text = name if is_there else self.last_ckpt
+            write_atomically(text.encode(), Path(runner.work_dir, LAST))
             self.file_backend.remove_doomed()
 
     def _save_best_checkpoint(
