@@ -1,5 +1,6 @@
 """The config of an exported network: plain, for the stock tools."""
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from inspect import signature
@@ -81,7 +82,12 @@ def config_text(plain: Mapping[str, Any]) -> str:
         f'{name} = {pformat(value, width=79, sort_dicts=False)}'
         for name, value in plain.items()
     ]
-    return _HEADER + '\n'.join(parts) + '\n'
+    return quote_folder(_HEADER + '\n'.join(parts) + '\n')
+
+
+def quote_folder(text: str) -> str:
+    """Puts mmengine's ``fileDirname`` into quotes that fit every name."""
+    return re.sub(r"""(['"])(\{\{fileDirname.*?)\1""", r'"""\2"""', text)
 
 
 def stock_class(model: ElasticModelMixin) -> type[nn.Module]:

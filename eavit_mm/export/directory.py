@@ -1,7 +1,7 @@
 """The folder of an exported network."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -110,12 +110,8 @@ class Exporter:
 
     def is_complete(self, subnet: Subnet, out: str | Path) -> bool:
         """Whether a folder holds what :meth:`export` would write there."""
-        report = read_report(out)
-        return (
-            report.get('subnet') == subnet.to_dict()
-            and report['source'].get('sha256') == self.source.get('sha256')
-            and all((Path(out) / f'model.{f}').exists() for f in self.formats)
-        )
+        is_its = read_report(out).get('subnet') == subnet.to_dict()
+        return is_its and is_whole(out, self.source, self.formats)
 
     def _write(self, subnet: Subnet, folder: Path) -> None:
         """Everything but the report."""
@@ -180,6 +176,22 @@ class Exporter:
         return compared
 
 
+def is_whole(
+    out: str | Path, source: Mapping[str, Any], formats: Sequence[str]
+) -> bool:
+    """Whether a folder holds an export of a source, no file of it broken."""
+    report = read_report(out)
+    try:
+        Subnet.from_file(Path(out, 'subnet.json'))
+        read_network(out)
+        return report['source'].get('sha256') == source.get('sha256') and all(
+            Path(out, name).stat().st_size == report['bytes'][name]
+            for name in (f'model.{f}' for f in ('pth', *formats))
+        )
+    except Exception:  # a file can be broken in any way
+        return False
+
+
 def read_network(folder: str | Path) -> Any:
     """The network of an exported folder, in evaluation mode."""
     cfg = Config.fromfile(Path(folder, 'config.py'))
@@ -197,7 +209,11 @@ def read_report(folder: str | Path) -> dict[str, Any]:
         report = json.loads(Path(folder, REPORT).read_text())
     except (OSError, ValueError):
         return {}
-    is_ours = isinstance(report, dict) and report.get('version') == VERSION
+    is_ours = (
+        isinstance(report, dict)
+        and report.get('version') == VERSION
+        and isinstance(report.get('source'), dict)
+    )
     return report if is_ours else {}
 
 

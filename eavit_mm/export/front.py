@@ -89,8 +89,9 @@ def _check_folder(
     refuse_others(out, others, earlier)
     for name in (name for name in names if name in places):
         check_folder(out / name)
-        source = read_report(out / name).get('source') or {}
-        if source.get('sha256') != exporter.source.get('sha256'):
+        source = read_report(out / name).get('source')
+        # A broken report is written again.
+        if source and source.get('sha256') != exporter.source.get('sha256'):
             raise ValueError(
                 f'--out {out}: {name} is of another checkpoint, '
                 f'{source.get("checkpoint")}; give another folder'

@@ -66,12 +66,17 @@ def test_an_earlier_export_is_replaced_and_leftovers_go(tmp_path):
     ours, out = exporter(), tmp_path / 'out'
     out.mkdir()  # empty
     # Of a killed export of this folder, and of another one.
-    for name in ('.out.0123abcd.partial', '.other.0123abcd.partial'):
+    for name in ('.out.0123abcd.partial', '.out.b.0123abcd.partial'):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'model.pth').write_text('half')
     ours.export(member(), out)
     ours.export(member(8), out)
     assert files(tmp_path) == [name, 'out']
+    # Wherever it is moved to.
+    out = out.rename(tmp_path / 'it\'s "mine"')
+    assert Config.fromfile(out / 'config.py').load_from == str(
+        out / 'model.pth'
+    )
     assert read_report(out)['subnet'] == member(8).to_dict()
     assert Config.fromfile(out / 'config.py').model.head == dict(
         type='LinearClsHead', num_classes=9, in_channels=8

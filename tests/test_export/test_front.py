@@ -1,6 +1,7 @@
 """A front is exported member by member, and goes on after a kill."""
 
 import json
+import os
 
 import pytest
 from fronts import front_of
@@ -87,12 +88,36 @@ def test_a_kill_loses_nothing(ours, tmp_path, monkeypatch, done):
         assert path.stat().st_mtime_ns == time
     assert len(table['networks']) == 3
     assert not list(out.glob('.*'))
-    if done == 3:  # a member without its file is written again
-        (folders[1] / 'model.pth').unlink()
+
+
+def harm(folder, name):
+    """What a machine that lost power may leave of a file."""
+    path = folder / name
+    if name == 'config.py':
+        path.unlink()
+    elif name == 'subnet.json':
+        path.write_text(path.read_text()[:-3])
+    elif name == 'report.json':
+        path.write_text('')
+    else:
+        size = path.stat().st_size // 2 if name == 'model.pth' else 0
+        os.truncate(path, size)
+
+
+def test_a_member_with_a_broken_file_is_written_again(tmp_path):
+    ours = exporter(formats=['pt2'])
+    front, out = front_of(ours.model, subnets=SUBNETS[:1]), tmp_path / 'out'
+    export_front(ours, front, out)
+    (folder,) = (path for path in out.iterdir() if path.is_dir())
+    whole = names(folder)
+    for name in (*whole, None):
+        notes: list[str] = []
+        if name:
+            harm(folder, name)
         export_front(ours, front, out, notes.append)
-        assert [note.split()[-1] for note in notes[3:]] == [
-            *('kept', 'written', 'kept')
-        ]
+        done = 'written' if name else 'kept'
+        assert notes == [f'[1/1] {folder.name}: {done}']
+        assert names(folder) == whole
 
 
 def test_foreign_folders_are_refused(ours, tmp_path):
