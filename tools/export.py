@@ -66,7 +66,10 @@ def parse_args() -> argparse.Namespace:
     parser.set_defaults(
         launcher='none', work_dir=None, no_pin_memory=False, local_rank=0
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.pareto:
+        args.resume = True  # by the same command
+    return args
 
 
 if __name__ == '__main__':

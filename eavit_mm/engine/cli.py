@@ -8,8 +8,12 @@ caught here, once, and named by the part of the config or the file.
 import logging
 import os
 import re
+import shlex
+import signal
+import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from traceback import extract_tb, print_exception
@@ -54,10 +58,18 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
         SystemExit: With status 1 and 'error: ...' as the last line. The
             traceback is in the log file; where there is none yet, that of an
             error whose words may not say enough is printed before the line.
+            Stopped by a signal, with its number and how to go on.
     """
     try:
-        main(*args)
-        leave_ranks()
+        with _sigterm_as_ctrl_c():
+            main(*args)
+            leave_ranks()
+    except KeyboardInterrupt as stop:
+        number = stop.args[0] if stop.args else signal.SIGINT
+        if os.environ.get('RANK', '0') == '0':
+            name = signal.Signals(number).name
+            sys.stderr.write(f'\nstopped by {name}; {_how_to_go_on(*args)}\n')
+        raise SystemExit(128 + number) from None
     except Exception as error:
         part = part_of(error)
         is_plain = isinstance(error, USER_ERRORS)
@@ -67,6 +79,41 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
             print_exception(error)
         where = f'{part}: ' if part else ''
         raise SystemExit(f'error: {where}{one_line(error)}') from error
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """Ends a tool in order: what it has started and holds ends with it."""
+
+    def stop(number: int, frame: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)  # the second ends it at once
+        raise KeyboardInterrupt(number)
+
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # Whoever ignores them, as nohup does, has a reason.
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _how_to_go_on(args: Any = None) -> str:
+    """The command that goes on with a tool that was stopped."""
+    command = f'python {shlex.join(sys.argv)}'
+    if not hasattr(args, 'resume'):
+        return f'to begin anew: {command}'
+    if not args.resume:
+        command += ' --resume'
+    if getattr(args, 'launcher', 'none') != 'none':
+        return 'to go on: the same command, with --resume'
+    return f'to go on: {command}'
 
 
 def part_of(error: BaseException) -> str | None:

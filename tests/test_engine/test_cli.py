@@ -3,6 +3,9 @@
 import argparse
 import os
 import re
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,46 @@ def test_a_defect_keeps_its_traceback() -> None:
 
     with pytest.raises(KeyError):
         run_tool(main, 1)
+
+
+@pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(resume=None), 'to go on: python t.py {0} --resume'),
+        (dict(resume='auto', launcher='none'), 'to go on: python t.py {0}'),
+        (
+            dict(resume=False, launcher='pytorch'),
+            'to go on: the same command, with --resume',
+        ),
+        (dict(), 'to begin anew: python t.py {0}'),
+    ],
+)
+def test_a_signal_is_one_line_that_says_how_to_go_on(
+    name: str,
+    options: dict[str, Any],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    number = signal.Signals[name]
+    monkeypatch.setattr(sys, 'argv', ['t.py', 'a b'])
+    before, closed = signal.getsignal(number), []
+
+    def main(args: Any) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        finally:
+            closed.append(args)
+
+    with pytest.raises(SystemExit) as end:
+        run_tool(main, argparse.Namespace(**options))
+    assert end.value.code == 128 + number
+    assert closed
+    words = words.format("'a b'")
+    assert capsys.readouterr().err == f'\nstopped by {name}; {words}\n'
+    assert signal.getsignal(number) == before
 
 
 HOOK = dict(type='LoggerHook', batches=3)
