@@ -66,10 +66,7 @@ def parse_args() -> argparse.Namespace:
     parser.set_defaults(
         launcher='none', work_dir=None, no_pin_memory=False, local_rank=0
     )
-    args = parser.parse_args()
-    if args.pareto:
-        args.resume = True  # by the same command
-    return args
+    return parser.parse_args()
 
 
 if __name__ == '__main__':
@@ -180,6 +177,7 @@ def main(args: argparse.Namespace) -> None:
     model = build_supernet(cfg, 'tools/export.py')
     front = None
     if args.pareto:
+        args.resume = True  # a front, by the same command
         front = ParetoFront.read(args.pareto, model.backbone.space)
     else:
         check_folder(args.out)
