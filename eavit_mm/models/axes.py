@@ -5,6 +5,9 @@ and export follow from this table. Only the running network slices its weights
 by hand, for speed; a test holds those slices against the table.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -170,6 +173,38 @@ def narrow_weights(
             weight = axis.narrow(weight, units[axis.units])
         found[name] = weight
     return found
+
+
+# The branch of some parameters and the kinds of units along their axes.
+Term = tuple[Units | None, tuple[Units, ...]]
+
+
+def parameter_terms(
+    vit: VisionTransformer, largest: Subnet
+) -> dict[Term, int]:
+    """How many parameters stand for one unit of each kind at once.
+
+    Args:
+        vit: A whole network.
+        largest: Its widths.
+    """
+    units, weights = units_of(largest), dict(vit.named_parameters())
+    terms: Counter[Term] = Counter()
+    for name, (axes, branch, _) in parameter_axes(vit).items():
+        kinds = tuple(sorted(axis.units for axis in axes))
+        whole = prod(units[kind] for kind in kinds)
+        terms[branch, kinds] += weights[name].numel() // whole
+    return terms
+
+
+def count_parameters(terms: Mapping[Term, int], subnet: Subnet) -> int:
+    """Parameters of a subnet as a network of its own."""
+    units = units_of(subnet)
+    return sum(
+        number * prod(units[kind] for kind in kinds)
+        for (branch, kinds), number in terms.items()
+        if branch is None or units[branch]
+    )
 
 
 def ffn_linears(ffn: FFN | SwiGLUFFN) -> tuple[nn.Linear, nn.Linear]:

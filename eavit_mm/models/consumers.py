@@ -160,17 +160,6 @@ def leaves_of(consumer: nn.Module) -> list[ElasticLeaf]:
     return [m for m in consumer.modules() if isinstance(m, ElasticLeaf)]
 
 
-def permute_consumer(consumer: nn.Module, order: Tensor) -> None:
-    """Reorders the channels that a consumer reads, in place.
-
-    Args:
-        consumer: A neck or head of an elastic model.
-        order: (C), new position -> old channel.
-    """
-    for leaf in leaves_of(consumer):
-        leaf.permute(order)
-
-
 def cut_sizes(
     sizes: Mapping[str, Any],
     live: tuple[bool, ...],

@@ -89,7 +89,6 @@ def geometry_of(vit: VisionTransformer) -> Geometry:
     """What the costs of a ViT depend on besides the subnet."""
     conv = vit.patch_embed.projection
     rows, columns = vit.patch_resolution
-    norms = end_norms(vit)
     layers = list(vit.layers)
     return Geometry(
         num_patches=rows * columns,
@@ -97,20 +96,8 @@ def geometry_of(vit: VisionTransformer) -> Geometry:
         patch_dims=conv.weight[0].numel(),
         head_dims=layers[0].attn.head_dims,
         num_layers=len(layers),
-        patch_bias=conv.bias is not None,
-        stem_norms=len(norms.keys() & {'patch_embed.norm', 'pre_norm'}),
-        tail_norms=len(norms.keys() & {'ln1', 'ln2'}),
-        qkv_bias=tuple(layer.attn.qkv.bias is not None for layer in layers),
-        layer_scale=tuple(
-            (_has_weights(layer.attn.gamma1), _has_weights(layer.ffn.gamma2))
-            for layer in layers
-        ),
         swiglu=tuple(isinstance(layer.ffn, SwiGLUFFN) for layer in layers),
     )
-
-
-def _has_weights(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
 
 
 def build_space(

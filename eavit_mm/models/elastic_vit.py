@@ -18,6 +18,7 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from eavit_mm.models.axes import count_parameters, parameter_terms
 from eavit_mm.models.elastic_build import (
     build_space,
     check_drop_path,
@@ -137,6 +138,7 @@ class ElasticVisionTransformer(VisionTransformer):
         check_drop_path(self)
         self.geometry = geometry_of(self)
         self.space = build_space(self, space)
+        self._terms = parameter_terms(self, self.space.largest)
         self.active = ActiveSubnet()
 
     # The active subnet
@@ -212,7 +214,9 @@ class ElasticVisionTransformer(VisionTransformer):
 
     def params(self, subnet: Subnet | None = None) -> int:
         """Parameters of a subnet as a network of its own."""
-        return self.geometry.params(subnet or self.space.largest)
+        subnet = subnet or self.space.largest
+        self.geometry.check(subnet)
+        return count_parameters(self._terms, subnet)
 
     # Forward
 

@@ -124,11 +124,8 @@ def gates_of(space: SearchSpace, decisions: DecisionGates) -> Gates:
     """The gates of all units: width gates times the gate of the branch."""
     units: dict[tuple[str, int], Tensor] = {}
     for cell, prefix in zip(space.cells, decisions.prefixes, strict=True):
-        for axis in cell.axes:
-            for layer in cell.layers:
-                units[axis, layer] = _spread(
-                    prefix, space.choices(axis, layer)
-                )
+        for place, choices in cell.choices.items():
+            units[place] = _spread(prefix, choices)
     if decisions.switches is not None:
         for branch, gate in zip(
             space.branches, decisions.switches.unbind(), strict=True
@@ -178,10 +175,7 @@ class GatedCost(nn.Module):
         for cell, prefix in zip(
             self.space.cells, decisions.prefixes, strict=True
         ):
-            one_hot = _one_hot(prefix)
-            for axis in cell.axes:
-                for layer in cell.layers:
-                    chosen[axis, layer] = one_hot
+            chosen |= dict.fromkeys(cell.choices, _one_hot(prefix))
         embed = chosen[EMBED, 0]
         total: Tensor = self.get_buffer('stem') @ embed
         for number, (axis, layer) in enumerate(self.space.branches):

@@ -272,11 +272,7 @@ class ElasticConvTranspose2d(ElasticLeaf, nn.ConvTranspose2d):
     DIM: ClassVar = -3  # of one map, too
 
 
-class _Norm(ElasticLeaf):
-    """What norms have in common: outputs are the channels they read."""
-
-
-class ElasticLayerNorm(_Norm, nn.LayerNorm):
+class ElasticLayerNorm(ElasticLeaf, nn.LayerNorm):
     """A LayerNorm over the last axis."""
 
     INPUTS: ClassVar = {'weight': 0, 'bias': 0}
@@ -314,7 +310,7 @@ class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):
         return x.permute(0, 3, 1, 2).contiguous()
 
 
-class _ElasticBatchNorm(_Norm):
+class _ElasticBatchNorm(ElasticLeaf):
     INPUTS: ClassVar = dict.fromkeys(
         ('weight', 'bias', 'running_mean', 'running_var'), 0
     )

@@ -9,7 +9,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from eavit_mm.models.axes import CHANNELS, Units, parameter_axes
-from eavit_mm.models.consumers import permute_consumer
+from eavit_mm.models.consumers import leaves_of
 from eavit_mm.rearrange.criteria import Criterion, Scores
 
 # New order of every kind of unit: new position -> old index.
@@ -54,7 +54,8 @@ def apply_permutation(
     permute_backbone(model.backbone, permutation)
     if with_head:
         for consumer in model.consumers.values():
-            permute_consumer(consumer, permutation[CHANNELS])
+            for leaf in leaves_of(consumer):
+                leaf.permute(permutation[CHANNELS])
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eavit_mm.options import check_number, is_finite
+from eavit_mm.options import check_choice, check_number, is_finite
 from eavit_mm.search.limits import NO_TABLE, Reachable, read_limits
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
@@ -59,8 +59,7 @@ class Objectives:
             raise ValueError(
                 f"metric={metric!r}; must be a name such as 'accuracy/top1'"
             )
-        if rule not in RULES:
-            raise ValueError(f'rule={rule!r}; must be one of {RULES}')
+        check_choice('rule', rule, RULES)
         check_number('metric_scale', scale, positive=True)
         _check_names(names, tables)
         if worst is None and rule == 'less':  # 0 would be the best
@@ -103,7 +102,7 @@ class Objectives:
     def values(self, member: Member) -> list[float]:
         """The objectives of an evaluated subnet."""
         return [
-            self._to_minimise(member.metrics[self.metric])
+            -self.quality(member)
             if name == METRIC
             else member.cost(name) / self.tables[name].largest
             for name in self.names

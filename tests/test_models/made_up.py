@@ -4,7 +4,7 @@ Small stand-ins for heads of segmentation: convolutions at a resolution,
 norms first, backbone channels read twice, levels that a neck passes on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from eavit_mm.models import OPEN, Leaf, Reading
 from eavit_mm.models.consumers import _DESCRIBE, register_consumer
 
 Levels = tuple[Tensor, ...]
-OWN, CLASSES = 7, 3
+C, OWN, CLASSES = 24, 7, 3
 
 
 class ConvHead(nn.Module):
@@ -111,6 +111,77 @@ class LevelsHead(nn.Module):
         return sum(conv(level).mean((2, 3)) for conv, level in outs)
 
 
+class Parts(nn.Module):
+    """Its modules, and what it does with the last level."""
+
+    def __init__(self, run: Callable[..., Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.run = run
+        for name, part in parts.items():
+            self.add_module(name, part)
+
+    def forward(self, x: tuple[Tensor, ...]) -> Tensor:
+        return self.run(self, x[-1])
+
+
+def conv(outs: int = CLASSES) -> nn.Conv2d:
+    return nn.Conv2d(C, outs, 1)
+
+
+def last_axis(level: Tensor) -> Tensor:
+    return level.permute(0, 2, 3, 1)
+
+
+# Ways to call a leaf, and to fill closed channels on the way to one.
+CALLS: dict[str, Callable[[], Parts]] = dict(
+    output_size=lambda: Parts(
+        lambda s, x: s.up(x, output_size=(6, 9)),
+        up=nn.ConvTranspose2d(C, 4, 2, stride=3),
+    ),
+    channel_last=lambda: Parts(
+        lambda s, x: s.map(s.norm(last_axis(x), data_format='channel_last')),
+        norm=LayerNorm2d(C),
+        map=nn.Linear(C, 4),
+    ),
+    keyword=lambda: Parts(
+        lambda s, x: s.conv(input=s.bn(input=s.norm(x=x))),
+        norm=LayerNorm2d(C),
+        bn=nn.BatchNorm2d(C),
+        conv=conv(),
+    ),
+    one_map=lambda: Parts(
+        lambda s, x: torch.stack([s.conv(each) for each in x]), conv=conv()
+    ),
+    # Closed channels become a half on the way.
+    sigmoid=lambda: Parts(
+        lambda s, x: s.conv(s.passing(x).sigmoid()),
+        passing=conv(C),
+        conv=conv(),
+    ),
+    # And not finite.
+    inverse=lambda: Parts(
+        lambda s, x: s.conv(x.masked_fill(x == 0, torch.inf)), conv=conv()
+    ),
+)
+
+
+# Necks and heads in the order of the flow; all three levels come from a ViT.
+FLOWS: dict[str, Callable[[], dict[str, nn.Module]]] = dict(
+    conv=lambda: dict(head=ConvHead(C)),
+    concat=lambda: dict(head=ConcatHead(C)),
+    twice=lambda: dict(head=TwiceHead(C)),
+    norms_first=lambda: dict(head=NormFirstHead(C)),
+    map_first=lambda: dict(head=MapFirstHead(C)),
+    pyramid=lambda: dict(
+        neck=PyramidNeck(C, 3), head=LevelsHead(OWN, C, C), other=ConvHead(C)
+    ),
+    **{
+        name: lambda build=build: dict(head=build())
+        for name, build in CALLS.items()
+    },
+)
+
+
 def register_made_up() -> Iterator[None]:
     """Declares all of these; forgets them when it is resumed."""
     before = dict(_DESCRIBE)
@@ -135,6 +206,15 @@ def register_made_up() -> Iterator[None]:
         LevelsHead,
         lambda head, live: Reading(
             {f'convs.{i}': Leaf() for i, is_live in enumerate(live) if is_live}
+        ),
+    )
+    register_consumer(
+        Parts,
+        lambda head, live: Reading(
+            {
+                name: Leaf(passes=name == 'passing')
+                for name, _ in head.named_children()
+            }
         ),
     )
     yield

@@ -5,20 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from made_up import (
-    CLASSES as MAPS,
-)
-from made_up import (
-    OWN,
-    ConcatHead,
-    ConvHead,
-    LevelsHead,
-    MapFirstHead,
-    NormFirstHead,
-    PyramidNeck,
-    TwiceHead,
-    register_made_up,
-)
+from made_up import CLASSES as MAPS
+from made_up import FLOWS, OWN, ConvHead, NormFirstHead, register_made_up
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
@@ -40,8 +28,8 @@ from eavit_mm.models.consumers import (
     _DESCRIBE,
     count_consumers,
     cut_consumers,
+    leaves_of,
     make_elastic,
-    permute_consumer,
     register_consumer,
 )
 from eavit_mm.models.gates import decision_gates_of, gates_of
@@ -63,17 +51,6 @@ ALL_HEADS = {
     ),
     'vit_square': dict(type='VisionTransformerClsHead', hidden_dim=CHANNELS),
 }
-# Necks and heads in the order of the flow; all three levels come from a ViT.
-FLOWS = dict(
-    conv=lambda c: dict(head=ConvHead(c)),
-    concat=lambda c: dict(head=ConcatHead(c)),
-    twice=lambda c: dict(head=TwiceHead(c)),
-    norms_first=lambda c: dict(head=NormFirstHead(c)),
-    map_first=lambda c: dict(head=MapFirstHead(c)),
-    pyramid=lambda c: dict(
-        neck=PyramidNeck(c, 3), head=LevelsHead(OWN, c, c), other=ConvHead(c)
-    ),
-)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +76,7 @@ def backbone() -> Any:
 def build(name: str, vit: Any) -> dict[str, nn.Module]:
     consumers = {
         part: spread(module, seed=len(part))
-        for part, module in FLOWS[name](CHANNELS).items()
+        for part, module in FLOWS[name]().items()
     }
     make_elastic(consumers, vit)
     return consumers
@@ -232,7 +209,8 @@ def test_permuted_is_the_same_function(name: str) -> None:
         order = torch.randperm(CHANNELS, generator=rng)
         own = [p for m in consumers.values() for p in m.parameters()]
         for consumer in consumers.values():
-            permute_consumer(consumer, order)
+            for leaf in leaves_of(consumer):
+                leaf.permute(order)
         moved = [level[:, order] for level in levels]
         close(run(consumers, tuple(moved)), expected)
     # In place: an optimizer still holds the same parameters.

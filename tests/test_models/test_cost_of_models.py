@@ -12,6 +12,7 @@ from toys import (
     HEADS,
     classifier,
     dense_twin,
+    member,
     parts_for,
     random_case,
 )
@@ -90,3 +91,6 @@ def test_paper_counts_blocks_alone() -> None:
     )
     with pytest.raises(ValueError, match="count='flops'; must be one of"):
         model.macs(count='flops')
+    for cost in (model.macs, model.params):
+        with pytest.raises(ValueError, match='head_dims=3, the network 4'):
+            cost(member(head_dims=3))

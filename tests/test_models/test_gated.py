@@ -17,7 +17,6 @@ from toys import (
     random_subnet,
 )
 
-from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.models.gates import (
     DecisionGates,
     GatedCost,
@@ -39,24 +38,9 @@ def hard_gates(space: SearchSpace, subnet: Subnet) -> Gates:
 
 
 @pytest.mark.parametrize('seed', SEEDS)
-def test_gated_is_dense(seed: int) -> None:
-    vit, dense, subnet, x, _ = random_case(seed, batch=seed % 2 * 6 + 1)
-    E = subnet.embed_dims
-    axis = 1 if vit.out_type == 'featmap' else -1
-    with torch.no_grad(), vit.gated(hard_gates(vit.space, subnet)):
-        outs = vit(x)
-        expected = dense(x)
-    for out, dense_out in zip(outs, expected, strict=True):
-        assert out.shape[axis] == vit.embed_dims
-        torch.testing.assert_close(
-            out.narrow(axis, 0, E), dense_out, rtol=0, atol=1e-9
-        )
-        assert not out.narrow(axis, E, vit.embed_dims - E).any()
-
-
-@pytest.mark.parametrize('seed', SEEDS)
-def test_gradients_are_those_of_a_masked_network(seed: int) -> None:
-    vit, _, subnet, x, cfg = random_case(seed)
+def test_gated_is_dense_and_masked(seed: int) -> None:
+    """The subnet's outputs; gradients as if activations were masked."""
+    vit, dense, subnet, x, cfg = random_case(seed, batch=seed % 2 * 6 + 1)
     twin = dense_twin(vit, vit.space.largest, cfg)
     found = []
     for network in (vit, twin):
@@ -77,6 +61,10 @@ def test_gradients_are_those_of_a_masked_network(seed: int) -> None:
         found.append((outs, {**grads, **gradients(network)}))
     close(found[0][0], found[1][0], 1e-9)
     assert_gradients(found[0][1], found[1][1])
+    axis, E = 1 if vit.out_type == 'featmap' else -1, subnet.embed_dims
+    close([out.narrow(axis, 0, E) for out in found[0][0]], dense(x), 1e-9)
+    for out in found[0][0]:
+        assert not out.narrow(axis, E, vit.embed_dims - E).any()
 
 
 def test_gated_in_single_precision_and_under_autocast() -> None:
@@ -163,30 +151,21 @@ def test_no_more_branches_are_off_than_may_be(max_off: int) -> None:
 
 
 @pytest.mark.parametrize('kind', ['macs', 'params'])
-def test_shares_are_those_of_the_cost(kind: str) -> None:
-    model = classifier()
-    space, cost = model.backbone.space, cost_of(model, kind)
-    shares = GatedCost(CostTable(space, cost))
-    for seed in range(40):
-        subnet = random_subnet(space, seed)
-        expected = cost(subnet) / cost(space.largest)
-        found = shares(decision_gates_of(space, subnet)).item()
-        assert found == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize('kind', ['macs', 'params'])
 @pytest.mark.parametrize('seed', range(10))
-def test_gradients_are_what_a_step_costs(seed: int, kind: str) -> None:
-    """A gate's is the cost of the next choice or of the branch, exactly."""
+def test_shares_of_a_cost_and_what_a_step_costs(seed: int, kind: str) -> None:
+    """A gate's slope is the cost of the next choice or of the branch."""
     vit = random_case(seed).vit
-    space, cost = vit.space, getattr(vit.geometry, kind)
+    space, cost = vit.space, getattr(vit, kind)
     shares = GatedCost(CostTable(space, cost)).double()
     subnet = random_subnet(space, seed)
     prefixes, switches = decision_gates_of(space, subnet)
     prefixes = tuple(p.double().requires_grad_() for p in prefixes)
     assert switches is not None
     switches = switches.double().requires_grad_()
-    shares(DecisionGates(prefixes, switches)).backward()
+    found = shares(DecisionGates(prefixes, switches))
+    share = cost(subnet) / cost(space.largest)
+    assert found.item() == pytest.approx(share, abs=1e-6)
+    found.backward()
     indices, off = space.decisions(subnet)
 
     def step(before: Subnet, after: Subnet) -> float:

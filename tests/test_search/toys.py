@@ -1,7 +1,7 @@
 """Spaces, costs and metrics of which a search needs no network."""
 
 import numpy as np
-from test_space.strategies import plain_geometry
+from test_space.strategies import costs_of
 
 from eavit_mm.search.algorithms import run_search
 from eavit_mm.search.evaluations import Evaluations
@@ -38,18 +38,10 @@ DEEP = SearchSpace(
     list(range(64, 385, 64)),
     [1, 2, 3, 4, 5, 6],
     list(range(192, 1537, 192)),
-    12,
+    6,
     64,
-    max_off=4,
+    max_off=3,
 )
-
-
-def costs_of(space, latency=False):
-    geometry = plain_geometry(space.num_layers, space.head_dims, 16, 48, 1)
-    costs = dict(macs=geometry.macs, params=geometry.params)
-    if latency:
-        costs['latency'] = lambda subnet: 0.5 + 1e-5 * geometry.macs(subnet)
-    return costs
 
 
 def tables_of(space, costs):

@@ -217,10 +217,22 @@ def plain_geometry(
         patch_dims=patch_dims,
         head_dims=head_dims,
         num_layers=num_layers,
-        patch_bias=True,
-        stem_norms=0,
-        tail_norms=1,
-        qkv_bias=(True,) * num_layers,
-        layer_scale=((False, False),) * num_layers,
         swiglu=(False,) * num_layers,
     )
+
+
+def costs_of(space):
+    """MACs and parameters of a stock ViT on 4 x 4 patches of 48 values."""
+    shape = plain_geometry(space.num_layers, space.head_dims, 16, 48, 1)
+
+    def params(subnet):
+        E = subnet.embed_dims
+        total = (48 + 1 + 17 + 1 + 2) * E  # patches, positions, token, norm
+        for heads in filter(None, subnet.num_heads):
+            A = heads * space.head_dims
+            total += 4 * E * A + 3 * A + 3 * E
+        for F in filter(None, subnet.feedforward_channels):
+            total += 2 * E * F + F + 3 * E
+        return total
+
+    return dict(macs=shape.macs, params=params)

@@ -15,8 +15,8 @@ from eavit_mm.space.fitting import USED, Walker
 
 from .strategies import (
     AXES,
+    costs_of,
     members,
-    plain_geometry,
     prices,
     spaces_and_members,
 )
@@ -38,11 +38,6 @@ SPACES = dict(
 )
 # So few choices that a budget may be left unused.
 COARSE = ('never_off', 'tied')
-
-
-def costs_of(space: SearchSpace) -> dict:
-    shape = plain_geometry(space.num_layers, space.head_dims, 16, 48, 1)
-    return dict(macs=shape.macs, params=shape.params)
 
 
 @pytest.mark.parametrize('kind', ['macs', 'params'])
