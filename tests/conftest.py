@@ -16,8 +16,9 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 )
 runpy.run_path(str(HIDDEN_DATA / 'sitecustomize.py'))
 # Tools that are run within this process find what they share.
-TOOLS = Path(__file__).resolve().parents[1] / 'tools'
-sys.path.append(str(TOOLS))
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / 'tools'
+sys.path += [str(TOOLS), str(ROOT / 'requirements')]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,15 +1,13 @@
 """The environment: requirements/make_env.py and the pins."""
 
 import ast
-import importlib.util
-import json
 import re
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 
+import make_env
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,17 +17,6 @@ REQUIREMENTS = ROOT / 'requirements'
 PIN = re.compile(r'[A-Za-z0-9][\w.-]*==\d[\w.]*')
 
 
-def load_make_env() -> ModuleType:
-    path = REQUIREMENTS / 'make_env.py'
-    spec = importlib.util.spec_from_file_location('make_env', path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make_env = load_make_env()
 OWN = make_env.OWN
 
 
@@ -54,12 +41,10 @@ def stamp_of(root: Path, mmcv: str = 'lite') -> dict[str, str]:
     return make_env.wanted_stamp(root, mmcv, keep_python=True, wheel='')
 
 
-def test_an_old_python_can_read_it() -> None:
+def test_a_wrong_python_is_named() -> None:
+    # By any Python, which must be able to read the script.
     text = (REQUIREMENTS / 'make_env.py').read_text()
     ast.parse(text, feature_version=(3, 6))
-
-
-def test_a_wrong_python_is_named() -> None:
     for version in ('3.11', '3.12'):
         make_env.check_python(version, 'python3')
     assert "python_requires='>=3.11,<3.13'" in (ROOT / 'setup.py').read_text()
@@ -152,74 +137,70 @@ def test_runs_of_make_env(
     assert calls == ['install lite', 'install full']
 
 
+REBUILT = 'an earlier run was killed'
+
+
 @pytest.mark.parametrize('text', [make_env.UNFINISHED, '', '{"root":', '[]'])
 def test_what_a_killed_run_left_is_made_anew(
     repository: Path, calls: list[str], text: str
 ) -> None:
     (repository / '.venv' / make_env.STAMP).write_text(text)
     run(repository)
-    assert calls == ['an earlier run was killed', 'install lite']
+    assert calls == [REBUILT, 'install lite']
 
 
 def test_what_does_not_work_here_is_made_anew(
     repository: Path,
     calls: list[str],
     tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run(repository)
     moved = repository.rename(tmp_path_factory.mktemp('other') / 'place')
     run(moved)
-    assert calls[1] == f'it was made in {repository}'
     (moved / '.venv/bin/python').unlink()
     run(moved)
-    assert calls[3] == 'there is none with a working Python and pip'
-    stamp = stamp_of(moved)
-    reason = make_env.rebuild_reason(
-        moved / '.venv', json.dumps(stamp), {**stamp, 'python': '3.99'}
-    )
-    assert reason == f'it has Python {OWN}, not 3.99'
+    monkeypatch.setattr(make_env, 'OWN', '3.12' if OWN == '3.11' else '3.11')
+    make_env.make_env(moved, None, keep_python=False, wheel='')
+    assert calls[1::2] == [
+        f'it was made in {repository}',
+        'there is none with a working Python and pip',
+        f'it has Python {OWN}, not {make_env.OWN}',
+    ]
 
 
 @pytest.mark.parametrize(
-    ('code', 'then'),
+    ('end', 'then'),
     [
-        ('raise SystemExit(3)', ['install lite']),  # ended by itself
-        (
-            'import os; os.kill(os.getpid(), 9)',
-            ['an earlier run was killed', 'install lite'],
-        ),
+        ('raise SystemExit(3)', []),  # by itself: pip has tidied up
+        ('import os; os.kill(os.getpid(), 9)', [REBUILT]),
     ],
 )
 def test_a_failing_step_is_named(
     repository: Path,
     calls: list[str],
     monkeypatch: pytest.MonkeyPatch,
-    code: str,
+    end: str,
     then: list[str],
 ) -> None:
+    """And it saw neither PYTHONPATH nor what was typed."""
+    monkeypatch.setenv('PYTHONPATH', str(repository))
+    code = (
+        'import os, sys; assert "PYTHONPATH" not in os.environ; '
+        f'assert not sys.stdin.read(); assert os.environ["A"] == "1"; {end}'
+    )
+    step = 'exit status 3' if not then else 'exit status -9'
     with monkeypatch.context() as patch:
         patch.setattr(
             make_env.Installer,
             'install_all',
-            lambda self, mmcv, wheel: self.python('Try it', '-c', code),
+            lambda self, mmcv, wheel: self.python('Try', '-c', code, A='1'),
         )
-        with pytest.raises(make_env.SetupError, match="'Try it' failed"):
+        words = rf"step 'Try' failed \({step}\)"
+        with pytest.raises(make_env.SetupError, match=words):
             run(repository)
     run(repository)
-    assert calls == then
-
-
-def test_steps_see_neither_pythonpath_nor_stdin(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv('PYTHONPATH', str(repository))
-    code = (
-        'import os, sys; assert "PYTHONPATH" not in os.environ; '
-        'assert not sys.stdin.read(); assert os.environ["ADDED"] == "1"'
-    )
-    with (tmp_path / 'lock').open('w') as lock:
-        installer = make_env.Installer(repository, lock.fileno())
-        installer.python('Look', '-c', code, ADDED='1')
+    assert calls == [*then, 'install lite']
 
 
 # The pins

@@ -50,21 +50,6 @@ def test_every_variant_builds(variant: str, tmp_path: Path) -> None:
         assert model.router.front_file == str(front)
 
 
-def test_variants_differ_in_one_thing(tmp_path: Path) -> None:
-    def routers(variant: str) -> dict[str, Any]:
-        cfg = stage2.stage2_config(variant, 0, 'last.pth', tmp_path / 'f.json')
-        return dict(cfg.model.router)
-
-    plain = routers(stage2.PLAIN)
-    often = routers('gated in every step')
-    assert often.pop('gated_every') == 1
-    assert plain.pop('gated_every') == 5
-    assert often == plain
-    free = routers('no reference (lambda 2 = 0)')
-    assert free.pop('pareto_weight') == 0
-    assert dict(free, gated_every=5) == dict(plain, gated_every=5)
-
-
 def test_areas_are_means_over_budgets() -> None:
     found = [(0.2, 0.1, 50.0), (0.4, 0.4, 70.0), (1.0, 0.9, 90.0)]
     expected = (0.2 * 60 + 0.6 * 80) / 0.8
@@ -79,36 +64,17 @@ def test_budgets_reach_over_the_range() -> None:
     assert found[-1] == 1.0
 
 
-def row(variant: str, seed: int, sources: tuple[str, ...]) -> dict[str, Any]:
-    return dict(
-        variant=variant,
-        seed=seed,
-        commit='abc',
-        answers={s: [(0.1, 0.1, 80.0), (1.0, 0.9, 85.0)] for s in sources},
-        areas=dict.fromkeys(sources, 82.5 + seed),
-    )
-
-
 def test_an_exceeded_budget_is_no_result(tmp_path: Path) -> None:
-    over = row(stage2.PLAIN, 0, stage2.SOURCES)
-    over['answers'][stage2.ROUTER][1] = (0.5, 0.51, 80.0)
+    answers = [(0.1, 0.1, 80.0), (0.5, 0.51, 80.0)]
+    over = dict(
+        variant=stage2.PLAIN,
+        seed=0,
+        commit='abc',
+        answers=dict.fromkeys(stage2.SOURCES, answers),
+        areas=dict.fromkeys(stage2.SOURCES, 82.5),
+    )
     with pytest.raises(ValueError, match='0.51 of the MACs for a budget'):
         stage2.write_report([over], tmp_path)
-
-
-def test_arguments_of_the_scripts_that_train_stage_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    monkeypatch.setattr(stage2, 'macs_range', lambda uniform: asked.append(1))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('sys.argv', ['x', '--seeds', '4', '--work-dir', 'w'])
-    args, folder = stage2.run_arguments('what it does')
-    assert args.seeds == [4]
-    assert folder == tmp_path / 'w'
-    assert asked  # threads would each build the supernet
-    monkeypatch.setattr('sys.argv', ['x'])
-    assert stage2.run_arguments(None)[0].seeds == [0, 1, 2]
 
 
 def test_unused_budget_is_no_lead_over_the_macs_taken() -> None:

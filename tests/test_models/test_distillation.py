@@ -1,7 +1,6 @@
 """What subnets learn from a teacher: the losses, and steps with them."""
 
 import copy
-import math
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from steps import (
     assert_gradients,
     gradients,
     labels_of,
-    plain_logits,
     with_subnets,
 )
 from toys import (
@@ -49,53 +47,29 @@ def logits(*shape: int, seed: int = 0) -> torch.Tensor:
     return 3 * torch.randn(shape, generator=rng).double()
 
 
-def by_hand(
+def divergence(
     student: torch.Tensor, teacher: torch.Tensor, temperature: float
-) -> float:
-    """The same sum, one logarithm at a time; (M, classes)."""
-    total = 0.0
-    for s, t in zip(student.tolist(), teacher.tolist(), strict=True):
-        p = [math.exp(x / temperature) for x in t]
-        q = [math.exp(x / temperature) for x in s]
-        for a, b in zip(p, q, strict=True):
-            a, b = a / sum(p), b / sum(q)
-            total += a * math.log(a / b)
-    return total / len(student) * temperature**2
+) -> torch.Tensor:
+    """From the teacher's to the student's distribution, by its definition."""
+    p, q = ((x / temperature).softmax(1) for x in (teacher, student))
+    return (p * (p / q).log()).sum(1).mean() * temperature**2
 
 
 @pytest.mark.parametrize('temperature', [0.5, 1.0, 4.0])
-def test_loss_is_the_divergence(temperature: float) -> None:
-    student, teacher = logits(4, 7), logits(4, 7, seed=1)
-    loss = distillation_loss(student, teacher, temperature)
-    expected = by_hand(student, teacher, temperature)
-    assert loss.item() == pytest.approx(expected, rel=1e-12)
-    # From the teacher to the student, not the other way round.
-    assert loss.item() != pytest.approx(
-        by_hand(teacher, student, temperature), rel=1e-3
-    )
-
-
-def test_dense_logits() -> None:
+@pytest.mark.parametrize('shape', [(4, 7), (2, 5, 3, 4)])
+def test_loss_is_the_divergence(shape: Any, temperature: float) -> None:
     """Classes on axis 1, the mean over images and places."""
-    student, teacher = logits(2, 5, 3, 4), logits(2, 5, 3, 4, seed=1)
-    loss = distillation_loss(student, teacher, 2.0)
-    flat = [x.permute(0, 2, 3, 1).reshape(-1, 5) for x in (student, teacher)]
-    assert loss.item() == pytest.approx(by_hand(*flat, 2.0), rel=1e-12)
-
-
-def test_gradient_reaches_the_student_alone() -> None:
-    student = logits(4, 7).requires_grad_()
-    teacher = logits(4, 7, seed=1).requires_grad_()
-    distillation_loss(student, teacher, 2.0).backward()
-    assert teacher.grad is None
-    p, q = (x.detach().div(2.0).softmax(1) for x in (teacher, student))
-    # d KL / d logits = (q - p) / T, times T^2.
-    torch.testing.assert_close(student.grad, 2.0 * (q - p) / 4)
-    same = logits(4, 7).requires_grad_()
-    loss = distillation_loss(same, same)
-    loss.backward()
-    assert loss.item() == pytest.approx(0, abs=1e-12)
-    assert same.grad.abs().max() < 1e-12
+    student, teacher = logits(*shape), logits(*shape, seed=1)
+    student.requires_grad_(), teacher.requires_grad_()
+    loss = distillation_loss(student, teacher, temperature)
+    expected = divergence(student, teacher.detach(), temperature)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, [student, teacher], allow_unused=True),
+        (torch.autograd.grad(expected, student)[0], None),
+    )
+    same = distillation_loss(student, student.detach(), temperature)
+    assert same.item() == pytest.approx(0, abs=1e-12)
 
 
 class WatchedViT(DenseViT):
@@ -185,7 +159,7 @@ def test_losses_of_a_student() -> None:
             loss=0.5,
             aux_loss=1.0,
             accuracy=50.0,
-            distill_loss=0.3 * by_hand(student, teacher, 2.0),
+            distill_loss=0.3 * divergence(student, teacher, 2.0).item(),
         )
     )
 
@@ -247,32 +221,48 @@ def test_a_forward_is_watched_however_it_is_called(patched: bool) -> None:
 # Steps
 
 
-def distilled(
-    model: Any, subnets: list[Subnet], data: dict[str, Any], **weights: float
-) -> tuple[dict[str, torch.Tensor], float, float]:
-    """Gradients, loss and its distilled part, computed by hand."""
-    labels, x = labels_of(data), data['inputs']
-    loss_weight = weights.get('loss_weight', 1.0)
-    task_weight = weights.get('task_weight', 1.0)
-    T = weights.get('temperature', 1.0)
-    largest = model.backbone.space.largest
+LARGEST = dict(type='eavit_mm.LargestSampler')
+HIDDEN = dict(hidden_weight=0.2, loss_weight=0.0)
+WHOLE = member(24, (6, 6, 6), (20, 20, 20))
+
+
+def by_hand(
+    model: Any, teacher: Any, subnets: list[Subnet], data: dict[str, Any]
+) -> tuple[float, dict[str, float]]:
+    """Trains with the subnets; what they lost, and learnt from a teacher."""
+    x, weights = data['inputs'], model.distillation
+
+    def show(network: Any, subnet: Subnet | None) -> tuple[Any, Any]:
+        with network.backbone.use(subnet):
+            return weights.observe(
+                network, lambda: network.head(network.backbone(x))
+            )
+
+    total, learnt = 0.0, dict(distill_loss=0.0, hidden_loss=0.0)
     with torch.no_grad():
-        target = (plain_logits(model, x, largest) / T).softmax(1)
-    total = distill = 0.0
-    model.zero_grad()
-    for number, subnet in enumerate(subnets):
-        logits = plain_logits(model, x, subnet)
-        loss = F.cross_entropy(logits, labels)
-        if number or subnet != largest:
-            log_q = (logits / T).log_softmax(1)
-            kl = (target * (target.log() - log_q)).sum() / len(x) * T**2
-            loss = task_weight * loss + loss_weight * kl
-            distill += loss_weight * kl.item()
+        target, states = show(teacher, None)
+    # The largest comes first; its own teacher loses as without one.
+    largest = model.backbone.space.largest
+    for number, subnet in enumerate(sorted(subnets, key=largest.__ne__)):
+        logits, hidden = show(model, subnet)
+        loss = F.cross_entropy(logits, labels_of(data))
+        if number or subnet != largest or teacher is not model:
+            T = weights.temperature
+            parts = dict(
+                distill_loss=weights.loss_weight
+                * divergence(logits, target, T)
+            )
+            if weights.hidden_weight:
+                error = hidden_loss(hidden, states, subnet)
+                parts['hidden_loss'] = weights.hidden_weight * error
+            loss = weights.task_weight * loss + sum(parts.values())
+            learnt |= {k: learnt[k] + v.item() for k, v in parts.items()}
         total += loss.item()
         loss.backward()
-    return gradients(model), total, distill
+    return total, learnt
 
 
+@pytest.mark.parametrize('is_frozen', [False, True])
 @pytest.mark.parametrize(
     ('sampler', 'weights', 'head'),
     [
@@ -280,117 +270,46 @@ def distilled(
         (SANDWICH, WEIGHTS, 'vit_hidden'),
         (UNIFORM, WEIGHTS, 'stacked'),
         (UNIFORM, dict(task_weight=0.0), 'linear'),
+        ([member(), WHOLE], dict(task_weight=0.0), 'linear'),
+        (LARGEST, WEIGHTS, 'linear'),
+        (SANDWICH, HIDDEN, 'linear'),
+        (UNIFORM, HIDDEN, 'linear'),
     ],
 )
-def test_distillation_in_place(
-    sampler: dict, weights: dict, head: str
+def test_steps_with_a_teacher(
+    sampler: Any, weights: dict, head: str, is_frozen: bool
 ) -> None:
-    """The first pass teaches under the sandwich rule, else one more."""
-    model = classifier(
-        head=HEADS[head],
-        sampler=sampler,
-        distillation={**DISTIL, **weights},
-    )
-    data = batch_of(1, size=3)
-    subnets = model.draw_subnets(0)
-    largest = model.backbone.space.largest
-    assert (largest in subnets) == (sampler is SANDWICH)
+    """In place: the first pass of the largest teaches, else one more.
+
+    A frozen teacher, with weights of its own, teaches the largest as well.
+    """
+    drawn = sampler if isinstance(sampler, dict) else LARGEST
+    distillation = {**DISTIL, **weights}
+    model = classifier(HEADS[head], distillation=distillation, sampler=drawn)
+    if drawn is not sampler:
+        with_subnets(model, *sampler)
     twin = copy.deepcopy(model)
-    expected, total, distill = distilled(twin, subnets, data, **weights)
+    teacher = twin
+    if is_frozen:
+        teacher = randomise(copy.deepcopy(model), 77).double()
+        model.distillation = FrozenDistillation(**weights)
+        model.distillation.teacher = teacher.requires_grad_(False)
+    before = snapshot(teacher)
+    data, subnets = batch_of(1, size=3), model.draw_subnets(0)
     recorder = GradientRecorder(model)
     logs = model.train_step(data, recorder)
-    assert_gradients(recorder.steps[0], expected)
-    assert logs['distill_loss'].item() == pytest.approx(distill)
-    # The logged loss is what was trained.
-    assert logs['loss'].item() == pytest.approx(total)
-    assert distill > 0.1
-
-
-def test_the_largest_alone_has_no_teacher() -> None:
-    sampler = dict(type='eavit_mm.LargestSampler')
-    plain = classifier(sampler=sampler)
-    model = classifier(sampler=sampler, distillation={**DISTIL, **WEIGHTS})
-    recorders = GradientRecorder(plain), GradientRecorder(model)
-    plain.train_step(batch_of(0), recorders[0])
-    logs = model.train_step(batch_of(0), recorders[1])
-    assert_gradients(recorders[1].steps[0], recorders[0].steps[0])
-    assert 'distill_loss' not in logs
-
-
-def test_the_largest_keeps_its_task_loss_wherever_it_is_drawn() -> None:
-    """It is the teacher: ``task_weight`` is a student's."""
-    distillation = {**DISTIL, 'task_weight': 0.0}
-    model = classifier(distillation=distillation)
-    largest = model.backbone.space.largest
-    found = []
-    for subnets in ([largest, member()], [member(), largest]):
-        recorder = GradientRecorder(with_subnets(model, *subnets))
-        model.train_step(batch_of(0), recorder)
-        found.append(recorder.steps[0])
-    assert_gradients(found[1], found[0])
-
-
-def frozen(model: Any, **weights: float) -> Any:
-    """Gives a model a teacher that stays as it is; returns the teacher."""
-    teacher = copy.deepcopy(model)
-    randomise(teacher, 77).double()
-    model.distillation = FrozenDistillation(**weights)
-    model.distillation.teacher = teacher.requires_grad_(False)
-    return teacher
-
-
-def test_a_frozen_teacher_teaches_the_largest_too() -> None:
-    largest = classifier().backbone.space.largest
-    subnets = [largest, member()]
-    model = with_subnets(classifier(), *subnets)
-    twin = copy.deepcopy(model)
-    teacher = frozen(model, **WEIGHTS)
-    before = snapshot(teacher)
-    data = batch_of(0)
-    with torch.no_grad():
-        target = plain_logits(teacher, data['inputs'], None)
-    for subnet in subnets:
-        logits = plain_logits(twin, data['inputs'], subnet)
-        loss = 0.3 * F.cross_entropy(logits, labels_of(data))
-        loss = loss + 0.7 * distillation_loss(logits, target, 2.0)
-        loss.backward()
-    recorder = GradientRecorder(model)
-    model.train_step(data, recorder)
-    assert_gradients(recorder.steps[0], gradients(twin))
     assert_same_weights(teacher, before)
-    assert all(p.grad is None for p in teacher.parameters())
     # It is no part of the network: not of its checkpoint, nor its optimizer.
     assert model.state_dict().keys() == twin.state_dict().keys()
-    assert len(list(model.parameters())) == len(list(twin.parameters()))
-
-
-@pytest.mark.parametrize('sampler', [SANDWICH, UNIFORM])
-def test_hidden_states_are_distilled(sampler: dict) -> None:
-    weights = dict(hidden_weight=0.2, loss_weight=0.0)
-    model = classifier(sampler=sampler, distillation={**DISTIL, **weights})
-    twin = copy.deepcopy(model)
-    data = batch_of(1)
-    observe = model.distillation.observe
-
-    def run() -> Any:
-        return twin.head(twin.backbone(data['inputs']))
-
-    with torch.no_grad():
-        _, target = observe(twin, run)
-    error = torch.zeros(()).double()
-    for subnet in model.draw_subnets(0):
-        with twin.backbone.use(subnet):
-            logits, hidden = observe(twin, run)
-        loss = F.cross_entropy(logits, labels_of(data))
-        if subnet != model.backbone.space.largest:
-            part = 0.2 * hidden_loss(hidden, target, subnet)
-            loss, error = loss + part, error + part.detach()
-        loss.backward()
-    recorder = GradientRecorder(model)
-    logs = model.train_step(data, recorder)
+    total, learnt = by_hand(twin, teacher, subnets, data)
     assert_gradients(recorder.steps[0], gradients(twin))
-    torch.testing.assert_close(logs['hidden_loss'], error)
-    assert error > 0.1
+    # The logged loss is what was trained.
+    assert logs['loss'].item() == pytest.approx(total)
+    for name, value in learnt.items():
+        assert logs.get(name, torch.zeros(())).item() == pytest.approx(value)
+    teaches = is_frozen or sampler is not LARGEST
+    assert (sum(learnt.values()) > 0.1) == teaches
+    assert ('distill_loss' in logs) == teaches
 
 
 def test_no_hook_is_left_after_distillation() -> None:

@@ -13,11 +13,11 @@ import torch.distributed as dist
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
-from toys import SPACE, batch_of, classifier
+from toys import batch_of, classifier
 
 from eavit_mm.models import ElasticDistributedDataParallel
 
-WORLD, STEPS = 2, 4
+WORLD, STEPS = 2, 3
 UNIFORM = dict(type='eavit_mm.UniformSampler')
 ROUTER = dict(type='eavit_mm.RouterHead')
 SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)
@@ -118,8 +118,8 @@ def child(rank: int, folder: Path) -> None:
         timeout=timedelta(minutes=2),  # a hang is an error
     )
     found = {
-        name: [differences(cfg, seed) for seed in (1, 2)]
-        for name, cfg in CASES.items()
+        name: differences(cfg, seed)
+        for seed, (name, cfg) in enumerate(CASES.items())
     }
     torch.save(found, folder / f'rank{rank}.pth')
     dist.destroy_process_group()
@@ -149,31 +149,12 @@ def results(tmp_path_factory: Any) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_gradients_are_the_mean_over_ranks(
+def test_gradients_are_the_mean_over_ranks_and_weights_stay_equal(
     case: str, results: list[dict[str, Any]]
 ) -> None:
     for rank in range(WORLD):
-        for found in results[rank][case]:
-            assert found['steps'] == STEPS
-            assert found['scale'] > 1e-2
-            assert found['error'] < 1e-12 * max(1, found['scale'])
-
-
-@pytest.mark.parametrize('case', CASES)
-def test_ranks_end_with_equal_weights(
-    case: str, results: list[dict[str, Any]]
-) -> None:
-    for rank in range(WORLD):
-        for found in results[rank][case]:
-            assert found['from_rank_0'] == 0
-
-
-def test_branches_are_off_in_these_runs() -> None:
-    """Else unused parameters would not have been met."""
-    assert SPACE['max_off'] > 0
-    model = classifier(sampler=UNIFORM)
-    MessageHub.get_current_instance().update_info('seed', 1)
-    drawn = [model.draw_subnets(step)[0] for step in range(STEPS)]
-    assert any(
-        0 in subnet.num_heads + subnet.feedforward_channels for subnet in drawn
-    )
+        found = results[rank][case]
+        assert found['steps'] == STEPS
+        assert found['scale'] > 1e-2
+        assert found['error'] < 1e-12 * max(1, found['scale'])
+        assert found['from_rank_0'] == 0

@@ -8,9 +8,7 @@ from steps import UNIFORM
 from toys import (
     batch_of,
     classifier,
-    dense_twin,
     images,
-    member,
     options,
     sgd,
 )
@@ -44,13 +42,6 @@ def test_ranks(monkeypatch: pytest.MonkeyPatch, per_rank: bool) -> None:
         )
         draws.append(tuple(map(tuple, map(model.draw_subnets, range(5)))))
     assert len(set(draws)) == (3 if per_rank else 1)
-
-
-def test_default_sampler_draws_from_the_space() -> None:
-    model = classifier()
-    drawn = [model.draw_subnets(i) for i in range(40)]
-    assert all(len(subnets) == 1 for subnets in drawn)
-    assert len({subnets[0] for subnets in drawn}) > 30
 
 
 def test_classifier_of_stock_types() -> None:
@@ -88,19 +79,3 @@ def test_images_of_another_number_of_channels() -> None:
         match=r'data_preprocessor: std=\[4, 5\]; must be .* in_channels=3 of',
     ):
         classifier(data_preprocessor=dict(mean=[1, 2, 3], std=[4, 5]))
-
-
-def test_evaluation_follows_the_active_subnet() -> None:
-    model = classifier()
-    model.eval()
-    data = batch_of(0)
-    expected = dense_twin(model.backbone, member(), options())
-    with torch.no_grad():
-        features = expected(data['inputs'])[-1]
-        weight = model.head.fc.weight[:, : member().embed_dims]
-        scores = (features @ weight.T + model.head.fc.bias).softmax(1)
-        for manner in (model.backbone.use, model.backbone.frozen):
-            with manner(member()):
-                samples = model.test_step(data)
-            for sample, score in zip(samples, scores, strict=True):
-                torch.testing.assert_close(sample.pred_score, score)

@@ -1,18 +1,21 @@
 """The supernet against the stock network and against dense ones by hand."""
 
+from copy import deepcopy
+
+import numpy as np
 import pytest
 import torch
 from mmpretrain.models import VisionTransformer
 from steps import assert_gradients, gradients
 from toys import (
     ARCH,
-    SWIGLU,
     Case,
     close,
     dense_twin,
     images,
     member,
     options,
+    random_backbone,
     random_case,
     randomise,
     small_stock,
@@ -24,26 +27,6 @@ from eavit_mm.models.axes import narrow_weights
 
 SEEDS = range(70)
 OUT_TYPES = ['cls_token', 'raw', 'featmap', 'avg_featmap']
-VARIANTS = dict(
-    plain={},
-    no_cls=dict(with_cls_token=False, out_type='raw'),
-    no_final_norm=dict(final_norm=False),
-    pre_norm=dict(pre_norm=True),
-    patch_norm=dict(patch_cfg=dict(norm_cfg=dict(type='LN'))),
-    overlapping=dict(patch_cfg=dict(kernel_size=5, stride=3, padding=1)),
-    layer_scale=dict(layer_scale_init_value=0.3),
-    no_qkv_bias=dict(qkv_bias=False),
-    swiglu=dict(layer_cfgs=SWIGLU, layer_scale_init_value=0.3),
-    # ReLU, and a hidden width for each layer.
-    layers_differ=dict(
-        layer_cfgs=[
-            dict(feedforward_channels=f, act_cfg=dict(type='ReLU'))
-            for f in (12, 20, 28)
-        ]
-    ),
-    one_head=dict(arch={**ARCH, 'num_heads': 1}),
-)
-
 
 # The largest subnet is the stock network
 
@@ -69,26 +52,17 @@ def assert_is_stock(
         close(vit(x), stock(x), 1e-5)
 
 
-@pytest.mark.parametrize('name', VARIANTS)
-def test_largest_is_stock(name: str) -> None:
-    vit = small_vit(space=None, **VARIANTS[name])
-    assert_is_stock(vit, small_stock(**VARIANTS[name]), images())
-
-
-@pytest.mark.parametrize(
-    ('out_type', 'out_indices', 'size'),
-    [
-        ('cls_token', [-1], (8, 8)),
-        ('raw', [0, 2], (12, 20)),
-        ('featmap', [0, 1, 2], (7, 13)),
-        ('avg_featmap', [1], (8, 12)),
-    ],
-)
-def test_largest_is_stock_for_outputs_and_sizes(
-    out_type: str, out_indices: list[int], size: tuple[int, int]
-) -> None:
-    cfg = dict(out_type=out_type, out_indices=out_indices)
-    assert_is_stock(small_vit(**cfg), small_stock(**cfg), images(size=size))
+@pytest.mark.parametrize('seed', range(20))
+def test_largest_is_stock(seed: int) -> None:
+    """With images of the usual size, and of another one."""
+    cfg, _ = random_backbone(np.random.default_rng(seed))
+    for added in (0, 3):
+        vit, stock = (
+            kind(**deepcopy(cfg))
+            for kind in (ElasticVisionTransformer, VisionTransformer)
+        )
+        size = (cfg['in_channels'], *(n + added for n in cfg['img_size']))
+        assert_is_stock(vit, stock, torch.randn(2, *size))
 
 
 @pytest.mark.parametrize('mode', ['bilinear', 'bicubic'])
@@ -190,18 +164,6 @@ def test_empty_batch() -> None:
     x = images()[:0]
     with vit.use(member()):
         assert vit(x)[0].shape == (0, member().embed_dims)
-
-
-@pytest.mark.parametrize('frozen', [False, True])
-def test_input_that_is_not_contiguous(frozen: bool) -> None:
-    vit = randomise(small_vit())
-    x = images()
-    strided = x.flip(3).permute(0, 3, 2, 1).contiguous().permute(0, 3, 2, 1)
-    channels_last = x.flip(3).to(memory_format=torch.channels_last)
-    with vit.frozen(member()) if frozen else vit.use(member()):
-        expected = vit(x.flip(3).contiguous())
-        close(vit(strided), expected, 1e-6)
-        close(vit(channels_last), expected, 1e-6)
 
 
 def test_weights_that_are_not_contiguous() -> None:

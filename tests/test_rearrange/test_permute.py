@@ -11,12 +11,8 @@ from eavit_mm.models.axes import CHANNELS
 from eavit_mm.rearrange import (
     MagnitudeCriterion,
     RandomCriterion,
-    permute_backbone,
     rearrange,
-    sort_units,
 )
-from eavit_mm.rearrange.criteria import zero_scores
-from eavit_mm.space.cells import HEADS as HEAD_UNITS
 
 from .toys import CRITERIA, batches, build, draw
 
@@ -73,32 +69,6 @@ def test_a_new_head_stays_as_it_is():
         features[0], before[0][0][:, found[CHANNELS]], **EXACT
     )
     assert (logits - before[1]).abs().max() > 0.01
-
-
-def test_the_first_units_are_those_of_the_largest_scores():
-    model = build()
-    scores = zero_scores(model.backbone)
-    scores[CHANNELS][7] = 2.0
-    scores[CHANNELS][3] = 1.0
-    scores[HEAD_UNITS, 1][4] = 1.0
-    found = sort_units(scores)
-    # Equals keep their order.
-    rest = [i for i in range(24) if i not in (7, 3)]
-    assert found[CHANNELS].tolist() == [7, 3, *rest]
-    assert found[HEAD_UNITS, 1].tolist() == [4, 0, 1, 2, 3, 5]
-    assert found[HEAD_UNITS, 0].tolist() == list(range(6))
-
-
-def test_the_inverse_restores_every_weight():
-    model = draw(5)
-    vit = model.backbone
-    before = {k: v.clone() for k, v in vit.state_dict().items()}
-    found = sort_units(RandomCriterion(1).score(model, ()))
-    permute_backbone(vit, found)
-    back = {units: order.argsort() for units, order in found.items()}
-    permute_backbone(vit, back)
-    for name, value in vit.state_dict().items():
-        assert torch.equal(value, before[name]), name
 
 
 def test_parameters_stay_the_same_objects():

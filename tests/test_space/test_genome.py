@@ -65,24 +65,19 @@ def test_off_genes_of_cells_with_several_branches():
     assert space.encode(member).tolist() == [1, 1, 0, 1, 0, 1]
 
 
-@given(spaces(), st.data())
-def test_genes_out_of_range_are_named(space, data):
-    low, high = space.genome.bounds
-    gene = data.draw(st.integers(0, len(low) - 1))
-    genes = high.copy()
-    genes[gene] = data.draw(st.sampled_from([-1, int(high[gene]) + 1]))
-    with pytest.raises(
-        ValueError,
-        match=f'gene {gene} is {genes[gene]}; must be 0 to {high[gene]}',
-    ):
-        space.decode(genes)
-
-
 @pytest.mark.parametrize(
-    'genes', [[0] * 6, [0] * 8, [[1] * 7], [1.0] * 7, [True] * 7, ['1'] * 7]
+    ('genes', 'words'),
+    [
+        *(
+            (genes, 'a genome of this space has 7 integers')
+            for genes in ([0] * 6, [0] * 8, [[1] * 7], [1.0] * 7, [True] * 7)
+        ),
+        ([0, 0, -1, 0, 0, 0, 0], 'gene 2 is -1; must be 0 to 2'),
+        ([1, 2, 2, 2, 3, 4, 3], 'gene 5 is 4; must be 0 to 3'),
+    ],
 )
-def test_wrong_kind_of_genome_raises(genes):
-    with pytest.raises(ValueError, match='a genome of this space has 7 int'):
+def test_wrong_genomes_are_named(genes, words):
+    with pytest.raises(ValueError, match=words):
         TINY.decode(genes)
 
 
