@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
         '--data',
         metavar='DIR',
         help='images instead of the data of the config: DIR/train/CLASS/* '
-        'and DIR/test/CLASS/*, or DIR/CLASS/*',
+        'and DIR/test/CLASS/*, or DIR/CLASS/*, in any format of OpenCV',
     )
     parser.add_argument(
         '--quick',
@@ -61,13 +61,14 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from eavit_mm.engine.adaptation import shorten, use_image_folder
+from eavit_mm.engine.adaptation import shorten
 from eavit_mm.engine.cli import (
     build_supernet,
     merge_options,
     read_config,
     run_tool,
 )
+from eavit_mm.engine.image_folder import use_image_folder
 from eavit_mm.files import write_atomically
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import table_for

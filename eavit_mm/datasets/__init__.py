@@ -3,6 +3,7 @@
 from .digits import Digits
 from .fashion import Fashion40, FashionMNIST
 from .flowers import Flowers102
+from .image_folder import ImageFolder
 from .split import split_dataset
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     'Fashion40',
     'FashionMNIST',
     'Flowers102',
+    'ImageFolder',
     'split_dataset',
 ]

@@ -1,0 +1,156 @@
+"""A folder of images for each class, whatever else lies between them."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import cv2
+from mmcv.image import imread
+from mmengine.logging import print_log
+from mmpretrain.datasets import BaseDataset
+
+from eavit_mm.registry import DATASETS
+
+# What systems leave in folders, beside names that begin with a dot.
+_JUNK = {'__macosx', '__pycache__', '@eadir', '@recycle', '#recycle'}
+_JUNK |= {'$recycle.bin', 'lost+found', 'system volume information'}
+# A file that begins and ends so is whole; others are decoded to see it.
+_WHOLE = (b'\xff\xd8', b'\xff\xd9'), (b'\x89PNG', b'IEND\xaeB`\x82')
+
+
+def find_images(folder: Path) -> tuple[Path, ...]:
+    """All files below a folder that mmcv can read, whatever their names.
+
+    Links are followed; what is hidden is no file of the folder; what cannot
+    be read is logged. Read once for as long as no file changes.
+    """
+    files = sorted(map(str, _files_in(folder)))
+    stats = map(os.lstat, files)
+    stamp = tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
+    return _readable(folder, tuple(files), hash(stamp))
+
+
+@lru_cache(maxsize=4)
+def _readable(
+    folder: Path, files: Sequence[str], stamp: int
+) -> tuple[Path, ...]:
+    paths = {path: _is_image(path) for path in map(Path, files)}
+    broken = [path for path, is_image in paths.items() if not is_image]
+    _log_left_out(folder, broken, 'no image that can be read')
+    return tuple(path for path, is_image in paths.items() if is_image)
+
+
+def _log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
+    names = [str(path.relative_to(folder)) for path in paths[:3]]
+    names += ['...'] * (len(paths) > 3)
+    text = f'{folder}: files left out, {why}: {len(paths)}, {", ".join(names)}'
+    if paths:
+        print_log(text, logger='current', level=logging.WARNING)
+
+
+def _files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:
+        return  # a link that leads back up
+    for entry in folder.iterdir():
+        if entry.name.startswith('.') or entry.name.lower() in _JUNK:
+            continue
+        if entry.is_dir():
+            yield from _files_in(entry, (*above, real))
+        else:
+            yield entry
+
+
+def _is_image(path: Path) -> bool:
+    """Whether mmcv reads it: by first and last bytes, where these do."""
+    try:
+        if not path.is_file():  # a pipe, a link to nothing
+            return False
+        with path.open('rb') as file:
+            start = file.read(4)
+            file.seek(-8, os.SEEK_END)
+            end = file.read()
+        if any(start.startswith(s) and end.endswith(e) for s, e in _WHOLE):
+            return True
+        # The second reads the whole file, the first only its signature.
+        return cv2.haveImageReader(str(path)) and imread(path) is not None
+    except (OSError, cv2.error):
+        return False
+
+
+def copies_in(paths: Sequence[Path]) -> dict[Path, Path]:
+    """Files with the content of an earlier one, and that one."""
+    sizes = [path.stat().st_size for path in paths]
+    number = Counter(sizes)
+    known: dict[bytes, Path] = {}
+    copies = {}
+    for path, size in zip(paths, sizes, strict=True):
+        if number[size] > 1:  # else there is nothing to compare with
+            content = sha256(path.read_bytes()).digest()
+            first = known.setdefault(content, path)
+            if first is not path:
+                copies[path] = first
+    return copies
+
+
+def by_folder(root: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """The paths in each folder of a root, at any depth, sorted by name."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        name, *deeper = path.relative_to(root).parts
+        if deeper:
+            groups.setdefault(name, []).append(path)
+    return dict(sorted(groups.items()))
+
+
+@lru_cache(maxsize=4)
+def classes_in(root: Path, images: tuple[Path, ...]) -> dict[str, list[Path]]:
+    """The images of each class, every content once; the rest is logged."""
+    strays = [path for path in images if path.parent == root]
+    _log_left_out(root, strays, 'in no folder of a class')
+    copies = copies_in(images)
+    _log_left_out(root, [*copies], 'copies of other images')
+    return by_folder(root, [path for path in images if path not in copies])
+
+
+@DATASETS.register_module()
+class ImageFolder(BaseDataset):
+    """``FOLDER/CLASS/**/image``, in any format that mmcv can read.
+
+    Differs from mmpretrain's ``CustomDataset``: the content says what a file
+    is, not its name; a folder without images, or hidden, is no class; of
+    several files with one content the first is taken.
+
+    Args:
+        data_prefix: The folder.
+        **kwargs: Those of mmpretrain's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are no images, or not as many folders of images
+            as ``classes``.
+    """
+
+    def __init__(self, data_prefix: str, **kwargs: Any) -> None:
+        super().__init__(ann_file='', data_prefix=data_prefix, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Paths and labels; ``metainfo`` gets the names of the classes."""
+        root = Path(self.img_prefix)
+        groups = classes_in(root, find_images(root))
+        names = self._metainfo.setdefault('classes', tuple(groups))
+        if not groups or len(names) != len(groups):
+            raise ValueError(
+                f'{root}: images in the folders {list(groups)}; must be one '
+                f'for each class{f" of {names}" if names else ""}'
+            )
+        return [
+            dict(img_path=str(path), gt_label=label)
+            for label, paths in enumerate(groups.values())
+            for path in paths
+        ]
