@@ -57,35 +57,6 @@ class TwiceHead(nn.Module):
         return self.conv(self.norm(torch.cat((x[-1], own, x[-1].sin()), 1)))
 
 
-class NormFirstHead(nn.Module):
-    """LayerNorm over tokens, BatchNorm over the map, then a convolution."""
-
-    def __init__(self, channels: int, levels: int = 1) -> None:
-        super().__init__()
-        self.ln = nn.LayerNorm(channels)
-        self.bn = nn.BatchNorm2d(channels)
-        self.conv = nn.Conv2d(channels, CLASSES, 1)
-
-    def forward(self, x: Levels) -> Tensor:
-        y = self.ln(x[-1].flatten(2).transpose(1, 2))  # (B, N, E)
-        return self.conv(self.bn(y.transpose(1, 2).unflatten(2, (2, 3))))
-
-
-class MapFirstHead(nn.Module):
-    """Maps the channels to as many, which still are the backbone's."""
-
-    def __init__(self, channels: int, levels: int = 1) -> None:
-        super().__init__()
-        self.map = nn.Linear(channels, channels)
-        self.ln = nn.LayerNorm(channels)
-        self.up = nn.ConvTranspose2d(channels, channels, 2, stride=2)
-        self.cls = nn.Conv2d(channels, CLASSES, 1)
-
-    def forward(self, x: Levels) -> Tensor:
-        y = self.ln(self.map(x[-1].permute(0, 2, 3, 1)))
-        return self.cls(self.up(y.permute(0, 3, 1, 2)))
-
-
 class PyramidNeck(nn.Module):
     """The first level becomes its own, the others pass (Feature2Pyramid)."""
 
@@ -132,8 +103,27 @@ def last_axis(level: Tensor) -> Tensor:
     return level.permute(0, 2, 3, 1)
 
 
-# Ways to call a leaf, and to fill closed channels on the way to one.
-CALLS: dict[str, Callable[[], Parts]] = dict(
+def first_axis(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+# Other ways to read, to call a leaf, and to fill closed channels before one.
+PARTS: dict[str, Callable[[], Parts]] = dict(
+    norms_first=lambda: Parts(
+        lambda s, x: s.conv(s.bn(first_axis(s.ln(last_axis(x))))),
+        ln=nn.LayerNorm(C),
+        bn=nn.BatchNorm2d(C),
+        conv=conv(),
+    ),
+    map_first=lambda: Parts(
+        lambda s, x: s.cls(
+            s.passing_up(first_axis(s.ln(s.passing_map(last_axis(x)))))
+        ),
+        passing_map=nn.Linear(C, C),
+        ln=nn.LayerNorm(C),
+        passing_up=nn.ConvTranspose2d(C, C, 2, stride=2),
+        cls=conv(),
+    ),
     output_size=lambda: Parts(
         lambda s, x: s.up(x, output_size=(6, 9)),
         up=nn.ConvTranspose2d(C, 4, 2, stride=3),
@@ -170,14 +160,12 @@ FLOWS: dict[str, Callable[[], dict[str, nn.Module]]] = dict(
     conv=lambda: dict(head=ConvHead(C)),
     concat=lambda: dict(head=ConcatHead(C)),
     twice=lambda: dict(head=TwiceHead(C)),
-    norms_first=lambda: dict(head=NormFirstHead(C)),
-    map_first=lambda: dict(head=MapFirstHead(C)),
     pyramid=lambda: dict(
         neck=PyramidNeck(C, 3), head=LevelsHead(OWN, C, C), other=ConvHead(C)
     ),
     **{
         name: lambda build=build: dict(head=build())
-        for name, build in CALLS.items()
+        for name, build in PARTS.items()
     },
 )
 
@@ -189,11 +177,6 @@ def register_made_up() -> Iterator[None]:
         ConvHead: {'conv': Leaf()},
         ConcatHead: {'conv': Leaf(), 'cat': Leaf((OWN, OPEN, OWN))},
         TwiceHead: dict.fromkeys(('norm', 'conv'), Leaf((OPEN, OWN, OPEN))),
-        NormFirstHead: dict.fromkeys(('ln', 'bn', 'conv'), Leaf()),
-        MapFirstHead: {
-            **dict.fromkeys(('map', 'up'), Leaf(passes=True)),
-            **dict.fromkeys(('ln', 'cls'), Leaf()),
-        },
     }
     for kind, leaves in readings.items():
         reading = Reading(leaves)
@@ -212,7 +195,7 @@ def register_made_up() -> Iterator[None]:
         Parts,
         lambda head, live: Reading(
             {
-                name: Leaf(passes=name == 'passing')
+                name: Leaf(passes=name.startswith('passing'))
                 for name, _ in head.named_children()
             }
         ),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from made_up import CLASSES as MAPS
-from made_up import FLOWS, OWN, ConvHead, NormFirstHead, register_made_up
+from made_up import FLOWS, OWN, ConvHead, register_made_up
 from mmengine.model import convert_sync_batchnorm, revert_sync_batchnorm
 from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
@@ -301,7 +301,7 @@ def test_conversions_of_batch_norms_keep_the_leaves(convert: Any) -> None:
     model = classifier(
         backbone=dict(out_type='featmap', out_indices=[0, 1, 2])
     )
-    model.head = spread(NormFirstHead(CHANNELS))
+    model.head = spread(FLOWS['norms_first']()['head'])
     vit, x = model.eval().backbone, images(batch=4).double()
     make_elastic(model.consumers, vit)
     kind, names = type(model.head.bn), list(model.state_dict())

@@ -3,7 +3,7 @@ import pytest
 
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space import SearchSpace
 from eavit_mm.space.pareto import Member, hypervolume
 
 from .toys import tables_of
@@ -93,21 +93,6 @@ def test_violations_are_shares():
     for each, number in ((objectives, 3), (built(), 0), (half, 1)):
         problem = SubnetProblem(each, None)
         assert problem.n_ieq_constr == number == len(each.violations(member()))
-
-
-def test_which_costs_are_allowed():
-    reachable = built(
-        constraints=dict(macs=(0.5, '30kMACs'), metric=(99, None))
-    ).reachable
-    for channels, allowed in [
-        ((20, 20), False),
-        ((10, 20), True),
-        ((10, 10), True),
-        ((0, 10), False),
-    ]:
-        subnet = Subnet(8, (1, 1), channels, 4)
-        assert reachable.keeps(subnet) == allowed
-    assert built().reachable.keeps(SPACE.largest)
 
 
 @pytest.mark.parametrize(

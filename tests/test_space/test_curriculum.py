@@ -78,43 +78,26 @@ def test_a_level_draws_from_the_whole_space_by_default(space, p_off):
 @pytest.mark.parametrize(
     ('levels', 'words'),
     [
-        ([], r'levels=\[\]; must list at least one level'),
-        ([dict(embed_dims=8)], r"level 0 .*missing keys \['begin'\]"),
-        (
-            [dict(begin=0, embed=8)],
-            r"level 0 of the curriculum: unknown keys \['embed'\]",
-        ),
-        ([dict(begin=1)], 'level 0 of the curriculum: begin=1; must be 0'),
-        (
-            [dict(begin=0), dict(begin=True)],
-            'level 1 of the curriculum: begin=True; must be an integer',
-        ),
-        (
-            [dict(begin=0), dict(begin=4), dict(begin=4)],
-            'level 2 of the curriculum: begin=4; must be an integer',
-        ),
-        (
-            [dict(begin=0, embed_dims='8')],
-            "level 0 of the curriculum: embed_dims='8'; must be an integer",
-        ),
-        (
-            [dict(begin=0), dict(begin=1, p_off=1.1)],
-            r'level 1 .*p_off=1\.1; must be a number in \[0, 1\]',
-        ),
-        (
-            [dict(begin=0), dict(begin=1, max_off=3)],
-            'level 1 .*max_off=3, but the space has max_off=2',
-        ),
+        ([dict(embed_dims=8)], r"missing keys \['begin'\]"),
+        ([dict(begin=0, embed=8)], r"unknown keys \['embed'\]"),
+        ([dict(begin=1)], 'begin=1; must be 0'),
+        ([dict(begin=0), dict(begin=True)], 'begin=True; must be an integer'),
+        ([dict(begin=0), dict(begin=0)], 'begin=0; must be an integer of at'),
+        ([dict(begin=0, embed_dims='8')], "embed_dims='8'; must be an int"),
+        ([dict(begin=0), dict(begin=1, p_off=1.1)], r'p_off=1\.1; .*\[0, 1\]'),
+        ([dict(begin=0, max_off=3)], 'max_off=3, but the space has max_off=2'),
         (
             [dict(begin=0, embed_dims=17)],
-            'level 0 of the curriculum: embed_dims: the lower bound 17 '
-            'leaves no choice; the largest is 16',
+            'embed_dims: .* bound 17 .*16',
         ),
     ],
 )
 def test_wrong_levels_raise(levels, words):
-    with pytest.raises(ValueError, match=words):
+    place = f'level {len(levels) - 1} of the curriculum'
+    with pytest.raises(ValueError, match=f'{place}: .*{words}'):
         Curriculum(SPACE, levels)
+    with pytest.raises(ValueError, match='must list at least one level'):
+        Curriculum(SPACE, [])
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from eavit_mm.space import (
 )
 from eavit_mm.space.cost_table import CostTable
 
-from .strategies import BRANCHES, curricula, plain_geometry, spaces
+from .strategies import AXES, BRANCHES, curricula, plain_geometry, spaces
 
 VIT_B_BOX = SearchSpace(
     list(range(384, 769, 64)),
@@ -75,6 +75,12 @@ def rng(*seed):
 def make(name):
     cfg = SAMPLERS[name]
     return TASK_UTILS.build({**cfg, 'type': f'eavit_mm.{cfg["type"]}'})
+
+
+def draws(sampler, number):
+    """Draws of a sampler from VIT_MINI with no branch off."""
+    level, cost = Level(VIT_MINI, p_off=0.0), VIT_MINI_GEOMETRY.macs
+    return [tuple(sampler.draw(level, cost, rng(i))) for i in range(number)]
 
 
 def cost_of(space):
@@ -171,42 +177,27 @@ def test_shared_is_the_same_in_all_layers_save_those_off(space, seed):
 
 
 def test_shared_axes_are_uniform_and_independent():
-    level = Level(VIT_MINI, p_off=0.0)
-    sampler, cost = SharedSampler(), VIT_MINI_GEOMETRY.macs
-    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(3000)]
-    heads = np.array([s.num_heads[0] for s in drawn])
-    ffn = np.array([s.feedforward_channels[0] for s in drawn])
-    embed = np.array([s.embed_dims for s in drawn])
-    for values, choices in (
-        (heads, range(1, 7)),
-        (ffn, range(48, 385, 48)),
-        (embed, (48, 64, 80, 96)),
-    ):
-        for choice in choices:
-            share = np.mean(values == choice)
-            assert share == pytest.approx(1 / len(choices), abs=0.04)
-    table = np.corrcoef([heads, ffn, embed])
-    assert np.abs(table - np.eye(3)).max() < 0.08
+    drawn, columns = draws(SharedSampler(), 3000), []
+    for axis in AXES:
+        columns.append([subnet.width(axis, 0) for (subnet,) in drawn])
+        choices = VIT_MINI.choices(axis)
+        shares = [columns[-1].count(choice) / 3000 for choice in choices]
+        even = [1 / len(choices)] * len(choices)
+        assert shares == pytest.approx(even, abs=0.04)
+    assert np.abs(np.corrcoef(columns) - np.eye(3)).max() < 0.08
 
 
 # Ladder
 
 
-def ladder_draws(p_jitter, number, jitter=1):
-    level = Level(VIT_MINI, p_off=0.0)
-    sampler = LadderSampler(p_jitter=p_jitter, jitter=jitter)
-    cost = VIT_MINI_GEOMETRY.macs
-    return [sampler.draw(level, cost, rng(i))[0] for i in range(number)]
-
-
 @pytest.mark.parametrize('p_jitter', [0.0, 0.4])
 def test_ladder_takes_every_uniform_network_equally_often(p_jitter):
-    drawn = ladder_draws(p_jitter, 4000)
+    drawn = draws(LadderSampler(p_jitter=p_jitter), 3000)
     rungs = VIT_MINI.uniform_ladder
-    shares = [np.mean([s == rung for s in drawn]) for rung in rungs]
+    shares = [drawn.count((rung,)) / 3000 for rung in rungs]
     # A moved draw is almost never uniform: 13 cells stay with 1/3 each.
     expected = (1 - p_jitter) / len(rungs)
-    assert shares == pytest.approx([expected] * len(rungs), abs=0.015)
+    assert shares == pytest.approx([expected] * len(rungs), abs=0.016)
     assert sum(shares) == pytest.approx(1 - p_jitter, abs=0.03)
 
 
@@ -216,7 +207,7 @@ def test_ladder_moves_cells_by_no_more_than_the_jitter(jitter):
         [VIT_MINI.decisions(s).indices for s in VIT_MINI.uniform_ladder]
     )
     moved = set()
-    for subnet in ladder_draws(1.0, 300, jitter):
+    for (subnet,) in draws(LadderSampler(p_jitter=1.0, jitter=jitter), 300):
         moves = np.array(VIT_MINI.decisions(subnet).indices) - rungs
         nearest = moves[np.abs(moves).max(axis=1).argmin()]
         assert np.abs(nearest).max() <= jitter
@@ -228,23 +219,15 @@ def test_ladder_moves_cells_by_no_more_than_the_jitter(jitter):
 
 
 def test_mixed_takes_each_sampler_as_often_as_its_weight_says():
-    level, cost = Level(VIT_MINI, p_off=0.0), VIT_MINI_GEOMETRY.macs
     parts = [
         dict(type='eavit_mm.LargestSampler'),
         dict(type='eavit_mm.FixedListSampler', subnets=[0.2]),
         dict(type='eavit_mm.FixedListSampler', subnets=[0.5, 0.7], num=None),
     ]
-    sampler = MixedSampler(parts, weights=[1, 2, 5])
-    drawn = [tuple(sampler.draw(level, cost, rng(i))) for i in range(4000)]
-    shares = [
-        np.mean([one == wanted for one in drawn])
-        for wanted in (
-            (VIT_MINI.largest,),
-            (VIT_MINI.uniform(0.2),),
-            (VIT_MINI.uniform(0.5), VIT_MINI.uniform(0.7)),
-        )
-    ]
-    assert shares == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.03)
+    drawn = draws(MixedSampler(parts, weights=[1, 2, 5]), 2000)
+    for specs, weight in (([1.0], 1), ([0.2], 2), ([0.5, 0.7], 5)):
+        share = drawn.count(tuple(map(VIT_MINI.uniform, specs))) / 2000
+        assert share == pytest.approx(weight / 8, abs=0.04)
 
 
 # Stratified
@@ -323,8 +306,7 @@ def test_stratified_reaches_the_dearest_where_that_is_not_the_largest():
 
 
 def test_jitter_makes_layers_differ():
-    level, cost = Level(VIT_MINI, p_off=0.0), VIT_MINI_GEOMETRY.macs
-    drawn = StratifiedSampler(50).draw(level, cost, rng(0))
+    (drawn,) = draws(StratifiedSampler(50), 1)
     assert np.mean([len(set(s.num_heads)) > 1 for s in drawn]) > 0.8
 
 
@@ -351,28 +333,21 @@ def test_fixed_list_leaves_out_what_the_level_does_not_allow():
 
 def test_fixed_list_follows_its_weights_and_adds_those_of_equals():
     specs, weights = [0.0, 0.5, 1.0, 'largest'], [1, 2, 3, 2]
-    level, cost = Level(VIT_MINI), VIT_MINI_GEOMETRY.macs
-    whole = FixedListSampler(specs, None, weights)
-    assert len(whole.draw(level, cost, rng(0))) == 3
-    sampler = FixedListSampler(specs, weights=weights)
-    drawn = [sampler.draw(level, cost, rng(i))[0] for i in range(2000)]
+    ((*whole,),) = draws(FixedListSampler(specs, None, weights), 1)
+    assert len(whole) == 3
+    drawn = draws(FixedListSampler(specs, weights=weights), 2000)
     for s, share in ((0.0, 1 / 8), (0.5, 2 / 8), (1.0, 5 / 8)):
-        found = np.mean([subnet == VIT_MINI.uniform(s) for subnet in drawn])
+        found = drawn.count((VIT_MINI.uniform(s),)) / 2000
         assert found == pytest.approx(share, abs=0.04)
 
 
 def test_fixed_list_draws_different_members():
     specs = [0.0, 0.25, 0.5, 0.75, 1.0]
-    level, cost = Level(VIT_MINI), VIT_MINI_GEOMETRY.macs
-    sampler = FixedListSampler(specs, num=3)
-    seen = set()
-    for seed in range(50):
-        drawn = sampler.draw(level, cost, rng(seed))
-        assert len(set(drawn)) == 3
-        seen.update(drawn)
-    assert seen == {VIT_MINI.uniform(s) for s in specs}
-    many = FixedListSampler(specs, num=9).draw(level, cost, rng(0))
-    assert many == [VIT_MINI.uniform(s) for s in specs]
+    whole = tuple(map(VIT_MINI.uniform, specs))
+    drawn = draws(FixedListSampler(specs, num=3), 50)
+    assert all(len(set(members)) == 3 for members in drawn)
+    assert set().union(*drawn) == set(whole)
+    assert draws(FixedListSampler(specs, num=9), 1) == [whole]
 
 
 # Sandwich

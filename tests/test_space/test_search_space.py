@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -288,34 +289,26 @@ def test_resolve_says_what_is_wrong(spec, words):
 
 
 @pytest.mark.parametrize(
-    ('subnet', 'words'),
+    ('changes', 'words'),
     [
-        (Subnet(8, (1,), (4,), 8), 'the subnet has 1 layers, this space 3'),
+        (dict(head_dims=4), 'head_dims=4, this space has 8'),
+        (dict(side='suffix'), "side='suffix', this space has prefixes"),
+        (dict(embed_dims=12), r'embed_dims=12 is outside .* \(8, 16\)'),
         (
-            Subnet(8, (1, 1, 1), (4, 4, 4), 4),
-            'head_dims=4, this space has 8',
-        ),
-        (
-            Subnet(8, (1, 1, 1), (4, 4, 4), 8, 'suffix'),
-            "side='suffix', this space has prefixes",
-        ),
-        (
-            Subnet(12, (1, 1, 1), (4, 4, 4), 8),
-            r'embed_dims=12 is outside this space \(8, 16\)',
-        ),
-        (
-            Subnet(8, (1, 1, 1), (4, 4, 7), 8),
+            dict(feedforward_channels=(4, 4, 7)),
             'layer 2: feedforward_channels=7 is outside .*4, 8, 9',
         ),
-        (Subnet(8, (0, 0, 1), (4, 4, 4), 8), '2 branches are off, max_off=1'),
+        (dict(num_heads=(0, 0, 1)), '2 branches are off, max_off=1'),
+        (dict(num_heads=(1, 1, 2)), r"\['num_heads'\] must share one .*, 2\]"),
         (
-            Subnet(8, (1, 1, 2), (4, 4, 4), 8),
-            r"\['num_heads'\] must share one choice over layers \[0, 1, 2\]",
+            dict(num_heads=(1,), feedforward_channels=(4,)),
+            'the subnet has 1 layers, this space 3',
         ),
     ],
 )
-def test_check_names_what_does_not_fit_and_asks(subnet, words):
+def test_check_names_what_does_not_fit_and_asks(changes, words):
     space = build(max_off=1, shared=['num_heads'])
+    subnet = replace(Subnet(8, (1, 1, 1), (4, 4, 4), 8), **changes)
     with pytest.raises(ValueError, match=f'{words}.*another supernet'):
         space.check(subnet)
 
@@ -355,40 +348,17 @@ def test_from_config_refuses(changes, words):
         (dict(embed_dims=[]), r'embed_dims=\[\]; must be a list of diff'),
         (dict(embed_dims=16), 'embed_dims=16; must be a list of different'),
         (dict(embed_dims=[8, 8]), r'embed_dims=\[8, 8\]; must be a list'),
-        (
-            dict(num_heads=[0, 1]),
-            r'num_heads=\[0, 1\]; must .* positive integers .*max_off',
-        ),
+        (dict(num_heads=[0, 1]), r'=\[0, 1\]; .* positive integers .*max_off'),
         (dict(num_heads=[True, 2]), 'different positive integers'),
-        (
-            dict(num_heads=[[1], [2]]),
-            'num_heads lists choices for 2 layers, the network has 3',
-        ),
-        (
-            dict(num_heads=[[1], 2, [3]]),
-            'layer 1: num_heads=2; must be a list of different',
-        ),
+        (dict(num_heads=[[1], [2]]), 'for 2 layers, the network has 3'),
+        (dict(num_heads=[[1], 2, [3]]), 'layer 1: num_heads=2; must be a lis'),
         (dict(num_layers=0), 'num_layers=0; must be an integer of at least 1'),
         (dict(head_dims=8.0), r'head_dims=8\.0; must be an integer of at'),
-        (
-            dict(max_off=7),
-            'max_off=7; must be an integer from 0 to 6 .*3 layers',
-        ),
-        (
-            dict(shared=['embed_dims']),
-            r"shared=\['embed_dims'\]; must be a list of \['num_heads'",
-        ),
+        (dict(max_off=7), 'max_off=7; must be an integer from 0 to 6 .*3 la'),
+        (dict(shared=['embed_dims']), r"shared=.*; must be .*\['num_heads'"),
         (dict(ties=[['num_heads', 'depth']]), "ties=.*'depth'.*; must be"),
         (dict(ties=[['num_heads']]), 'ties=.* groups, each of two or more'),
-        (
-            dict(
-                ties=[
-                    ['num_heads', 'embed_dims'],
-                    ['num_heads', 'feedforward_channels'],
-                ]
-            ),
-            'an axis in one group only',
-        ),
+        (dict(ties=[AXES, AXES]), 'an axis in one group only'),
         (
             dict(num_heads=[[1], [1, 2], [1]], shared=['num_heads']),
             r"\['num_heads'\] share .* \[0, 1, 2\], .*choices: \[1, 2\]",

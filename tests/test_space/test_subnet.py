@@ -65,21 +65,12 @@ def test_counts():
         (dict(embed_dims=True), 'embed_dims=True; must be an integer'),
         (dict(embed_dims='16'), "embed_dims='16'; must be an integer"),
         (dict(head_dims=8.5), r'head_dims=8\.5; must be an integer'),
-        (
-            dict(num_heads=[2, 0, -1]),
-            'layer 2: num_heads=-1; must be an integer of at least 0',
-        ),
+        (dict(num_heads=[2, 0, -1]), 'layer 2: num_heads=-1; must .*least 0'),
         (dict(num_heads=[2, True, 1]), 'layer 1: num_heads=True; must be'),
         (dict(num_heads=[[2], 1, 1]), r'layer 0: num_heads=\[2\]; must be'),
         (dict(num_heads='201'), "num_heads='201'; must list one width"),
-        (
-            dict(num_heads=[1, 1]),
-            'num_heads has 2 layers, feedforward_channels 3; must be the same',
-        ),
-        (
-            dict(num_heads=[], feedforward_channels=[]),
-            'num_heads is empty; needs at least one layer',
-        ),
+        (dict(num_heads=[1, 1]), 'num_heads has 2 layers, .* 3; must be the'),
+        (dict(num_heads=[], feedforward_channels=[]), 'num_heads is empty'),
         (dict(side='left'), "side='left'; must be one of .*prefix.*suffix"),
     ],
 )
