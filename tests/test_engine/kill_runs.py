@@ -2,9 +2,11 @@
 
     python kill_runs.py FOLDER STAGE WORLD_SIZE WORKERS KILL [KILL ...]
 
-For every KILL a run is killed by SIGKILL there, resumed, and compared with
-one that was not; prints one line of JSON per KILL. KILL is NAME:N, the N-th
-call of a function (see ``POINTS``) after the first epoch.
+For every KILL a run is killed by SIGKILL there, resumed (one process: with 2
+workers instead of none, or the other way round), and compared with one that
+was not; prints one line of JSON per KILL. KILL is NAME:N, the N-th call of a
+function (see ``POINTS``) after the first epoch. STAGE 0 is stage 1 by
+iterations, from a sampler without end.
 """
 
 import json
@@ -30,7 +32,6 @@ sys.path.append(str(ROOT / 'tests'))
 
 from fronts import front_of
 
-# Without workers, with workers.
 DISTILLATION = (
     dict(type='eavit_mm.FrozenDistillation', hidden_weight=0.1),
     dict(type='eavit_mm.InPlaceDistillation'),
@@ -48,6 +49,9 @@ POINTS = {
 }
 
 
+EPOCH = 8  # iterations
+
+
 @HOOKS.register_module()
 class Killer(Hook):
     """Kills its process, as a machine that loses power would."""
@@ -61,8 +65,12 @@ class Killer(Hook):
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def before_train_epoch(self, runner: Any) -> None:
-        if runner.epoch == 1 and self.name in POINTS:
+    def before_train_iter(
+        self, runner: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        if self.name == 'iter' and runner.iter >= EPOCH:
+            self._count()
+        if self.name in POINTS and runner.iter == EPOCH:
             owner, name = POINTS[self.name]
             original = getattr(owner, name)
 
@@ -71,12 +79,6 @@ class Killer(Hook):
                 return original(*args, **kwargs)
 
             setattr(owner, name, killing)
-
-    def before_train_iter(
-        self, runner: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        if runner.epoch >= 1 and self.name == 'iter':
-            self._count()
 
 
 def config(
@@ -87,7 +89,7 @@ def config(
         {
             'model.backbone.drop_path_rate': 0.2,
             'model.sampler': SAMPLERS[world > 1],
-            'model.distillation': DISTILLATION[workers > 0],
+            'model.distillation': DISTILLATION[stage == 1 and world == 1],
             'randomness.seed': 1,
             'train_dataloader.batch_size': 16 // world,
             'train_dataloader.num_workers': workers,
@@ -98,7 +100,7 @@ def config(
             'param_scheduler': [
                 dict(type='CosineAnnealingLR', convert_to_iter_based=True)
             ],
-            # Eight batches an epoch: no checkpoint falls between two of them.
+            # No checkpoint falls between two batches of an update.
             'optim_wrapper.accumulative_counts': 2,
             'default_hooks.checkpoint.interval': 1,
             'custom_hooks.1.levels': [
@@ -117,6 +119,8 @@ def config(
         }
     )
     cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
+    if stage == 0:
+        train_by_iterations(cfg)
     if stage == 2:
         # The second checkpoint falls into the joint phase.
         cfg.custom_hooks.append(dict(type='eavit_mm.RouterHook', warmup=9))
@@ -134,6 +138,15 @@ def config(
     cfg.launcher = 'none' if world == 1 else 'pytorch'
     cfg.resume = (folder / 'last_checkpoint').exists()
     return cfg
+
+
+def train_by_iterations(cfg: Config) -> None:
+    cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3 * EPOCH)
+    cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False)]
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=EPOCH)
+    cfg.custom_hooks[1].by_epoch = False
+    cfg.custom_hooks[1].levels[1].begin = EPOCH
 
 
 def train(cfg: Config, rank: int) -> int:
@@ -179,7 +192,8 @@ def difference(a: Any, b: Any, place: str = '') -> str:
 
 def result(folder: Path) -> dict[str, Any]:
     kept = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
-    checkpoint = torch.load(folder / 'epoch_3.pth', weights_only=True)
+    last = Path((folder / 'last_checkpoint').read_text()).name
+    checkpoint = torch.load(folder / last, weights_only=True)
     found = {key: checkpoint[key] for key in kept}
     for path in folder.glob('rank*.pth'):
         found[path.stem] = torch.load(path, weights_only=True)
@@ -197,7 +211,8 @@ def ranks_differ(folder: Path, world: int) -> str:
 
 def main() -> None:
     folder, options = Path(sys.argv[1]), [int(a) for a in sys.argv[2:5]]
-    stage, world, _ = options
+    stage, world, workers = options
+    others = stage, world, 2 - workers if world == 1 else workers
     if stage == 2:
         init_default_scope('mmpretrain')
         model = MODELS.build(config(folder / 'any', 1, 1, 0, None).model)
@@ -210,7 +225,7 @@ def main() -> None:
         killed = run(name, *options, kill)
         last = name / 'last_checkpoint'
         resumed = Path(last.read_text()).name if last.exists() else None
-        status = run(name, *options, None)
+        status = run(name, *others, None)
         line = dict(
             kill=kill,
             signal=killed,

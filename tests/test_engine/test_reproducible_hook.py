@@ -1,5 +1,6 @@
 """Every draw of a sample is its own, and the same in every run."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,11 +8,17 @@ import pytest
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import Runner
-from mmengine.runner.loops import _InfiniteDataloaderIterator
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    Runner,
+)
 from mmpretrain.registry import TRANSFORMS
 
 from eavit_mm.engine.hooks import ReproducibleHook
+from eavit_mm.engine.hooks import reproducible_hook as module
+
+from .toys import build, loader
 
 SIZE = 12
 
@@ -41,10 +48,17 @@ def dataset(wrapper: str | None) -> dict[str, Any]:
     return inner
 
 
-def loader_of(
-    sampler: str, wrapper: str | None, workers: int, seed: int = 3
+def hooked(
+    sampler: str,
+    wrapper: str | None,
+    workers: int,
+    seed: int = 3,
+    done: int | None = None,
 ) -> Any:
-    """A hooked data loader, as a run with this seed has it."""
+    """A hooked loop, as a run with this seed has it.
+
+    Of iterations, of which so many are done, or of epochs.
+    """
     loader = Runner.build_dataloader(
         dict(
             batch_size=5,
@@ -56,12 +70,23 @@ def loader_of(
         ),
         seed=seed,
     )
-    hub = SimpleNamespace(get_info=lambda key: seed)
-    hook = ReproducibleHook()
-    hook.before_train(
-        SimpleNamespace(message_hub=hub, train_dataloader=loader)
+    found = dict(seed=seed)
+    runner: Any = SimpleNamespace(
+        message_hub=SimpleNamespace(
+            get_info=found.get, update_info=found.__setitem__
+        ),
+        visualizer=SimpleNamespace(),
+        train_dataloader=loader,
+        iter=done,
     )
-    return loader
+    runner.train_loop = (
+        EpochBasedTrainLoop(runner, loader, 9)
+        if done is None
+        else IterBasedTrainLoop(runner, loader, 99)
+    )
+    runner.train_loop._iter = done or 0
+    ReproducibleHook().before_train(runner)
+    return runner.train_loop
 
 
 def draws(batches: Any) -> list[tuple[int, float]]:
@@ -74,17 +99,22 @@ def draws(batches: Any) -> list[tuple[int, float]]:
 
 def epochs(number: int, *args: Any, **kwargs: Any) -> list[Any]:
     """What a loop of epochs sees."""
-    loader = loader_of(*args, **kwargs)
+    loader = hooked(*args, **kwargs).dataloader
     found = []
     for epoch in range(number):
         loader.sampler.set_epoch(epoch)
+        loader.batch_sampler.epoch = epoch
         found += draws(loader)
     return found
 
 
-def iterations(number: int, *args: Any, **kwargs: Any) -> list[Any]:
-    """What a loop of iterations sees."""
-    iterator = _InfiniteDataloaderIterator(loader_of(*args, **kwargs))
+def iterations(
+    number: int, *args: Any, done: int = 0, **kwargs: Any
+) -> list[Any]:
+    """What a loop of iterations sees, resumed behind so many."""
+    iterator = hooked(*args, done=done, **kwargs).dataloader_iterator
+    for _ in range(done):  # as mmengine's does
+        next(iterator)
     return draws(next(iterator) for _ in range(number))
 
 
@@ -107,16 +137,37 @@ def test_every_draw_of_an_epoch_loop_is_its_own(
     assert found != epochs(2, sampler, wrapper, workers, seed=4)
 
 
-@pytest.mark.parametrize('sampler', ['DefaultSampler', 'InfiniteSampler'])
-@pytest.mark.parametrize('wrapper', [None, 'RepeatDataset'])
-def test_every_draw_of_an_iteration_loop_is_its_own(
-    monkeypatch: pytest.MonkeyPatch, sampler: str, wrapper: str | None
+@pytest.mark.parametrize(
+    ('sampler', 'wrapper'),
+    [
+        ('DefaultSampler', None),
+        ('InfiniteSampler', None),
+        ('InfiniteSampler', 'RepeatDataset'),
+        ('RepeatAugSampler', None),
+    ],
+)
+def test_a_loop_of_iterations_goes_on_where_it_was(
+    sampler: str, wrapper: str | None
 ) -> None:
-    # mmengine waits between two passes.
-    monkeypatch.setattr('mmengine.runner.loops.time.sleep', lambda s: None)
-    found = iterations(14, sampler, wrapper, 0)
-    assert len({value for _, value in found}) == len(found) > 5 * SIZE - 9
-    assert found == iterations(14, sampler, wrapper, 0)
+    whole = iterations(14, sampler, wrapper, 0)
+    assert len({value for _, value in whole}) == len(whole) > 5 * SIZE - 9
+    assert whole == iterations(14, sampler, wrapper, 2)
+    # In the middle of a pass, at its end, behind several.
+    for done in (1, 3, 10):
+        before = len(iterations(done, sampler, wrapper, 0))
+        resumed = iterations(14 - done, sampler, wrapper, 0, done=done)
+        assert whole[before:] == resumed
+
+
+def test_what_was_trained_on_is_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+    monkeypatch.setattr(
+        ToyDraw, '__call__', lambda _, data: read.append(data) or (0, 0.0)
+    )
+    iterations(1, 'InfiniteSampler', None, 0, done=1000)
+    assert len(read) == 5
 
 
 def test_a_draw_is_of_index_and_epoch() -> None:
@@ -125,3 +176,38 @@ def test_a_draw_is_of_index_and_epoch() -> None:
         sorted(epochs(2, 'DefaultSampler', None, n)) for n in (0, 2)
     )
     assert alone == workers
+
+
+@pytest.mark.parametrize(
+    ('processes', 'size', 'said'),
+    [
+        (1, 2, r'--resume: .*now .*: 2}.* give train_.*batch_size=4, or'),
+        (2, 4, r'--resume: .*now .*: 2.* give train_.*batch_size=2, or'),
+        (3, 4, r'--resume: .*now .*: 3.* give 1 processes, or'),
+        (2, 2, None),
+    ],
+)
+def test_schedules_fit_other_processes_or_none_go_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: int,
+    size: int,
+    said: str | None,
+) -> None:
+    hooks = [dict(type='eavit_mm.ReproducibleHook')]
+    build(tmp_path, custom_hooks=hooks).train()
+    monkeypatch.setattr(module, 'get_world_size', lambda: processes)
+    runner = build(
+        tmp_path,
+        custom_hooks=hooks,
+        train_dataloader=loader(batch_size=size),
+        resume=True,
+    )
+    warned: list[str] = []
+    monkeypatch.setattr(runner.logger, 'warning', warned.append)
+    if said is None:
+        runner.train()
+        assert any('random draws are not' in line for line in warned)
+        return
+    with pytest.raises(ValueError, match=said):
+        runner.train()

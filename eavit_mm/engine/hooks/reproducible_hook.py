@@ -2,25 +2,29 @@
 
 A run killed anywhere and resumed makes the draws that the uninterrupted run
 would have made: the main process is seeded anew in every iteration, every
-sample by its index and epoch, in workers too.
+sample by its index and its pass over the data, in whichever worker. What was
+trained on is not read again: the sampler begins where the run was.
 """
 
 import random
 from collections.abc import Iterator
-from typing import Any
+from itertools import chain, count, islice, repeat
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset, ConcatDataset, DefaultSampler
-from mmengine.dist import get_rank
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
-from torch.utils.data import DataLoader, get_worker_info
+from mmengine.runner import IterBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
+from eavit_mm.options import check_count
 from eavit_mm.registry import HOOKS
 
 # Streams of numbers that must not meet.
-_ITERATION, _SAMPLE, _COUNT, _PLACE = range(4)
+_ITERATION, _SAMPLE, _PLACE = range(3)
 
 
 def seed_everything(*stream: int, devices: bool = True) -> None:
@@ -40,76 +44,62 @@ def seed_everything(*stream: int, devices: bool = True) -> None:
         torch.default_generator.manual_seed(int(state[2]))
 
 
-class _SeededPipeline:
-    """A data set's pipeline, seeded before each sample.
+class _Drawn(NamedTuple):
+    """An index of a sample, and by what the sample is seeded."""
 
-    By a sample's index and epoch, or, where an index can come twice in an
-    epoch or there are no epochs, by its place in the stream of its worker.
+    index: Any
+    stream: tuple[int, ...]
 
-    Args:
-        pipeline: The pipeline.
-        seed: The seed of the run.
-        epoch: A shared integer; workers that live on see it change.
-        by_index: No index comes twice in an epoch.
+
+class _SeededItems:
+    """Reads samples; takes the place of a data set's ``__getitems__``.
+
+    Torch asks for a batch by it, in the workers too.
     """
 
-    def __init__(
-        self, pipeline: Any, seed: int, epoch: torch.Tensor, by_index: bool
-    ) -> None:
-        self.pipeline = pipeline
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset = dataset
         self.seed = seed
-        self.epoch = epoch
-        self.by_index = by_index
-        self.count = 0
-        self.counted = 0  # in this epoch
 
-    def __call__(self, data: dict[str, Any]) -> Any:
-        seed_everything(self.seed, *self._place(data), devices=False)
-        return self.pipeline(data)
+    def __call__(self, batch: list[Any]) -> list[Any]:
+        return [self._item(drawn) for drawn in batch]
 
-    def _place(self, data: dict[str, Any]) -> tuple[int, ...]:
-        epoch = int(self.epoch)
-        if self.by_index:
-            return _SAMPLE, epoch, data['sample_idx']
-        if epoch != self.counted:
-            # Workers of this epoch may be new ones, and count from 0.
-            self.counted, self.count = epoch, 0
-        worker = get_worker_info()
-        count, self.count = self.count, self.count + 1
-        place = get_rank(), 0 if worker is None else worker.id, count
-        return (_PLACE, epoch, *place) if epoch else (_COUNT, *place)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == 'pipeline':  # not set yet while unpickling
-            raise AttributeError(name)
-        return getattr(self.pipeline, name)
+    def _item(self, drawn: Any) -> Any:
+        if not isinstance(drawn, _Drawn):  # of another loader: a first pass
+            drawn = _Drawn(drawn, (_SAMPLE, 0, drawn))
+        seed_everything(self.seed, *drawn.stream, devices=False)
+        return self.dataset[drawn.index]
 
 
-def _leaves(dataset: Any) -> Iterator[BaseDataset]:
-    """The data sets inside wrappers such as ``ConcatDataset``."""
-    if isinstance(dataset, BaseDataset):
-        yield dataset
-    for inner in _inside(dataset):
-        yield from _leaves(inner)
+class _Batches:
+    """A batch sampler that says when each index was drawn.
 
+    By its index and the pass over the data, or, where an index can come
+    twice in a pass, by its place in it.
 
-def _inside(dataset: Any) -> list[Any]:
-    """The data sets that a wrapper has."""
-    one = [dataset.dataset] if hasattr(dataset, 'dataset') else []
-    return [*getattr(dataset, 'datasets', ()), *one]
+    Attributes:
+        epoch: The pass that begins next.
+        skip: Batches that it leaves out.
+    """
 
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.batches: Any = loader.batch_sampler
+        # mmengine looks for it here where the loader's own is another.
+        self.sampler: Any = getattr(self.batches, 'sampler', None)
+        self.by_index = type(self.sampler) is DefaultSampler
+        self.epoch = self.skip = 0
 
-def _has_each_once(dataset: Any) -> bool:
-    """Whether no sample stands twice in a data set; False if unknown."""
-    known = isinstance(dataset, BaseDataset | ConcatDataset)
-    return known and all(map(_has_each_once, _inside(dataset)))
+    def __len__(self) -> int:
+        return len(self.batches)
 
-
-def _epoch_sampler(loader: DataLoader[Any]) -> Any:
-    """What draws a loader's indices, as mmengine looks for it."""
-    if hasattr(loader.sampler, 'set_epoch'):
-        return loader.sampler
-    return getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    def __iter__(self) -> Iterator[list[_Drawn]]:
+        epoch, skip, self.skip = self.epoch, self.skip, 0
+        for number, batch in islice(enumerate(self.batches), skip, None):
+            if self.by_index:
+                yield [_Drawn(i, (_SAMPLE, epoch, i)) for i in batch]
+            else:
+                stream = _PLACE, epoch, get_rank(), number
+                yield [_Drawn(i, (*stream, k)) for k, i in enumerate(batch)]
 
 
 @HOOKS.register_module()
@@ -117,48 +107,84 @@ class ReproducibleHook(Hook):
     """Seeds every iteration and every sample from the run's seed.
 
     Resumed training is then bit-equal to uninterrupted training (CPU, same
-    number of processes). The training data must come from mmengine's
-    ``BaseDataset``, wrapped or not.
+    number of processes), by epochs and by iterations, and the number of
+    workers changes nothing.
+
+    Raises:
+        ValueError: When training goes on with another number of images an
+            iteration: its schedules count iterations.
     """
 
     priority = 'VERY_HIGH'
 
-    def __init__(self) -> None:
-        epoch: Any = torch.zeros((), dtype=torch.int64)
-        self.epoch = epoch.share_memory_()
-
     def before_train(self, runner: Runner) -> None:
-        """Puts the seeding in front of the data sets' pipelines."""
+        """Puts the seeding between the sampler and the data set."""
         self.seed = runner.message_hub.get_info('seed') or 0
-        loader = runner.train_dataloader
-        sampler = _epoch_sampler(loader)
-        if hasattr(sampler, 'set_epoch'):
-            self._follow(sampler)
-        # Others can draw an index twice: without end, weighted, repeated.
-        by_index = type(sampler) is DefaultSampler and _has_each_once(
-            loader.dataset
-        )
-        for number, dataset in enumerate(_leaves(loader.dataset)):
-            dataset.pipeline = _SeededPipeline(
-                dataset.pipeline, self.seed + number, self.epoch, by_index
-            )
+        loader: Any = runner.train_dataloader
+        _compare_processes(runner, loader)
+        dataset = loader.dataset
+        dataset.__getitems__ = _SeededItems(dataset, self.seed)
+        self.batches = _Batches(loader)
+        # Torch forbids it: other parts of the loader could follow from it.
+        object.__setattr__(loader, 'batch_sampler', self.batches)
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            # Its workers have read the first batches without all this.
+            loader._iterator = None
+            # mmengine reads once more what was trained on: as many Nones.
+            behind = self._passes(loader, loop.iter)
+            loop.dataloader_iterator = chain(repeat(None, loop.iter), behind)
 
-    def _follow(self, sampler: Any) -> None:
-        """Learns of each pass through the data, in loops of iterations too."""
-        original = sampler.set_epoch
-
-        def set_epoch(epoch: int) -> None:
-            self.epoch.fill_(epoch)
-            original(epoch)
-
-        sampler.set_epoch = set_epoch
+    def _passes(self, loader: Any, done: int) -> Iterator[Any]:
+        """Batches without end, behind those that were trained on."""
+        sampler = self.batches.sampler
+        if isinstance(sampler, InfiniteSampler):
+            # A single pass, from which mmengine's loop has drawn.
+            sampler.indices = sampler._indices_of_rank()
+            first, self.batches.skip = 0, done
+        else:
+            first, self.batches.skip = divmod(done, len(loader))
+        for number in count(first):
+            self.batches.epoch = number
+            if hasattr(sampler, 'set_epoch'):
+                sampler.set_epoch(number)
+            yield from loader
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Tells the workers the epoch."""
-        self.epoch.fill_(runner.epoch)
+        """Notes the epoch; a loop of iterations has one, without end."""
+        self.batches.epoch = runner.epoch
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
         """Seeds what the step draws: dropout, drop path, mixup."""
         seed_everything(self.seed, _ITERATION, runner.iter, get_rank())
+
+
+def _compare_processes(runner: Runner, loader: Any) -> None:
+    """Refuses to go on with another number of images an iteration."""
+    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
+    now = dict(processes=get_world_size(), batch_size=size)
+    hub, before = runner.message_hub, {}
+    for name, value in now.items():
+        key = f'eavit_mm_{name}'  # in every checkpoint
+        before[name] = hub.get_info(key, value) if runner.iter else value
+        check_count(f"--resume: message_hub's {key}", before[name], least=1)
+        hub.update_info(key, value)
+    if before == now:
+        return
+    change = f'trained with {before}, now {now}'
+    images, processes = prod(before.values()), now['processes']
+    if images != prod(now.values()):
+        fits = f'train_dataloader.batch_size={images // processes}'
+        if images % processes:
+            fits = f'{before["processes"]} processes'
+        raise ValueError(
+            f'--resume: {change}: what is left of the schedules would not '
+            f'fit; give {fits}, or start from its weights: --cfg-options '
+            'load_from=FILE'
+        )
+    runner.logger.warning(
+        f'--resume: {change}: an iteration has as many images and schedules '
+        'go on, but random draws are not those of an uninterrupted run'
+    )
