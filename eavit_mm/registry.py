@@ -38,6 +38,13 @@ TASK_UTILS = _child(
     'rearrange',
     'models',
 )
+# Functions (model, its config, subnet, images) -> what surrounds a call of the
+# subnet and is not timed, and the call; by the names of ``--backend``.
+LATENCY_BACKENDS = Registry(
+    'latency backend',
+    scope=SCOPE,
+    locations=[f'{SCOPE}.analysis.latency', f'{SCOPE}.export.backends'],
+)
 _REGISTRIES = (
     MODELS,
     MODEL_WRAPPERS,

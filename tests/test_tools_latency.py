@@ -1,10 +1,15 @@
 """tools/latency.py: tables of a space, a device and threads."""
 
 import json
+import sys
 
 import pytest
 import torch
 from tool_runs import DIGITS, TOOLS, run
+
+from eavit_mm.analysis import latency
+from eavit_mm.registry import LATENCY_BACKENDS
+from eavit_mm.space.latency import LatencyTable
 
 
 @pytest.fixture(scope='module')
@@ -22,12 +27,95 @@ def test_latency_of_a_space_of_options(latency_table, call):
     out, narrow = latency_table
     values = json.loads(out.read_text())
     assert list(values['stem']) == ['96']
+    assert values['backend'] == 'torch'
     check = ('validate', DIGITS, out, '--num', '3', '--rounds', '1')
     call('latency.py', *check, '--cfg-options', narrow)
     assert json.loads(out.read_text())['error'] >= 0
     with pytest.raises(SystemExit, match='embed_dims=') as error:
         call('latency.py', *check)
     assert str(error.value).startswith('error: the latency table has no')
+
+
+TINY = dict(num_layers=1, embed_dims=8, num_heads=2, feedforward_channels=8)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A config whose space has one subnet."""
+    path = tmp_path / 'tiny.py'
+    space = dict(embed_dims=[8], num_heads=[2], feedforward_channels=[8])
+    path.write_text(
+        f"_base_ = ['{DIGITS}']\n"
+        f'model = dict(backbone=dict(arch={TINY}, init_cfg=None,\n'
+        f'    space=dict({space}, max_off=0, _delete_=True)),\n'
+        '    head=dict(in_channels=8))\n'
+    )
+    return path
+
+
+def test_a_table_of_a_registered_backend(tiny, call, tmp_path, monkeypatch):
+    """It runs all networks, of the validation too; the table says so."""
+    ran = []
+
+    def run_mine(model, cfg, subnet, images):
+        around, run = latency.run_sliced(model, cfg, subnet, images)
+        return around, lambda: ran.append(subnet) or run()
+
+    backends = {**LATENCY_BACKENDS.module_dict, 'mine': run_mine}
+    monkeypatch.setattr(LATENCY_BACKENDS, '_module_dict', backends)
+    monkeypatch.setattr(
+        latency, '_draw', lambda model, *_: [model.backbone.space.largest] * 2
+    )
+    out = tmp_path / 'table.json'
+    where = ('build', tiny, out, '--rounds', '1', '--threads', '1')
+    call('latency.py', *where, '--backend', 'mine')
+    assert len({*ran}) == 4
+    table = LatencyTable.read(out)
+    assert table.backend == table.times['backend'] == 'mine'
+    ran.clear()
+    check = ('validate', tiny, out, '--num', '2', '--rounds', '1')
+    call('latency.py', *check)
+    assert len(ran) == 12
+    assert LatencyTable.read(out).times == table.times
+    del backends['mine']
+    with pytest.raises(SystemExit, match="backend='mine'; must be one of"):
+        call('latency.py', *check)
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (
+            ['--backend', 'tensorrt'],
+            "backend='tensorrt'; must be one of .*'onn",
+        ),
+        (
+            ['--backend', 'onnxruntime', '--dtype', 'bfloat16'],
+            'must be float32',
+        ),
+        (['--device', 'tpu9'], 'error: --device tpu9: '),
+        (['--device', 'meta'], 'error: --device meta: '),
+        (['--batch-size', str(2**62)], 'RuntimeError: '),
+        (['--batch-size', '9' * 400], 'batch_size=9+; must be an integer'),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    tiny, call, tmp_path, options, message
+):
+    with pytest.raises(SystemExit, match=message) as error:
+        call(
+            'latency.py', 'build', tiny, 'out.json', '--rounds', '1', *options
+        )
+    assert '\n' not in str(error.value)
+    assert not (tmp_path / 'out.json').exists()
+
+
+def test_a_missing_package_is_named(tiny, call, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    with pytest.raises(
+        SystemExit, match='--backend onnxruntime needs the pac'
+    ):
+        call('latency.py', 'build', tiny, 'o', '--backend', 'onnxruntime')
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from eavit_mm.analysis.latency import device_of
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import (
     build_supernet,
@@ -88,6 +89,7 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.export.directory import Exporter, check_folder
+from eavit_mm.export.formats import GRAPHS
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
 from eavit_mm.models import BudgetSolver, ElasticModelMixin
@@ -101,13 +103,7 @@ def merge_args(args: argparse.Namespace) -> Config:
     for name, least in (('images', 0), ('batch_size', 1), ('rounds', 1)):
         option = f'--{name.replace("_", "-")}'
         check_count(option, getattr(args, name), least)
-    if args.device is None:
-        args.device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    try:
-        torch.zeros(1, device=args.device)
-    except (AssertionError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'--device {args.device}: {reason}') from error
+    args.device = device_of(args.device)
     cfg = load_config(args)
     merge_options(cfg, args)
     return cfg
@@ -157,13 +153,16 @@ def summary(report: dict[str, Any], out: str) -> str:
         f'{name} {found["float32"]:.1e}'
         for name, found in report['max_difference'].items()
     )
+    deployed = ''.join(
+        f', {name} {times[name]:.3g}' for name in GRAPHS if name in times
+    )
     by = report['source'].get('by')
     return (
         f'{f"Answered by: {by}, " if by else ""}{report["macs"]:,} MACs '
         f'({report["macs"] / report["macs_of_largest"]:.1%}), '
         f'{report["params"]:,} parameters, '
         f'{times["exported"]:.3g} ms (sliced {times["subnet"]:.3g}, largest '
-        f'{times["largest"]:.3g})\n'
+        f'{times["largest"]:.3g}{deployed})\n'
         f'largest difference from the supernet: {differences}\n'
         f'Exported: {out}'
     )
@@ -190,7 +189,7 @@ def main(args: argparse.Namespace) -> None:
         dict(config=args.config, checkpoint=args.checkpoint, sha256=sha256),
         args.format,
         some_images(cfg, model, args.images),
-        torch.device(args.device),
+        args.device,
         args.batch_size,
         args.rounds,
     )

@@ -17,6 +17,13 @@ def parse_args() -> argparse.Namespace:
         choices=['float32', 'bfloat16', 'float16'],
         default='float32',
     )
+    build.add_argument(
+        '--backend',
+        default='torch',
+        help='what runs the networks: torch (the supernet), onnxruntime (the '
+        'exported ones, on the CPU; each is exported first, which takes '
+        'seconds), or a registered one (default: %(default)s)',
+    )
     check = commands.add_parser('validate', help='compare with whole subnets')
     check.add_argument('config', help='config file of the supernet')
     check.add_argument('table', help='JSON file of a table; gets the result')
@@ -30,7 +37,8 @@ def parse_args() -> argparse.Namespace:
         )
         command.add_argument(
             '--device',
-            help='to measure on (default: a GPU if there is one)',
+            help='to measure on (default: a GPU if there is one and the '
+            'backend is torch, else the CPU)',
         )
         command.add_argument(
             '--threads',
@@ -45,6 +53,7 @@ if __name__ == '__main__':
     args = parse_args()  # --help is answered before the imports below
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -55,13 +64,19 @@ from eavit_mm.analysis.latency import (
     Validation,
     build_table,
     check_device,
+    device_of,
     validate,
 )
-from eavit_mm.engine.checkpoint import require_other_file
-from eavit_mm.engine.cli import build_supernet, merge_options, run_tool
+from eavit_mm.engine.checkpoint import naming, require_other_file
+from eavit_mm.engine.cli import (
+    build_supernet,
+    merge_options,
+    read_config,
+    run_tool,
+)
 from eavit_mm.files import write_json
 from eavit_mm.options import check_count
-from eavit_mm.space.latency import LatencyTable
+from eavit_mm.space.latency import TORCH, LatencyTable
 
 
 def report(result: Validation) -> None:
@@ -89,30 +104,46 @@ def report(result: Validation) -> None:
     )
 
 
+def build(args: argparse.Namespace, cfg: Config, model: Any) -> None:
+    """Measures a table, and writes it."""
+    # What deploys a network need not know a GPU.
+    default = None if args.backend == TORCH else 'cpu'
+    model = model.to(device_of(args.device or default))
+    options = (args.batch_size, args.rounds, args.dtype, args.backend)
+    with naming(args.config):
+        table = build_table(model, *options, cfg.model)
+    write_json(table.to_dict(), args.out)
+    how = f'{table.backend} on {table.device}, {table.threads} threads'
+    print(f'{args.out}: {how}')
+
+
+def check(args: argparse.Namespace, cfg: Config, model: Any) -> None:
+    """Compares a table with whole subnets, and notes its error in it."""
+    table = LatencyTable.read(args.table)
+    table.check(model.backbone.space, model.backbone.geometry)
+    default = None if table.backend == TORCH else 'cpu'
+    device = device_of(args.device or default)
+    check_device(table, device, args.threads)
+    torch.set_num_threads(args.threads or table.threads)
+    options = (args.num, args.rounds, args.seed)
+    with naming(args.table):
+        result = validate(model.to(device), table, *options, cfg.model)
+    report(result)
+    table = replace(table, error=result.error, kendall_tau=result.kendall_tau)
+    write_json(table.to_dict(), args.table)
+
+
 def main(args: argparse.Namespace) -> None:
     if args.command == 'build':
         require_other_file(args.config, args.out)
     if args.threads is not None:
         check_count('--threads', args.threads, least=1)
         torch.set_num_threads(args.threads)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     merge_options(cfg, args)
     model = build_supernet(cfg, 'tools/latency.py')
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    model = model.to(args.device or device)
-    if args.command == 'build':
-        table = build_table(model, args.batch_size, args.rounds, args.dtype)
-        write_json(table.to_dict(), args.out)
-        print(f'{args.out}: {table.device}, {table.threads} threads')
-        return
-    table = LatencyTable.read(args.table)
-    table.check(model.backbone.space, model.backbone.geometry)
-    check_device(table, next(model.parameters()).device, args.threads)
-    torch.set_num_threads(args.threads or table.threads)
-    result = validate(model, table, args.num, args.rounds, args.seed)
-    report(result)
-    table = replace(table, error=result.error, kendall_tau=result.kendall_tau)
-    write_json(table.to_dict(), args.table)
+    command = build if args.command == 'build' else check
+    command(args, cfg, model)
 
 
 if __name__ == '__main__':

@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from scipy.stats import kendalltau
+from torch import Tensor
 
-from eavit_mm.options import check_count
+from eavit_mm.options import check_choice, check_count
+from eavit_mm.registry import LATENCY_BACKENDS
 from eavit_mm.space import Level, SearchSpace, StratifiedSampler, Subnet
 from eavit_mm.space.cells import BRANCHES
 from eavit_mm.space.latency import DTYPES as DTYPES
-from eavit_mm.space.latency import LatencyTable
+from eavit_mm.space.latency import TORCH, LatencyTable
 
 # Whole networks that the sum of blocks is brought in line with, and the seed
 # of their draw: not one that a validation would have.
@@ -57,11 +61,22 @@ class Validation:
     measured: Sequence[float]
 
 
+@LATENCY_BACKENDS.register_module(name=TORCH)
+def run_sliced(
+    model: Any, cfg: Mapping[str, Any] | None, subnet: Subnet, images: Tensor
+) -> Timed:
+    """A subnet as the supernet itself runs it."""
+    frozen = partial(model.backbone.frozen, subnet)
+    return frozen, partial(model, images, mode='tensor')
+
+
 def build_table(
     model: Any,
     batch_size: int = 1,
     rounds: int | None = None,
     dtype: str = 'float32',
+    backend: str = TORCH,
+    cfg: Mapping[str, Any] | None = None,
 ) -> LatencyTable:
     """Measures every block of a supernet's space on the model's device.
 
@@ -77,12 +92,16 @@ def build_table(
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
         dtype: Type of weights and images.
+        backend: What runs the networks, one of ``LATENCY_BACKENDS``.
+        cfg: The config of the model, where the backend needs it.
     """
     alone = dict(_blocks(model.backbone.space))
     whole = _draw(model, _WHOLE, _SEED)
     subnets = [*alone.values(), *whole]
-    found = measure(model, subnets, batch_size, rounds, dtype)
+    options = (batch_size, rounds, dtype, backend, cfg)
+    found = measure(model, subnets, *options)
     table = LatencyTable(
+        backend=backend,
         device=device_name(next(model.parameters()).device),
         dtype=dtype,
         batch_size=batch_size,
@@ -152,20 +171,23 @@ def validate(
     num: int = 50,
     rounds: int | None = None,
     seed: int = 0,
+    cfg: Mapping[str, Any] | None = None,
 ) -> Validation:
     """Compares a table with whole subnets, even over the MACs range.
 
     Args:
         model: As for :func:`build_table`.
-        table: A table of this device.
+        table: A table of this device; its backend runs the networks.
         num: How many subnets.
         rounds: As for :func:`measure_in_turn`.
         seed: Seed of the subnets' draw.
+        cfg: As for :func:`build_table`.
     """
     check_count('num', num, least=2)
     subnets, references = _draw(model, num, seed), _draw(model, _WHOLE, _SEED)
     everyone = [*subnets, *references]
-    found = measure(model, everyone, table.batch_size, rounds, table.dtype)
+    options = (table.batch_size, rounds, table.dtype, table.backend, cfg)
+    found = measure(model, everyone, *options)
     measured = found[: len(subnets)]
     foretold = [table(subnet) for subnet in subnets]
     drift = _drift(table, references, found[len(subnets) :])
@@ -214,6 +236,8 @@ def measure(
     batch_size: int,
     rounds: int | None,
     dtype: str,
+    backend: str = TORCH,
+    cfg: Mapping[str, Any] | None = None,
 ) -> list[float]:
     """Milliseconds of a forward of subnets, measured in turn.
 
@@ -224,8 +248,16 @@ def measure(
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
         dtype: Type of weights and images.
+        backend: As for :func:`build_table`; so is ``cfg``.
+        cfg: The config of the model.
+
+    Raises:
+        ValueError: If there is no such backend, or it cannot run this.
     """
     check_count('batch_size', batch_size, least=1)
+    LATENCY_BACKENDS.import_from_location()
+    backends = LATENCY_BACKENDS.module_dict
+    check_choice('backend', backend, sorted(backends))
     parameter = next(model.parameters()).to(getattr(torch, dtype))
     model = deepcopy(model).to(parameter.dtype).eval()
     backbone = model.backbone
@@ -234,8 +266,12 @@ def measure(
         backbone.space, ties=(), shared=(), max_off=branches
     )
     images = parameter.new_zeros(batch_size, *image_size(model))
-    run = partial(model, images, mode='tensor')
-    cases = [(partial(backbone.frozen, subnet), run) for subnet in subnets]
+    note = f'networks for {backend}'
+    console = Console(stderr=True)
+    cases = [
+        backends[backend](model, cfg, subnet, images)
+        for subnet in track(subnets, note, console=console, transient=True)
+    ]
     return measure_in_turn(cases, images.device, rounds)
 
 
@@ -281,6 +317,22 @@ def seconds(run: Callable[[], Any], device: torch.device) -> float:
     if device.type != 'cpu':
         torch.accelerator.synchronize()
     return time.perf_counter() - start
+
+
+def device_of(name: str | None) -> torch.device:
+    """The device that ``--device`` names; None: a GPU if there is one.
+
+    Raises:
+        ValueError: If nothing can be computed there.
+    """
+    name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        value = torch.zeros(1, device=name)
+        value.item()  # 'meta' has none
+    except (AssertionError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f'--device {name}: {reason}') from error
+    return value.device
 
 
 def device_name(device: torch.device) -> str:

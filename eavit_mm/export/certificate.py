@@ -118,12 +118,13 @@ def latencies(
     device: torch.device,
     batch_size: int = 1,
     rounds: int = 20,
+    graphs: Mapping[str, Callable[[Tensor], Any]] | None = None,
 ) -> dict[str, Any]:
     """Milliseconds of a forward, measured in turn; no model is changed.
 
     Returns:
-        'largest', 'subnet' (sliced) and 'exported', in milliseconds, and how
-        they were measured.
+        'largest', 'subnet' (sliced) and 'exported', in milliseconds, on a CPU
+        those of ``graphs``, which run there, and how they were measured.
     """
     supernet: Any = deepcopy(model).to(device)
     network = deepcopy(exported).to(device)
@@ -135,6 +136,9 @@ def latencies(
         subnet=(partial(backbone.frozen, subnet), elastic),
         exported=(nullcontext, partial(network, images)),
     )
+    if device.type == 'cpu':
+        for name, run in (graphs or {}).items():
+            cases[name] = nullcontext, partial(run, images)
     times = measure_in_turn(list(cases.values()), device, rounds)
     return dict(
         zip(cases, times, strict=True),

@@ -136,12 +136,14 @@ class Exporter:
         model, network = self.model, read_network(folder)
         params, macs = model.params(subnet), model.macs(subnet)
         certificate.check_size(folder / WEIGHTS, network, params['total'])
-        times = self.device, self.batch_size, self.rounds
+        _, *names = self.formats
+        graphs = {n: GRAPHS[n][1](folder / f'model.{n}') for n in names}
+        times = self.device, self.batch_size, self.rounds, graphs
         return dict(
             version=VERSION,
             source=self.source,
             subnet=subnet.to_dict(),
-            max_difference=self._compare(subnet, folder, network),
+            max_difference=self._compare(subnet, network, graphs),
             batch_sizes=list(certificate.BATCH_SIZES),
             images=0 if self.images is None else len(self.images),
             macs=macs['total'],
@@ -159,14 +161,11 @@ class Exporter:
         )
 
     def _compare(
-        self, subnet: Subnet, folder: Path, network: nn.Module
+        self, subnet: Subnet, network: nn.Module, graphs: Mapping[str, Any]
     ) -> dict[str, dict[str, float]]:
         """File to dtype to its largest difference from the supernet."""
         files: dict[str, Any] = {WEIGHTS: network}
-        _, *graphs = self.formats
-        for name in graphs:
-            _, read = GRAPHS[name]
-            files[f'model.{name}'] = read(folder / f'model.{name}')
+        files.update({f'model.{name}': run for name, run in graphs.items()})
         found = certificate.certify(self.model, subnet, files, self.images)
         compared = {name: dict(float32=value) for name, value in found.items()}
         # Rounding aside: any other weight shows here.

@@ -43,8 +43,11 @@ def read_pt2(path: str | Path) -> Callable[[Tensor], Any]:
     return torch.export.load(str(path)).module()
 
 
-def import_onnxruntime() -> Any:
+def import_onnxruntime(asked_by: str = '--format onnx') -> Any:
     """Imports what an ONNX file needs to be written and run.
+
+    Args:
+        asked_by: The option, for the message.
 
     Raises:
         ValueError: If a package is missing; names it, and how to install it.
@@ -54,7 +57,7 @@ def import_onnxruntime() -> Any:
             module = import_module(name)
         except ModuleNotFoundError as error:
             raise ValueError(
-                f'--format onnx needs the package {error.name}, which is not '
+                f'{asked_by} needs the package {error.name}, which is not '
                 "installed: pip install 'eavit_mm[export]'"
             ) from error
     return module
@@ -78,9 +81,15 @@ def write_onnx(program: ExportedProgram, path: str | Path) -> None:
 
 
 def read_onnx(path: str | Path) -> Callable[[Tensor], Tensor]:
-    """The network in an ONNX file, run by onnxruntime on the CPU."""
-    session = import_onnxruntime().InferenceSession(
-        str(path), providers=['CPUExecutionProvider']
+    """The network in an ONNX file, run by onnxruntime on the CPU.
+
+    On as many threads as torch.
+    """
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=['CPUExecutionProvider']
     )
 
     def run(images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from eavit_mm.analysis.subnet_table import (
     text_table,
 )
 from eavit_mm.export.config import WEIGHTS
+from eavit_mm.export.formats import GRAPHS
 
 
 def front_row(
@@ -35,6 +36,7 @@ def front_row(
         bytes=report['bytes'][WEIGHTS],
         latency_ms=latency['exported'],
         latency_ratio=latency['exported'] / latency['largest'],
+        **{f'{g}_ms': latency[g] for g in GRAPHS if g in latency},
         metric=metric,
         latency_of=f'{latency["device"]}, {latency["dtype"]}, batch '
         f'{latency["batch_size"]}, {latency["threads"]} threads',
@@ -49,6 +51,11 @@ def format_front(table: Mapping[str, Any]) -> str:
         'MB': [f'{row["bytes"] / 1e6:.2f}' for row in rows],
         'ms': [f'{row["latency_ms"]:.3g}' for row in rows],
         '% ms': [f'{row["latency_ratio"]:.1%}' for row in rows],
+        **{
+            f'{name} ms': [f'{row[f"{name}_ms"]:.3g}' for row in rows]
+            for name in GRAPHS
+            if all(f'{name}_ms' in row for row in rows)
+        },
         table['metric']: [f'{row["metric"]:.4g}' for row in rows],
     }
     measured = ' / '.join(sorted({row['latency_of'] for row in rows}))

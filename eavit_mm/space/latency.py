@@ -21,6 +21,7 @@ from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
 DTYPES = ('float32', 'bfloat16', 'float16')
+TORCH = 'torch'
 # Of a millisecond: times are added in steps of a picosecond, far below what is
 # measured. Such sums are exact in any order, so that a CostTable, which adds
 # up the same parts otherwise, says the same of a limit.
@@ -48,6 +49,8 @@ class LatencyTable:
             branch.
         error: Mean relative error over whole subnets; None if not validated.
         kendall_tau: Rank correlation over them.
+        backend: What ran the networks: 'torch' (the sliced supernet), or a
+            name of ``eavit_mm.registry.LATENCY_BACKENDS``.
     """
 
     device: str
@@ -61,6 +64,7 @@ class LatencyTable:
     feedforward_channels: Branch
     error: float | None = None
     kendall_tau: float | None = None
+    backend: str = TORCH
 
     def __call__(self, subnet: Subnet) -> float:
         """Milliseconds of one forward of a subnet.
@@ -117,10 +121,13 @@ class LatencyTable:
 
     @property
     def times(self) -> dict[str, Any]:
-        """Plain values without what a validation adds."""
-        values = self.to_dict()
-        del values['error'], values['kendall_tau']
-        return values
+        """Plain values without what a validation adds.
+
+        Searches compare them; those of earlier versions named no backend.
+        """
+        left_out = ['error', 'kendall_tau']
+        left_out += ['backend'] if self.backend == TORCH else []
+        return {k: v for k, v in asdict(self).items() if k not in left_out}
 
     @classmethod
     def read(cls, path: str | Path) -> 'LatencyTable':
@@ -140,11 +147,12 @@ class LatencyTable:
 
 def _read_fields(values: Any) -> dict[str, Any]:
     """Fields of a table from JSON, whose keys are texts."""
-    names = [field.name for field in fields(LatencyTable)]
+    *needed, backend = (field.name for field in fields(LatencyTable))
     check_mapping('latency table', values, 'what was measured')
-    check_keys('latency table', values, names)
-    if not isinstance(values['device'], str):
-        raise ValueError(f'device={values["device"]!r:.80}; must be a name')
+    check_keys('latency table', values, needed, [backend])
+    for name in ('device', backend):
+        if not isinstance(values.get(name, TORCH), str):
+            raise ValueError(f'{name}={values[name]!r:.80}; must be a name')
     check_choice('dtype', values['dtype'], DTYPES)
     for name in ('batch_size', 'threads', 'num_tokens', 'head_dims'):
         check_count(name, values[name], least=1)

@@ -95,7 +95,7 @@ def test_a_validation_gives_numbers():
 def timed(monkeypatch, milliseconds):
     """Replaces the clock: each subnet takes what a function says."""
 
-    def fake(model, subnets, batch_size, rounds, dtype):
+    def fake(model, subnets, *options):
         return [milliseconds(subnet) for subnet in subnets]
 
     monkeypatch.setattr(latency, 'measure', fake)
