@@ -19,6 +19,11 @@ def parse_args() -> argparse.Namespace:
         help="of the backbone's names (default: %(default)s)",
     )
     parser.add_argument(
+        '--source-prefix',
+        default='',
+        help='of the names in SOURCE; chooses one of several networks',
+    )
+    parser.add_argument(
         '--class-position',
         choices=['yes', 'no'],
         help='whether the class token has a position; DeiT III, FlexiViT and '
@@ -45,8 +50,11 @@ def main(args: argparse.Namespace) -> None:
     weights = read_weights(args.source)
     says = args.class_position
     has_position = None if says is None else says == 'yes'
-    state = convert_weights(weights, args.head, args.prefix, has_position)
-    meta = dict(source=args.source, layout=layout_of(weights))
+    start = args.source_prefix
+    state = convert_weights(
+        weights, args.head, args.prefix, has_position, start=start
+    )
+    meta = dict(source=args.source, layout=layout_of(weights, start))
     save_atomically(dict(meta=meta, state_dict=state), args.out)
     head = [name for name in state if name.startswith('head.')]
     print(

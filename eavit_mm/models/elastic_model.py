@@ -32,7 +32,11 @@ from eavit_mm.registry import MODELS, build_part
 from eavit_mm.space import Budget, Level, Subnet, SubnetSampler
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import COSTS
-from eavit_mm.weights.state_dict import adapt_vit_state, check_state_dict
+from eavit_mm.weights.state_dict import (
+    adapt_vit_state,
+    check_state_dict,
+    unwrap_state,
+)
 
 
 class ElasticModelMixin(BaseModel):
@@ -289,6 +293,8 @@ class ElasticModelMixin(BaseModel):
             ValueError: If keys or shapes differ, save for a head that the
                 config declares new.
         """
+        anchor = 'backbone.patch_embed.projection.weight'
+        unwrap_state(state_dict, prefix + anchor)
         adapt_vit_state(self.backbone, state_dict, f'{prefix}backbone.')
         _adapt_router_state(self.router, state_dict, f'{prefix}router.')
         new = self._leave_out_heads(state_dict, prefix)

@@ -7,13 +7,21 @@ from itertools import product
 
 from torch import Tensor
 
-from eavit_mm.weights.layouts import LAYOUTS, MMPRETRAIN, layout_of, rename
+from eavit_mm.weights.layouts import (
+    MMPRETRAIN,
+    find_network,
+    log_left_out,
+    rename,
+)
 from eavit_mm.weights.positions import fit_positions
 from eavit_mm.weights.state_dict import first_few, require_sound
 
 HEADS = ('linear', 'vit', 'none')
 _BACKBONE = 'backbone.'
 _VIT, _LINEAR = 'head.layers.head.', 'head.fc.'
+# Names beside which a classifier reads what no head of mmpretrain is given:
+# pools of SigLIP; CLIP's reads the mean of tokens in front of the last norm.
+_POOLED = re.compile(r'attn_pool\.|MAPHead_\d/|embeddings\.class_embedding')
 # Pattern of a weight's name to the part that it shows, which mmpretrain's
 # VisionTransformer has not. The first one counts.
 _REFUSED = {
@@ -36,10 +44,9 @@ _REFUSED = {
     r'\.(q|v)_bias|blocks\.\d+\.attn\.[qkv]_proj': (
         'separate biases of queries and values (EVA, BEiT)'
     ),
-    r'mlp\.(fc1_[gx]|w1|w2|gate_proj|up_proj|weights_in)\.': (
+    r'mlp\.(fc1_[gx]|w1|w2)\.': (
         'a gated FFN (SwiGLU) in a form that mmpretrain has not'
     ),
-    r'attn_pool|MAPHead': 'attention pooling (SigLIP)',
     r'blocks\.\d+\.(attn|mlp)\.norm\.|norm_mlp': (
         'norms inside of attention or FFN'
     ),
@@ -47,10 +54,6 @@ _REFUSED = {
     r'patch_embed\.conv|patch_embed\.proj\.\d': (
         'patches embedded by several convolutions'
     ),
-    r'^visual\.|text_model|vision_model|(^|/)(txt|img)/': (
-        'a network of images and text (CLIP, SigLIP)'
-    ),
-    r'MixerBlock|mlp_tokens': 'an MLP-Mixer',
     r'blocks_token_only|token_norm': 'class attention (CaiT)',
     r'lora_[AB]': 'LoRA weights; merge them into the network first',
 }
@@ -62,6 +65,7 @@ def convert_weights(
     prefix: str = _BACKBONE,
     class_position: bool | None = None,
     num_patches: int | None = None,
+    start: str = '',
 ) -> dict[str, Tensor]:
     """Renames a ViT's weights so that mmpretrain's load them.
 
@@ -75,43 +79,44 @@ def convert_weights(
             from the names and the numbers of rows.
         num_patches: Patches of the network that is to load them, if it is
             known; it helps to tell.
+        start: What the names of the network start with, if there are several.
 
     Returns:
         Tensors of their own under mmpretrain's names.
 
     Raises:
-        ValueError: If the names are not known, or the network is one that
-            mmpretrain's ``VisionTransformer`` cannot express; says which.
-            If a weight is missing or not finite, or the head does not fit
-            the choice. If the weights leave open whether the class token has
-            a position.
+        ValueError: If the names are not known, or of a network that
+            mmpretrain's ``VisionTransformer`` cannot express; if a weight is
+            missing or not finite, or the head does not fit the choice; if it
+            is open whether the class token has a position.
     """
-    for (pattern, what), name in product(_REFUSED.items(), sorted(weights)):
-        if re.search(pattern, name):
-            raise ValueError(
-                f'cannot be converted: {name} belongs to {what}; '
-                "mmpretrain's VisionTransformer cannot express it"
-            )
-    layout = layout_of(weights)
-    if layout == MMPRETRAIN:
+    library, start = find_network(weights, start)
+    if library == MMPRETRAIN:
         raise ValueError(
             "these weights have mmpretrain's names already; load them as "
             'they are'
         )
-    if layout is None:
-        raise ValueError(
-            'not the names of a ViT that can be converted (known are '
-            f"{', '.join(LAYOUTS)}'s): {first_few(weights)}"
-        )
-    renamed = rename(weights, layout)
-    _check_complete(renamed)
-    renamed = fit_positions(renamed, weights, class_position, num_patches)
+    inside = [k.removeprefix(start) for k in weights if k.startswith(start)]
+    _refuse_parts(inside)
+    if library in ('timm', 'CLIP'):
+        _refuse_look_alikes(inside)
+    try:
+        renamed, left_out = rename(weights, library, start)
+        _check_complete(renamed)
+        renamed = fit_positions(renamed, inside, class_position, num_patches)
+        placed = _place_head(renamed, head, any(map(_POOLED.match, inside)))
+    except (IndexError, RuntimeError, TypeError) as error:
+        text = f'a weight has another shape than in a ViT: {error}'
+        raise ValueError(text) from error
+    if head == 'none':
+        left_out += [name for name in renamed if name not in placed]
+    log_left_out(left_out, start)
     # Copies: a converted checkpoint holds no view of a larger tensor.
     return {
         re.sub(f'^{_BACKBONE}', lambda _: prefix, name): (
             weight.detach().clone().contiguous()
         )
-        for name, weight in _place_head(renamed, head).items()
+        for name, weight in placed.items()
     }
 
 
@@ -140,7 +145,7 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
     every |= {f'ln{i}.{kind}' for i in (1, 2) for kind in ('weight', 'bias')}
     missing = [
         f'layers.{i}.{name}'
-        for i in range(max(layers) + 1)
+        for i in range(min(max(layers), len(layers)) + 1)
         for name in every - layers[i]
     ]
     # Which norms stand outside of the layers, the network chooses.
@@ -158,19 +163,74 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
             weights.get(f'backbone.layers.{i}.ffn.layers.{name}.weight')
             for name in ('0.0', '1')
         )
-        if first is None or second is None:
-            continue  # a SwiGLU in mmpretrain's own names
         # Gates and values of a SwiGLU side by side.
-        if len(first) == 2 * second.shape[1]:
+        if (
+            first is not None
+            and second is not None
+            and len(first) == 2 * second.shape[1]
+        ):
             raise ValueError(
                 f'layers.{i}: a gated FFN (SwiGLU) packed by timm; which '
                 'activation gates it does not stand in the file. The DINOv2 '
-                "release's own file (mlp.w12, mlp.w3) can be converted"
+                "release's own file (mlp.w12, mlp.w3) can be converted, and "
+                "Hugging Face's"
+            )
+
+
+def _refuse_parts(names: list[str]) -> None:
+    """Raises if a name belongs to what mmpretrain's network has not."""
+    for (pattern, what), name in product(_REFUSED.items(), sorted(names)):
+        if re.search(pattern, name):
+            raise ValueError(
+                f'cannot be converted: {name} belongs to {what}; '
+                "mmpretrain's VisionTransformer cannot express it"
+            )
+
+
+def _refuse_look_alikes(names: list[str]) -> None:
+    """Raises if a network has a ViT's names, but may compute something else.
+
+    The order of a layer's parts in ``state_dict()`` shows where its norms
+    stand. A file in alphabetical order (safetensors) does not; then what the
+    published networks have or lack tells.
+
+    Args:
+        names: In timm's or CLIP's, in the order of the file.
+    """
+
+    def has(pattern: str) -> bool:
+        return any(re.match(pattern, name) for name in names)
+
+    parts = [re.match(r'blocks\.0\.(norm1|attn|mlp)\.', k) for k in names]
+    order = list(dict.fromkeys(part[1] for part in parts if part))
+    is_sorted = order[:1] == ['attn']
+    has_token = has('cls_token|class_embedding')
+    ends_in_norm = has(r'(fc_)?norm\.|ln_post')
+    lacks = not (has_token or has(r'blocks\.0\.(attn\.qkv\.bias|ls1|gamma)'))
+    look_alikes = {
+        'norms behind the branches (vit_base_patch16_rpn_224 of timm)': (
+            order == ['attn', 'norm1', 'mlp'] or (is_sorted and lacks)
+        ),
+        'rotary positions (vit_small_patch16_rope_ape_224 of timm)': (
+            is_sorted and has(r'blocks\.0\.gamma_1')
+        ),
+        'rotary positions (Perception Encoder)': (
+            (has_token and has('attn_pool'))
+            or (has('norm_pre|ln_pre') and not (has_token and ends_in_norm))
+        ),
+        'rotary positions (Qwen3-VL)': not (has_token or ends_in_norm),
+    }
+    for what, is_alike in look_alikes.items():
+        if is_alike:
+            raise ValueError(
+                f'these names and their order may be of a network with {what}'
+                ", which mmpretrain's VisionTransformer has not; if it has "
+                'none, torch.save its state_dict() as it is'
             )
 
 
 def _place_head(
-    weights: Mapping[str, Tensor], head: str | None
+    weights: Mapping[str, Tensor], head: str | None, has_other_input: bool
 ) -> dict[str, Tensor]:
     """Names a head as one of mmpretrain's classes does, or leaves it out."""
     if head not in (*HEADS, None):
@@ -185,12 +245,14 @@ def _place_head(
             'weights; take head=none'
         )
     has_hidden = any('pre_logits' in name for name in heads)
-    channels = len(weights['backbone.patch_embed.projection.weight'])
-    if not has_hidden and last.shape[1] != channels:
+    C = len(weights['backbone.patch_embed.projection.weight'])
+    has_other_input |= not has_hidden and last.shape[1:] != (C,)
+    if has_other_input:
         raise ValueError(
-            f'the classifier has {last.shape[1]} inputs for {channels} '
-            "channels; DINOv2's takes class token and mean together, which "
-            'no head of mmpretrain does: take head=none'
+            f'the classifier, of shape {tuple(last.shape)} for {C} channels, '
+            "reads what no head of mmpretrain is given: SigLIP's pool, the "
+            "mean of CLIP's tokens before their norm, or DINOv2's class token "
+            'and mean together; take head=none'
         )
     if head == 'vit':
         return dict(weights)

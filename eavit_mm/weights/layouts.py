@@ -5,7 +5,6 @@ Whatever matches no rule is an error: nothing is left over in silence.
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from mmengine.logging import print_log
 from torch import Tensor, cat
@@ -13,211 +12,236 @@ from torch import Tensor, cat
 from eavit_mm.weights.state_dict import first_few
 
 MMPRETRAIN = 'mmpretrain'
+# Pattern of the name of a weight that every ViT of a library has. What stands
+# in front of it, stands in front of all names of the network.
+_ANCHORS = {
+    # The releases of DeiT, DINO, MAE and DINOv2 have timm's names.
+    'timm': r'patch_embed\.proj\.weight',
+    # ViT, DINO, DeiT, DINOv2 in the names of the hub and of transformers 5;
+    # the towers of CLIP and SigLIP.
+    'Hugging Face': r'embeddings\.patch_embedding(s\.projection)?\.weight',
+    # The .npz files of the ViT and augreg papers, and big_vision's (JAX).
+    'flax': r'embedding/(kernel|weight)',
+    'torchvision': r'conv_proj\.weight',
+    # OpenAI's and open_clip's.
+    'CLIP': r'ln_pre\.weight',
+    MMPRETRAIN: r'patch_embed\.projection\.weight',
+    # mmseg's own VisionTransformer, which has mmpretrain's anchor, too: the
+    # last one counts.
+    'mmseg': r'layers\.0\.attn\.attn\.in_proj_weight',
+}
+LAYOUTS = [library for library in _ANCHORS if library != MMPRETRAIN]
 
-
-class Layout(NamedTuple):
-    r"""The names of one library, and ours for the same weights.
-
-    Patterns match the start of a name, up to 'weight' or 'bias'; in a new
-    name ``\1`` is the pattern's first group. The first that matches counts.
-
-    Attributes:
-        anchor: End of the name of a weight that every ViT of it has.
-        prefix: Pattern of what may stand in front of all names.
-        layer: Pattern of the start of names in a layer; finds its number.
-        in_layer: Their names within a layer to ours.
-        outside: Their other names to ours.
-        dropped: Pattern of whole names that only pretraining needs.
-    """
-
-    anchor: str
-    prefix: str
-    layer: str
-    in_layer: dict[str, str]
-    outside: dict[str, str]
-    dropped: str
-
-
-# timm, and the releases of DeiT, DINO, MAE and DINOv2.
-_TIMM = Layout(
-    anchor='patch_embed.proj.weight',
-    prefix=r'backbone\.',  # of DINO's training checkpoints
-    layer=r'blocks\.(\d+)\.',
-    in_layer={
-        r'norm1\.': 'ln1.',
-        r'norm2\.': 'ln2.',
-        r'attn\.(qkv|proj)\.': r'attn.\1.',
-        r'mlp\.fc1\.': 'ffn.layers.0.0.',
-        r'mlp\.fc2\.': 'ffn.layers.1.',
-        # SwiGLU as in the DINOv2 release; mmpretrain has its names.
-        r'mlp\.(w12|w3)\.': r'ffn.\1.',
-        # Layer scale of timm, and of the DeiT III release.
-        r'ls1\.gamma|gamma_1': 'attn.gamma1.weight',
-        r'ls2\.gamma|gamma_2': 'ffn.gamma2.weight',
-    },
-    outside={
-        r'cls_token': 'backbone.cls_token',
-        r'pos_embed': 'backbone.pos_embed',
-        r'patch_embed\.proj\.': 'backbone.patch_embed.projection.',
-        r'patch_embed\.norm\.': 'backbone.patch_embed.norm.',
-        r'norm_pre\.': 'backbone.pre_norm.',
-        r'norm\.': 'backbone.ln1.',
-        # The norm behind a mean pool: mmpretrain's ln2 with final_norm=False.
-        r'fc_norm\.': 'backbone.ln2.',
-        r'head\.': 'head.layers.head.',
-        r'pre_logits\.fc\.': 'head.layers.pre_logits.',
-    },
-    # Heads of DINO, mask tokens and decoders of masked pretraining.
-    dropped=r'head\.(mlp|last_layer)\..*|(dino|ibot)_head\..*'
-    r'|mask_token|decoder_.*',
-)
-
-# ViT, DINO and DeiT (without distillation), DINOv2. transformers 5 renamed
-# the modules: `layers.0.attention.q_proj`; the files on the hub have
-# `encoder.layer.0.attention.attention.query`. DINOv2 has `encoder.layer` with
-# either.
-_HUGGING_FACE = Layout(
-    anchor='embeddings.patch_embeddings.projection.weight',
-    prefix=r'(vit|deit|dinov2)\.',
-    layer=r'(?:encoder\.layer|layers)\.(\d+)\.',
-    in_layer={
-        r'(layernorm_before|norm1)\.': 'ln1.',
-        r'(layernorm_after|norm2)\.': 'ln2.',
-        r'attention\.attention\.([qkv])(uery|ey|alue)\.': r'attn.\1.',
-        r'attention\.([qkv])_proj\.': r'attn.\1.',
-        r'attention\.(output\.dense|o_proj)\.': 'attn.proj.',
-        r'(intermediate\.dense|mlp\.fc1)\.': 'ffn.layers.0.0.',
-        r'(output\.dense|mlp\.fc2)\.': 'ffn.layers.1.',
-        r'layer_scale1\.lambda1': 'attn.gamma1.weight',
-        r'layer_scale2\.lambda1': 'ffn.gamma2.weight',
-    },
-    outside={
-        r'embeddings\.cls_token': 'backbone.cls_token',
-        r'embeddings\.position_embeddings': 'backbone.pos_embed',
-        r'embeddings\.patch_embeddings\.(projection)\.': (
-            r'backbone.patch_embed.\1.'
-        ),
-        r'layernorm\.': 'backbone.ln1.',
-        r'classifier\.': 'head.layers.head.',
-    },
-    dropped=r'embeddings\.mask_token|decoder\..*|pooler\..*',
-)
-
-# The .npz files of the ViT and augreg papers, and big_vision's (JAX).
+# Our names to patterns of theirs, without 'weight' and 'bias'.
 # vision_transformer's modules are numbered in order of appearance; big_vision
 # numbers each kind for itself, hence 0 or 1, 1 or 2, 0 or 3.
-_FLAX = Layout(
-    anchor='embedding/kernel',
-    prefix=r'opt/target/|params/',
-    layer=r'Transformer/encoderblock_(\d+)/',
-    in_layer={
-        r'LayerNorm_0/': 'ln1.',
-        r'LayerNorm_[12]/': 'ln2.',
-        r'MultiHeadDotProductAttention_[01]/([qkv])(uery|ey|alue)/': (
-            r'attn.\1.'
-        ),
-        r'MultiHeadDotProductAttention_[01]/out/': 'attn.proj.',
-        r'MlpBlock_[03]/Dense_0/': 'ffn.layers.0.0.',
-        r'MlpBlock_[03]/Dense_1/': 'ffn.layers.1.',
+_FLAX_ATTN = r'MultiHeadDotProductAttention_[01]/'
+_LAYER = (
+    r'(?:blocks\.|(?:encoder\.)?layers?\.(?:encoder_layer_)?'
+    r'|transformer\.resblocks\.|Transformer/encoderblock_)(\d+)[./]'
+)
+_IN_LAYER = {
+    'ln1': r'norm1|layernorm_before|layer_norm1|ln_?1|LayerNorm_0',
+    'ln2': r'norm2|layernorm_after|layer_norm2|ln_?2|LayerNorm_[12]',
+    'attn.qkv': r'attn\.qkv|(attn\.|self_attention\.|attn\.attn\.)in_proj',
+    **{
+        f'attn.{one[0]}': (
+            rf'attention\.attention\.{one}|{_FLAX_ATTN}{one}'
+            rf'|(attention|self_attn)\.{one[0]}_proj'
+        )
+        for one in ('query', 'key', 'value')
     },
-    outside={
-        r'cls': 'backbone.cls_token',
-        r'(Transformer/posembed_input/)?pos_embedding': 'backbone.pos_embed',
-        r'embedding/': 'backbone.patch_embed.projection.',
-        r'Transformer/encoder_norm/': 'backbone.ln1.',
-        r'head/': 'head.layers.head.',
-        r'pre_logits/': 'head.layers.pre_logits.',
-    },
-    dropped=r'opt/state/.*',  # of the optimizer
+    'attn.proj': (
+        r'attn\.proj|attention\.(output\.dense|o_proj)'
+        r'|(self_attn|self_attention|attn|attn\.attn)\.out_proj'
+        rf'|{_FLAX_ATTN}out'
+    ),
+    'ffn.layers.0.0': (
+        r'mlp\.(fc1|c_fc|0|linear_1)|intermediate\.dense'
+        r'|ffn\.layers\.0\.0|MlpBlock_[03]/Dense_0'
+    ),
+    'ffn.layers.1': (
+        r'mlp\.(fc2|c_proj|3|linear_2)|output\.dense'
+        r'|ffn\.layers\.1|MlpBlock_[03]/Dense_1'
+    ),
+    # SwiGLU as in the DINOv2 release, whose names mmpretrain has; joined on
+    # Hugging Face's hub, apart in transformers 5.
+    'ffn.w12': r'mlp\.(w12|weights_in)',
+    'ffn.w1': r'mlp\.gate_proj',
+    'ffn.w2': r'mlp\.up_proj',
+    'ffn.w3': r'mlp\.(w3|weights_out|down_proj)',
+    # Layer scale of timm, of the DeiT III release, of Hugging Face.
+    'attn.gamma1.weight': r'ls1\.gamma|gamma_1|layer_scale1\.lambda1',
+    'ffn.gamma2.weight': r'ls2\.gamma|gamma_2|layer_scale2\.lambda1',
+}
+_OUTSIDE = {
+    'backbone.cls_token': (
+        r'(embeddings\.)?(cls_token|class_embedding)|cls|class_token'
+    ),
+    'backbone.pos_embed': (
+        r'pos_embed|embeddings\.position_embedding(s|\.weight)'
+        r'|positional_embedding|encoder\.pos_embedding'
+        r'|(Transformer/posembed_input/)?pos_embedding'
+    ),
+    'backbone.patch_embed.projection': (
+        r'patch_embed\.proj(ection)?|conv1|conv_proj|embedding'
+        r'|embeddings\.patch_embedding(s\.projection)?'
+    ),
+    'backbone.patch_embed.norm': r'patch_embed\.norm',
+    'backbone.pre_norm': r'norm_pre|ln_pre|pre_lay(r|er)norm',
+    'backbone.ln1': (
+        r'norm|(post_)?layernorm|ln1|ln_post|encoder\.ln'
+        r'|Transformer/encoder_norm'
+    ),
+    # The norm behind a mean pool: mmpretrain's ln2 with final_norm=False.
+    'backbone.ln2': r'fc_norm',
+    'head.layers.head': r'head|classifier|heads\.head',
+    'head.layers.pre_logits': r'pre_logits(\.fc)?|heads\.pre_logits',
+}
+# Parts that a backbone has not: heads of DINO, mask tokens and decoders of
+# masked pretraining, poolers; SigLIP's pool; CLIP's projection to the space of
+# images and texts, and its list 0, 1, 2, ...
+_LEFT_OUT = re.compile(
+    r'head\.(mlp|last_layer|probe|attention|layernorm)\b'
+    r'|(dino|ibot)_head\.|(embeddings\.)?mask_token$|decoder[_.]|pooler\.'
+    r'|attn_pool\.|MAPHead_\d/|proj$|embeddings\.position_ids$'
 )
 
-LAYOUTS = {'timm': _TIMM, 'Hugging Face': _HUGGING_FACE, 'flax': _FLAX}
 
+def find_network(names: Iterable[str], start: str = '') -> tuple[str, str]:
+    """The ViT in a file: its library, and what its names start with.
 
-def layout_of(names: Iterable[str]) -> str | None:
-    """The library: a key of :data:`LAYOUTS`, 'mmpretrain', None: unknown."""
-    anchors = {name: layout.anchor for name, layout in LAYOUTS.items()}
-    anchors[MMPRETRAIN] = 'patch_embed.projection.weight'
+    Args:
+        names: Of all weights in the file.
+        start: What those of the ViT start with, if there are several.
+
+    Raises:
+        ValueError: If there is none, or there are several.
+    """
     names = list(names)
-    for library, anchor in anchors.items():
-        pattern = re.compile(rf'(.*[./])?{re.escape(anchor)}')
-        if any(pattern.fullmatch(name) for name in names):
-            return library
-    return None
+    every: dict[str, str] = {}
+    for library, anchor in _ANCHORS.items():
+        pattern = re.compile(rf'(.*[./])?{anchor}')
+        for match in filter(None, map(pattern.fullmatch, names)):
+            every[match[1] or ''] = library
+    found = {k: library for k, library in every.items() if k.startswith(start)}
+    if len(found) == 1:
+        ((start, library),) = found.items()
+        return library, start
+    if not every:
+        raise ValueError(
+            'not the names of a ViT that can be converted (known are '
+            f"{', '.join(LAYOUTS)}'s): {first_few(names)}"
+        )
+    raise ValueError(
+        f'{len(every)} networks, whose names start with '
+        f'{first_few(map(repr, every))}: choose one by prefix= in init_cfg '
+        f'or by --source-prefix of tools/convert.py (given: {start!r})'
+    )
 
 
-def rename(weights: Mapping[str, Tensor], library: str) -> dict[str, Tensor]:
+def layout_of(names: Iterable[str], start: str = '') -> str:
+    """The library: one of :data:`LAYOUTS`, or 'mmpretrain'."""
+    return find_network(names, start)[0]
+
+
+def log_left_out(names: Iterable[str], start: str) -> None:
+    """Logs which parts of a file have no place in a backbone."""
+    names = list(names)
+    if names:
+        beside = _beside(start)
+        parts = {re.split('[./]', k.removeprefix(beside))[0] for k in names}
+        text = f'left out, no part of the backbone: {len(names)} weights of '
+        print_log(text + first_few(parts, 9), 'current')
+
+
+def _beside(start: str) -> str:
+    """What names of a classifier start with: '' beside `vit.`."""
+    return re.sub(r'[^./]+[./]$', '', start)
+
+
+def rename(
+    weights: Mapping[str, Tensor], library: str, start: str
+) -> tuple[dict[str, Tensor], list[str]]:
     """Gives the weights of a known library mmpretrain's names and shapes.
 
     Returns:
         The weights of a classifier with a ``VisionTransformerClsHead``, as
-        far as they are there.
+        far as they are there; names of the parts that a backbone has not.
 
     Raises:
-        ValueError: If a weight has no place there, two have the same one, or
-            a query, key or value is missing.
+        ValueError: If a weight of the network has no place there, two have
+            the same one, or a query, key or value is missing.
     """
-    layout = LAYOUTS[library]
-    if layout is _FLAX:
+    if library == 'flax':
         weights = _to_torch(weights)
     renamed: dict[str, Tensor] = {}
-    left, dropped = [], []
+    unknown, left_out = [], []
     for full_name, weight in weights.items():
-        name = re.sub(f'^({layout.prefix})', '', full_name)
-        new = _new_name(layout, name)
-        if re.fullmatch(layout.dropped, name):
-            dropped.append(name)
-        elif new is None:
-            left.append(name)
-        elif new in renamed:
-            raise ValueError(f'{full_name}: there are two weights for {new}')
-        else:
+        inside = full_name.startswith(start)
+        name = full_name.removeprefix(start if inside else _beside(start))
+        new = _new_name(name)
+        if new is not None and (inside or new.startswith('head.')):
+            if new in renamed:
+                raise ValueError(
+                    f'{full_name}: there are two weights for {new}'
+                )
             renamed[new] = weight
-    if left:
+        elif not inside or _LEFT_OUT.match(name):
+            left_out.append(name if inside else full_name)
+        else:
+            unknown.append(full_name)
+    if unknown:
         raise ValueError(
             "no place in mmpretrain's VisionTransformer for "
-            f'{len(left)} weights: {first_few(left)}'
+            f'{len(unknown)} weights: {first_few(unknown)}'
         )
-    if dropped:
-        text = f'dropped, of pretraining only: {first_few(dropped)}'
-        print_log(text, 'current')
-    return _join_qkv(renamed)
+    for name in ('backbone.cls_token', 'backbone.pos_embed'):
+        if name in renamed and renamed[name].ndim in (1, 2):
+            C = renamed[name].shape[-1]
+            renamed[name] = renamed[name].reshape(1, -1, C)
+    return _join(renamed), left_out
 
 
-def _new_name(layout: Layout, name: str) -> str | None:
+def _new_name(name: str) -> str | None:
     """The name in mmpretrain; None if no rule knows the weight."""
-    start, rest, rules = '', name, layout.outside
-    layer = re.match(layout.layer, name)
+    start, rest, rules = '', name, _OUTSIDE
+    layer = re.match(_LAYER, name)
     if layer is not None:
         start, rest = f'backbone.layers.{layer[1]}.', name[layer.end() :]
-        rules = layout.in_layer
-    for old, new in rules.items():
-        match = re.fullmatch(rf'(?:{old})(?P<kind>(weight|bias)?)', rest)
+        rules = _IN_LAYER
+    for ours, theirs in rules.items():
+        match = re.fullmatch(
+            rf'(?:{theirs})([./_](?P<kind>weight|bias))?', rest
+        )
         if match is not None:
-            return start + match.expand(new) + match['kind']
+            kind = match['kind']
+            return f'{start}{ours}.{kind}' if kind else start + ours
     return None
 
 
-def _join_qkv(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Joins ``attn.q``, ``attn.k``, ``attn.v`` to ``attn.qkv``.
+def _join(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Joins ``attn.q``, ``k``, ``v`` to ``attn.qkv``, ``ffn.w1`` and ``w2``.
 
     Three of shape (H D, C) or (H D,) become one, (3 H D, C) or (3 H D,).
     """
     joined: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        match = re.fullmatch(r'(.*\.attn\.)[qkv](\..*)', name)
+        match = re.fullmatch(r'(.*\.)(attn\.[qkv]|ffn\.w[12])(\..*)', name)
         if match is None:
             joined[name] = weight
             continue
-        start, end = match.groups()
-        parts = [f'{start}{part}{end}' for part in 'qkv']
+        start, part, end = match.groups()
+        whole = ('attn.', 'qkv') if part[0] == 'a' else ('ffn.w', '12')
+        parts = [f'{start}{whole[0]}{one}{end}' for one in whole[1]]
         missing = [part for part in parts if part not in weights]
         if missing:
             raise ValueError(
                 f'{name} is there, {", ".join(missing)} is not; mmpretrain '
-                'has one joint qkv'
+                f'has one joint {whole[1]}'
             )
-        joined[f'{start}qkv{end}'] = cat([weights[part] for part in parts])
+        new = f'{start}{"".join(whole)}{end}'
+        joined[new] = cat([weights[part] for part in parts])
     return joined
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from eavit_mm.weights.state_dict import is_square
 
 _TOKEN, _POSITION = 'backbone.cls_token', 'backbone.pos_embed'
-# Hugging Face's and the augreg files' positions are of the class token, too.
+# Of these libraries, the positions are of the class token, too.
 _PER_TOKEN = re.compile(
-    r'embeddings\.position_embeddings|posembed_input/pos_embedding'
+    r'embeddings\.position_embedding|posembed_input/pos_embedding'
+    r'|positional_embedding|encoder\.pos_embedding|\.in_proj_weight'
 )
 # What goes with positions of patches alone: the layer scale of DeiT III, and
 # the place where big_vision keeps them.

@@ -15,7 +15,11 @@ from mmengine.runner import CheckpointLoader
 from torch import Tensor
 
 from eavit_mm.weights.convert import convert_weights
-from eavit_mm.weights.layouts import MMPRETRAIN, layout_of
+from eavit_mm.weights.layouts import (
+    MMPRETRAIN,
+    find_network,
+    log_left_out,
+)
 from eavit_mm.weights.read import read_weights
 
 SCHEME = 'eavit_mm://'
@@ -33,14 +37,13 @@ def load_pretrained(
 
     Args:
         filename: ``eavit_mm://PATH[?num_patches=N[&prefix=PREFIX]]``. The
-            prefix, without which the result is, only counts for a file in
-            mmpretrain's names; others have none.
+            prefix chooses one of several networks.
         map_location: Not used: weights are on the CPU.
 
     Raises:
         FileNotFoundError: If there is no such file; says what to put there.
-        ValueError: If it is broken or cannot be converted, or no key has the
-            prefix.
+        ValueError: If it is broken or cannot be converted, or is in
+            mmpretrain's names and no key has the prefix.
     """
     match = _PATH.fullmatch(filename)
     assert match is not None  # mmengine looked at the scheme
@@ -54,24 +57,25 @@ def load_pretrained(
             "augreg's .npz) in this place, or give another one with "
             '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
         ) from error
-    if layout_of(weights) != MMPRETRAIN:
-        num_patches = int(patches) if patches else None
-        try:
-            return convert_weights(weights, 'none', '', None, num_patches)
-        except ValueError as error:
-            raise ValueError(f'{path}: {error}') from error
     prefix = prefix or ''
-    found = {
-        name.removeprefix(prefix): weight
-        for name, weight in weights.items()
-        if name.startswith(prefix)
-    }
-    if not found:
+    has_prefix = any(name.startswith(prefix) for name in weights)
+    try:
+        library, start = find_network(weights, prefix if has_prefix else '')
+        if library != MMPRETRAIN:
+            num_patches = int(patches) if patches else None
+            return convert_weights(
+                weights, 'none', '', None, num_patches, start
+            )
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    if not has_prefix:
         raise ValueError(
             f'init_cfg: {prefix} is not in {path}. Give the prefix that the '
             "keys of the backbone have in this file, such as 'backbone.'"
         )
-    return found
+    inside = [name for name in weights if name.startswith(start)]
+    log_left_out(weights.keys() - inside, start)
+    return {name.removeprefix(start): weights[name] for name in inside}
 
 
 def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:

@@ -13,11 +13,15 @@ from mmengine.logging import print_log
 from safetensors.torch import load_file
 from torch import Tensor
 
-from eavit_mm.weights.state_dict import first_few
+from eavit_mm.weights.state_dict import first_few, plain_name
 
 # Under these keys training scripts keep the network: mmengine's and timm's,
-# DeiT's and MAE's, DINO's. The first one that is there counts.
-_WRAPPERS = ('state_dict', 'model', 'teacher')
+# DeiT's and MAE's, DINO's, others'. The first one that is there counts.
+_WRAPPERS = (
+    *('state_dict', 'model', 'teacher', 'model_state_dict', 'net', 'network'),
+    *('module', 'params', 'weights', 'ema', 'ema_model', 'model_ema'),
+    *('target_encoder', 'encoder', 'backbone'),
+)
 _FORBIDDEN = re.compile(r'nsupported.*GLOBAL ([\w.]+)')
 
 
@@ -27,8 +31,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     The ending says the format: ``.safetensors``, ``.npz`` (the JAX originals;
     arrays only, no objects), anything else is torch's (``.pth``, ``.bin``,
     ``.pt``), read with ``weights_only=True``. Of a training checkpoint the
-    network is taken ('state_dict', 'model', or DINO's 'teacher'), and
-    ``module.`` from its names.
+    network is taken ('state_dict', 'model', DINO's 'teacher', ...), and what
+    torch's compiler and FSDP put into names is taken out of them.
 
     Returns:
         Names to tensors on the CPU.
@@ -68,10 +72,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if others:
         text = f'{path}: no tensors, left out: {first_few(others)}'
         print_log(text, 'current')
-    parallel = 'module.'  # a network that was trained on several devices
-    if all(name.startswith(parallel) for name in weights):
-        return {k.removeprefix(parallel): w for k, w in weights.items()}
-    return weights
+    plain = {plain_name(name): weight for name, weight in weights.items()}
+    return plain if len(plain) == len(weights) else weights
 
 
 def read_torch_file(path: str | Path) -> Any:

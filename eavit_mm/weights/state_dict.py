@@ -29,6 +29,28 @@ def first_few(names: Iterable[Any], shown: int = 4) -> str:
     return ', '.join(texts[:shown] + ['...'] * (len(texts) > shown))
 
 
+def plain_name(name: str) -> str:
+    """A weight's name without what torch puts around modules at any depth."""
+    around = r'_(orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)\.'
+    return re.sub(around, '', name)
+
+
+def unwrap_state(state: dict[str, Any], anchor: str) -> None:
+    """Takes what a training script put around a whole model off its names.
+
+    Args:
+        state: A state dict, changed in place.
+        anchor: Name of a weight that the model has.
+    """
+    plain = [name for name in map(plain_name, state) if name.endswith(anchor)]
+    if len(plain) == 1:
+        start = plain[0].removesuffix(anchor)
+        for key in list(state):
+            name = plain_name(key).removeprefix(start)
+            if name not in state:
+                state[name] = state.pop(key)
+
+
 def is_square(patches: int) -> bool:
     """Whether so many patches can be a square grid."""
     return patches > 0 and isqrt(patches) ** 2 == patches
@@ -183,12 +205,8 @@ def _advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     """What the user probably meant; '' if there is no telling."""
     if not given:
         return '. It holds no weights for this network'
-    for start in ('backbone.', 'module.', 'model.'):
-        # A wrapper, or a whole model: most of our names stand behind it.
-        inner = {k.removeprefix(start) for k in given if k.startswith(start)}
-        if len(inner & own.keys()) > len(own) // 2:
-            remedy = f'give prefix={start!r} in init_cfg'
-            return f'. Its keys start with {start!r}: {remedy}'
+    if any(f'backbone.{key}' in given for key in own):
+        return ". Its keys start with 'backbone.': it is of a whole model"
     # Which norms only one of the two has.
     norm_found, norm_needed = (
         {key.removeprefix('backbone.') for key in keys}

@@ -107,7 +107,6 @@ WRONG: list[tuple[Any, ...]] = [
         'encoder.',
         ('init_cfg: encoder.', "such as 'backbone.'"),
     ),
-    (f'{INIT}.prefix', None, ('pretrained.pth', "give prefix='backbone.'")),
     ('load_from', 'nothing.pth', ('nothing.pth is not there',)),
     ('load_from', 'data', ('data is a folder',)),
     ('load_from', 'timm.pth', ('timm.pth: ', 'tools/convert.py')),

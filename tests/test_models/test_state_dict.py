@@ -105,6 +105,19 @@ def test_stock_checkpoint(load: Callable[..., None], tmp_path: Path) -> None:
 
 
 @every_way
+@pytest.mark.parametrize('prefix', ['_orig_mod.', 'model._orig_mod.module.'])
+def test_names_in_wrappers(
+    load: Callable[..., None], prefix: str, tmp_path: Path
+) -> None:
+    """torch.compile's and Lightning's, in front and in between."""
+    model, state = classifier(), full_state()
+    wrapped = renamed(state, lambda key: prefix + key)
+    inner = 'layers.1.', 'layers.1._orig_mod.'
+    load(model, renamed(wrapped, lambda key: key.replace(*inner)), tmp_path)
+    assert_same_weights(model, state)
+
+
+@every_way
 @pytest.mark.parametrize('size', [(12, 12), (32, 32)])
 def test_position_embedding_is_resized(
     load: Callable[..., None], size: tuple[int, int], tmp_path: Path

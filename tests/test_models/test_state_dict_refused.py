@@ -93,7 +93,11 @@ REFUSED: dict[str, tuple[Callable[[], State], str]] = dict(
         lambda: renamed(full_state(), timm_names),
         "These are timm's names: convert the checkpoint to mmpretrain's fir",
     ),
-    model_prefix=(with_prefix('model.'), "start with 'model.': give prefix="),
+    # Of two networks, which one?
+    wrapped_twice=(
+        lambda: {**with_prefix('model.')(), **with_prefix('ema_model.')()},
+        'missing: backbone.cls_token',
+    ),
     missing=(without(QKV), f'; 1 missing: {QKV}$'),
     unexpected=(
         changed('router.weight', lambda _: torch.ones(2)),
@@ -144,7 +148,6 @@ def test_new_head_excuses_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('own', 'given', 'words'),
     [
-        ({}, None, r"VisionTransformer; .*with 'backbone.': give prefix='ba"),
         ({}, dict(with_cls_token=False, out_type='raw'), '1 missing: cls_tok'),
         (
             dict(out_type='avg_featmap', with_cls_token=False),

@@ -69,6 +69,34 @@ NEW = {
     'intermediate.dense': 'mlp.fc1',
     'output.dense': 'mlp.fc2',
 }
+# The towers of CLIP and SigLIP on the hub; CLIP as OpenAI and open_clip
+# write it.
+TOWER = {
+    'cls_token': 'embeddings.class_embedding',
+    'pos_embed': 'embeddings.position_embedding.weight',
+    'patch_embed.proj': 'embeddings.patch_embedding',
+    'norm_pre': 'pre_layrnorm',
+    'blocks.': 'encoder.layers.',
+    'norm1': 'layer_norm1',
+    'norm2': 'layer_norm2',
+    'attn.qkv': 'self_attn.qkv_proj',
+    'attn.proj': 'self_attn.out_proj',
+    '.norm.': '.post_layernorm.',
+}
+OPENAI = {
+    'cls_token': 'class_embedding',
+    'pos_embed': 'positional_embedding',
+    'patch_embed.proj': 'conv1',
+    'norm_pre': 'ln_pre',
+    'blocks.': 'transformer.resblocks.',
+    'norm1': 'ln_1',
+    'norm2': 'ln_2',
+    'attn.qkv.': 'attn.in_proj_',
+    'attn.proj': 'attn.out_proj',
+    'mlp.fc1': 'mlp.c_fc',
+    'mlp.fc2': 'mlp.c_proj',
+    '.norm.': '.ln_post.',
+}
 BIG_VISION = {
     'Transformer/posembed_input/': '',
     'MultiHeadDotProductAttention_1': 'MultiHeadDotProductAttention_0',
@@ -97,6 +125,27 @@ def hub_names(state: State, start: str = 'vit.') -> State:
         if 'qkv' in name:
             parts = [third.clone() for third in weight.chunk(3)]
         for which, part in zip(('query', 'key', 'value'), parts, strict=False):
+            renamed[new.replace('qkv', which)] = part
+    return renamed
+
+
+def tower_names(
+    state: State, table: dict[str, str] = TOWER, start: str = ''
+) -> State:
+    """timm's state dict as a tower has it; of the pool only some names."""
+    renamed: State = {}
+    for name, weight in state.items():
+        if name.startswith('attn_pool'):
+            for part in ('probe', 'attention.in_proj_weight', 'mlp.fc1.bias'):
+                renamed[f'{start}head.{part}'] = weight
+            continue
+        new = start + replaced(f'.{name}', table)[1:]
+        if name in ('cls_token', 'pos_embed'):
+            weight = weight.squeeze()
+        if 'qkv' not in new:
+            renamed[new] = weight
+            continue
+        for which, part in zip('qkv', weight.chunk(3), strict=True):
             renamed[new.replace('qkv', which)] = part
     return renamed
 

@@ -18,6 +18,7 @@ from .toys import (
     TINY_VIT,
     assert_same,
     backbone,
+    classifier,
     write,
 )
 
@@ -174,6 +175,37 @@ def test_mmpretrains_names(prefix: str, ending: str, tmp_path: Path) -> None:
     wrong = backbone(init_cfg=pretrained(path, prefix='encoder.'))
     with pytest.raises(ValueError, match=r'encoder\. is not in .*Give the pr'):
         wrong.init_weights()
+
+
+@pytest.mark.parametrize('classes', [9, 4])
+@pytest.mark.parametrize('prefix', [None, 'backbone.', 'backbone'])
+@pytest.mark.parametrize('around', ['', '_orig_mod.', 'model._orig_mod.'])
+def test_a_head_is_left_out_and_logged(
+    classes: int,
+    prefix: str | None,
+    around: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also one of the shape that the new head has, and without a prefix."""
+    said: list[str] = []
+    where = 'eavit_mm.weights.layouts.print_log'
+    monkeypatch.setattr(where, lambda text, logger: said.append(text))
+    stock, path = VisionTransformer(**TINY_VIT), tmp_path / 'classifier.pth'
+    state = {f'backbone.{k}': w for k, w in stock.state_dict().items()}
+    state['head.fc.weight'] = torch.ones(classes, 24)
+    state['data_preprocessor.mean'] = torch.ones(3)
+    wrapped = {around + name: weight for name, weight in state.items()}
+    torch.save(dict(state_dict=wrapped), path)
+    init_cfg = pretrained(path, prefix=prefix if not around else None)
+    model = classifier()
+    model.backbone.init_cfg = init_cfg
+    model.backbone.init_weights()
+    assert torch.equal(model.backbone.cls_token, stock.cls_token)
+    assert not torch.equal(model.head.fc.weight, torch.ones(9, 24))
+    (text,) = said
+    assert 'left out, no part of the backbone: 2 weights of ' in text
+    assert 'data_preprocessor, head' in text
 
 
 def test_what_is_no_local_file_is_left_alone() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from eavit_mm.weights import read_weights
+from eavit_mm.weights import convert_weights, read_weights
 
 from .foreign import Attack, timm_vit
 from .toys import write_state
@@ -30,6 +30,10 @@ def test_every_format(ending: str, tmp_path: Path) -> None:
     assert all(torch.equal(read[k], w) for k, w in state.items())
 
 
+def within(prefix: str, state: Any) -> Any:
+    return {prefix + name: weight for name, weight in state.items()}
+
+
 @pytest.mark.parametrize(
     'wrap',
     [
@@ -38,8 +42,16 @@ def test_every_format(ending: str, tmp_path: Path) -> None:
         lambda s: dict(model=s, args=Namespace(lr=0.1)),
         lambda s: dict(teacher=s, student={'x': torch.ones(1)}),
         lambda s: dict(model=dict(state_dict=s)),
-        lambda s: {f'module.{k}': w for k, w in s.items()},
-        lambda s: dict(teacher={f'module.{k}': w for k, w in s.items()}),
+        lambda s: dict(model_state_dict=s, optimizer={}),
+        lambda s: dict(net=s, epoch=3),
+        lambda s: dict(ema_model=dict(module=s)),
+        lambda s: within('module.', s),
+        lambda s: within('_orig_mod.', s),
+        lambda s: dict(teacher=within('module.', s)),
+        lambda s: dict(state_dict=within('model._orig_mod.', s)),
+        lambda s: dict(state_dict=within('ema_model.module.backbone.', s)),
+        lambda s: {k.replace('.1.', '.1._orig_mod.'): w for k, w in s.items()},
+        lambda s: {**within('model.', s), 'criterion.weight': torch.ones(9)},
         lambda s: {**s, 'epoch': 3},
     ],
 )
@@ -47,9 +59,9 @@ def test_wrappers(wrap: Any, tmp_path: Path) -> None:
     state = dict(timm_vit().state_dict())
     path = tmp_path / 'wrapped.pth'
     torch.save(wrap(state), path)
-    read = read_weights(path)
-    assert read.keys() == state.keys()
-    assert all(torch.equal(read[k], w) for k, w in state.items())
+    read, plain = convert_weights(read_weights(path)), convert_weights(state)
+    assert read.keys() == plain.keys()
+    assert all(torch.equal(read[k], w) for k, w in plain.items())
 
 
 @pytest.mark.parametrize(
