@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, HOOKS, LOOPS, MODELS, TASK_UTILS
 
 import eavit_mm  # noqa: F401
+from eavit_mm.engine.run_checks import check_keys
 from eavit_mm.space import Curriculum
 from eavit_mm.space.cost_table import CostTable
 
@@ -70,6 +71,7 @@ def length_of(cfg: Config) -> int:
 @pytest.mark.parametrize('name', NAMES)
 def test_a_leaf_is_whole(name):
     cfg = load(name)
+    check_keys(cfg)
     for key in ('model', 'optim_wrapper', 'train_cfg', *LOADERS):
         assert cfg.get(key), key
     assert cfg.default_scope == 'mmpretrain'

@@ -46,12 +46,13 @@ from mmengine.config import Config, ConfigDict
 from eavit_mm.engine.checkpoint import last_checkpoint
 from eavit_mm.engine.cli import (
     build_runner,
-    check_classes,
     load_config,
     merge_options,
     require_parts,
     run_tool,
 )
+from eavit_mm.engine.run_checks import check_training
+from eavit_mm.options import check_count, check_mapping
 
 # mmengine's AmpOptimWrapper has them, beside those of every wrapper.
 GPU_AMP_OPTIONS = {'loss_scale', 'dtype', 'use_fsdp'}
@@ -65,13 +66,12 @@ def merge_args(args: argparse.Namespace) -> Config:
         require_parts(cfg, '--amp', 'optim_wrapper')
         set_amp(cfg.optim_wrapper)
     if args.auto_scale_lr:
-        if 'auto_scale_lr' not in cfg:
-            raise ValueError(
-                '--auto-scale-lr: the config has no '
-                'auto_scale_lr=dict(base_batch_size=...)'
-            )
-        cfg.auto_scale_lr.enable = True
+        cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
     merge_options(cfg, args)
+    if args.auto_scale_lr:
+        check_mapping('auto_scale_lr', cfg.auto_scale_lr, 'options')
+        size = cfg.auto_scale_lr.get('base_batch_size')
+        check_count('auto_scale_lr.base_batch_size', size, least=1)
     set_resume(cfg, args.resume)
     return cfg
 
@@ -103,7 +103,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 def main(args: argparse.Namespace) -> None:
     runner = build_runner(merge_args(args))
-    check_classes(runner)
+    check_training(runner)
     runner.train()
 
 

@@ -11,7 +11,9 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from argparse import Namespace
+from ast import literal_eval
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -35,13 +37,20 @@ from eavit_mm.engine.checkpoint import (
     one_line,
     read_checkpoint,
 )
-from eavit_mm.engine.unwrap import elastic_model, unwrap
+from eavit_mm.engine.run_checks import check_keys
+from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_mapping, check_path
 from eavit_mm.registry import check_options
 
 _DATALOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'search', 'test')
+)
+# What every run of mmengine says of itself: environment, config, hooks, its
+# own use of its old file clients.
+_INVENTORY = re.compile(
+    r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in|'
+    r'Distributed training is not used|"(FileClient|HardDiskBackend)" '
 )
 # How mmengine's runner names the methods that build its parts.
 _BUILDS = re.compile(r'build_(\w+)|register_(\w+_hooks)|_init_(model)_weights')
@@ -60,6 +69,8 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
             error whose words may not say enough is printed before the line.
             Stopped by a signal, with its number and how to go on.
     """
+    # mmengine's own affair, and on every run.
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
         with _sigterm_as_ctrl_c():
             main(*args)
@@ -186,18 +197,45 @@ def merge_options(cfg: Config, args: Namespace) -> None:
     """Applies ``--cfg-options``, which win over everything else.
 
     Raises:
-        ValueError: If one is not of the form key=value.
+        ValueError: Names the first that cannot be read, or has no place.
     """
-    options = Namespace()
-    with naming('--cfg-options'):
-        # mmengine's reading of key=value, behind the parser: it is imported
-        # late.
-        DictAction([], 'merged')(None, options, args.cfg_options)
-        cfg.merge_from_dict(options.merged)
+    for option in args.cfg_options:
+        with naming(f'--cfg-options {option:.80}'):
+            key, value = _read_option(option)
+            cfg.merge_from_dict({key: value})
     for field in _DATALOADERS:
-        if cfg.get(field) and not cfg[field].get('num_workers'):
-            # torch refuses persistent workers where there are none.
-            cfg[field]['persistent_workers'] = False
+        if cfg.get(field) is not None:
+            check_mapping(field, cfg[field], 'options')
+            if not cfg[field].get('num_workers'):
+                # torch refuses persistent workers where there are none.
+                cfg[field]['persistent_workers'] = False
+
+
+def _read_option(option: str) -> tuple[str, Any]:
+    """A key and a value, as mmengine's DictAction reads them.
+
+    It recurses without end on some brackets that do not fit, takes others for
+    letters, and drops the spaces of a path: it gets what it reads well.
+    """
+    found = re.fullmatch(r'([^.=\s]+(?:\.[^.=\s]+)*)=(.*)', option, re.DOTALL)
+    if not found:
+        raise ValueError('must be KEY=VALUE, such as model.head.num_classes=2')
+    key, text = found.groups()
+    text = re.sub(r"""^(['"])(.*)\1$""", r'\2', text.strip())
+    if text[:1] not in ('[', '(', '{') and ',' not in text:
+        return key, DictAction._parse_int_float_bool(text)
+    # With 0 for every word, brackets and commas must be Python's.
+    shape = re.sub(r'[^][(){},\s][^][(){},]*', '0', text)
+    try:
+        parts = literal_eval(f'[{shape}]')
+    except (SyntaxError, ValueError, MemoryError) as error:
+        raise ValueError(
+            'brackets and commas must form a list, such as [a,b] or (1,[2,3])'
+        ) from error
+    if re.search(r'[^\s,[(]\s+[^\s,\])]', text) or '{' in text:
+        raise ValueError('a list holds no dicts, nor words with spaces')
+    text = f'[{text}]' if len(parts) > 1 else text
+    return key, DictAction._parse_iterable(text)
 
 
 def require_parts(cfg: Config, asked_by: str, *parts: str) -> None:
@@ -224,6 +262,24 @@ def rename_config(cfg: Config, tool: str) -> Config:
     return Config(cfg.to_dict(), cfg_text=cfg.text, filename=str(name))
 
 
+class _Runner(Runner):
+    """mmengine's runner, whose terminal shows what a run does, not all it is.
+
+    The log file has everything.
+    """
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """See the base class."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(
+                    lambda record: not _INVENTORY.match(record.getMessage())
+                )
+        logger.info(f'All that this run is made of: {logger.log_file}')
+        return logger
+
+
 def build_runner(cfg: Config) -> Runner:
     """The runner that a config asks for; without a GPU, over gloo.
 
@@ -235,18 +291,19 @@ def build_runner(cfg: Config) -> Runner:
             seed of the run that goes on.
 
     Raises:
-        ValueError: If it has no model, names a class or an option of ours
-            that is not known, or its checkpoint is broken.
+        ValueError: If it has no model, names a class, an option of ours or a
+            key that is not known, or its checkpoint is broken.
     """
     check_mapping(f'{cfg.filename}: model', cfg.get('model'), 'options')
     check_options('', dict(cfg.items()))
+    check_keys(cfg)
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         # mmengine would choose a GPU for each process first.
         with naming('--launcher pytorch'):
             torch.distributed.init_process_group('gloo')
     _read_checkpoint_of(cfg)
     is_stock = 'runner_type' not in cfg
-    runner = Runner.from_cfg(cfg) if is_stock else RUNNERS.build(cfg)
+    runner = _Runner.from_cfg(cfg) if is_stock else RUNNERS.build(cfg)
     load = runner.load_or_resume
 
     def load_or_resume() -> None:
@@ -311,24 +368,6 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
     return supernet
 
 
-def check_classes(runner: Runner) -> None:
-    """Raises ``ValueError`` if the head has too few classes for the data.
-
-    The training data are built by this.
-    """
-    if runner.train_loop is None:
-        return
-    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-    needed = len(metainfo.get('classes') or ())
-    head = getattr(unwrap(runner.model), 'head', None)
-    given = getattr(head, 'num_classes', None)
-    if isinstance(given, int) and given < needed:
-        raise ValueError(
-            f'model.head.num_classes={given}; the training data have '
-            f'{needed} classes: must be at least {needed}'
-        )
-
-
 def read_config(path: str) -> Config:
     """The config of a file.
 
@@ -356,7 +395,8 @@ def _set_dataloader_defaults(
     for field in _DATALOADERS:
         if cfg.get(field) is None:
             continue
+        check_mapping(f'{cfg.filename}: {field}', cfg[field], 'options')
         merged = {**deepcopy(defaults), **cfg[field]}
-        if no_pin_memory:
+        if no_pin_memory or not torch.cuda.is_available():
             merged['pin_memory'] = False
         cfg[field] = merged

@@ -6,18 +6,18 @@ import re
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 
 from eavit_mm.engine import cli
-from eavit_mm.engine.cli import build_runner, check_classes, run_tool
+from eavit_mm.engine.cli import build_runner, run_tool
 
-from .toys import build, config, evaluated, loader, model_cfg, stock_cfg
+from .toys import build, config, evaluated, loader, model_cfg
 
 META = dict(supernet_meta=dict(type='eavit_mm.SupernetMetaHook'))
 
@@ -332,21 +332,92 @@ def test_options_of_the_command_line_are_merged() -> None:
     assert cfg.train_cfg.max_epochs == 7
     assert cfg.model.a == [1, (2, 'b')]
     assert cfg.seed == 0.01
-    with pytest.raises(ValueError, match='--cfg-options: '):
-        merged('train_cfg.max_epochs')
 
 
-@pytest.mark.parametrize('make', [model_cfg, stock_cfg])
-def test_a_head_of_too_few_classes(make: Any, tmp_path: Path) -> None:
-    def of_classes(number: int) -> Runner:
-        head = dict(type='LinearClsHead', num_classes=number, in_channels=12)
-        return build(tmp_path, model={**make(), 'head': head})
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('1,2,b', [1, 2, 'b']),
+        ('[ 1 , (2, b) ]', [1, (2, 'b')]),
+        ('"[1, 2]"', [1, 2]),
+        ('[\'a\',"b"]', ['a', 'b']),
+        ('(1)', (1,)),
+        ('[]', []),
+        ('', ''),
+        ('None', None),
+        # mmengine recurses without end.
+        ('[],[1]', [[], [1]]),
+        ('(1,2),(3,4)', [(1, 2), (3, 4)]),
+        # mmengine drops the spaces, or the quote.
+        ('/my data/a(1)b.pth', '/my data/a(1)b.pth'),
+        ('"a', '"a'),
+    ],
+)
+def test_a_value_is_read_as_it_is_written(text: str, value: Any) -> None:
+    assert merged(f'model.x={text}').model.x == value
 
-    check_classes(of_classes(3))
-    with pytest.raises(
-        ValueError, match='num_classes=2; the training data have 3 classes'
-    ):
-        check_classes(of_classes(2))
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        *[
+            (f'model.x={text}', 'brackets and commas must form a list')
+            for text in ('[1,2', '1,2]', '[(1,2])', '[1)', '[1][2]', '1,,2')
+        ],
+        ('model.x=' + 300 * '[' + 300 * ']', 'brackets and commas must'),
+        ('model.x={"a":1}', 'a list holds no dicts, nor words with spaces'),
+        ('model.x=[a b,1]', 'a list holds no dicts, nor words with spaces'),
+        *[
+            (option, 'must be KEY=VALUE, such as')
+            for option in ('model', '=1', 'model.=1', '.model=1', 'a..b=1')
+        ],
+        ('custom_hooks.1.x=1', 'Index 1 exceeds the length of list'),
+        ('custom_hooks.-1.x=1', 'list indices must be integers'),
+        ('custom_hooks.0=3', "'int' object has no attribute"),
+        ('work_dir.x=1', 'work_dir=.* is a dict in the child config'),
+    ],
+)
+def test_an_option_that_cannot_be_merged_is_named(
+    option: str, words: str
+) -> None:
+    name = re.escape(option[:80])
+    with pytest.raises(ValueError, match=f'^--cfg-options {name}: .*{words}'):
+        merged('seed=1', option)
+    for data in ('train_dataloader=3', 'val_dataloader=[1]'):
+        with pytest.raises(ValueError, match='; must be a dict of options'):
+            merged(data)
+
+
+def test_a_terminal_shows_what_happens(
+    tmp_path: Path, call: Any, capsys: Any
+) -> None:
+    """Not what the run is made of, nor what warns on every run."""
+    path = tmp_path / 'stock.py'
+    cfg = config(tmp_path / 'run', log_level='INFO')
+    cfg.custom_hooks, cfg.default_hooks = [], {}
+    cfg.train_dataloader.pin_memory = True
+    cfg.dump(path)
+    text = path.read_text()
+    path.write_text(
+        f"_base_ = ['mmpretrain::_base_/default_runtime.py']\n{text}"
+    )
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter('always')
+        call('train.py', path)
+        warnings.warn('a warning of ours', stacklevel=1)
+    words = ' '.join(str(warning.message) for warning in seen)
+    assert 'a warning of ours' in words
+    assert 'pkg_resources' not in words
+    assert 'pin_memory' not in words
+    shown = capsys.readouterr().out
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    assert f'All that this run is made of: {log}' in shown
+    assert 'Saving checkpoint at 3 epochs' in shown
+    assert len(shown.splitlines()) < 20
+    written = log.read_text()
+    for part in ('System environment', 'Config:\n', 'Hooks will be', 'File'):
+        assert part in written
+        assert part not in shown
 
 
 def test_a_supernet_of_a_wrong_config_is_named(tmp_path: Path) -> None:

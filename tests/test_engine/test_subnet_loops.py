@@ -223,24 +223,6 @@ def test_predictions_of_every_subnet_are_dumped(tmp_path):
     assert len(list(tmp_path.glob('*.pkl'))) == 3
 
 
-@pytest.mark.parametrize('save_best', [TOP1, 'half/acc', ['auc', 'a']])
-def test_a_metric_that_is_not_reported_is_said_at_once(tmp_path, save_best):
-    checkpoint = dict(
-        type='CheckpointHook', rule='greater', save_best=save_best
-    )
-    runner = build(
-        tmp_path,
-        default_hooks=dict(logger=None, checkpoint=checkpoint),
-        **evaluated(subnets=THREE, budgets=[0.5]),
-    )
-    with pytest.raises(
-        ValueError,
-        match='save_best=.* reports auc, largest/accuracy/..., .*0.5/accuracy',
-    ):
-        runner.train()
-    assert runner.iter == 0
-
-
 def test_budgets_stand_beside_the_subnets(tmp_path):
     options = dict(subnets=dict(largest=1.0), budgets=['0.5', 0.8, '900macs'])
     runner = random_run(tmp_path, **options)

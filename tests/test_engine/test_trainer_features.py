@@ -231,17 +231,32 @@ def test_layer_wise_decay_is_the_stock_networks(tmp_path):
     assert rates['backbone.pos_embed'] == 0.00125
 
 
-def test_auto_scale_lr(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ('size', 'options', 'rate'),
+    [
+        (16, [], 0.0125),  # batches of 4: a quarter of 0.05
+        (None, ['auto_scale_lr.base_batch_size=8'], 0.025),
+        (16, ['auto_scale_lr.enable=False'], 0.05),
+    ],
+)
+def test_auto_scale_lr(tmp_path, monkeypatch, size, options, rate):
     path = tmp_path / 'toy.py'
-    config(tmp_path, auto_scale_lr=dict(base_batch_size=16)).dump(path)
-    argv = [str(TRAIN), str(path), '--auto-scale-lr']
+    scale = dict(auto_scale_lr=dict(base_batch_size=size)) if size else {}
+    config(tmp_path, **scale).dump(path)
+    options = ['--cfg-options', 'log_level=ERROR', *options]
+    argv = [str(TRAIN), str(path), '--auto-scale-lr', *options]
     monkeypatch.setattr(sys, 'argv', argv)
     tool = runpy.run_path(argv[0])
     runner = Runner.from_cfg(tool['merge_args'](tool['parse_args']()))
     runner.train()
-    # Batches of 4: a quarter of 0.05.
     (group,) = runner.optim_wrapper.param_groups
-    assert group['lr'] == pytest.approx(0.0125)
+    assert group['lr'] == pytest.approx(rate)
+    for value in ('0', 'x', 'None'):
+        argv[-1] = f'auto_scale_lr.base_batch_size={value}'
+        with pytest.raises(
+            ValueError, match='^auto_scale_lr.base_batch_size=.* at least 1$'
+        ):
+            tool['merge_args'](tool['parse_args']())
 
 
 # Records of a run

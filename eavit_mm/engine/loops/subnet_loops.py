@@ -15,6 +15,7 @@ from eavit_mm.analysis.subnet_table import (
 )
 from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.fitness import as_number
+from eavit_mm.engine.run_checks import check_monitors, reported_numbers
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import plain
 from eavit_mm.models import BudgetSolver
@@ -217,6 +218,7 @@ class _SubnetLoopMixin(BaseLoop):
         if phase == 'val':
             # The log of a training and its checkpoints hold numbers alone.
             shown = {k: v for k, v in metrics.items() if isinstance(v, float)}
+            check_monitors(runner, lambda: list(shown))
         runner.call_hook(f'after_{phase}_epoch', metrics=shown)
         runner.call_hook(f'after_{phase}')
         return metrics
@@ -280,8 +282,8 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
     come out as ``largest/accuracy/top1`` and so on, for ``save_best``.
 
     Raises:
-        ValueError: If a ``save_best`` is none of these metrics, or a budget
-            cannot be reached: a training would lack it every time.
+        ValueError: If a hook or a schedule watches none of these metrics, or
+            a budget cannot be reached: a training would lack it every time.
 
     Example:
         >>> val_cfg = dict(type='eavit_mm.SubnetValLoop',
@@ -294,26 +296,16 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
         super().__init__(*args, **kwargs)
         for row in self.unreachable:
             raise ValueError(f'budgets: {row["error"]}')
-        prefixes = [metric.prefix for metric in self.evaluator.metrics]
-        reported = [
-            f'{name}/{prefix}/' if prefix else f'{name}/'
-            for name in (*self.subnets, *self.budgets)
-            for prefix in prefixes
-        ]
-        keys = [
-            key
-            for hook in self.runner.hooks
-            for key in getattr(hook, 'save_best', None) or ()
-        ]
-        for key in keys:
-            # Only an evaluation tells how the names of metrics end.
-            if key in ('auc', 'auto') or key.startswith(tuple(reported)):
-                continue
-            names = ', '.join(f'{name}...' for name in reported)
-            raise ValueError(
-                f'save_best={key!r}: SubnetValLoop reports auc, {names}; '
-                'give one of these, or auto'
-            )
+        check_monitors(self.runner, self._names)
+
+    def _names(self) -> list[str] | None:
+        """The numbers that a validation will report."""
+        numbers = reported_numbers(self)
+        if numbers is None:
+            return None
+        names = [*self.subnets, *self.budgets]
+        reported = [f'{name}/{key}' for name in names for key in numbers]
+        return [*reported, 'auc', *(['regret'] if self.budgets else [])]
 
 
 @LOOPS.register_module()

@@ -1,0 +1,199 @@
+"""What a run is refused for before its first step."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.runner import Runner
+from mmpretrain.registry import METRICS
+
+from eavit_mm.engine.run_checks import check_keys, check_training
+
+from .toys import (
+    build,
+    config,
+    evaluated,
+    model_cfg,
+    randomise,
+    snapshot,
+    stock_cfg,
+)
+
+TOP1 = 'accuracy/top1'
+
+
+@pytest.mark.parametrize(
+    ('key', 'known'),
+    [
+        ('optim_wraper', 'optim_wrapper'),
+        ('modle', 'model'),
+        ('custom_hook', 'custom_hooks'),
+        ('param_schedulers', 'param_scheduler'),
+        ('train_config', 'train_cfg'),
+        ('val_dataloder', 'val_dataloader'),
+        ('load_form', 'load_from'),
+        ('random_ness', 'randomness'),
+        ('search_cgf', 'search_cfg'),
+        ('tta_pipline', 'tta_pipeline'),
+    ],
+)
+def test_a_misspelt_key_is_named(tmp_path, key, known):
+    cfg = config(tmp_path)
+    cfg[key] = dict(lr=1)
+    with pytest.raises(ValueError, match=f"^{key}=.*'lr'.*; is it {known}. "):
+        check_keys(cfg)
+
+
+def test_variables_of_ones_own_are_left_alone(tmp_path):
+    cfg = config(tmp_path, **evaluated())
+    # The third looks like a key, but was put to use.
+    cfg.merge_from_dict(
+        dict(max_epochs=3, optimizer=dict(), parts=[1], heads=2, pipeline=[])
+    )
+    cfg['evaluator'] = cfg.val_evaluator
+    check_keys(cfg)
+
+
+@pytest.mark.parametrize('make', [model_cfg, stock_cfg])
+def test_a_head_of_too_few_classes(make: Any, tmp_path: Path) -> None:
+    def of_classes(number: int) -> Runner:
+        head = dict(type='LinearClsHead', num_classes=number, in_channels=12)
+        return build(tmp_path, model={**make(), 'head': head})
+
+    check_training(of_classes(3))
+    with pytest.raises(
+        ValueError, match='num_classes=2; the training data have 3 classes'
+    ):
+        check_training(of_classes(2))
+
+
+COSINE = dict(type='CosineAnnealingLR', begin=5)
+
+
+@pytest.mark.parametrize(
+    ('schedules', 'words'),
+    [
+        ([dict(type='LinearLR', end=5), COSINE], '1: Cos.* at 5 .* at 3, in '),
+        ([dict(COSINE, T_max=9)], '0: CosineAnnealingLR begins at 5'),
+        ([dict(type='MultiStepLR', milestones=[9], begin=4)], '0: Multi.* 4 '),
+        ([dict(type='ExponentialLR', gamma=0.9, begin=3)], '0: Exp.* at 3 '),
+        ([dict(type='PolyLR', begin=5, end=4)], '0: .* 5 and ends at 4, '),
+        (
+            [dict(type='StepLR', step_size=9, begin=99, by_epoch=False)],
+            '0: StepLR begins at 99 .* at 9, in a training of 9 iters: .*'
+            'train_cfg.max_iters to more',
+        ),
+        ([dict(type='ReduceOnPlateauLR', begin=7)], '0: ReduceOnPlateauLR'),
+        (COSINE, ': CosineAnnealingLR .*set param_scheduler.begin, '),
+    ],
+    ids=str,
+)
+def test_a_schedule_that_a_shorter_training_leaves_out(
+    tmp_path, schedules, words
+):
+    runner = build(tmp_path, param_scheduler=schedules)
+    with pytest.raises(ValueError, match=f'^param_scheduler.?{words}'):
+        check_training(runner)
+    # What merely ends later is cut off, as mmengine does.
+    later = [dict(type='LinearLR', end=5), dict(COSINE, begin=2, end=80)]
+    check_training(build(tmp_path, param_scheduler=later))
+
+
+def test_changing_shapes_are_not_compiled(tmp_path):
+    largest = model_cfg(sampler=dict(type='eavit_mm.LargestSampler'))
+    for model in (largest, stock_cfg()):
+        check_training(build(tmp_path, model=model, compile=True))
+    check_training(build(tmp_path, compile=False))
+    for value in (True, dict(backend='eager')):
+        runner = build(tmp_path, compile=value)
+        with pytest.raises(ValueError, match='^compile=.* shapes of its own'):
+            check_training(runner)
+
+
+@METRICS.register_module()
+class WholeMetric(BaseMetric):
+    """Cannot be told from a part of the data."""
+
+    def process(self, data_batch: Any, data_samples: Any) -> None:
+        self.results += data_samples
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, Any]:
+        if len(results) < 20:
+            raise RuntimeError
+        return {TOP1: 1.0}
+
+
+def watching(kind: str, metric: str, evaluator: str) -> dict[str, Any]:
+    """A run of one epoch in which something watches a metric."""
+    changes = evaluated(subnets=dict(half=0.5), budgets=[0.7])
+    changes['val_evaluator'] = dict(type=evaluator)
+    if evaluator == 'Accuracy':
+        changes['val_evaluator'] = [
+            dict(type='Accuracy', topk=(1, 2)),
+            dict(type='ConfusionMatrix'),
+        ]
+    changes['train_cfg'] = dict(by_epoch=True, max_epochs=1, val_interval=1)
+    cfg: dict[str, Any] = dict(type=kind, monitor=metric, rule='greater')
+    if kind == 'CheckpointHook':
+        del cfg['monitor']
+        cfg['save_best'] = ['half/' + TOP1, metric]
+        changes['default_hooks'] = dict(logger=None, checkpoint=cfg)
+    elif kind == 'EarlyStoppingHook':
+        changes['custom_hooks'] = [cfg]
+    else:
+        changes['param_scheduler'] = [cfg]
+    return changes
+
+
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'CheckpointHook',
+        'EarlyStoppingHook',
+        'ReduceOnPlateauLR',
+        'ReduceOnPlateauMomentum',
+    ],
+)
+def test_what_is_watched_is_reported(tmp_path, kind):
+    for metric in ('half/accuracy/top2', 'auc'):
+        assert build(tmp_path, **watching(kind, metric, 'Accuracy')).val_loop
+    numbers = [f'{n}/accuracy/top{k}' for n in ('half', '0.7') for k in (1, 2)]
+    known = re.escape(str([*numbers, 'auc', 'regret']))
+    # The last is no number, and so nothing to compare.
+    for metric in (TOP1, 'half/accuracy/top5', 'half/confusion_matrix/result'):
+        runner = build(tmp_path, **watching(kind, metric, 'Accuracy'))
+        with pytest.raises(
+            ValueError, match=f'^{kind}.*={metric!r}: .* {known}; must be'
+        ):
+            runner.train()
+        assert runner.iter == 0
+    # Known only now; in one line all the same.
+    late = build(tmp_path, **watching(kind, 'half/acc', 'WholeMetric'))
+    with pytest.raises(ValueError, match=rf"{kind}.*='half/acc': .*'auc'\]"):
+        late.train()
+    assert late.iter == 3
+
+
+def test_the_loop_of_mmengine_is_asked_as_well(tmp_path):
+    changes = watching('EarlyStoppingHook', TOP1, 'Accuracy')
+    changes['val_cfg'] = dict()
+    check_training(build(tmp_path, **changes))
+    changes['custom_hooks'][0]['monitor'] = 'accuracy/top3'
+    runner = build(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"top3': .*\['accuracy/top1', 'acc"):
+        check_training(runner)
+
+
+def test_asking_changes_nothing(tmp_path):
+    changes = watching('EarlyStoppingHook', 'auc', 'Accuracy')
+    runner = build(tmp_path, **changes)
+    randomise(runner.model)
+    before, state = snapshot(runner.model), torch.get_rng_state()
+    loop = runner.val_loop
+    assert not any(metric.results for metric in loop.evaluator.metrics)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in snapshot(runner.model).items():
+        assert torch.equal(value, before[name])
