@@ -5,6 +5,7 @@ and export follow from this table. Only the running network slices its weights
 by hand, for speed; a test holds those slices against the table.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from math import prod
@@ -24,17 +25,14 @@ from eavit_mm.space.cells import FFN as HIDDEN
 Units = tuple[str, int]
 CHANNELS: Units = (EMBED, 0)
 
-# Modules before and behind the layers; their weights run over the channels.
-_ENDS = (
-    'patch_embed.projection',
-    'patch_embed.norm',
-    'pre_norm',
-    'ln1',
-    'ln2',
+# Module -> its branch, the units along its outputs and, of a linear map, along
+# its inputs. First those before and behind the layers.
+_Table = dict[str, tuple[str | None, str, str | None]]
+_ENDS: _Table = dict.fromkeys(
+    ('patch_embed.projection', 'patch_embed.norm', 'pre_norm', 'ln1', 'ln2'),
+    (None, EMBED, None),
 )
-# Module of a layer -> its branch, the units along its outputs and, of a
-# linear map, along its inputs.
-_LAYER = {
+_LAYER: _Table = {
     'ln1': (HEADS, EMBED, None),
     'attn.qkv': (HEADS, HEADS, EMBED),
     'attn.proj': (HEADS, EMBED, HEADS),
@@ -111,40 +109,37 @@ def parameter_axes(vit: VisionTransformer) -> dict[str, ParameterAxes]:
     """
     found = {}
     for name, weight in vit.named_parameters():
-        path, _, leaf = name.rpartition('.')
-        if name in ('cls_token', 'pos_embed'):
-            axes: tuple[Axis, ...] = (Axis(2, CHANNELS),)
-            found[name] = ParameterAxes(axes, None, False)
-        elif path in _ENDS:
-            axes = (Axis(0, CHANNELS),)
-            found[name] = ParameterAxes(axes, None, weight.ndim > 1)
-        elif path.startswith('layers.') and path.split('.', 2)[2] in _LAYER:
-            _, number, module = path.split('.', 2)
-            found[name] = _of_layer(vit, int(number), module, weight.ndim)
-        else:
+        path = name.rpartition('.')[0]
+        if not path:  # class token and positions: (1, N, C)
+            found[name] = ParameterAxes((Axis(2, CHANNELS),), None, False)
+            continue
+        inside = re.match(r'layers\.(\d+)\.', path)
+        layer = int(inside[1]) if inside else 0
+        module = path[inside.end() :] if inside else path
+        known = (_LAYER if inside else _ENDS).get(module)
+        if known is None:
             kind = type(vit.get_submodule(path)).__name__
             raise ValueError(
                 f'{name}: a weight of {kind} cannot be sliced; it is not '
                 'known which channels, heads or hidden channels it runs over'
             )
+        branch, outputs, inputs = known
+        is_map = weight.ndim > 1
+        axes = [_axis(vit, 0, outputs, layer, _PARTS.get(module, 1))]
+        if is_map and inputs is not None:
+            axes.append(_axis(vit, 1, inputs, layer))
+        found[name] = ParameterAxes(
+            tuple(axes), None if branch is None else (branch, layer), is_map
+        )
     return found
 
 
-def _of_layer(
-    vit: VisionTransformer, layer: int, module: str, ndim: int
-) -> ParameterAxes:
-    branch, outputs, inputs = _LAYER[module]
-    head_dims = vit.layers[layer].attn.head_dims
-
-    def axis(dim: int, name: str, parts: int) -> Axis:
-        units = CHANNELS if name == EMBED else (name, layer)
-        return Axis(dim, units, parts, head_dims if name == HEADS else 1)
-
-    axes = [axis(0, outputs, _PARTS.get(module, 1))]
-    if ndim > 1:
-        assert inputs is not None
-        axes.append(axis(1, inputs, 1))
-    return ParameterAxes(tuple(axes), (branch, layer), ndim > 1)
+def _axis(
+    vit: VisionTransformer, dim: int, name: str, layer: int, parts: int = 1
+) -> Axis:
+    units = CHANNELS if name == EMBED else (name, layer)
+    width = vit.layers[layer].attn.head_dims if name == HEADS else 1
+    return Axis(dim, units, parts, width)
 
 
 def units_of(subnet: Subnet) -> dict[Units, int]:
