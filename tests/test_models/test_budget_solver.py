@@ -1,6 +1,7 @@
 """Answers to budgets keep them, use them, and hardly get worse."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,18 @@ def untrained(**router: Any) -> Any:
     return model
 
 
+FITTED: dict[str, Any] = {}  # the weights of routers, by their options
+
+
 def fitted(folder: Path, **router: Any) -> Any:
     path = folder / 'pareto.json'
     path.write_text(json.dumps(front_of(model_with(), 16).to_dict()))
-    model = model_with(dict(front=str(path), **{'fit_steps': 200, **router}))
-    model.router.init_weights()
+    options = {'fit_steps': 200, **router}
+    model = model_with(dict(front=str(path), **options))
+    if str(options) not in FITTED:
+        model.router.init_weights()
+        FITTED[str(options)] = deepcopy(model.router.state_dict())
+    model.router.load_state_dict(FITTED[str(options)])
     return model
 
 
@@ -117,7 +125,7 @@ def test_budgets_are_kept(
 
 def test_the_router_is_used_where_it_fits(tmp_path: Path) -> None:
     """A reference is what the router gives for its own cost."""
-    model = fitted(tmp_path, hidden=4, fit_steps=1000)
+    model = fitted(tmp_path, hidden=4, fit_steps=500)
     solver = BudgetSolver(model)
     same = 0
     references = model.router.front.references

@@ -18,7 +18,6 @@ from steps import (
     UNIFORM,
     GradientRecorder,
     assert_gradients,
-    gradients,
     labels_of,
     plain_logits,
     with_subnets,
@@ -28,7 +27,6 @@ from toys import (
     assert_same_weights,
     batch_of,
     classifier,
-    dense_twin,
     member,
     options,
     sgd,
@@ -41,25 +39,6 @@ pytestmark = pytest.mark.usefixtures('run_seed')
 
 
 # One step
-
-
-def test_gradients_are_those_of_the_dense_network() -> None:
-    """The whole chain, preprocessing to loss, without our forward."""
-    model = with_subnets(classifier(), member())
-    dense = dense_twin(model.backbone, member(), options())
-    data = batch_of(3)
-    E = member().embed_dims
-    weight = model.head.fc.weight.detach()[:, :E].clone().requires_grad_()
-    logits = dense(data['inputs'])[-1] @ weight.T + model.head.fc.bias.detach()
-    F.cross_entropy(logits, labels_of(data)).backward()
-    recorder = GradientRecorder(model)
-    model.train_step(data, recorder)
-    actual = recorder.steps[0]
-    head = actual['head.fc.weight']
-    torch.testing.assert_close(head[:, :E], weight.grad, rtol=0, atol=1e-10)
-    assert not head[:, E:].any()
-    expected = gradients(dense)
-    assert_gradients(actual, {f'backbone.{n}': expected[n] for n in expected})
 
 
 @pytest.mark.parametrize(

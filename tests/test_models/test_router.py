@@ -23,7 +23,6 @@ from eavit_mm.models.elastic_step import Pass
 from eavit_mm.models.gates import (
     DecisionGates,
     decision_gates_of,
-    subnet_of,
 )
 from eavit_mm.models.router_groups import group_name
 
@@ -71,16 +70,6 @@ def test_groups_follow_the_space() -> None:
     assert 'embed_dims' not in fixed.router.groups
     subnet = fixed.router.subnet([0.5])
     fixed.backbone.space.check(subnet)
-
-
-@pytest.mark.parametrize('seed', range(8))
-def test_choices_lie_in_the_space(seed: int) -> None:
-    space = dict(SPACE, max_off=seed % 4)
-    model = routed(space=space, passes=3)
-    for route in model.router.draw([seed], 0):
-        subnet = subnet_of(model.backbone.space, route.decisions)
-        model.backbone.space.check(subnet)
-        assert route.gates.subnet == subnet
 
 
 def test_draws_are_a_function_of_the_seed() -> None:

@@ -57,6 +57,7 @@ def test_bins_take_all_it_can_and_no_more(data):
         ([2, 2, 2], [9, 1, 9], [3, 1, 2]),
         ([2, 2, 2], [3, 0, 9], [3, 0, 3]),
         ([2, 0, 0, 0], [0, 0, 1, 9], [0, 0, 1, 1]),
+        ([0, 0, 0, 2], [9, 0, 9, 0], [0, 0, 2, 0]),
     ],
 )
 def test_what_a_bin_lacks_goes_to_its_neighbours(quotas, available, expected):
