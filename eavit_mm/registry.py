@@ -25,6 +25,7 @@ def _child(name: str, *locations: str) -> Registry:
 MODELS = _child('MODELS', 'models')
 MODEL_WRAPPERS = _child('MODEL_WRAPPERS', 'models')
 DATASETS = _child('DATASETS', 'datasets')
+TRANSFORMS = _child('TRANSFORMS', 'datasets')
 HOOKS = _child('HOOKS', 'engine.hooks')
 LOOPS = _child('LOOPS', 'engine.loops')
 OPTIM_WRAPPERS = _child('OPTIM_WRAPPERS', 'engine.optim')
@@ -49,6 +50,7 @@ _REGISTRIES = (
     MODELS,
     MODEL_WRAPPERS,
     DATASETS,
+    TRANSFORMS,
     HOOKS,
     LOOPS,
     OPTIM_WRAPPERS,

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import mmpretrain
 import numpy as np
 import pytest
@@ -45,7 +46,10 @@ def model() -> Any:
 def checkpoint(model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp('supernet') / 'epoch_1.pth'
     space = model.backbone.space.to_config()
-    meta = dict(eavit_mm=dict(space=space, rearrangement=None, stage=1))
+    meta = dict(
+        eavit_mm=dict(space=space, rearrangement=None, stage=1),
+        dataset_meta=dict(classes=[f'digit {i}' for i in range(10)]),
+    )
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
     return path
 
@@ -103,7 +107,7 @@ def test_a_budget_becomes_a_folder(model, checkpoint, call, capsys, tmp_path):
     assert 'Exported: a/out' in text
 
 
-def test_the_inferencer_runs_it(checkpoint, exported):
+def test_the_inferencer_runs_it(checkpoint, exported, tmp_path):
     out, subnet = exported
     assert json.loads((out / 'report.json').read_text())['images'] == 4
     inferencers = [
@@ -111,16 +115,22 @@ def test_the_inferencer_runs_it(checkpoint, exported):
         for pretrained in (True, str(out / 'model.pth'))
     ]
     supernet = ImageClassificationInferencer(str(DIGITS), str(checkpoint))
+    # A file of a gray image gives what its array gives.
+    path = str(tmp_path / 'digit.png')
+    cv2.imwrite(path, digits()[0])
+    images = [path, *digits()]
     with supernet.model.backbone.use(subnet):
-        expected = supernet(digits())
-    for inferencer in inferencers:
-        found = inferencer(digits(), batch_size=4)
-        assert len(found) == 6
-        for ours, theirs in zip(found, expected, strict=True):
+        expected = supernet(images)
+    for inferencer in (*inferencers, None):
+        found = inferencer(images, batch_size=4) if inferencer else expected
+        assert len(found) == 7
+        for ours, theirs in zip(
+            found, [expected[1], *expected[1:]], strict=True
+        ):
             np.testing.assert_allclose(
                 ours['pred_scores'], theirs['pred_scores'], atol=1e-5
             )
-            assert ours['pred_label'] == theirs['pred_label']
+            assert ours['pred_class'] == f'digit {theirs["pred_label"]}'
 
 
 def test_the_stock_tool_tests_it(exported, checkpoint, call, tmp_path, capsys):
@@ -157,7 +167,8 @@ def test_the_stock_tool_trains_it(exported, call, tmp_path):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         network = MODELS.build(cfg.model)
     load_checkpoint(network, str(work / 'epoch_2.pth'), strict=True)
-    before = torch.load(out / 'model.pth', weights_only=True)
+    saved = torch.load(out / 'model.pth', weights_only=True)
+    before = saved['state_dict']
     after = network.state_dict()
     # It went on from the exported weights, and everything learned.
     for name, value in before.items():
@@ -208,6 +219,7 @@ def test_a_front_becomes_folders_and_a_table(
         (['--budget', '0.5', '--rounds', '0'], '--rounds=0; must be an int'),
         (['--budget', '0.5', '--images', '-1'], '--images=-1; must be an'),
         (['--budget', '0.5', '--device', 'tpu9'], '--device tpu9: '),
+        (['--budget', '0.5', '--opset', '11'], 'opset=11; must be one of'),
         (['--subnet', 'foreign.json'], r'foreign\.json: .*num_heads=13 is ou'),
         (['--subnet', 'empty.json'], r'empty\.json: no JSON'),
         (['--pareto', 'no_such.json'], r'no_such\.json'),

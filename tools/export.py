@@ -42,6 +42,12 @@ def parse_args() -> argparse.Namespace:
         default=['pth'],
         help='files to write; model.pth is always one of them',
     )
+    parser.add_argument(
+        '--opset',
+        type=int,
+        default=20,
+        help='version of the operators of ONNX, 18 to 22 (default: 20)',
+    )
     add_budget_arguments(parser)
     parser.add_argument(
         '--images',
@@ -62,10 +68,6 @@ def parse_args() -> argparse.Namespace:
         '--rounds', type=int, default=20, help='measurements of the latency'
     )
     add_config_options(parser)
-    # What other tools ask for, and an export does not need.
-    parser.set_defaults(
-        launcher='none', work_dir=None, no_pin_memory=False, local_rank=0
-    )
     return parser.parse_args()
 
 
@@ -84,10 +86,11 @@ from eavit_mm.analysis.latency import device_of
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import (
     build_supernet,
-    load_config,
     merge_options,
+    read_config,
     run_tool,
 )
+from eavit_mm.export.config import class_names
 from eavit_mm.export.directory import Exporter, check_folder
 from eavit_mm.export.formats import GRAPHS
 from eavit_mm.export.front import export_front
@@ -104,7 +107,7 @@ def merge_args(args: argparse.Namespace) -> Config:
         option = f'--{name.replace("_", "-")}'
         check_count(option, getattr(args, name), least)
     args.device = device_of(args.device)
-    cfg = load_config(args)
+    cfg = read_config(args.config)
     merge_options(cfg, args)
     return cfg
 
@@ -180,7 +183,7 @@ def main(args: argparse.Namespace) -> None:
         front = ParetoFront.read(args.pareto, model.backbone.space)
     else:
         check_folder(args.out)
-    load_supernet(model, args.checkpoint)
+    meta = load_supernet(model, args.checkpoint)
     with Path(args.checkpoint).open('rb') as file:
         sha256 = hashlib.file_digest(file, 'sha256').hexdigest()
     exporter = Exporter(
@@ -192,6 +195,8 @@ def main(args: argparse.Namespace) -> None:
         args.device,
         args.batch_size,
         args.rounds,
+        args.opset,
+        class_names(cfg, meta),
     )
     if front is not None:
         table = export_front(exporter, front, args.out, print)

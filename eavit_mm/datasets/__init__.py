@@ -3,6 +3,7 @@
 from .digits import Digits
 from .fashion import Fashion40, FashionMNIST
 from .flowers import Flowers102
+from .gray import LoadGrayImage
 from .image_folder import ImageFolder
 from .split import split_dataset
 
@@ -12,5 +13,6 @@ __all__ = [
     'FashionMNIST',
     'Flowers102',
     'ImageFolder',
+    'LoadGrayImage',
     'split_dataset',
 ]

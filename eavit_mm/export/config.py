@@ -1,17 +1,19 @@
 """The config of an exported network: plain, for the stock tools."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from inspect import signature
-from pprint import pformat
+from keyword import iskeyword
+from math import isfinite
 from typing import Any
 
 from mmengine.config import Config
 from torch import nn
+from yapf.yapflib.yapf_api import FormatCode
 
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.models.consumers import cut_sizes, readings
+from eavit_mm.registry import DATASETS
 from eavit_mm.space import Subnet
 
 WEIGHTS = 'model.pth'
@@ -19,14 +21,31 @@ _HEADER = """\
 # A dense network, exported by eavit_mm: runs, tests and trains with the stock
 # tools of its toolbox.
 """
+# What is written, an empty line between groups. What else a config has is
+# about subnets, or is a name that its parts share: these get names here.
+_NAMED = ('classes', 'train_pipeline', 'test_pipeline')
+_GROUPS = (
+    ('default_scope', 'custom_imports'),
+    ('model', 'data_preprocessor'),
+    _NAMED,
+    ('train_dataloader', 'val_dataloader', 'test_dataloader'),
+    ('val_evaluator', 'test_evaluator', 'tta_model', 'tta_pipeline'),
+    ('optim_wrapper', 'param_scheduler', 'auto_scale_lr'),
+    ('train_cfg', 'val_cfg', 'test_cfg'),
+    ('default_hooks', 'custom_hooks'),
+    ('env_cfg', 'visualizer', 'log_processor', 'log_level', 'randomness'),
+    ('load_from',),
+)
+_STYLE = dict(based_on_style='facebook', column_limit=79)
 # Ours that a dense network can use; the others are about subnets.
 _HOOKS = ('eavit_mm.AtomicCheckpointHook', 'eavit_mm.ReproducibleHook')
-_DROPPED = ('model_wrapper_cfg', 'work_dir', 'launcher', 'resume')
 # Weights of an export do not come from these two.
 _LOADING = {'pretrained', 'init_cfg'}
 
 
-def plain_config(cfg: Config, dense: Mapping[str, Any]) -> dict[str, Any]:
+def plain_config(
+    cfg: Config, dense: Mapping[str, Any], classes: Sequence[str] = ()
+) -> dict[str, Any]:
     """A supernet's config, for one of its subnets as a dense network.
 
     Data, schedule and stock hooks stay, so that it can be fine-tuned; what
@@ -35,13 +54,14 @@ def plain_config(cfg: Config, dense: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         cfg: The supernet's; not changed.
         dense: The config of the network itself, by :func:`dense_config`.
+        classes: Their names, for data sets that do not know them.
     """
-    plain = {
-        key: value
-        for key, value in cfg.to_dict().items()
-        if key not in _DROPPED and not key.startswith('search_')
-    }
-    plain['model'] = Config(dense).to_dict()
+    given = {**cfg.to_dict(), 'model': Config(dense).to_dict()}
+    taken = {name for group in _GROUPS for name in group} - {*_NAMED}
+    plain = {k: v for k, v in given.items() if k in taken and v is not None}
+    images = plain.get('data_preprocessor')
+    if images and images == plain['model'].get('data_preprocessor'):
+        del plain['model']['data_preprocessor']  # the builders hand it over
     imports = dict(plain.get('custom_imports') or {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else names
@@ -61,8 +81,14 @@ def plain_config(cfg: Config, dense: Mapping[str, Any]) -> dict[str, Any]:
             hook['save_best'] = 'auto'
     plain['default_hooks'] = hooks
     plain['custom_hooks'] = [
-        hook for hook in plain.get('custom_hooks') or [] if _fits(hook)
+        hook for hook in plain.get('custom_hooks', ()) if _fits(hook)
     ]
+    optimizer = plain.get('optim_wrapper', {})
+    paramwise = optimizer.get('paramwise_cfg') or {}
+    paramwise.get('custom_keys', {}).pop('router', None)
+    if paramwise == dict(custom_keys={}):
+        del optimizer['paramwise_cfg']
+    _complete_data(plain, classes)
     return plain
 
 
@@ -76,18 +102,94 @@ def _fits(hook: Any) -> bool:
     return not _is_ours(hook) or hook['type'] in _HOOKS
 
 
+def _complete_data(plain: dict[str, Any], classes: Sequence[str]) -> None:
+    """Tells data sets the names of classes; test images get gray if need be.
+
+    The stock inferencer leaves out of a pipeline what reads a file, and reads
+    it in colours.
+    """
+    gray = dict(type='eavit_mm.LoadGrayImage')
+    is_gray = plain['model']['backbone'].get('in_channels') == 1
+    for part in ('train', 'val', 'test'):
+        for dataset in _datasets(plain.get(f'{part}_dataloader', {})):
+            if classes and _names_in(dataset) == ():
+                plain['classes'] = list(classes)
+                dataset['metainfo'] = dict(classes=plain['classes'])
+            steps = dataset.get('pipeline')
+            if steps and is_gray and part != 'train' and gray not in steps:
+                reads = steps[0]['type'] == 'LoadImageFromFile'
+                steps = [*steps[:reads], gray, *steps[reads:]]
+                dataset['pipeline'] = steps
+            if steps and part != 'val':
+                plain.setdefault(f'{part}_pipeline', steps)
+
+
+def _datasets(parent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The configs of the data sets in a loader, or in another data set."""
+    for inner in (parent.get('dataset'), *parent.get('datasets', ())):
+        if isinstance(inner, dict):
+            yield inner
+            yield from _datasets(inner)
+
+
+def _names_in(dataset: Mapping[str, Any]) -> Sequence[str] | None:
+    """The classes of a data set; () if it must be told them, None: cannot."""
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        known = getattr(registry.get(dataset['type']), 'METAINFO', None)
+    if known is None or 'classes' in dataset:
+        return None
+    return {**known, **dataset.get('metainfo', {})}.get('classes', ())
+
+
+def class_names(cfg: Config, meta: Mapping[str, Any]) -> list[str]:
+    """Names of the classes; none if they are not known.
+
+    Args:
+        cfg: The supernet's; its test data may know them.
+        meta: That of the checkpoint, which may as well.
+    """
+    tested = _datasets(cfg.get('test_dataloader') or {})
+    given = (meta.get('dataset_meta') or {}).get('classes')
+    names = next(filter(None, [given, *map(_names_in, tested)]), ())
+    wanted = (cfg.model.get('head') or {}).get('num_classes')
+    # The inferencer looks up any class that the head has.
+    is_list = isinstance(names, list | tuple) and len(names) == wanted
+    return list(map(str, names)) if is_list else []
+
+
 def config_text(plain: Mapping[str, Any]) -> str:
-    """A config as the text of a file."""
-    parts = [
-        f'{name} = {pformat(value, width=79, sort_dicts=False)}'
-        for name, value in plain.items()
-    ]
-    return quote_folder(_HEADER + '\n'.join(parts) + '\n')
+    """A config as the text of a file; what parts share stands there once."""
+    named: dict[str, Any] = {}
+    text = ''
+    for group in _GROUPS:
+        for name in (name for name in group if name in plain):
+            text += f'{name} = {_code(plain[name], named)}\n'
+            named[name] = plain[name]
+        text += '\n'
+    text, _ = FormatCode(text.strip(), style_config=_STYLE)
+    # The scope is that of all; the folder may have any quote in its name.
+    text = text.replace(f", _scope_='{plain.get('default_scope')}'", '')
+    path = plain['load_from']
+    return _HEADER + text.replace(repr(path), f'"""{path}"""')
 
 
-def quote_folder(text: str) -> str:
-    """Puts mmengine's ``fileDirname`` into quotes that fit every name."""
-    return re.sub(r"""(['"])(\{\{fileDirname.*?)\1""", r'"""\2"""', text)
+def _code(value: Any, named: Mapping[str, Any]) -> str:
+    """A value as a person writes it."""
+    for name, known in named.items():
+        if value and value == known and isinstance(value, list | dict):
+            return name
+    if isinstance(value, Mapping):
+        parts = {key: _code(part, named) for key, part in value.items()}
+        if all(str(k).isidentifier() and not iskeyword(str(k)) for k in parts):
+            return f'dict({", ".join(f"{k}={v}" for k, v in parts.items())})'
+        return f'{{{", ".join(f"{k!r}: {v}" for k, v in parts.items())}}}'
+    if isinstance(value, list | tuple):
+        text = ', '.join(_code(part, named) for part in value)
+        if isinstance(value, list):
+            return f'[{text}]'
+        return f'({text},)' if value else '()'
+    is_odd = isinstance(value, float) and not isfinite(value)
+    return f"float('{value}')" if is_odd else repr(value)
 
 
 def stock_class(model: ElasticModelMixin) -> type[nn.Module]:

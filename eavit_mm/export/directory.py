@@ -22,7 +22,13 @@ from eavit_mm.export.config import (
     plain_config,
 )
 from eavit_mm.export.dense import dense_network
-from eavit_mm.export.formats import GRAPHS, import_onnxruntime, trace
+from eavit_mm.export.formats import (
+    GRAPHS,
+    OPSET,
+    OPSETS,
+    import_onnxruntime,
+    trace,
+)
 from eavit_mm.files import (
     folder_atomically,
     remove_leftovers,
@@ -30,6 +36,7 @@ from eavit_mm.files import (
     write_json,
 )
 from eavit_mm.models import ElasticModelMixin
+from eavit_mm.options import check_choice
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 
@@ -49,6 +56,8 @@ class Exporter:
         source: What the report says of where it comes from; plain values. By
             its ``sha256``, exports of other weights are told apart.
         formats: Some of :data:`FORMATS`; 'pth' is always written.
+        opset: Of ONNX files.
+        classes: Their names, if they are known.
         images: Normalised images to compare on, besides random ones.
         device: The device to measure latencies on.
         batch_size: Images of a measured forward.
@@ -67,6 +76,8 @@ class Exporter:
     device: torch.device = field(default_factory=lambda: torch.device('cpu'))
     batch_size: int = 1
     rounds: int = 20
+    opset: int = OPSET
+    classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.formats if name not in FORMATS]
@@ -77,6 +88,7 @@ class Exporter:
         if self.model.logits_module is None:
             kind = type(self.model).__name__
             raise ValueError(f'this {kind} cannot be exported: it has no head')
+        check_choice('opset', self.opset, OPSETS)
         if 'onnx' in self.formats:
             import_onnxruntime()
         self.formats = [f for f in FORMATS if f in ('pth', *self.formats)]
@@ -116,19 +128,23 @@ class Exporter:
     def _write(self, subnet: Subnet, folder: Path) -> None:
         """Everything but the report."""
         dense = dense_config(self.model, self.cfg.model, subnet)
-        plain = plain_config(self.cfg, dense)
+        plain = plain_config(self.cfg, dense, self.classes)
         network = dense_network(self.model, self.cfg.model, subnet)
         buffer = BytesIO()
-        torch.save(network.state_dict(), buffer)
+        named = dict(dataset_meta=dict(classes=list(self.classes)))
+        meta = named if self.classes else {}
+        torch.save(dict(meta=meta, state_dict=network.state_dict()), buffer)
         write_atomically(buffer.getvalue(), folder / WEIGHTS)
         write_atomically(config_text(plain).encode(), folder / 'config.py')
         write_json(subnet.to_dict(), folder / 'subnet.json')
         _, *graphs = self.formats
         if graphs:
             program = trace(network, image_size(self.model))
+        about = _input(self.model, self.classes)
         for name in graphs:
-            write, _ = GRAPHS[name]
-            write(program, folder / f'model.{name}')
+            write: Any = GRAPHS[name][0]
+            more = (about, self.opset) if name == 'onnx' else ()
+            write(program, folder / f'model.{name}', *more)
 
     def _report(self, subnet: Subnet, folder: Path) -> dict[str, Any]:
         """Checks the files that were written, and measures them."""
@@ -157,7 +173,7 @@ class Exporter:
                 for path in sorted(folder.glob('model.*'))
             },
             latency_ms=certificate.latencies(model, subnet, network, *times),
-            input=_input(model),
+            input=_input(model, self.classes),
         )
 
     def _compare(
@@ -196,8 +212,8 @@ def read_network(folder: str | Path) -> Any:
     cfg = Config.fromfile(Path(folder, 'config.py'))
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         network = MODELS.build(cfg.model)
-    state = torch.load(Path(folder, WEIGHTS), weights_only=True)
-    network.load_state_dict(state)
+    saved = torch.load(Path(folder, WEIGHTS), weights_only=True)
+    network.load_state_dict(saved['state_dict'])
     network.eval()
     return network
 
@@ -250,13 +266,19 @@ def names_in(out: str | Path) -> list[str]:
     return sorted(path.name for path in out.iterdir()) if out.exists() else []
 
 
-def _input(model: Any) -> dict[str, Any]:
-    """What a user of ONNX or pt2 must feed, who has no preprocessor."""
+def _input(model: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """What a user of ONNX or pt2 must feed, and what comes out."""
     preprocessor = model.data_preprocessor
+    channels, *size = image_size(model)
+    to_rgb = getattr(preprocessor, 'to_rgb', False)
     expected = dict(
-        shape=['batch', *image_size(model)],
-        to_rgb=getattr(preprocessor, 'to_rgb', False),
+        shape=['batch', channels, *size],
+        to_rgb=to_rgb,
+        channel_order={1: 'gray', 3: 'BGR'}.get(channels),
+        classes=list(classes),
     )
+    if channels == 3 and to_rgb:
+        expected['channel_order'] = 'RGB'
     for name in ('mean', 'std'):
         if (numbers := getattr(preprocessor, name, None)) is not None:
             expected[name] = numbers.flatten().tolist()

@@ -1,6 +1,7 @@
 """A network as a graph of torch.export, and its files: pt2 and ONNX."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,9 @@ from torch.export import Dim, ExportedProgram
 from eavit_mm.files import write_atomically
 
 INPUT, OUTPUT = 'images', 'logits'
+# Of ONNX's operators: what torch's exporter writes (others it silently leaves
+# at 18) and onnxruntime quantizes.
+OPSETS, OPSET = (18, 19, 20, 21, 22), 20
 # onnxscript makes the graph, onnx the file, onnxruntime checks it.
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
@@ -63,20 +67,45 @@ def import_onnxruntime(asked_by: str = '--format onnx') -> Any:
     return module
 
 
-def write_onnx(program: ExportedProgram, path: str | Path) -> None:
-    """Writes a graph and its weights as ONNX; 'images' in, 'logits' out."""
+def write_onnx(
+    program: ExportedProgram,
+    path: str | Path,
+    about: Mapping[str, Any] | None = None,
+    opset: int = OPSET,
+) -> None:
+    """Writes a graph and its weights as ONNX; 'images' in, 'logits' out.
+
+    Args:
+        program: The graph.
+        path: The file.
+        about: Becomes ``metadata_props``, each value as JSON.
+        opset: Version of ONNX's operators, one of :data:`OPSETS`.
+    """
+    from onnx import helper
+
     onnx_program = torch.onnx.export(
         program,
         input_names=[INPUT],
         output_names=[OUTPUT],
+        opset_version=opset,
         dynamo=True,
         verbose=False,
     )
     assert onnx_program is not None
     model = onnx_program.model_proto
+    graph = model.graph
+    # Old runtimes refuse a file of a newer form than they know.
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
     # Whoever reads the graph sees what its first axis is.
-    for value in (*model.graph.input, *model.graph.output):
+    for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = 'batch'
+    # A quantized weight has another shape than is noted for it.
+    weights = {weight.name for weight in graph.initializer}
+    notes = [note for note in graph.value_info if note.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(notes)
+    texts = {key: json.dumps(value) for key, value in (about or {}).items()}
+    helper.set_model_props(model, texts)
     write_atomically(model.SerializeToString(), path)
 
 

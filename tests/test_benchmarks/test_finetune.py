@@ -24,7 +24,7 @@ def test_an_exported_network_trains_as_a_dense_one(
     assert plain.load_from == str(tmp_path / 'model.pth')
     assert plain.train_cfg.max_epochs == finetune.EPOCHS
     assert plain.optim_wrapper.optimizer.lr == finetune.LR
-    assert 'eavit_mm.RouterHook' not in str(plain.custom_hooks)
+    assert 'eavit_mm.RouterHook' not in str(plain.get('custom_hooks'))
     assert plain.test_dataloader == cfg.test_dataloader
     assert plain.train_dataloader.dataset == cfg.train_dataloader.dataset
     # Every epoch sees each image once.

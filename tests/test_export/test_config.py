@@ -1,10 +1,11 @@
 """The config of an export says nothing of subnets."""
 
+import pytest
 from mmengine.config import Config
 from tool_runs import DIGITS
 
 from eavit_mm.export.config import (
-    backbone_config,
+    class_names,
     config_text,
     dense_config,
     plain_config,
@@ -72,8 +73,14 @@ def test_what_stays_and_what_goes():
         model_wrapper_cfg=dict(type='eavit_mm.X'),
         work_dir='w',
         launcher='none',
+        stage1='/home/me/stage1.py',
+        max_epochs=3,
         load_from='old.pth',
-        optim_wrapper=dict(clip_grad=dict(max_norm=1.0)),
+        optim_wrapper=dict(
+            clip_grad=dict(max_norm=1.0),
+            paramwise_cfg=dict(custom_keys={'router': dict(lr_mult=9.0)}),
+        ),
+        val_evaluator=None,
         **HOOKS,
     )
     before = cfg.to_dict()
@@ -103,21 +110,74 @@ def test_what_stays_and_what_goes():
     )
 
 
-def test_text_is_read_as_it_was(tmp_path):
-    cfg = Config.fromfile(DIGITS.with_name('vitb_flowers.py'))
-    subnet = member(384, (6,) * 12, (768,) * 12)
-    backbone = backbone_config(cfg.model.backbone, subnet)
-    head = dict(cfg.model.head, in_channels=384)
-    dense = dict(type='ImageClassifier', backbone=backbone, head=head)
-    plain = plain_config(cfg, dense)
-    path = tmp_path / 'config.py'
-    path.write_text(config_text(plain))
-    read = Config.fromfile(path).to_dict()
-    assert read.pop('load_from') == f'{tmp_path}/model.pth'
-    del plain['load_from']
+def folder_config(channels: int):
+    """Of classes in folders, whose names no class of a data set knows."""
+    steps = [dict(type='PackInputs')]
+    images = dict(type='CustomDataset', pipeline=steps)
+    if channels > 1:
+        steps.insert(0, dict(type='LoadImageFromFile'))
+    split = dict(type='eavit_mm.Split', part='train', parts=dict(train=None))
+    cfg = config(
+        train_dataloader=dict(
+            dataset=dict(split, dataset=dict(images, data_prefix="it's/train"))
+        ),
+        val_dataloader=dict(dataset=dict(images, data_prefix='test')),
+        test_dataloader=dict(dataset=dict(images, data_prefix='test')),
+        data_preprocessor=dict(mean=[1.0], std=[2.0]),
+        custom_hooks=[dict(type='EMAHook', strange={'class': 1, 'a-b': (2,)})],
+        test_pipeline=['another'],
+        visualizer=dict(type='UniversalVisualizer', _scope_='mmpretrain'),
+    )
+    train = cfg.train_dataloader.dataset.dataset.pipeline
+    train.insert(0, dict(type='Resize', scale=8))
+    cfg.model.backbone.in_channels = channels
+    cfg.model.data_preprocessor = cfg.data_preprocessor
+    return cfg
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_the_text_is_as_a_person_writes_it(tmp_path, channels):
+    cfg = folder_config(channels)
+    model = supernet(cfg)
+    names = ["it's", *(f'class {i}' for i in range(8))]
+    dense = dense_config(model, cfg.model, member())
+    plain = plain_config(
+        cfg, dense, class_names(cfg, dict(dataset_meta=dict(classes=names)))
+    )
+    text = config_text(plain)
+    folder = tmp_path / "a person's"
+    folder.mkdir()
+    (folder / 'config.py').write_text(text)
+    read = Config.fromfile(folder / 'config.py').to_dict()
+    assert read.pop('load_from') == f'{folder}/model.pth'
+    del plain['load_from'], plain['visualizer']['_scope_']
     assert read == plain
-    assert 'Subnet' not in path.read_text()
-    assert 'Elastic' not in path.read_text()
+    # What several parts share stands there once, in the order of a config.
+    assert text.count("'class 7'") == text.count("'PackInputs'") - 1 == 1
+    assert text.count('metainfo=dict(classes=classes)') == 2
+    assert text.count('pipeline=test_pipeline') == 1
+    assert 'test_dataloader = val_dataloader' in text
+    assert max(map(len, text.splitlines())) < 80
+    assert '{' not in text.split('"""')[0].replace("{'class'", '')
+    assert 'data_preprocessor' not in read['model']
+    # A file is read in gray, in colours by who leaves the first step out.
+    first = [step['type'] for step in read['test_pipeline'][:-1]]
+    assert first == (
+        ['eavit_mm.LoadGrayImage'] if channels == 1 else ['LoadImageFromFile']
+    )
+
+
+def test_names_of_classes_are_those_of_the_head():
+    cfg = folder_config(3)
+    for meta, found in (
+        (dict(classes=tuple('abcdefghi')), list('abcdefghi')),
+        (dict(classes=tuple('abc')), []),  # the head has nine
+        (dict(classes='names.txt'), []),
+        (None, []),
+    ):
+        assert class_names(cfg, dict(dataset_meta=meta)) == found
+    digits = Config.fromfile(DIGITS)
+    assert class_names(digits, {}) == list('0123456789')
 
 
 def test_imports_of_the_user_stay():

@@ -2,6 +2,7 @@
 
 import json
 
+import onnx
 import pytest
 import torch
 from mmengine.config import Config
@@ -26,14 +27,22 @@ PLAIN = ['config.py', 'model.pth', 'report.json', 'subnet.json']
 
 
 def test_what_an_export_holds(tmp_path):
-    ours = exporter(formats=['pt2', 'onnx'], images=torch.ones(3, 3, 8, 12))
+    names = [f'class {i}' for i in range(9)]
+    ours = exporter(
+        formats=['pt2', 'onnx'],
+        images=torch.ones(3, 3, 8, 12),
+        classes=tuple(names),
+        opset=18,
+    )
     out = tmp_path / 'a' / 'b'
     report = ours.export(member(), out)
     assert files(out) == sorted([*PLAIN, 'model.onnx', 'model.pt2'])
     assert files(out.parent) == ['b']
     assert report == json.loads((out / 'report.json').read_text())
     assert Subnet.from_file(out / 'subnet.json') == member()
-    state = torch.load(out / 'model.pth', weights_only=True)
+    saved = torch.load(out / 'model.pth', weights_only=True)
+    assert saved.pop('meta') == dict(dataset_meta=dict(classes=names))
+    (state,) = saved.values()
     assert all(type(value) is torch.Tensor for value in state.values())
     assert all(value.dtype == torch.float32 for value in state.values())
     model = ours.model
@@ -51,7 +60,17 @@ def test_what_an_export_holds(tmp_path):
         name: (out / name).stat().st_size
         for name in ('model.onnx', 'model.pt2', 'model.pth')
     }
-    assert report['input'] == dict(shape=['batch', 3, 8, 12], to_rgb=False)
+    about = dict(
+        shape=['batch', 3, 8, 12],
+        to_rgb=False,
+        channel_order='BGR',
+        classes=names,
+    )
+    assert report['input'] == about
+    graph = onnx.load(out / 'model.onnx')
+    props = {p.key: json.loads(p.value) for p in graph.metadata_props}
+    assert props == about
+    assert graph.opset_import[0].version == 18
     network, x = read_network(out), torch.randn(2, 3, 8, 12)
     with torch.no_grad(), model.backbone.use(member()):
         torch.testing.assert_close(network(x), model(x))
@@ -137,11 +156,10 @@ def test_wrong_weights_are_no_export(
 def test_a_file_that_is_too_large_is_no_export(tmp_path, monkeypatch):
     save = torch.save
 
-    def fat(state, buffer):
-        save(
-            {k: torch.cat([v] * 40)[: len(v)] for k, v in state.items()},
-            buffer,
-        )
+    def fat(saved, buffer):
+        state = saved['state_dict'].items()
+        wide = {k: torch.cat([v] * 40)[: len(v)] for k, v in state}
+        save(dict(state_dict=wide), buffer)
 
     monkeypatch.setattr(torch, 'save', fat)
     with pytest.raises(ValueError, match=r'model\.pth has .* bytes; .* param'):

@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from onnxruntime.quantization import quantize_dynamic
 
 from benchmarks.export_cases import (
     random_config,
@@ -26,8 +27,11 @@ from .toys import exporter
 
 
 # Seeds that bring every kind of operation: a graph takes seconds to make.
-@pytest.mark.parametrize('seed', [2, 4, 6, 9, 12, 16])
-def test_files_are_the_exported_network(seed, tmp_path):
+@pytest.mark.parametrize(
+    ('seed', 'opset'),
+    [(2, 18), (4, 19), (6, 22), (9, 18), (12, 21), (16, 20)],
+)
+def test_files_are_the_exported_network(seed, opset, tmp_path):
     cfg = random_config(seed)
     model = random_model(cfg, seed)
     subnet = random_subnet(model.backbone.space, seed)
@@ -35,12 +39,14 @@ def test_files_are_the_exported_network(seed, tmp_path):
     size = image_size(model)
     program = trace(dense, size)
     write_pt2(program, tmp_path / 'model.pt2')
-    write_onnx(program, tmp_path / 'model.onnx')
+    write_onnx(program, tmp_path / 'model.onnx', opset=opset)
     assert len(list(tmp_path.iterdir())) == 2
     networks = (
         read_pt2(tmp_path / 'model.pt2'),
         read_onnx(tmp_path / 'model.onnx'),
     )
+    quantize_dynamic(tmp_path / 'model.onnx', tmp_path / 'int8.onnx')
+    int8 = read_onnx(tmp_path / 'int8.onnx')
     rng = torch.Generator().manual_seed(2)
     for batch in (1, 2, 7):
         x = torch.randn(batch, *size, generator=rng)
@@ -51,8 +57,14 @@ def test_files_are_the_exported_network(seed, tmp_path):
                 assert found.shape == expected.shape
                 assert len(found) == batch
                 torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        scale = expected.abs().max().item()
+        assert 0 < (int8(x) - expected).abs().max() < 0.2 * scale
     graph = onnx.load(tmp_path / 'model.onnx')
     onnx.checker.check_model(graph, full_check=True)
+    assert [v.version for v in graph.opset_import] == [opset]
+    assert graph.ir_version == {18: 8, 19: 9, 20: 9}.get(opset, 10)
+    operators = {node.op_type for node in graph.graph.node}
+    assert ('Gelu' in operators) <= (opset >= 20)
     session = onnxruntime.InferenceSession(tmp_path / 'model.onnx')
     (given,), (made,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.shape) == ('images', ['batch', *size])
@@ -71,3 +83,9 @@ def test_a_missing_package_is_named(monkeypatch):
     ):
         exporter(formats=['onnx'])
     exporter(formats=['pt2'])
+
+
+def test_an_opset_that_is_none_is_refused():
+    for opset in (17, 23, None, '20'):
+        with pytest.raises(ValueError, match=r'opset=.*; must be one of'):
+            exporter(formats=['onnx'], opset=opset)

@@ -8,6 +8,7 @@ train_pipeline = [
     dict(type='PackInputs'),
 ]
 test_pipeline = [
+    dict(type='eavit_mm.LoadGrayImage'),  # of files, by inferencers
     dict(type='Resize', scale=28),
     dict(type='PackInputs'),
 ]

@@ -8,7 +8,10 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5, direction='horizontal'),
     dict(type='PackInputs'),
 ]
-test_pipeline = [dict(type='PackInputs')]
+test_pipeline = [
+    dict(type='eavit_mm.LoadGrayImage'),  # of files, by inferencers
+    dict(type='PackInputs'),
+]
 
 train_dataloader = dict(
     batch_size=128,
