@@ -72,6 +72,10 @@ def length_of(cfg: Config) -> int:
 def test_a_leaf_is_whole(name):
     cfg = load(name)
     check_keys(cfg)
+    # --tta flips images only where a flip is known to keep their labels.
+    for part in (cfg.tta_pipeline, cfg.train_dataloader):
+        keeps = '40' not in name and 'digits' not in name
+        assert ('RandomFlip' in repr(part)) == keeps
     for key in ('model', 'optim_wrapper', 'train_cfg', *LOADERS):
         assert cfg.get(key), key
     assert cfg.default_scope == 'mmpretrain'

@@ -183,6 +183,13 @@ def test_the_augmentation_of_a_part_of_the_data(trained, tmp_path, call):
     result = json.loads((tmp_path / 'subnets.json').read_text())
     (row,) = result['subnets']
     assert row['metrics']['accuracy/top1'] > 15  # chance is 10
+    with pytest.raises(
+        SystemExit, match='--tta: tta_pipeline=None in .*split.*; must be a p'
+    ):
+        call('test.py', *args, '--cfg-options', 'tta_pipeline=None')
+    # It is the network's, not that of what --tta wraps it in.
+    head = 'model.head.topk=1'
+    call('test.py', *args, '--work-dir', tmp_path, '--cfg-options', head)
     config.write_text(JOINED.format(digits=DIGITS))
     with pytest.raises(
         SystemExit, match="--tta: .*: 'ConcatDataset' has no pipeline to aug"

@@ -36,7 +36,9 @@ def parse_args() -> argparse.Namespace:
         '(default: subnets.json in the work directory)',
     )
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation'
+        '--tta',
+        action='store_true',
+        help="test-time augmentation, as the config's tta_pipeline says",
     )
     add_common_arguments(parser)
     return parser.parse_args()
@@ -45,7 +47,6 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     args = parse_args()  # --help is answered before the imports below
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,20 @@ def data_set_of(dataset: ConfigDict) -> ConfigDict:
 
 
 def use_tta(cfg: Config) -> None:
-    """Wraps the model as the config says, else averages over a flip."""
+    """Wraps the model as the config says; what is augmented is its choice.
+
+    Raises:
+        ValueError: If it says nothing: a flip may make another label true.
+    """
     dataset = data_set_of(cfg.test_dataloader.dataset)
-    pipeline = dataset.pipeline
+    if not cfg.get('tta_pipeline'):
+        raise ValueError(
+            f'--tta: tta_pipeline={cfg.get("tta_pipeline")!r} in '
+            f'{cfg.filename}; must be a pipeline with a TestTimeAug of what '
+            'leaves the labels true, as in configs/_base_/datasets'
+        )
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(type='mmpretrain.AverageClsScoreTTA')
-    if 'tta_pipeline' not in cfg:
-        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-        cfg.tta_pipeline = deepcopy(pipeline)
-        cfg.tta_pipeline[-1] = dict(
-            type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
-        )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
 
@@ -102,9 +106,6 @@ def use_tta(cfg: Config) -> None:
 def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
-    if args.tta:
-        require_parts(cfg, '--tta', 'test_dataloader')
-        use_tta(cfg)
     for text in args.budgets:
         Budget.parse(text)
     check_budget_arguments(args, '--budgets', bool(args.budgets))
@@ -127,6 +128,9 @@ def merge_args(args: argparse.Namespace) -> Config:
             front=args.front,
         )
     merge_options(cfg, args)
+    if args.tta:
+        require_parts(cfg, '--tta', 'test_dataloader')
+        use_tta(cfg)
     require_parts(cfg, 'tools/test.py', 'test_dataloader', 'test_cfg')
     return cfg
 

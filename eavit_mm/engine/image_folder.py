@@ -67,6 +67,8 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
         if place.get('data_preprocessor'):
             place.data_preprocessor.num_classes = len(classes)
     cfg.model.head.num_classes = len(classes)
+    # Whether a flip leaves their labels true is not known.
+    cfg.pop('tta_pipeline', None)
     for name, part in _LOADERS.items():
         loader = cfg.get(f'{name}_dataloader')
         if loader is not None:

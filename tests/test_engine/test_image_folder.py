@@ -69,8 +69,9 @@ def parts_of(folder: Path) -> dict[str, Any]:
         for name in ('train', 'val', 'test')
     }
     model = dict(head=dict(num_classes=10), backbone=dict(in_channels=1))
-    cfg = Config(dict(loaders, model=model))
+    cfg = Config(dict(loaders, model=model, tta_pipeline=[dict(type='Flip')]))
     use_image_folder(cfg, folder)
+    assert 'tta_pipeline' not in cfg  # of other images
     found = {
         name: DATASETS.build(cfg[f'{name}_dataloader'].dataset)
         for name in ('train', 'val', 'test')

@@ -12,6 +12,17 @@ test_pipeline = [
     dict(type='Resize', scale=28),
     dict(type='PackInputs'),
 ]
+# --tta looks closer as well: a flip would make another digit of it.
+tta_pipeline = [
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale=scale) for scale in (28, 30)],
+            [dict(type='CenterCrop', crop_size=28)],
+            [dict(type='PackInputs')],
+        ],
+    ),
+]
 
 train_dataloader = dict(
     batch_size=64,

@@ -12,6 +12,15 @@ test_pipeline = [
     dict(type='eavit_mm.LoadGrayImage'),  # of files, by inferencers
     dict(type='PackInputs'),
 ]
+tta_pipeline = [
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
+            [dict(type='PackInputs')],
+        ],
+    ),
+]
 
 train_dataloader = dict(
     batch_size=128,
