@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from mmcv.image import imread
 from mmpretrain import ImageClassificationInferencer
@@ -129,7 +132,7 @@ def predict(
     Args:
         network: What :func:`load` returned.
         images: One or several: paths, or arrays (height, width, channels)
-            of 0..255, of colours in the order blue, green, red.
+            of numbers from 0 to 255, colours in the order blue, green, red.
         *budgets: Limits that all hold at once; none for the active subnet,
             which is the largest unless ``network.model.set_budget`` chose
             another.
@@ -144,8 +147,8 @@ def predict(
 
     Raises:
         FileNotFoundError: If there is no such image.
-        ValueError: If the budgets cannot be reached, an image is broken, or
-            ``batch_size`` is no positive integer.
+        ValueError: If the budgets cannot be reached, an image is broken or
+            of another range, or ``batch_size`` is no positive integer.
     """
     check_count('batch_size', batch_size, least=1)
     model = network.model
@@ -161,21 +164,32 @@ def predict(
         return network(arrays, batch_size=batch_size)
 
 
-def _read(image: Any, channels: int) -> Any:
-    """The image in a file, checked; an array as it is."""
-    if not isinstance(image, str | os.PathLike):
-        shape: tuple[int, ...] = getattr(image, 'shape', ())
-        is_gray = channels == 1 and len(shape) == 2
-        if not is_gray and (len(shape) != 3 or shape[2] != channels):
-            raise ValueError(
-                f'an image of type {type(image).__name__} and shape '
-                f'{tuple(shape)}; must be a path, or an array (height, width, '
-                f'{channels})'
-            )
-        return image
-    # The inferencer itself would read any file in colours.
-    flag = 'grayscale' if channels == 1 else 'color'
-    found = imread(image, flag=flag)
-    if found is None:
-        raise ValueError(f'{os.fspath(image)} is no image that can be read')
-    return found
+def _read(image: Any, channels: int) -> np.ndarray:
+    """The image in a file, or in an array, checked: numbers of 8 bits."""
+    if isinstance(image, str | os.PathLike):
+        # The inferencer itself would read any file in colours.
+        flag = 'grayscale' if channels == 1 else 'color'
+        found = None
+        with suppress(cv2.error, IsADirectoryError):
+            found = imread(image, flag=flag)
+        if found is None:
+            name = os.fspath(image)
+            raise ValueError(f'{name!r} is no image that can be read')
+        return found
+    shape: tuple[int, ...] = getattr(image, 'shape', ())
+    is_gray = channels == 1 and len(shape) == 2
+    is_valid = is_gray or (len(shape) == 3 and shape[2] == channels)
+    if not isinstance(image, np.ndarray) or not is_valid or not image.size:
+        raise ValueError(
+            f'an image of type {type(image).__name__} and shape '
+            f'{tuple(shape)}; must be a path, or an array (height, width, '
+            f'{channels})'
+        )
+    kind = image.dtype.kind
+    low, high = (image.min(), image.max()) if kind in 'uif' else (-1, -1)
+    if not 0 <= low <= high <= 255 or (kind == 'f' and 0 < high <= 1):
+        raise ValueError(
+            f'an image of type {image.dtype} with values of {low} to {high}; '
+            'must be numbers from 0 to 255'
+        )
+    return np.rint(image).astype(np.uint8, order='C')

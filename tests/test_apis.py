@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.registry import DATASETS
+from PIL import Image
 from stage2 import stage2_checkpoint, stage2_config, stage2_model
 
 from eavit_mm.apis import ask, load, predict, table
@@ -168,16 +169,65 @@ def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
         predict(network, [], 0.2, batch_size=0)
     with pytest.raises(FileNotFoundError, match=r'no\.png'):
         predict(network, tmp_path / 'no.png')
-    for wrong in (
-        np.zeros((28, 28, 3), np.uint8),
-        np.zeros((2, 28, 28, 1), np.uint8),
-        7,
-    ):
-        with pytest.raises(ValueError, match=r'an array \(height, width, 1\)'):
-            predict(network, wrong)
     with pytest.raises(ValueError, match='no budget is given'):
         ask(network)
-    broken = tmp_path / 'broken.png'
-    broken.write_bytes(b'no image')
-    with pytest.raises(ValueError, match=r'broken\.png is no image'):
-        predict(network, broken)
+
+
+def test_an_image_is_read_as_what_it_is_or_refused(
+    files: Any, images: Any, tmp_path: Path
+) -> None:
+    network, image = load(*files), images[0]
+
+    def scores(*several: Any) -> Any:
+        return np.array([r['pred_scores'] for r in predict(network, several)])
+
+    expected = scores(image)[0]
+    cv2.imwrite(str(tmp_path / 'gray.png'), image)
+    cv2.imwrite(str(tmp_path / 'deep.png'), image.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / 'bgra.png'), np.dstack([image] * 4))
+    good = [tmp_path / f'{name}.png' for name in ('gray', 'deep', 'bgra')]
+    good += [str(good[0]), image[..., None], image.astype(np.float64)]
+    good += [image.astype(np.uint16), image.astype(np.int64)]
+    good += [image[::-1][::-1], np.asfortranarray(image)]
+    for found in scores(*good):  # of kinds that are mixed
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert scores(np.zeros_like(image, float)).shape == (1, 10)  # black
+    assert predict(network, []) == []
+    whole = good[0].read_bytes()
+    for name, content in (
+        ('empty.png', b''),
+        ('cut.png', whole[: len(whole) // 2]),
+        ('text.png', b'no image'),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf'{name}. is no image'):
+            predict(network, [image, tmp_path / name])
+    with pytest.raises(ValueError, match='is no image that can be read'):
+        predict(network, tmp_path)
+    for wrong in (
+        np.dstack([image] * 3),
+        np.dstack([image] * 4),
+        np.stack([image[..., None]] * 2),
+        np.zeros((0, 0), np.uint8),
+        torch.from_numpy(image),
+        Image.fromarray(image),
+        [image],
+        image.tobytes(),
+        7,
+        None,
+    ):
+        with pytest.raises(ValueError, match=r'an array \(height, width, 1\)'):
+            predict(network, [wrong])
+    for wrong in (
+        image / 255,
+        image.astype(np.float32) / 127.5 - 1,
+        image.astype(np.uint16) * 257,
+        image.astype(np.int16) - 1,
+        image > 127,
+        np.where(image > 127, np.nan, image),
+        np.where(image > 127, np.inf, image),
+        image.astype(complex),
+        image.astype(object),
+    ):
+        with pytest.raises(ValueError, match='must be numbers from 0 to 255'):
+            predict(network, wrong)
