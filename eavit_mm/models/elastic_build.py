@@ -1,9 +1,11 @@
 """What a stock ViT must be to become a supernet, its geometry and space."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmcv.cnn.bricks.drop import DropPath
+from mmengine.logging import print_log
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import SwiGLUFFN
 from torch import nn
@@ -83,6 +85,20 @@ def check_sliceable(vit: VisionTransformer) -> None:
                 f'into num_heads={layer.attn.num_heads} heads'
             )
     parameter_axes(vit)  # refuses weights that it does not know
+
+
+def warn_of_stock_model(vit: Any) -> None:
+    """Says once that of all subnets only the largest is trained."""
+    is_told = getattr(vit, 'is_told', False)
+    if not is_told and vit.space.smallest != vit.space.largest:
+        vit.is_told = True
+        print_log(
+            'Trained outside of an elastic model, which alone draws subnets: '
+            'only the largest is trained. Give model the type '
+            "'eavit_mm.ElasticImageClassifier'.",
+            'current',
+            logging.WARNING,
+        )
 
 
 def geometry_of(vit: VisionTransformer) -> Geometry:

@@ -25,6 +25,7 @@ from eavit_mm.models.elastic_build import (
     check_sliceable,
     end_norms,
     geometry_of,
+    warn_of_stock_model,
 )
 from eavit_mm.models.elastic_layers import (
     ElasticEncoderLayer,
@@ -233,6 +234,8 @@ class ElasticVisionTransformer(VisionTransformer):
         subnet, slices = self.active.subnet, self.active.slices
         if slices is None:
             if subnet is None or subnet == self.space.largest:
+                if subnet is None and self.training:
+                    warn_of_stock_model(self)
                 return super().forward(x)
             slices = self._slice_ends(subnet.embed_dims)
         assert subnet is not None

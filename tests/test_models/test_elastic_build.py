@@ -1,11 +1,18 @@
 """Networks that cannot become a supernet, by the words of the error."""
 
 import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
 from toys import (
+    CLASSES,
     SPACE,
     SWIGLU,
+    batch_of,
     member,
     options,
+    sgd,
     small_vit,
 )
 
@@ -74,3 +81,30 @@ def test_without_a_space_only_the_network_itself() -> None:
     assert vit.space.size() == 1
     with pytest.raises(ValueError, match='embed_dims=14 is outside'):
         vit.set_subnet(member())
+
+
+def test_a_stock_model_warns_that_it_trains_no_subnets(caplog, request):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    request.addfinalizer(lambda: logger.removeHandler(caplog.handler))
+    head = dict(type='LinearClsHead', num_classes=CLASSES, in_channels=24)
+
+    def said(kind, **backbone):
+        caplog.clear()
+        vit = dict(type='eavit_mm.ElasticVisionTransformer', **options())
+        vit.update(backbone)
+        parts = dict(backbone=vit, head=head)
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            model = MODELS.build(dict(type=kind, **parts))
+        batch = batch_of(0)
+        batch['inputs'] = batch['inputs'].float()
+        for _ in range(2):
+            model.train_step(dict(batch), sgd(model))
+        with torch.no_grad():
+            model.eval()
+            model(batch['inputs'])
+        return caplog.text.count("'eavit_mm.ElasticImageClassifier'")
+
+    assert said('ImageClassifier', space=SPACE) == 1
+    assert said('ImageClassifier') == 0  # one subnet alone
+    assert said('eavit_mm.ElasticImageClassifier', space=SPACE) == 0
