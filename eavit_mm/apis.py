@@ -12,16 +12,13 @@ import torch
 from mmcv.image import imread
 from mmpretrain import ImageClassificationInferencer
 
+from eavit_mm.analysis.latency import device_of
 from eavit_mm.analysis.subnet_table import format_table, subnet_row
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet, read_config
 from eavit_mm.engine.loops.subnet_loops import Answer
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budget_solver import (
-    UnreachableError,
-    front_for,
-    table_for,
-)
+from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
@@ -54,11 +51,9 @@ def load(
     cfg = read_config(str(config))
     model: Any = build_supernet(cfg, 'load')
     meta = load_supernet(model, checkpoint)
-    if device is None:
-        device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    # Where mmpretrain's own functions keep them.
-    model._config, model._dataset_meta = cfg, meta.get('dataset_meta') or {}
-    return ImageClassificationInferencer(model, device=device)
+    # Where mmpretrain's own functions keep it.
+    model._dataset_meta = meta.get('dataset_meta') or {}
+    return ImageClassificationInferencer(model, device=device_of(device))
 
 
 def ask(
@@ -90,11 +85,7 @@ def ask(
     if not budgets:
         raise ValueError("no budget is given; must be such as 0.5, '8GMACs'")
     model = network.model
-    solver = BudgetSolver(
-        model,
-        table=table_for(model, latency_table),
-        front=front_for(model, front),
-    )
+    solver = BudgetSolver(model, table=latency_table, front=front)
     rows: list[dict[str, Any]] = []
     for budget in map(Budget.parse, budgets):
         try:
@@ -120,10 +111,8 @@ def predict(
     network: ImageClassificationInferencer,
     images: Any,
     *budgets: str | float,
-    by: str | None = None,
-    latency_table: str | Path | None = None,
-    front: str | Path | None = None,
     batch_size: int = 32,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """Classifies images with the subnet for a budget.
 
@@ -136,10 +125,8 @@ def predict(
         *budgets: Limits that all hold at once; none for the active subnet,
             which is the largest unless ``network.model.set_budget`` chose
             another.
-        by: Who answers, as in :func:`ask`.
-        latency_table: File of a table, for milliseconds.
-        front: File of a Pareto front, to answer.
         batch_size: Images at once.
+        **options: ``by``, ``latency_table`` and ``front``, as in :func:`ask`.
 
     Returns:
         For each image ``pred_label``, ``pred_score``, ``pred_scores``, and
@@ -154,9 +141,7 @@ def predict(
     model = network.model
     subnet = model.backbone.subnet
     if budgets:
-        subnet = model.subnet_for(
-            *budgets, by=by, latency_table=latency_table, front=front
-        )
+        subnet = model.subnet_for(*budgets, **options)
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
     arrays = [_read(image, channels) for image in several]

@@ -39,8 +39,8 @@ TASK_UTILS = _child(
     'rearrange',
     'models',
 )
-# Functions (model, its config, subnet, images) -> what surrounds a call of the
-# subnet and is not timed, and the call; by the names of ``--backend``.
+# What runs a subnet for its latency, by the names of ``--backend``: functions
+# (model, subnet, images) -> what surrounds a call and is not timed, the call.
 LATENCY_BACKENDS = Registry(
     'latency backend',
     scope=SCOPE,

@@ -218,7 +218,7 @@ def test_a_front_becomes_folders_and_a_table(
         (['--budget', '0.5', '--part', 'neck'], "part='neck'; this model"),
         (['--budget', '0.5', '--rounds', '0'], '--rounds=0; must be an int'),
         (['--budget', '0.5', '--images', '-1'], '--images=-1; must be an'),
-        (['--budget', '0.5', '--device', 'tpu9'], '--device tpu9: '),
+        (['--budget', '0.5', '--device', 'tpu9'], 'device=tpu9: '),
         (['--budget', '0.5', '--opset', '11'], 'opset=11; must be one of'),
         (['--subnet', 'foreign.json'], r'foreign\.json: .*num_heads=13 is ou'),
         (['--subnet', 'empty.json'], r'empty\.json: no JSON'),

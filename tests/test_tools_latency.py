@@ -57,8 +57,8 @@ def test_a_table_of_a_registered_backend(tiny, call, tmp_path, monkeypatch):
     """It runs all networks, of the validation too; the table says so."""
     ran = []
 
-    def run_mine(model, cfg, subnet, images):
-        around, run = latency.run_sliced(model, cfg, subnet, images)
+    def run_mine(model, subnet, images):
+        around, run = latency.run_sliced(model, subnet, images)
         return around, lambda: ran.append(subnet) or run()
 
     backends = {**LATENCY_BACKENDS.module_dict, 'mine': run_mine}
@@ -93,8 +93,8 @@ def test_a_table_of_a_registered_backend(tiny, call, tmp_path, monkeypatch):
             ['--backend', 'onnxruntime', '--dtype', 'bfloat16'],
             'must be float32',
         ),
-        (['--device', 'tpu9'], 'error: --device tpu9: '),
-        (['--device', 'meta'], 'error: --device meta: '),
+        (['--device', 'tpu9'], 'error: device=tpu9: '),
+        (['--device', 'meta'], 'error: device=meta: '),
         (['--batch-size', str(2**62)], 'RuntimeError: '),
         (['--batch-size', '9' * 400], 'batch_size=9+; must be an integer'),
     ],

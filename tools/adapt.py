@@ -71,7 +71,6 @@ from eavit_mm.engine.cli import (
 from eavit_mm.engine.image_folder import use_image_folder
 from eavit_mm.files import write_atomically
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budget_solver import table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
@@ -130,7 +129,7 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
     path = cfg.model.router.get('latency_table')
     cfg.model.router = None
     model = build_supernet(cfg, 'tools/adapt.py')
-    solver = BudgetSolver(model, table=table_for(model, path))
+    solver = BudgetSolver(model, table=path)
     for budget in budgets:
         solver.limits([budget])
 

@@ -96,7 +96,6 @@ from eavit_mm.export.formats import GRAPHS
 from eavit_mm.export.front import export_front
 from eavit_mm.export.table import format_front
 from eavit_mm.models import BudgetSolver, ElasticModelMixin
-from eavit_mm.models.budget_solver import front_for, table_for
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.pareto import ParetoFront
@@ -142,9 +141,8 @@ def subnet_of(
         except ValueError as error:
             raise ValueError(f'{args.subnet}: {error}') from error
         return subnet, dict(file=args.subnet)
-    table = table_for(model, args.latency_table)
-    front = front_for(model, args.front)
-    solver = BudgetSolver(model, args.count, args.part, table, front)
+    files = args.latency_table, args.front
+    solver = BudgetSolver(model, args.count, args.part, *files)
     subnet, by = solver.answer([Budget.parse(args.budget)], args.by)
     return subnet, dict(budget=args.budget, by=by)
 

@@ -56,7 +56,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
@@ -104,20 +103,20 @@ def report(result: Validation) -> None:
     )
 
 
-def build(args: argparse.Namespace, cfg: Config, model: Any) -> None:
+def build(args: argparse.Namespace, model: Any) -> None:
     """Measures a table, and writes it."""
     # What deploys a network need not know a GPU.
     default = None if args.backend == TORCH else 'cpu'
     model = model.to(device_of(args.device or default))
     options = (args.batch_size, args.rounds, args.dtype, args.backend)
     with naming(args.config):
-        table = build_table(model, *options, cfg.model)
+        table = build_table(model, *options)
     write_json(table.to_dict(), args.out)
     how = f'{table.backend} on {table.device}, {table.threads} threads'
     print(f'{args.out}: {how}')
 
 
-def check(args: argparse.Namespace, cfg: Config, model: Any) -> None:
+def check(args: argparse.Namespace, model: Any) -> None:
     """Compares a table with whole subnets, and notes its error in it."""
     table = LatencyTable.read(args.table)
     table.check(model.backbone.space, model.backbone.geometry)
@@ -127,7 +126,7 @@ def check(args: argparse.Namespace, cfg: Config, model: Any) -> None:
     torch.set_num_threads(args.threads or table.threads)
     options = (args.num, args.rounds, args.seed)
     with naming(args.table):
-        result = validate(model.to(device), table, *options, cfg.model)
+        result = validate(model.to(device), table, *options)
     report(result)
     table = replace(table, error=result.error, kendall_tau=result.kendall_tau)
     write_json(table.to_dict(), args.table)
@@ -143,7 +142,7 @@ def main(args: argparse.Namespace) -> None:
     merge_options(cfg, args)
     model = build_supernet(cfg, 'tools/latency.py')
     command = build if args.command == 'build' else check
-    command(args, cfg, model)
+    command(args, model)
 
 
 if __name__ == '__main__':

@@ -62,9 +62,7 @@ class Validation:
 
 
 @LATENCY_BACKENDS.register_module(name=TORCH)
-def run_sliced(
-    model: Any, cfg: Mapping[str, Any] | None, subnet: Subnet, images: Tensor
-) -> Timed:
+def run_sliced(model: Any, subnet: Subnet, images: Tensor) -> Timed:
     """A subnet as the supernet itself runs it."""
     frozen = partial(model.backbone.frozen, subnet)
     return frozen, partial(model, images, mode='tensor')
@@ -76,7 +74,6 @@ def build_table(
     rounds: int | None = None,
     dtype: str = 'float32',
     backend: str = TORCH,
-    cfg: Mapping[str, Any] | None = None,
 ) -> LatencyTable:
     """Measures every block of a supernet's space on the model's device.
 
@@ -93,13 +90,11 @@ def build_table(
         rounds: As for :func:`measure_in_turn`.
         dtype: Type of weights and images.
         backend: What runs the networks, one of ``LATENCY_BACKENDS``.
-        cfg: The config of the model, where the backend needs it.
     """
     alone = dict(_blocks(model.backbone.space))
     whole = _draw(model, _WHOLE, _SEED)
     subnets = [*alone.values(), *whole]
-    options = (batch_size, rounds, dtype, backend, cfg)
-    found = measure(model, subnets, *options)
+    found = measure(model, subnets, batch_size, rounds, dtype, backend)
     table = LatencyTable(
         backend=backend,
         device=device_name(next(model.parameters()).device),
@@ -171,7 +166,6 @@ def validate(
     num: int = 50,
     rounds: int | None = None,
     seed: int = 0,
-    cfg: Mapping[str, Any] | None = None,
 ) -> Validation:
     """Compares a table with whole subnets, even over the MACs range.
 
@@ -181,12 +175,11 @@ def validate(
         num: How many subnets.
         rounds: As for :func:`measure_in_turn`.
         seed: Seed of the subnets' draw.
-        cfg: As for :func:`build_table`.
     """
     check_count('num', num, least=2)
     subnets, references = _draw(model, num, seed), _draw(model, _WHOLE, _SEED)
     everyone = [*subnets, *references]
-    options = (table.batch_size, rounds, table.dtype, table.backend, cfg)
+    options = (table.batch_size, rounds, table.dtype, table.backend)
     found = measure(model, everyone, *options)
     measured = found[: len(subnets)]
     foretold = [table(subnet) for subnet in subnets]
@@ -237,7 +230,6 @@ def measure(
     rounds: int | None,
     dtype: str,
     backend: str = TORCH,
-    cfg: Mapping[str, Any] | None = None,
 ) -> list[float]:
     """Milliseconds of a forward of subnets, measured in turn.
 
@@ -248,11 +240,7 @@ def measure(
         batch_size: Images of one forward.
         rounds: As for :func:`measure_in_turn`.
         dtype: Type of weights and images.
-        backend: As for :func:`build_table`; so is ``cfg``.
-        cfg: The config of the model.
-
-    Raises:
-        ValueError: If there is no such backend, or it cannot run this.
+        backend: As for :func:`build_table`.
     """
     check_count('batch_size', batch_size, least=1)
     LATENCY_BACKENDS.import_from_location()
@@ -269,7 +257,7 @@ def measure(
     note = f'networks for {backend}'
     console = Console(stderr=True)
     cases = [
-        backends[backend](model, cfg, subnet, images)
+        backends[backend](model, subnet, images)
         for subnet in track(subnets, note, console=console, transient=True)
     ]
     return measure_in_turn(cases, images.device, rounds)
@@ -319,8 +307,8 @@ def seconds(run: Callable[[], Any], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def device_of(name: str | None) -> torch.device:
-    """The device that ``--device`` names; None: a GPU if there is one.
+def device_of(name: str | torch.device | None) -> torch.device:
+    """The device of an option; None: a GPU if there is one.
 
     Raises:
         ValueError: If nothing can be computed there.
@@ -331,7 +319,7 @@ def device_of(name: str | None) -> torch.device:
         value.item()  # 'meta' has none
     except (AssertionError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f'--device {name}: {reason}') from error
+        raise ValueError(f'device={name}: {reason}') from error
     return value.device
 
 

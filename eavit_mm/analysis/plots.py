@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from eavit_mm.analysis.subnet_table import cost_unit
 from eavit_mm.files import write_atomically
 from eavit_mm.space.cells import BRANCHES
-from eavit_mm.space.pareto import METRIC, Member, ParetoFront
+from eavit_mm.space.pareto import Member, ParetoFront
 
 # Distinguishable without colour vision, and in black and white by marker.
 STYLES: tuple[dict[str, Any], ...] = (
@@ -53,11 +53,7 @@ def plot_metric_over_macs(
     Returns:
         The path.
     """
-    figure, (axes,) = _figure()
-    _draw_over_cost(axes, curves, 'macs', styles)
-    axes.set(ylabel=metric, title=title)
-    axes.legend(loc='lower right')
-    return save_figure(figure, path)
+    return _plot_over_costs({'macs': curves}, path, metric, title, styles)
 
 
 def plot_front(
@@ -82,22 +78,38 @@ def plot_front(
         'uniform width': uniform,
         'front': front.members,
     }
-    costs = costs_of_search(front)
-    figure, panels = _figure(len(costs))
-    for axes, cost in zip(panels, costs, strict=True):
-        curves = {
+    panels = {
+        cost: {
             label: [(m.cost(cost), m.metrics[metric]) for m in some]
             for label, some in members.items()
         }
-        _draw_over_cost(axes, curves, cost, _FRONT_STYLES)
-    panels[0].set(ylabel=metric)
-    panels[-1].legend(loc='lower right')
+        for cost in front.costs
+    }
+    return _plot_over_costs(panels, path, metric, '', _FRONT_STYLES)
+
+
+def _plot_over_costs(
+    panels: Mapping[str, Curves],
+    path: str | Path,
+    metric: str,
+    title: str,
+    styles: Sequence[Mapping[str, Any]],
+) -> Path:
+    """Draws curves over each cost, in its unit, from the cheapest on."""
+    figure, axes = _figure(len(panels))
+    for one, (cost, curves) in zip(axes, panels.items(), strict=True):
+        costs = [x for points in curves.values() for x, _ in points]
+        unit, name = cost_unit(cost, max(costs))
+        shown = {
+            label: [(x / unit, value) for x, value in sorted(points)]
+            for label, points in curves.items()
+        }
+        _draw(one, shown, styles)
+        one.set(xlabel=name, title=title)
+        one.set_xlim(left=0)
+    axes[0].set(ylabel=metric)
+    axes[-1].legend(loc='lower right')
     return save_figure(figure, path)
-
-
-def costs_of_search(front: ParetoFront) -> list[str]:
-    """The costs among the objectives of a front."""
-    return [name for name in front.objectives if name != METRIC]
 
 
 def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
@@ -129,7 +141,7 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
         path: As for :func:`plot_metric_over_macs`.
     """
     largest = front.space.largest
-    cost, *_ = costs_of_search(front)
+    cost, *_ = front.costs
     members = sorted(front.members, key=lambda member: member.cost(cost))
     subnets = [member.subnet for member in members]
     figure = Figure(figsize=(6.4, 6.4), layout='constrained')
@@ -163,21 +175,6 @@ def _figure(panels: int = 1) -> tuple[Figure, Any]:
     """A figure and its axes, side by side."""
     figure = Figure(figsize=(2.2 + 4.2 * panels, 4.0), layout='constrained')
     return figure, figure.subplots(1, panels, sharey=True, squeeze=False)[0]
-
-
-def _draw_over_cost(
-    axes: Any, curves: Curves, cost: str, styles: Sequence[Mapping[str, Any]]
-) -> None:
-    """Draws points of a cost in its unit, from the cheapest on."""
-    costs = [x for points in curves.values() for x, _ in points]
-    unit, name = cost_unit(cost, max(costs))
-    shown = {
-        label: [(x / unit, value) for x, value in sorted(points)]
-        for label, points in curves.items()
-    }
-    _draw(axes, shown, styles)
-    axes.set_xlabel(name)
-    axes.set_xlim(left=0)
 
 
 def _draw(

@@ -80,10 +80,16 @@ def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
         ]
     # What rows of budgets have more: who answered, which share of the budget
     # is used, and by how much the front's answer is better.
-    headers = dict(by='by', used='% budget', regret='regret')
-    for name, header in headers.items():
+    more = (
+        ('by', 'by', '{}'),
+        ('used', '% budget', '{:.1%}'),
+        ('regret', 'regret', '{:+.2f}'),
+    )
+    for name, header, form in more:
         if any(name in row for row in rows):
-            columns[header] = [_optional(row.get(name), name) for row in rows]
+            columns[header] = [
+                form.format(row[name]) if name in row else '' for row in rows
+            ]
     return '\n'.join([text_table(columns, title), *lines])
 
 
@@ -111,9 +117,3 @@ def text_table(columns: Mapping[str, Sequence[str]], title: str = '') -> str:
     with console.capture() as capture:
         console.print(table)
     return capture.get().rstrip()
-
-
-def _optional(value: Any, name: str) -> str:
-    if value is None or name == 'by':
-        return value or ''
-    return f'{value:.1%}' if name == 'used' else f'{value:+.2f}'

@@ -363,7 +363,8 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with naming('model'):
         built = MODELS.build(model)
-    supernet = elastic_model(built, asked_by)
+    supernet: Any = elastic_model(built, asked_by)
+    supernet._config = cfg  # where mmpretrain's functions keep it
     supernet.eval()
     return supernet
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
-from eavit_mm.options import check_choice, check_path
+from eavit_mm.options import check_path
 from eavit_mm.space import Budget, Subnet
-from eavit_mm.space.budget import SOURCES, limit_of
+from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import USED, Limits, Walker, out_of_reach, shown
 from eavit_mm.space.latency import LatencyTable
@@ -22,11 +22,6 @@ from eavit_mm.space.pareto import (
     standard_error,
 )
 
-_MISSING = dict(
-    router='there is no trained router; a checkpoint of stage 2 has one',
-    front='there is no Pareto front; give front=FILE (--front), the '
-    'pareto.json of tools/search.py, or a checkpoint of stage 2',
-)
 _UNITS = dict(params='parameters', latency='ms')
 # Steps over the router's range, where it does not know a kind of budget, or
 # its choice for a budget does not fit it.
@@ -37,35 +32,35 @@ class UnreachableError(ValueError):
     """A budget that no subnet keeps; all else is as it should be."""
 
 
-def table_for(model: Any, path: str | Path | None) -> LatencyTable | None:
-    """The latency table of a file, checked for a model; None for none.
+def table_for(
+    model: Any, source: LatencyTable | str | Path | None
+) -> LatencyTable | None:
+    """A latency table, or that of a file, checked for a model; or None.
 
     Raises:
         ValueError: If it is no path, no table, or of another network.
     """
-    if path is None:
-        return None
-    if not isinstance(path, Path):
-        check_path('latency_table', path)
-    table = LatencyTable.read(path)
+    if source is None or isinstance(source, LatencyTable):
+        return source
+    table = LatencyTable.read(_path('latency_table', source))
     table.check(model.backbone.space, model.backbone.geometry)
     return table
 
 
-def front_for(model: Any, path: str | Path | None) -> ParetoFront | None:
-    """The front of a file, checked for a model; None for none.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no path, no front, or of another network.
-    """
-    if path is None:
-        return None
-    if not isinstance(path, Path):
-        check_path('front', path)
-    front = ParetoFront.read(path, model.backbone.space)
+def front_for(
+    model: Any, source: ParetoFront | str | Path | None
+) -> ParetoFront | None:
+    """A Pareto front, likewise."""
+    if source is None or isinstance(source, ParetoFront):
+        return source
+    front = ParetoFront.read(_path('front', source), model.backbone.space)
     check_front(model, front)
     return front
+
+
+def _path(name: str, value: Any) -> Path:
+    check_path(name, str(value) if isinstance(value, Path) else value)
+    return Path(value)
 
 
 def check_front(model: Any, front: ParetoFront) -> None:
@@ -143,12 +138,12 @@ class BudgetSolver:
         model: An elastic model.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What of the model budgets limit; a latency is the whole's.
-        table: The latency table, for budgets in milliseconds.
-        front: Answers in place of the one that the checkpoint has beside the
-            router; before stage 2 there is none.
+        table: The latency table, or its file, for budgets in milliseconds.
+        front: A front, or its file, in place of the one that a checkpoint
+            has beside the router; before stage 2 there is none.
 
     Raises:
-        ValueError: If the model has no such part.
+        ValueError: If the model has no such part, or a file is not of it.
     """
 
     def __init__(
@@ -156,14 +151,15 @@ class BudgetSolver:
         model: Any,
         count: str = 'exact',
         part: str = 'total',
-        table: LatencyTable | None = None,
-        front: ParetoFront | None = None,
+        table: LatencyTable | str | Path | None = None,
+        front: ParetoFront | str | Path | None = None,
     ) -> None:
         cost_of(model, 'macs', count, part)  # names a part that is not there
         self.model = model
         self.space = model.backbone.space
-        self.count, self.part, self.table = count, part, table
-        self._given = front
+        self.count, self.part = count, part
+        self.table = table_for(model, table)
+        self._given = front_for(model, front)
         # Read when a budget first asks for their kind.
         self._tables: dict[str, CostTable] = {}
 
@@ -189,12 +185,9 @@ class BudgetSolver:
             ValueError: If ``by`` is none of these, or not there.
         """
         self.check_source(by)
-        limits = self.limits(budgets)
-        asked = dict(
-            router=self.route, front=self._of_front, uniform=self._uniform
-        )
-        order = [by, *self._sources()] if by else self._sources()
-        found = ((asked[source](limits), source) for source in order)
+        limits, there = self.limits(budgets), self._sources()
+        order = [by, *there] if by else there
+        found = ((there[source](limits), source) for source in order)
         return next((s, source) for s, source in found if s is not None)
 
     # Sources
@@ -217,24 +210,26 @@ class BudgetSolver:
             samples=router.samples or front.samples,
         )
 
-    def _sources(self) -> list[str]:
-        """Who can answer, the first by default."""
+    def _sources(self) -> dict[str, Callable[[Limits], Subnet | None]]:
+        """Who is there to answer, and how; the first does by default."""
         router = self.model.router
-        there = dict(
-            router=router is not None and router.is_ready,
-            front=self.front is not None,
-            uniform=True,
+        is_trained = router is not None and router.is_ready
+        order = (
+            ('front', self._of_front, self._given is not None),
+            ('router', self.route, is_trained),
+            ('front', self._of_front, self.front is not None),
+            ('uniform', self._uniform, True),
         )
-        first = [] if self._given is None else ['front']
-        return [s for s in dict.fromkeys((*first, *SOURCES)) if there[s]]
+        return {name: answer for name, answer, is_there in order if is_there}
 
     def check_source(self, by: str | None) -> None:
-        """Raises ``ValueError`` if who is to answer is not there."""
-        if by is None:
-            return
-        check_choice('by', by, SOURCES)
-        if by not in self._sources():
-            raise ValueError(f'by={by!r}: {_MISSING[by]}')
+        """Raises ``ValueError`` unless who is to answer is there."""
+        if by not in (None, *(there := self._sources())):
+            raise ValueError(
+                f'by={by!r}; must be one of {list(there)}: a router comes '
+                'with a checkpoint of stage 2, a front with that, or by '
+                'front=FILE (--front)'
+            )
 
     # Limits
 

@@ -11,12 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from eavit_mm.models.budget_solver import (
-    BudgetSolver,
-    cost_of,
-    front_for,
-    table_for,
-)
+from eavit_mm.models.budget_solver import BudgetSolver, cost_of, table_for
 from eavit_mm.models.consumers import (
     Count,
     count_consumers,
@@ -193,11 +188,7 @@ class ElasticModelMixin(BaseModel):
         if not budgets:
             return self.backbone.space.largest
         limits = [Budget.parse(budget) for budget in budgets]
-        solver = BudgetSolver(
-            self,
-            table=table_for(self, latency_table),
-            front=front_for(self, front),
-        )
+        solver = BudgetSolver(self, table=latency_table, front=front)
         return solver(limits, by)
 
     def set_budget(self, *budgets: str | float, **kwargs: Any) -> Subnet:

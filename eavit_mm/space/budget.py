@@ -9,8 +9,6 @@ from eavit_mm.options import is_finite
 
 # Who answers, where a budget does not leave it open.
 SOURCES = ('router', 'front', 'uniform')
-# What of a model a budget may limit.
-PARTS = ('backbone', 'neck', 'head', 'total')
 _SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
 _PATTERN = re.compile(
     r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from eavit_mm.options import (
 )
 from eavit_mm.space.cells import BRANCHES, EMBED
 from eavit_mm.space.cost import Geometry
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -101,19 +101,7 @@ class LatencyTable:
                     f'the latency table is of another network: {name}={ours} '
                     f'there, {own} here; build one for this config'
                 )
-        # As deep a network as there are choices meets each one.
-        heads = tuple(chain.from_iterable(space.num_heads))
-        channels = tuple(chain.from_iterable(space.feedforward_channels))
-        most = max(len(heads), len(channels))
-        for width in space.embed_dims:
-            self(
-                Subnet(
-                    width,
-                    heads + heads[-1:] * (most - len(heads)),
-                    channels + channels[-1:] * (most - len(channels)),
-                    space.head_dims,
-                )
-            )
+        CostTable(space, self)  # asks for every width
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""

@@ -115,6 +115,11 @@ class ParetoFront:
     evaluations: int
     samples: int | None = None
 
+    @property
+    def costs(self) -> list[str]:
+        """Those of the objectives that are costs."""
+        return [name for name in self.objectives if name != METRIC]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
         plain: dict[str, Any] = dict(

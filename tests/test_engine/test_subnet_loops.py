@@ -295,12 +295,12 @@ def test_answers_are_told_beside_the_fronts(tmp_path, by, is_given):
 
 @pytest.mark.parametrize('by', ['front', 'router'])
 def test_who_is_not_there_does_not_answer(tmp_path, by):
-    with pytest.raises(ValueError, match=f"by='{by}': there is no "):
+    with pytest.raises(ValueError, match=f"by='{by}'; must be one of"):
         random_run(tmp_path, budgets=['0.5'], by=by).val()
     # A checkpoint may bring them: only then it is known.
     model = model_cfg(router=dict(type='eavit_mm.RouterHead'))
     options = evaluated(budgets=['0.5'], by=by)
-    with pytest.raises(ValueError, match=f"by='{by}': there is no "):
+    with pytest.raises(ValueError, match=f"by='{by}'; must be one of"):
         build(tmp_path, model=model, **options).test()
 
 

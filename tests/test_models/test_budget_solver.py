@@ -223,7 +223,7 @@ def test_a_front_answers_where_there_is_no_router(tmp_path: Path) -> None:
     budget = [Budget.parse('50%')]
     for by in ('front', 'router'):
         for model in (model_with(), model_with(dict())):
-            with pytest.raises(ValueError, match=f"by='{by}': there is no "):
+            with pytest.raises(ValueError, match=f"by='{by}'; must be one of"):
                 model.subnet_for(0.5, by=by)
     front = trained.router.front
     member = front.members[5]

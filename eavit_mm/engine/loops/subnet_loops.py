@@ -19,14 +19,11 @@ from eavit_mm.engine.run_checks import check_monitors, reported_numbers
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import plain
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budget_solver import (
-    UnreachableError,
-    front_for,
-    table_for,
-)
+from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_mapping, check_number
 from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
+from eavit_mm.space.budget import SOURCES
 
 DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
 
@@ -129,16 +126,13 @@ class _SubnetLoopMixin(BaseLoop):
                 "[0.5, '8GMACs']"
             )
         check_number('metric_scale', metric_scale, positive=True)
-        table = table_for(model, latency_table)
+        self.solver = BudgetSolver(model, count, part, latency_table, front)
         self.subnets: dict[str, Subnet] = {}
         for name, spec in subnets.items():
             with naming(f'subnets: {name}={spec!r}'):
                 self.subnets[name] = space.resolve(spec)
-        self.solver = BudgetSolver(
-            model, count, part, table, front_for(model, front)
-        )
-        if model.router is None:  # else a checkpoint may bring one
-            self.solver.check_source(by)
+        if model.router is None or by not in (None, *SOURCES):
+            self.solver.check_source(by)  # else a checkpoint may bring it
         self.by = by
         self.budgets: dict[str, Budget] = {}
         # Rows of budgets that cannot be reached.
