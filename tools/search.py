@@ -29,7 +29,6 @@ if __name__ == '__main__':
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -42,7 +41,7 @@ from eavit_mm.engine.cli import (
     rename_config,
     run_tool,
 )
-from eavit_mm.engine.data_overlap import check_disjoint
+from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
 
 _OF_TRAINING = (
@@ -76,20 +75,6 @@ def search_config(cfg: Config) -> Config:
     for key in _OF_TRAINING:
         cfg[key] = None
     return rename_config(cfg, 'search')
-
-
-def datasets_of(cfg: Config) -> dict[str, Any]:
-    """Configs of the data sets that must not share a sample."""
-    loaders = dict(
-        train=cfg.get('train_dataloader'),
-        test=cfg.get('test_dataloader'),
-        search=cfg.get('search_dataloader', cfg.get('val_dataloader')),
-    )
-    return {
-        name: deepcopy(loader['dataset'])
-        for name, loader in loaders.items()
-        if loader is not None
-    }
 
 
 def merge_args(args: argparse.Namespace) -> Config:

@@ -51,6 +51,7 @@ from eavit_mm.engine.cli import (
     require_parts,
     run_tool,
 )
+from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
 from eavit_mm.engine.run_checks import check_training
 from eavit_mm.options import check_count, check_mapping
 
@@ -102,7 +103,10 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    runner = build_runner(merge_args(args))
+    cfg = merge_args(args)
+    runner = build_runner(cfg)
+    if cfg.get('search_cfg'):  # before all of stage 1, not after it
+        check_disjoint(datasets_of(cfg))
     check_training(runner)
     runner.train()
 

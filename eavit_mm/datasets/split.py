@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 
-from eavit_mm.datasets.infos import infos_of
+from eavit_mm.datasets.samples import samples_of
 from eavit_mm.options import check_count, check_flag, check_mapping, is_int
 from eavit_mm.registry import DATASETS
 
@@ -113,24 +113,21 @@ def split_dataset(
     """Builds a data set and keeps one of its parts.
 
     Args:
-        dataset: Config of the data set to divide; one of mmengine's or
-            mmpretrain's, not a wrapper of others.
+        dataset: Config of the data set to divide; not one that wraps others.
         part: Which of ``parts`` to keep.
         parts: Name to number of samples; None for the rest.
         seed: Seed of the division.
-        balanced: Give each part its share of every class, where the data set
-            knows its labels; of several labels of an image each combination
-            is a class. False makes the parts independent of the labels, so
-            that data sets over the same samples agree.
-        pipeline: In place of the data set's own. Tools of mmpretrain look
-            for it here.
+        balanced: Give each part its share of every class, or of every
+            combination of several labels. False makes the parts independent
+            of the labels, so that data sets over the same samples agree.
+        pipeline: In place of the data set's own; mmpretrain's tools look for
+            it here.
 
     Returns:
         The data set, reduced to the part.
 
     Raises:
-        ValueError: If ``part`` is unknown, the sizes do not fit, or the data
-            set is a wrapper.
+        ValueError: If ``part`` is unknown, sizes do not fit, or it wraps.
 
     Example:
         >>> dict(type='eavit_mm.Split', part='search', seed=0,
@@ -145,14 +142,19 @@ def split_dataset(
     if pipeline is not None:
         dataset = {**dataset, 'pipeline': pipeline}
     built: Any = MMPRETRAIN_DATASETS.build(dataset)
-    labels = [repr(info.get('gt_label')) for info in infos_of(built)]
-    indices = partition(
-        len(labels), parts, seed, labels if balanced else None
-    )[part]
-    if isinstance(built, BaseDataset):
-        # Not get_subset: its copies share one memo of ids, and in a process
-        # that builds many data sets an id comes back with another object
-        # behind it.
+    is_one = isinstance(built, BaseDataset)
+    if not is_one and not hasattr(built, 'data_list'):
+        raise ValueError(
+            f'dataset.type={dataset.get("type")!r}: what wraps data sets '
+            'cannot be divided; give the part itself to the wrapper'
+        )
+    labels = None
+    if balanced:
+        labels = [repr(info.get('gt_label')) for info in samples_of(built)]
+    indices = partition(len(built), parts, seed, labels)[part]
+    if is_one:
+        # Not get_subset: its copies share one memo of ids, and in a long
+        # process an id comes back with another object behind it.
         built.get_subset_(indices)
     else:
         built.data_list = [built.data_list[index] for index in indices]

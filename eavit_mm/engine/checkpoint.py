@@ -86,6 +86,8 @@ def naming(place: str | Path | None) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """What an error says, and its type where the words alone would not do."""
     said = str(error.args[0]) if len(error.args) == 1 else str(error)
+    if ' in DataLoader worker process ' in said:  # a whole traceback
+        said = said.rstrip().rpartition('\n')[2].partition(': ')[2]
     text = ' '.join(said.split())
     if isinstance(error, USER_ERRORS) and text:
         return text

@@ -29,6 +29,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import runner as mmengine_runner
 from mmpretrain.registry import MODELS
 
+from eavit_mm.engine import watched_data
 from eavit_mm.engine.checkpoint import (
     USER_ERRORS,
     check_resumable,
@@ -132,9 +133,10 @@ def part_of(error: BaseException) -> str | None:
 
     Such as 'train_dataloader'; None if nothing was being built.
     """
-    file = mmengine_runner.__file__
+    files = (mmengine_runner.__file__, watched_data.__file__)
     frames = extract_tb(error.__traceback__)
-    methods = [frame.name for frame in frames if frame.filename == file]
+    named = (frame.name for frame in frames if frame.filename in files)
+    methods = dict.fromkeys(named)  # ours hands on to the runner's
     found = filter(None, map(_BUILDS.fullmatch, methods))
     built = [match[match.lastindex or 0] for match in found]
     # Data and evaluator are built by their loop.
@@ -311,6 +313,7 @@ def build_runner(cfg: Config) -> Runner:
             load()
 
     runner.load_or_resume = load_or_resume
+    watched_data.watch_data(runner)
     return runner
 
 

@@ -1,14 +1,17 @@
 """Data of one purpose must not serve another."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import BaseDataset
+from mmengine.config import Config
 from mmengine.registry import DATASETS
+
+from eavit_mm.datasets.samples import samples_of
 
 
 def sample_ids(dataset: Any) -> set[str]:
@@ -20,19 +23,7 @@ def sample_ids(dataset: Any) -> set[str]:
     Raises:
         ValueError: If there is none of these.
     """
-    if not isinstance(dataset, BaseDataset):
-        inner = getattr(dataset, 'dataset', None)
-        parts = getattr(dataset, 'datasets', None) or [inner]
-        if parts == [None]:
-            raise ValueError(
-                'search: samples of this data set cannot be told apart: '
-                f'{type(dataset).__name__} is no BaseDataset of mmengine nor '
-                'wraps one; with that, one of sample_id, img_path or img is '
-                'needed'
-            )
-        return set().union(*(sample_ids(part) for part in parts))
-    dataset.full_init()
-    return {_id_of(dataset.get_data_info(i)) for i in range(len(dataset))}
+    return set(map(_id_of, samples_of(dataset)))
 
 
 def _id_of(info: Mapping[str, Any]) -> str:
@@ -44,8 +35,8 @@ def _id_of(info: Mapping[str, Any]) -> str:
         image = np.ascontiguousarray(info['img'])
         return sha256(image.tobytes()).hexdigest()
     raise ValueError(
-        'search: samples of this data set cannot be told apart: they have '
-        f'{sorted(info)}; one of sample_id, img_path or img is needed'
+        f'samples cannot be told apart: they have {sorted(info)}; one of '
+        'sample_id, img_path or img is needed'
     )
 
 
@@ -70,14 +61,15 @@ def check_disjoint(configs: Mapping[str, Any]) -> None:
 
     Args:
         configs: What it is for ('train', 'search', 'test') to the config of
-            a data set.
+            a data set, or to what was built of one.
 
     Raises:
         ValueError: Names both, how many samples they share, and the first.
     """
     known: dict[str, set[str]] = {}
     for name, cfg in configs.items():
-        ids = sample_ids(DATASETS.build(cfg))
+        is_cfg = isinstance(cfg, Mapping)
+        ids = sample_ids(DATASETS.build(cfg) if is_cfg else cfg)
         for other, others in known.items():
             shared = sorted(ids & others)
             if shared:
@@ -87,3 +79,11 @@ def check_disjoint(configs: Mapping[str, Any]) -> None:
                     "them apart, for example with type='eavit_mm.Split'"
                 )
         known[name] = ids
+
+
+def datasets_of(cfg: Config) -> dict[str, Any]:
+    """Configs of the data to train on, to search on, and to test on."""
+    search = 'search' if 'search_dataloader' in cfg else 'val'
+    names = dict(train='train', test='test', search=search)
+    loaders = {k: cfg.get(f'{name}_dataloader') for k, name in names.items()}
+    return {k: deepcopy(v['dataset']) for k, v in loaders.items() if v}

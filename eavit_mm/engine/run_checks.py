@@ -58,13 +58,12 @@ def check_training(runner: Runner) -> None:
     The training data are built by this.
 
     Raises:
-        ValueError: If the head has too few classes for the data, a schedule
-            begins where the training ends, a hook or a schedule watches what
-            no validation reports, or shapes that change are to be compiled.
+        ValueError: If a schedule begins where the training ends, a hook or a
+            schedule watches what no validation reports, or shapes that change
+            are to be compiled.
     """
     if runner.train_loop is None:
         return
-    _check_classes(runner)
     for place, schedule in _parts('param_scheduler', runner.param_schedulers):
         _check_schedule(runner, place, schedule)
     if type(runner.val_loop) is ValLoop:  # ours does so itself
@@ -81,18 +80,6 @@ def check_training(runner: Runner) -> None:
             'takes many times as long as the training; leave it out, or '
             "train the largest alone (model.sampler.type='eavit_mm."
             "LargestSampler')"
-        )
-
-
-def _check_classes(runner: Runner) -> None:
-    metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', {})
-    needed = len(metainfo.get('classes') or ())
-    head = getattr(unwrap(runner.model), 'head', None)
-    given = getattr(head, 'num_classes', None)
-    if isinstance(given, int) and given < needed:
-        raise ValueError(
-            f'model.head.num_classes={given}; the training data have '
-            f'{needed} classes: must be at least {needed}'
         )
 
 

@@ -13,7 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from eavit_mm.datasets import split_dataset
-from eavit_mm.datasets.infos import infos_of
+from eavit_mm.datasets.samples import samples_of
 from eavit_mm.datasets.split import partition
 
 
@@ -221,7 +221,7 @@ def test_any_labels_or_none(kind, tmp_path):
         cfg = several_tasks(tmp_path)
     found = {part: split_dataset(cfg, part, PARTS) for part in PARTS}
     taken = {
-        part: [Path(info['img_path']).stem for info in infos_of(data)]
+        part: [Path(info['img_path']).stem for info in samples_of(data)]
         for part, data in found.items()
     }
     assert {k: len(v) for k, v in taken.items()} == dict(
@@ -245,7 +245,7 @@ def test_any_labels_or_none(kind, tmp_path):
 
 def test_a_wrapper_is_refused():
     cfg = dict(type='RepeatDataset', times=2, dataset=dict(type='SplitToy'))
-    with pytest.raises(ValueError, match='RepeatDataset does not say what'):
+    with pytest.raises(ValueError, match='RepeatDataset.: what wraps data'):
         split_dataset(cfg, 'search', PARTS)
 
 

@@ -1,5 +1,6 @@
 """What tells samples apart, and data that serve two purposes."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,16 @@ def test_a_relative_path_follows_the_working_directory(folder, monkeypatch):
 def test_a_url_is_no_path():
     urls = ['s3://data/a/../0.png', 'https://host//1.png']
     assert sample_ids(Listed([dict(img_path=url) for url in urls])) == {*urls}
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'search.py'])
+def test_a_training_begins_with_images_of_its_own(tool, call, tmp_path):
+    config = Path(__file__).parents[2] / 'configs/eavit/vitmini_digits.py'
+    args = [config] if tool == 'train.py' else [config, 'epoch_1.pth']
+    words = '^error: the search data and the train data share 1197 samples'
+    with pytest.raises(SystemExit, match=words):
+        call(tool, *args, '--cfg-options', 'val_dataloader.dataset.part=train')
+    assert not list(tmp_path.rglob('*.pth'))
 
 
 def test_images_shared_by_content():

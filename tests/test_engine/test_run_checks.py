@@ -1,13 +1,11 @@
 """What a run is refused for before its first step."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.runner import Runner
 from mmpretrain.registry import METRICS
 
 from eavit_mm.engine.run_checks import check_keys, check_training
@@ -55,19 +53,6 @@ def test_variables_of_ones_own_are_left_alone(tmp_path):
     )
     cfg['evaluator'] = cfg.val_evaluator
     check_keys(cfg)
-
-
-@pytest.mark.parametrize('make', [model_cfg, stock_cfg])
-def test_a_head_of_too_few_classes(make: Any, tmp_path: Path) -> None:
-    def of_classes(number: int) -> Runner:
-        head = dict(type='LinearClsHead', num_classes=number, in_channels=12)
-        return build(tmp_path, model={**make(), 'head': head})
-
-    check_training(of_classes(3))
-    with pytest.raises(
-        ValueError, match='num_classes=2; the training data have 3 classes'
-    ):
-        check_training(of_classes(2))
 
 
 COSINE = dict(type='CosineAnnealingLR', begin=5)

@@ -1,0 +1,89 @@
+"""A sample that is wrong is told by its name."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+from mmengine.dataset import BaseDataset
+from mmengine.runner import Runner
+
+from eavit_mm.datasets.samples import leaves_of, name_of, samples_of
+from eavit_mm.engine.checkpoint import one_line
+from eavit_mm.engine.unwrap import unwrap
+
+
+def watch_data(runner: Runner) -> None:
+    """Has all data that a runner will build checked and watched.
+
+    Labels are checked when a loader is built, before the first step; what
+    comes up while a sample is read is told by the sample's name.
+    """
+    build = runner.build_dataloader
+
+    def build_dataloader(*args: Any, **kwargs: Any) -> Any:
+        loader = build(*args, **kwargs)
+        head = getattr(unwrap(runner.model), 'head', None)
+        check_labels(loader.dataset, getattr(head, 'num_classes', None))
+        for leaf in leaves_of(loader.dataset):
+            if hasattr(leaf, 'pipeline'):
+                leaf.pipeline = NamingPipeline(leaf.pipeline)
+        return loader
+
+    runner.build_dataloader = build_dataloader
+
+
+def check_labels(dataset: Any, num_classes: Any) -> None:
+    """Raises unless labels are those of classes that there are.
+
+    Args:
+        dataset: Any; where nothing is known of its samples nothing is said.
+        num_classes: The head's; None if there is none.
+
+    Raises:
+        ValueError: Names the sample, the label and the classes.
+    """
+    if not isinstance(num_classes, int):
+        return
+    named = len(getattr(dataset, 'metainfo', {}).get('classes') or ())
+    if num_classes < named:
+        raise ValueError(
+            f'model.head.num_classes={num_classes}; the data have {named} '
+            f'classes: must be at least {named}'
+        )
+    classes = named or num_classes
+    known = [d for d in leaves_of(dataset) if isinstance(d, BaseDataset)]
+    for sample in chain.from_iterable(map(samples_of, known)):
+        label = sample.get('gt_label')
+        several = label if isinstance(label, Sequence) else [label]
+        for number in several:
+            if isinstance(number, int) and not 0 <= number < classes:
+                raise ValueError(
+                    f'{name_of(sample)}: gt_label={label}; must be at least 0 '
+                    f'and below {classes}, the number of classes'
+                )
+
+
+class NamingPipeline:
+    """A pipeline whose errors name the sample.
+
+    Args:
+        pipeline: The data set's.
+    """
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+
+    def __call__(self, sample: dict[str, Any]) -> Any:
+        """What the pipeline makes of a sample."""
+        name = name_of(sample)
+        try:
+            return self.pipeline(sample)
+        except Exception as error:
+            raise ValueError(
+                f'{name} cannot be read or transformed: {one_line(error)}'
+            ) from error
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'pipeline':  # not set yet while unpickling
+            raise AttributeError(name)
+        return getattr(self.pipeline, name)
