@@ -88,11 +88,9 @@ def wanted_stamp(
 ) -> 'dict[str, str]':
     """What the stamp of the finished environment shall hold.
 
-    Args:
-        root: The repository; a moved one needs a new environment.
-        mmcv: 'lite' or 'full'; None for what is there, else lite.
-        keep_python: Keep the Python of ``.venv`` rather than take our own.
-        wheel: Wheel of the full mmcv to take instead of a build, or ''.
+    The root is in it since a moved repository needs a new environment.
+    ``mmcv`` is None for what is there, else lite; ``wheel`` is one of the
+    full mmcv to take instead of a build, or ''.
 
     Raises:
         SetupError: If an option does not fit, or our own Python.
@@ -119,12 +117,8 @@ def rebuild_reason(
 ) -> 'str | None':
     """Why the environment cannot be installed into, None if it can.
 
-    Args:
-        folder: The environment.
-        stamp: Its stamp. None says that a step failed by itself, or that
-            somebody else made the environment: it is sound, but nothing is
-            known about its contents.
-        goal: The wanted stamp.
+    No stamp says that a step failed by itself, or that somebody else made the
+    environment: it is sound, but nothing is known about its contents.
     """
     current = python_of(folder)
     if current is None:
@@ -161,13 +155,8 @@ class Installer:
     def python(self, step: str, *args: str, **variables: str) -> None:
         """Runs the environment's Python, its output streamed.
 
-        Args:
-            step: What the step does, for the log and the error message.
-            args: Arguments of Python.
-            variables: Added to the environment variables.
-
         Raises:
-            SetupError: If the step fails.
+            SetupError: If the step fails; names it.
         """
         self.announce(step)
         environ = {**os.environ, 'PIP_USER': '0', **variables}

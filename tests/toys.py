@@ -1,6 +1,7 @@
 """Small networks in which every axis has a length of its own."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,12 +16,15 @@ from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
 import eavit_mm  # noqa: F401
+from benchmarks.export_cases import SWIGLU as SWIGLU
+from benchmarks.export_cases import random_backbone as random_backbone
 from eavit_mm.models import (
     ElasticVisionTransformer,
     Leaf,
     Reading,
     register_consumer,
 )
+from eavit_mm.models.gates import Gates, decision_gates_of, gates_of
 from eavit_mm.space import SearchSpace, Subnet
 
 # Networks this small are slower on more threads.
@@ -34,8 +38,6 @@ SPACE = dict(
     feedforward_channels=[1, 7, 12, 20],
     max_off=6,
 )
-# The members of a SwiGLU's space: mmpretrain makes 24 channels of 32.
-SWIGLU = dict(ffn_type='swiglu_fused', feedforward_channels=32)
 CLASSES = 9
 HEADS = dict(
     linear=dict(type='LinearClsHead'),
@@ -117,6 +119,11 @@ def random_subnet(space: SearchSpace, seed: int) -> Subnet:
     return space.sample(np.random.default_rng(seed), p_off=0.5)
 
 
+def gates_for(vit: ElasticVisionTransformer, subnet: Subnet) -> Gates:
+    """The gates of a subnet, without gradients."""
+    return gates_of(vit.space, decision_gates_of(vit.space, subnet))
+
+
 class Case(NamedTuple):
     """A network, one of its subnets, and images."""
 
@@ -130,79 +137,14 @@ class Case(NamedTuple):
 def random_case(seed: int, batch: int = 2) -> Case:
     """Draws an architecture, weights, a space, a subnet and images."""
     rng = np.random.default_rng(seed)
-    cfg, full = random_backbone(rng)
-
-    def choices(largest: int) -> list[int]:
-        some = rng.integers(1, largest + 1, size=4).tolist()
-        return sorted({*some, largest})
-
-    H, L = cfg['arch']['num_heads'], cfg['arch']['num_layers']
-    space = dict(
-        embed_dims=choices(cfg['arch']['embed_dims']),
-        num_heads=[choices(H) for _ in range(L)],
-        feedforward_channels=[choices(f) for f in full],
-        max_off=2 * L,
-    )
-    vit = ElasticVisionTransformer(**cfg, space=space)
-    randomise(vit, seed)
+    cfg = random_backbone(rng)
+    vit = ElasticVisionTransformer(**deepcopy(cfg))
+    randomise(vit, seed).double()
+    del cfg['space']
     subnet = random_subnet(vit.space, seed)
     shape = (batch, cfg['in_channels'], *cfg['img_size'])
     x = torch.from_numpy(rng.standard_normal(shape))
-    return Case(
-        vit.double(), dense_twin(vit.double(), subnet, cfg), subnet, x, cfg
-    )
-
-
-def random_backbone(
-    rng: np.random.Generator,
-) -> tuple[dict[str, Any], list[int]]:
-    """Arguments of a stock ViT, and each layer's hidden channels."""
-
-    def flip() -> bool:
-        return bool(rng.random() < 0.5)
-
-    D = int(rng.choice([3, 4, 8]))
-    H = int(rng.choice([1, 5, 6, 6]))
-    C, L = D * H, int(rng.integers(2, 5))
-    kernel = (int(rng.integers(2, 5)), int(rng.integers(2, 5)))
-    grid = (int(rng.integers(1, 4)), int(rng.integers(2, 5)))
-    # Corner padding fills up what a patch lacks.
-    ragged = int(flip())
-    in_channels = int(rng.choice([1, 2, 3]))
-    with_cls = flip()
-    outs = ['raw', 'featmap', 'avg_featmap', *['cls_token'] * with_cls]
-    out_type = str(rng.choice(outs))
-    gated = [rng.random() < 0.3 for _ in range(L)]
-    # Layers differ in their hidden channels.
-    full = [24 if g else int(rng.choice([20, 28])) for g in gated]
-    cfg = dict(
-        arch=dict(
-            embed_dims=C, num_layers=L, num_heads=H, feedforward_channels=20
-        ),
-        img_size=tuple(
-            g * k - ragged for g, k in zip(grid, kernel, strict=True)
-        ),
-        patch_size=kernel,
-        in_channels=in_channels,
-        out_indices=[-1] if flip() else [0, L - 1],
-        qkv_bias=flip(),
-        norm_cfg=dict(type='LN', eps=float(rng.choice([1e-6, 1e-2]))),
-        final_norm=flip(),
-        out_type=out_type,
-        with_cls_token=with_cls,
-        layer_scale_init_value=0.5 if flip() else 0.0,
-        patch_cfg={
-            **(dict(norm_cfg=dict(type='LN')) if flip() else {}),
-            # Patches that overlap.
-            **(dict(padding=1, stride=2, dilation=1) if flip() else {}),
-        },
-        layer_cfgs=[
-            SWIGLU if g else dict(feedforward_channels=f)
-            for g, f in zip(gated, full, strict=True)
-        ],
-        pre_norm=flip(),
-    )
-    return cfg, full
+    return Case(vit, dense_twin(vit, subnet, cfg), subnet, x, cfg)
 
 
 def dense_twin(

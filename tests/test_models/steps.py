@@ -50,8 +50,8 @@ def assert_gradients(
         torch.testing.assert_close(
             actual[name],
             gradient,
-            rtol=1e-10,
-            atol=1e-10,
+            rtol=1e-9,
+            atol=1e-9,
             msg=lambda m, n=name: n + m,
         )
 

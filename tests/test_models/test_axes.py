@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from toys import classifier, random_case, small_vit
+from toys import classifier, random_case
 
 from eavit_mm.models.axes import (
     CHANNELS,
@@ -67,12 +67,3 @@ def test_units_of_the_whole_network() -> None:
     whole = narrow_weights(vit, largest)
     for name, weight in vit.named_parameters():
         assert whole[name].data_ptr() == weight.data_ptr()
-
-
-def test_a_weight_that_the_table_does_not_know() -> None:
-    with pytest.raises(
-        ValueError,
-        match=r'layers.0.ffn.layers.0.1.weight: a weight of PReLU cannot be '
-        'sliced; it is not known which channels',
-    ):
-        small_vit(layer_cfgs=dict(act_cfg=dict(type='PReLU')))

@@ -15,6 +15,7 @@ from toys import (
     CLASSES,
     HEADS,
     classifier,
+    gates_for,
     images,
     member,
     options,
@@ -32,7 +33,6 @@ from eavit_mm.models.consumers import (
     make_elastic,
     register_consumer,
 )
-from eavit_mm.models.gates import decision_gates_of, gates_of
 from eavit_mm.models.leaves import ElasticLeaf
 
 CHANNELS = 24
@@ -175,7 +175,7 @@ def test_sliced_is_cut_is_gated(name: str, seed: int) -> None:
     consumers = build(name, vit)
     subnet = random_subnet(vit.space, seed)
     x = images(batch=4).double()
-    gates = gates_of(vit.space, decision_gates_of(vit.space, subnet))
+    gates = gates_for(vit, subnet)
     found = []
     for context in (vit.use(subnet), vit.gated(gates)):
         modules = [vit, *consumers.values()]
@@ -246,7 +246,7 @@ def test_counts_are_those_at_the_real_resolution() -> None:
 
 def test_statistics_of_closed_channels_are_not_learnt() -> None:
     vit, subnet = backbone(), member()
-    gates = gates_of(vit.space, decision_gates_of(vit.space, subnet))
+    gates = gates_for(vit, subnet)
     x, found = images(batch=4).double(), []
     for context in (vit.use(subnet), vit.gated(gates)):
         head = build('norms_first', vit)['head'].train()
@@ -305,7 +305,7 @@ def test_conversions_of_batch_norms_keep_the_leaves(convert: Any) -> None:
     vit, x = model.eval().backbone, images(batch=4).double()
     make_elastic(model.consumers, vit)
     kind, names = type(model.head.bn), list(model.state_dict())
-    gates = gates_of(vit.space, decision_gates_of(vit.space, member()))
+    gates = gates_for(vit, member())
     manners = (
         lambda: vit.use(None),
         lambda: vit.use(member()),

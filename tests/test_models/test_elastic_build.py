@@ -69,6 +69,10 @@ from toys import (
             r'the largest feedforward_channels is \(20, 20, 20\), the '
             r"network's own is \(24, 24, 24\)",
         ),
+        (
+            dict(layer_cfgs=dict(act_cfg=dict(type='PReLU'))),
+            r'layers.0.ffn.layers.0.1.weight: a weight of PReLU cannot be sli',
+        ),
     ],
 )
 def test_refused_at_construction(changes: dict, words: str) -> None:

@@ -1,6 +1,7 @@
 """The gated mode against the sliced one and a masked network by hand."""
 
 import copy
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,9 @@ from toys import (
     classifier,
     close,
     dense_twin,
+    gates_for,
     images,
+    member,
     random_case,
     random_subnet,
 )
@@ -20,21 +23,17 @@ from toys import (
 from eavit_mm.models.gates import (
     DecisionGates,
     GatedCost,
-    Gates,
     decision_gates_of,
     gates_of,
     prefix_gates,
     subnet_of,
     switch_gates,
 )
-from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space import Subnet
 from eavit_mm.space.cost_table import CostTable
 
 SEEDS = range(40)
-
-
-def hard_gates(space: SearchSpace, subnet: Subnet) -> Gates:
-    return gates_of(space, decision_gates_of(space, subnet))
+POOL = dict(type='GlobalAveragePooling')
 
 
 @pytest.mark.parametrize('seed', SEEDS)
@@ -44,9 +43,7 @@ def test_gated_is_dense_and_masked(seed: int) -> None:
     twin = dense_twin(vit, vit.space.largest, cfg)
     found = []
     for network in (vit, twin):
-        gates = tree_map_only(
-            Tensor, Tensor.double, hard_gates(vit.space, subnet)
-        )
+        gates = tree_map_only(Tensor, Tensor.double, gates_for(vit, subnet))
         leaves = [gates.embed_dims, *gates.num_heads]
         leaves += gates.feedforward_channels
         for leaf in leaves:
@@ -71,7 +68,7 @@ def test_gated_in_single_precision_and_under_autocast() -> None:
     for seed in range(12):
         case = random_case(seed)
         vit, x = case.vit.float(), case.x.float()
-        gates = hard_gates(vit.space, case.subnet)
+        gates = gates_for(vit, case.subnet)
         with torch.no_grad():
             with vit.use(case.subnet):
                 expected = vit(x)
@@ -82,7 +79,8 @@ def test_gated_in_single_precision_and_under_autocast() -> None:
         for out, low, full in zip(outs, rough, expected, strict=True):
             # Zeros stand behind the open channels.
             out, low = (t[tuple(map(slice, full.shape))] for t in (out, low))
-            torch.testing.assert_close(out, full, rtol=0, atol=1e-4)
+            scale = max(1.0, full.abs().max().item())
+            close([out], [full], 1e-4 * scale)
             assert (low.float() - full).norm() < 0.1 * full.norm() + 1e-6
 
 
@@ -98,13 +96,47 @@ def test_logits_and_hooks_of_a_classifier() -> None:
         x = images().double()
         with model.backbone.use(subnet):
             expected = model(x)
-        with model.backbone.gated(hard_gates(space, subnet)):
+        with model.backbone.gated(gates_for(model.backbone, subnet)):
             torch.testing.assert_close(model(x), expected, rtol=0, atol=1e-9)
             # Copies of the model are not gated.
             assert copy.deepcopy(model.backbone).active.slices is None
         sliced, gated = seen[-2:]
         E = subnet.embed_dims
         torch.testing.assert_close(gated[..., :E], sliced, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize('widths', [24, 14])
+@pytest.mark.parametrize('is_gated', [False, True])
+def test_features_of_another_width_are_refused(
+    widths: int, is_gated: bool
+) -> None:
+    """A pool over the wrong axis leaves the head one number for a token."""
+    model = classifier(backbone=dict(out_type='raw'), neck=POOL)
+    vit = model.backbone
+    subnet = member(widths)
+    gates = gates_for(vit, subnet)
+    context = vit.gated(gates) if is_gated else vit.use(subnet)
+    with context, pytest.raises(RuntimeError, match='shape|size'):
+        model(images().double())
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('with_amp', [False, True])
+def test_gated_in_half_precision(dtype: torch.dtype, with_amp: bool) -> None:
+    model = classifier(backbone=dict(out_type='featmap'), neck=POOL)
+    model.float().eval()
+    vit = model.backbone
+    with torch.no_grad():
+        with vit.use(member()):
+            expected = model(images())
+        x = images()
+        if not with_amp:
+            model, x = model.to(dtype), x.to(dtype)
+        around = torch.autocast('cpu', dtype) if with_amp else nullcontext()
+        with vit.gated(gates_for(vit, member())), around:
+            out = model(x)
+    assert out.dtype == dtype
+    assert (out.float() - expected).norm() < 3e-2 * expected.norm()
 
 
 # Gates

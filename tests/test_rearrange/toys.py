@@ -35,7 +35,7 @@ def build(seed: int = 0, head: str = 'linear', **backbone: Any) -> Any:
 def draw(seed: int) -> Any:
     """A random classifier."""
     rng = np.random.default_rng(seed)
-    cfg, _ = random_backbone(rng)
+    cfg = random_backbone(rng)
     return build(seed, str(rng.choice(list(HEADS))), **cfg)
 
 
