@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_count
-from eavit_mm.weights.read import read_torch_file
+from eavit_mm.weights.read import METAS, read_torch_file
 from eavit_mm.weights.state_dict import CheckpointError
 
 # Where mmengine writes which checkpoint of a work directory is the newest.
@@ -208,29 +207,36 @@ def _check_schedules(saved: Sequence[Any], asked: Any) -> None:
         )
 
 
+def check_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Raises if what an optimizer remembers is of other parameters.
+
+    Raises:
+        CheckpointError: Names the shapes; torch would fail in the next step.
+    """
+    for parameter, state in optimizer.state.items():
+        for name in ('exp_avg', 'exp_avg_sq', 'momentum_buffer'):
+            found = getattr(state.get(name), 'shape', parameter.shape)
+            if found != parameter.shape:
+                raise CheckpointError(
+                    f"--resume: optimizer['state'] has {name} of "
+                    f'{tuple(found)} for a parameter of '
+                    f'{tuple(parameter.shape)}; it is of another network: '
+                    'start from its weights, --cfg-options load_from=FILE'
+                )
+
+
 def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:
-    """``meta['eavit_mm']`` of the file that ``init_cfg`` loads, if any.
+    """``meta['eavit_mm']`` of the file that ``init_cfg`` loaded, if any.
 
     mmengine hands over only the weights of such a file.
     """
     for module in (model, model.backbone):
         cfg = module.init_cfg
-        path = str(cfg.get('checkpoint', '')) if isinstance(cfg, dict) else ''
-        if path.endswith('.pth') and '://' not in path:
-            changed = Path(path).expanduser().stat().st_mtime_ns
-            return _meta_in(path, changed)
+        path = str(cfg.get('checkpoint')) if isinstance(cfg, dict) else ''
+        if path in METAS:
+            with naming(path):
+                return meta_of(dict(meta=METAS[path]))
     return {}
-
-
-@lru_cache(maxsize=1)
-def _meta_in(path: str, changed: int) -> dict[str, Any]:
-    """A file's ``meta['eavit_mm']``, which several hooks ask for.
-
-    Args:
-        path: The file.
-        changed: When it was written: another file may come in its place.
-    """
-    return meta_of(read_checkpoint(path))
 
 
 def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:

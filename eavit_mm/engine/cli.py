@@ -25,13 +25,14 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS, init_default_scope
-from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import Runner
 from mmengine.runner import runner as mmengine_runner
 from mmpretrain.registry import MODELS
 
 from eavit_mm.engine import watched_data
 from eavit_mm.engine.checkpoint import (
     USER_ERRORS,
+    check_moments,
     check_resumable,
     last_checkpoint,
     naming,
@@ -43,6 +44,7 @@ from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_mapping, check_path
 from eavit_mm.registry import check_options
+from eavit_mm.weights.pretrained import register_loader
 
 _DATALOADERS = tuple(
     f'{name}_dataloader' for name in ('train', 'val', 'search', 'test')
@@ -311,6 +313,10 @@ def build_runner(cfg: Config) -> Runner:
     def load_or_resume() -> None:
         with naming(cfg.get('load_from')):
             load()
+            if cfg.get('resume') and hasattr(
+                runner.optim_wrapper, 'optimizer'
+            ):
+                check_moments(runner.optim_wrapper.optimizer)
 
     runner.load_or_resume = load_or_resume
     watched_data.watch_data(runner)
@@ -320,14 +326,14 @@ def build_runner(cfg: Config) -> Runner:
 def _read_checkpoint_of(cfg: Config) -> None:
     """Reads the checkpoint that a run begins with, and hands it to mmengine.
 
-    Every other local file that mmengine loads is read as strictly.
+    Every other file that mmengine loads is read as strictly.
     """
     if cfg.get('resume') and not cfg.get('load_from'):
         cfg.load_from = last_checkpoint(cfg.work_dir)
     path = cfg.get('load_from')
     check_path('load_from', path)
     waiting: dict[str, Any] = {}
-    if path and '://' not in path:
+    if path:
         waiting[path] = checkpoint = read_checkpoint(path)
         if cfg.get('resume'):
             with naming(path):
@@ -337,11 +343,11 @@ def _read_checkpoint_of(cfg: Config) -> None:
                 # mmengine gives it to a part of the run only.
                 cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
-    def load_from_local(filename: str, map_location: Any = None) -> Any:
+    def load_from_anywhere(filename: str, map_location: Any = None) -> Any:
         # Handed over, not kept: it is as large as the network.
         return waiting.pop(filename, None) or read_checkpoint(filename)
 
-    CheckpointLoader.register_scheme('', load_from_local, force=True)
+    register_loader(load_from_anywhere)
 
 
 def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:

@@ -1,14 +1,16 @@
 """Pretrained weights straight from a config's ``init_cfg``.
 
 mmengine loads ``init_cfg=dict(type='Pretrained', checkpoint=...)`` by
-``torch.load``, in the names of the file. We register a scheme of paths,
-``eavit_mm://FILE``, whose loader reads every format and converts. A supernet
-puts it in front of a local file by itself, so that configs give plain paths;
-any other network may be given it by hand. ``eavit_mm://FILE?num_patches=N``
+``torch.load``, in the names of the file, and runs what a file from a URL asks
+for. We register a scheme of paths, ``eavit_mm://FILE``, whose loader reads
+every format and converts. A supernet puts it in front of a path or URL by
+itself, so that configs give plain ones; any other network may be given it by
+hand. All other schemes get a loader that runs nothing. ``eavit_mm://FILE?num_patches=N``
 says how many patches the network has that loads.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
@@ -20,13 +22,31 @@ from eavit_mm.weights.layouts import (
     find_network,
     log_left_out,
 )
-from eavit_mm.weights.read import read_weights
+from eavit_mm.weights.read import read_torch_file, read_weights
 
 SCHEME = 'eavit_mm://'
 _PATH = re.compile(
     rf'{SCHEME}(?P<path>.*?)'
     r'(?:\?num_patches=(?P<patches>\d+)(?:&prefix=(?P<prefix>.*))?)?'
 )
+
+
+def register_loader(load: Callable[..., Any]) -> None:
+    """Makes a function what mmengine reads files by, wherever they are.
+
+    Args:
+        load: Called with the name and a device.
+    """
+    names = [name for name in CheckpointLoader._schemes if name != SCHEME]
+    CheckpointLoader.register_scheme(names, load, force=True)
+
+
+def load_from_anywhere(filename: str, map_location: Any = None) -> Any:
+    """What mmengine loads; on the CPU, from where it is copied."""
+    return read_torch_file(filename)
+
+
+register_loader(load_from_anywhere)
 
 
 @CheckpointLoader.register_scheme(SCHEME, force=True)
@@ -79,7 +99,7 @@ def load_pretrained(
 
 
 def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
-    """Sends the local files of an ``init_cfg`` to :func:`load_pretrained`.
+    """Sends the files of an ``init_cfg`` to :func:`load_pretrained`.
 
     Args:
         init_cfg: A dict, a list of dicts or None; not changed.
@@ -92,7 +112,7 @@ def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
     if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained':
         return init_cfg
     path = str(init_cfg.get('checkpoint') or '')
-    if '://' in path:
+    if path.startswith(SCHEME):
         return init_cfg
     # mmengine would look for the prefix in names that have none: our loader
     # takes it away instead.

@@ -1,18 +1,28 @@
-"""Files of weights: which format, read without running anything in them."""
+"""Files of weights: where, which format, read without running what is in them.
+
+Everything that this package and mmengine load goes through here, whatever
+its place: a path, a URL, a place of mmengine's storage (``s3://``,
+``petrel://``), or a name in its lists of networks (``openmmlab://``).
+"""
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import numpy as np
 import torch
+from mmengine import fileio
 from mmengine.logging import print_log
+from mmengine.runner import checkpoint as mmengine_lists
 from safetensors.torch import load_file
 from torch import Tensor
 
+from eavit_mm.files import write_atomically
 from eavit_mm.weights.state_dict import first_few, plain_name
 
 # Under these keys training scripts keep the network: mmengine's and timm's,
@@ -23,6 +33,28 @@ _WRAPPERS = (
     *('target_encoder', 'encoder', 'backbone'),
 )
 _FORBIDDEN = re.compile(r'nsupported.*GLOBAL ([\w.]+)')
+
+
+def _openmmlab_models() -> dict[str, str]:
+    """Name to URL, names of the past among them."""
+    urls = mmengine_lists.get_external_models()
+    renamed = mmengine_lists.get_deprecated_model_names()
+    known = {old: new for old, new in renamed.items() if new in urls}
+    return urls | {old: urls[new] for old, new in known.items()}
+
+
+# mmengine's lists of networks: name to URL.
+_LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
+    'torchvision': mmengine_lists.get_torchvision_models,
+    'modelzoo': mmengine_lists.get_torchvision_models,
+    'openmmlab': _openmmlab_models,
+    'open-mmlab': _openmmlab_models,
+    'mmcls': mmengine_lists.get_mmcls_models,
+}
+# Published files: another content has another name, so they can be kept.
+_NAMED_BY_SUM = re.compile(r'.+-[0-9a-f]{8}\.\w+')
+# What the torch files that were read last say beside their weights.
+METAS: dict[str, Any] = {}
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -42,7 +74,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         ValueError: If it is truncated, not of this format, holds no weights,
             or holds objects that could run code.
     """
-    suffix = Path(path).suffix.lower()
+    is_local = '://' not in str(path)
+    name = path if is_local else urlparse(str(path)).path
+    suffix = Path(name).suffix.lower()
     content = _read(path, *_READERS.get(suffix, _TORCH))
     inside: list[str] = []
     # A hostile file may hold a dict that contains itself, hence the limit.
@@ -88,25 +122,62 @@ def read_torch_file(path: str | Path) -> Any:
 
 def _read(path: str | Path, kind: str, read: Callable[[Path], Any]) -> Any:
     """What a reader finds in a file that may be damaged or hostile."""
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise FileNotFoundError(f'{path} is a folder; name the file in it')
-    if not path.is_file():
-        raise FileNotFoundError(f'{path} is not there')
-    try:
-        return read(path)
-    # Damaged files raise whatever their bytes happen to ask for: errors of
-    # zipfile, zlib, struct, pickle, numpy, safetensors and Python.
-    except Exception as error:
-        forbidden = _FORBIDDEN.search(str(error))
-        if forbidden:
+    with _on_this_machine(path) as file:
+        try:
+            content = read(file)
+        # Damaged files raise whatever their bytes happen to ask for: errors
+        # of zipfile, zlib, struct, pickle, numpy, safetensors and Python.
+        except Exception as error:
+            forbidden = _FORBIDDEN.search(str(error))
+            if forbidden:
+                raise ValueError(
+                    f'{path} is refused: it asks for {forbidden[1]}, and only '
+                    'tensors and plain values are read. Nothing in it was run'
+                ) from error
+            reason = f'{type(error).__name__}: {_reason(error)}'
+            is_kept = _NAMED_BY_SUM.fullmatch(file.name) and '://' in str(path)
+            place = f'; it is kept in {file}' if is_kept else ''
             raise ValueError(
-                f'{path} is refused: it asks for {forbidden[1]}, and only '
-                'tensors and plain values are read. Nothing in it was run'
+                f'{path} is broken or no {kind} ({reason}){place}'
             ) from error
-        reason = f'{type(error).__name__}: {_reason(error)}'
-        text = f'{path} is broken or no {kind} ({reason})'
-        raise ValueError(text) from error
+    METAS[str(path)] = content.get('meta') if isinstance(content, dict) else {}
+    if str(path).startswith('mmcls://'):  # of these mmengine has the backbone
+        return mmengine_lists._process_mmcls_checkpoint(content)
+    return content
+
+
+@contextmanager
+def _on_this_machine(name: str | Path) -> Iterator[Path]:
+    """The file of a path, a URL or a name, as long as the block lasts.
+
+    Raises:
+        FileNotFoundError: If it is not there, or cannot be fetched.
+    """
+    place, is_remote, listed = str(name).partition('://')
+    if not is_remote:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            text = f'{path} is a folder; name the file in it'
+            raise FileNotFoundError(text)
+        if not path.is_file():
+            raise FileNotFoundError(f'{path} is not there')
+        yield path
+        return
+    with ExitStack() as stack:
+        try:
+            url = _LISTS[place]()[listed] if place in _LISTS else str(name)
+            path = Path(torch.hub.get_dir(), 'checkpoints')
+            path /= Path(urlparse(url).path).name
+            if not _NAMED_BY_SUM.fullmatch(path.name):
+                path = stack.enter_context(fileio.get_local_path(url))
+            elif not path.is_file():
+                write_atomically(fileio.get(url), path)
+        except Exception as error:
+            raise FileNotFoundError(
+                f'{name} cannot be fetched ({type(error).__name__}: '
+                f'{_reason(error)}); name a file, or a place such as https://'
+            ) from error
+        yield Path(path)
 
 
 def _read_torch(path: Path) -> Any:

@@ -182,9 +182,20 @@ META: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
         ('(3, 12) for (10, 12)',),
     ),
 }
+
+
+def _other_moments(checkpoint: Any) -> None:
+    for state in checkpoint['optimizer']['state'].values():
+        state['exp_avg'] = state['exp_avg'].flatten()[:3]
+
+
 CODE = f"open('{TRACE}', 'w').close()"
 STATE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     'no_meta': (without('meta'), ('not of a training run', 'load_from')),
+    'other_moments': (
+        partial(edit, _other_moments),
+        ("optimizer['state'] has exp_avg of (3,) for a parameter of (1,",),
+    ),
     'code_in_meta': (
         entry('meta', 'config', value=CODE),
         ("meta['config'] is refused", 'code'),

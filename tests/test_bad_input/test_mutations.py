@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 import torch
+from http_folder import serving
 
 from . import checkpoints, configs, routers, subnets
-from .mutation import SEED, TEST, Mutation
+from .mutation import SEED, TEST, TRAIN, Mutation
 from .workspace import ROOT, make, run
 
 KINDS = dict(
@@ -29,6 +30,8 @@ MUTATIONS = {
 }
 # Logs of a run, and the config that it ran with.
 LOGS = re.compile(r'work/(config(_test)?\.py|\d{8}_\d{6}(/.*)?)')
+
+REFUSED = r'error: .*http://.*/evil\.pth is refused: it asks for'
 
 
 @pytest.fixture(scope='module')
@@ -97,6 +100,50 @@ def test_without_the_mutation_every_command_works(
             done.add(content)
         shutil.rmtree(folder)
     assert len(done) >= 9
+
+
+SEARCH = ('search_cfg.type=eavit_mm.ParetoSearchLoop', 'search_cfg.metric=x')
+# Whatever takes a checkpoint, and whether it is run with a good one too.
+BY_URL: dict[str, tuple[tuple[str, ...], bool]] = {
+    'test': (('test.py', 'config.py', '{}', '--work-dir', 'work'), True),
+    'search': (
+        ('search.py', 'config.py', '{}', '--cfg-options', *SEARCH),
+        False,
+    ),
+    'export': (
+        ('export.py', 'config.py', '{}', '--budget', '0.9', '--out', 'out'),
+        False,
+    ),
+    'rearrange': (('rearrange.py', 'config.py', '{}', 'out.pth'), False),
+    'convert': (('convert.py', '{}', 'out.pth'), False),
+    'resume': ((*TRAIN, '--resume', '{}'), True),
+    'load_from': ((*TRAIN, '--cfg-options', 'load_from={}'), False),
+    'init_cfg': (
+        (*TRAIN, '--cfg-options', 'model.backbone.init_cfg.checkpoint={}'),
+        True,
+    ),
+    'whole network': (
+        (*TRAIN, '--cfg-options', 'model.init_cfg.type=Pretrained')
+        + ('model.init_cfg.checkpoint={}',),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize('entry', BY_URL)
+def test_nothing_from_a_url_is_run(
+    whole: Path, tmp_path: Path, entry: str
+) -> None:
+    folder = tmp_path / 'copy'
+    shutil.copytree(whole, folder)
+    checkpoints.attack('zip', folder / 'evil.pth')
+    command, with_a_good_one = BY_URL[entry]
+    with serving(folder) as url:
+        with pytest.raises(SystemExit, match=REFUSED):
+            run(folder, *[a.format(f'{url}/evil.pth') for a in command])
+        assert not (folder / checkpoints.TRACE).exists()
+        if with_a_good_one:
+            run(folder, *[a.format(f'{url}/trained.pth') for a in command])
 
 
 @pytest.mark.parametrize('kind', ['pickle', 'zip', 'legacy'])

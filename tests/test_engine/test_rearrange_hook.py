@@ -252,9 +252,7 @@ def test_without_pretrained_weights_there_is_nothing_to_sort(tmp_path):
         runner.train()
 
 
-def test_a_rearranged_file_of_init_cfg_is_left_alone(
-    tmp_path, pretrained, monkeypatch
-):
+def test_a_rearranged_file_of_init_cfg_is_left_alone(tmp_path, pretrained):
     meta = dict(eavit_mm=dict(rearrangement='TaylorCriterion'))
     path = tmp_path / 'sorted.pth'
     torch.save({**torch.load(pretrained[0]), 'meta': meta}, path)
@@ -263,11 +261,6 @@ def test_a_rearranged_file_of_init_cfg_is_left_alone(
     weights = prepared(runner)
     assert not moved(weights, runner.model)
     assert runner.message_hub.get_info(INFO) == 'TaylorCriterion'
-    # The next hook that asks reads nothing, unless the file is another one.
-    meta['eavit_mm']['rearrangement'] = 'RandomCriterion'
-    with monkeypatch.context() as patch:
-        patch.delattr(torch, 'load')
-        found = init_cfg_meta(runner.model)
-    assert found == dict(rearrangement='TaylorCriterion')
-    torch.save({**torch.load(pretrained[0]), 'meta': meta}, path)
+    # Whoever asks reads nothing: it counts what was loaded.
+    path.unlink()
     assert init_cfg_meta(runner.model) == meta['eavit_mm']

@@ -208,10 +208,10 @@ def test_a_head_is_left_out_and_logged(
     assert 'data_preprocessor, head' in text
 
 
-def test_what_is_no_local_file_is_left_alone() -> None:
+def test_what_is_no_file_is_left_alone() -> None:
     for cfg in [
         None,
-        dict(type='Pretrained', checkpoint='https://x.org/a.npz'),
+        dict(type='Pretrained', checkpoint='eavit_mm://a.npz'),
         dict(type='TruncNormal', layer='Linear', std=0.1),
         [dict(type='Xavier', layer='Linear'), dict(type='Kaiming')],
     ]:

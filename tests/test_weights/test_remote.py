@@ -1,0 +1,100 @@
+"""Weights that lie elsewhere: fetched, and read as files here are."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from http_folder import serving
+from mmengine.runner import CheckpointLoader
+from safetensors.torch import save_file
+
+from eavit_mm.weights import read
+from eavit_mm.weights.pretrained import load_pretrained
+
+from .foreign import Attack
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+    with serving(tmp_path) as address:
+        yield address
+
+
+def loads(name: str) -> Any:
+    return CheckpointLoader.load_checkpoint(name)
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+@pytest.mark.parametrize('place', ['{}/', 'openmmlab://', 'mmcls://'])
+def test_nothing_in_it_is_run(
+    tmp_path: Path,
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    legacy: bool,
+) -> None:
+    for name in ('evil.pth', 'evil-0123abcd.pth'):
+        trace = tmp_path / 'trace'
+        value = dict(state_dict={}, meta=Attack(trace))
+        torch.save(
+            value, tmp_path / name, _use_new_zipfile_serialization=not legacy
+        )
+        for zoo in ('openmmlab', 'mmcls'):
+            listed = {name: f'{url}/{name}'}
+            monkeypatch.setitem(read._LISTS, zoo, lambda known=listed: known)
+        for load in (loads, read.read_weights, read.read_torch_file):
+            with pytest.raises(ValueError, match=r'is refused: it asks for '):
+                load(place.format(url) + name)
+        with pytest.raises(ValueError, match=r'is refused: it asks for '):
+            load_pretrained(f'eavit_mm://{place.format(url)}{name}')
+        assert not trace.exists()
+
+
+def test_it_is_read_as_a_file_here(tmp_path: Path, url: str) -> None:
+    state = {'a.weight': torch.rand(3)}
+    save_file(state, tmp_path / 'a.safetensors')
+    torch.save(state, tmp_path / 'a.pth')
+    for name in ('a.safetensors?download=true', 'a.pth'):
+        found = read.read_weights(f'{url}/{name}')
+        assert torch.equal(found['a.weight'], state['a.weight'])
+    # Fetched anew, as it may be another, unless its sum is in its name.
+    torch.save({'a.weight': torch.zeros(3)}, tmp_path / 'a.pth')
+    assert not loads(f'{url}/a.pth')['a.weight'].any()
+    kept = tmp_path / 'b-0123abcd.pth'
+    torch.save(state, kept)
+    loads(f'{url}/{kept.name}')
+    kept.unlink()
+    (found,) = (tmp_path / 'home').rglob(kept.name)
+    again = loads(f'{url}/{kept.name}')
+    assert torch.equal(again['a.weight'], state['a.weight'])
+    found.write_bytes(b'')
+    with pytest.raises(ValueError, match=f'it is kept in {found}'):
+        loads(f'{url}/{kept.name}')
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('{}/none.pth', '404'),
+        ('{}/', 'is broken or no checkpoint'),
+        ('{}/a?b=http://c', 'ValueError'),
+        ('http://127.0.0.1:1/a.pth', 'URLError'),
+        ('s3://bucket/a.pth', 'install petrel_client'),
+        ('cluster:petrel://bucket/a.pth', 'install petrel_client'),
+        ('openmmlab://none', "KeyError: 'none'"),
+        ('pavi://none', "KeyError: 'pavi'"),
+        ('file:///etc/passwd', "KeyError: 'file'"),
+    ],
+)
+def test_what_cannot_be_fetched_is_named(
+    url: str, name: str, words: str
+) -> None:
+    with pytest.raises((FileNotFoundError, ValueError)) as error:
+        loads(name.format(url))
+    text = str(error.value)
+    assert text.startswith(name.format(url))
+    assert '\n' not in text
+    assert words in text
