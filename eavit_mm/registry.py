@@ -91,7 +91,9 @@ def _check_part(place: str, cfg: Mapping[str, Any]) -> None:
     # A path to a class is valid too.
     found = ours.get(name) or get_object_from_string(name)
     if found is None:
-        known = get_close_matches(name, ours) or sorted(ours)
+        bare = {known.rpartition('.')[2]: known for known in ours}
+        close = get_close_matches(name.rpartition('.')[2], bare)
+        known = [bare[match] for match in close] or sorted(ours)
         raise ValueError(
             f'{place}.type={name!r} is not known; valid are {known}'
         )
@@ -147,7 +149,7 @@ def build_part(
         if isinstance(found, type) and issubclass(found, kind)
     }
     text, valid = f'{name}={cfg!r}', sorted(kinds)
-    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+    if not isinstance(cfg, Mapping) or not cfg.get('type'):
         raise ValueError(
             f"{text}; must be a dict with a 'type', one of {valid}"
         )

@@ -15,7 +15,7 @@ import warnings
 from argparse import Namespace
 from ast import literal_eval
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
 from traceback import extract_tb, print_exception
@@ -56,7 +56,10 @@ _INVENTORY = re.compile(
     r'Distributed training is not used|"(FileClient|HardDiskBackend)" '
 )
 # How mmengine's runner names the methods that build its parts.
-_BUILDS = re.compile(r'build_(\w+)|register_(\w+_hooks)|_init_(model)_weights')
+_BUILDS = re.compile(
+    r'build_(\w+)|register_(\w+_hooks)|_init_(model)_weights|'
+    r'turn_on_(\w+)|_maybe_(compile)|(scale_lr)'
+)
 
 
 def run_tool(main: Callable[..., None], *args: Any) -> None:
@@ -137,7 +140,11 @@ def part_of(error: BaseException) -> str | None:
     """
     files = (mmengine_runner.__file__, watched_data.__file__)
     frames = extract_tb(error.__traceback__)
-    named = (frame.name for frame in frames if frame.filename in files)
+    named = (
+        frame.name
+        for frame in frames
+        if frame.filename in files or frame.name.startswith('turn_on_')
+    )
     methods = dict.fromkeys(named)  # ours hands on to the runner's
     found = filter(None, map(_BUILDS.fullmatch, methods))
     built = [match[match.lastindex or 0] for match in found]
@@ -307,7 +314,8 @@ def build_runner(cfg: Config) -> Runner:
             torch.distributed.init_process_group('gloo')
     _read_checkpoint_of(cfg)
     is_stock = 'runner_type' not in cfg
-    runner = _Runner.from_cfg(cfg) if is_stock else RUNNERS.build(cfg)
+    with nullcontext() if is_stock else naming('runner_type'):
+        runner = _Runner.from_cfg(cfg) if is_stock else RUNNERS.build(cfg)
     load = runner.load_or_resume
 
     def load_or_resume() -> None:

@@ -81,6 +81,7 @@ def test_a_signal_is_one_line_that_says_how_to_go_on(
 
 HOOK = dict(type='LoggerHook', batches=3)
 ACCURACY = dict(type='Acuracy')
+LARGEST = model_cfg(sampler=dict(type='eavit_mm.LargestSampler'))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,18 @@ ACCURACY = dict(type='Acuracy')
             {**evaluated(), 'val_evaluator': ACCURACY},
             'val_evaluator',
             'Acuracy is not in',
+        ),
+        (dict(auto_scale_lr=3), 'scale_lr', "'int' object has no"),
+        (dict(runner_type=3), 'runner_type', 'type must be a str'),
+        (
+            dict(model=LARGEST, compile='yes'),
+            'compile',
+            'should be a dict or bool',
+        ),
+        (
+            dict(activation_checkpointing=3),
+            'activation_checkpointing',
+            "'int' object is not iterable",
         ),
         (
             dict(randomness=dict(sed=1)),
@@ -153,6 +166,10 @@ NSGA2 = dict(type='eavit_mm.NSGA2', survival=dict(type='eavit_mm.Partition'))
             "valid are .'space', 'arch', ",
         ),
         (dict(default_hooks=HOOKS), f'default_hooks.meta.type=.* {CLOSE}'),
+        (
+            dict(model=model_cfg(sampler=dict(type='eavit_mm.UniformSamplr'))),
+            "model.sampler.type=.*; valid are .'eavit_mm.UniformSampler'",
+        ),
         (
             dict(custom_hooks=[dict(type='eavit_mm.CurriculumHook', level=1)]),
             "custom_hooks.0.level=1 .* valid are .'levels', 'by_epoch'",
