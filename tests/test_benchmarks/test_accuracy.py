@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 from test_datasets.idx import idx, names
@@ -21,6 +22,7 @@ from benchmarks.methods import (
     Method,
     method_config,
 )
+from eavit_mm.space import Curriculum
 
 PASSES = 8_000
 
@@ -91,29 +93,20 @@ def test_the_cost_of_a_run_by_hand() -> None:
     levels = cfg.custom_hooks[1]['levels']
     levels[1]['begin'], levels[2]['begin'] = 10, 20
     model = model_of(cfg)
+    hub = MessageHub.get_current_instance()
+    hub.update_info('seed', cfg.randomness.seed)
+    curriculum = Curriculum(model.backbone.space, levels)
+    begins = zip(curriculum.begins, curriculum.levels, strict=True)
+    model.levels = list(begins)
     total = 0.0
     for iteration in range(50):
-        drawn = _draw(cfg, model, iteration)
+        drawn = model.draw_subnets(iteration)
         total += sum(share(model, subnet) for subnet in drawn)
         total += FORWARD * (model.backbone.space.largest not in drawn)
         if iteration < 10:
             assert set(drawn) == {model.backbone.space.largest}
     batch = cfg.train_dataloader.batch_size
     assert training_cost(cfg) == pytest.approx(batch * total)
-
-
-def _draw(cfg: Any, model: Any, iteration: int) -> list[Any]:
-    from mmengine.logging import MessageHub
-
-    from eavit_mm.space import Curriculum
-
-    hub = MessageHub.get_current_instance()
-    hub.update_info('seed', cfg.randomness.seed)
-    levels = cfg.custom_hooks[1]['levels']
-    curriculum = Curriculum(model.backbone.space, levels)
-    level = curriculum.levels[curriculum.index(iteration)]
-    model.levels = [(0, level)]
-    return model.draw_subnets(iteration)
 
 
 def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:

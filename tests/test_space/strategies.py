@@ -1,6 +1,6 @@
 """Random small spaces, and slow, obvious twins of what a space computes."""
 
-from itertools import product
+from itertools import accumulate, product
 
 from hypothesis import strategies as st
 
@@ -165,38 +165,31 @@ def level_lists(draw, space):
     """Valid levels of a curriculum that reaches the space."""
     number = draw(st.integers(1, 4))
 
-    def steps(values, last, falls):
-        drawn = draw(st.lists(values, min_size=number, max_size=number))
-        return [*sorted(drawn, reverse=falls)[:-1], last]
+    def several(values):
+        return draw(st.lists(values, min_size=number, max_size=number))
 
-    widest = {
-        'embed_dims': space.largest.embed_dims,
-        'num_heads': max(space.largest.num_heads),
-        'feedforward_channels': max(space.largest.feedforward_channels),
-    }
-    columns = {
-        axis: steps(st.integers(1, widest[axis]), 1, falls=True)
-        for axis in AXES
-    }
-    columns['max_off'] = steps(
-        st.integers(0, space.max_off), space.max_off, falls=False
-    )
-    columns['p_off'] = steps(
-        st.sampled_from([0.0, 0.25, 0.5]), 0.5, falls=False
-    )
-    gaps = draw(st.lists(st.integers(1, 5), min_size=number, max_size=number))
-    begin, levels, before = 0, [], {}
-    for row in range(number):
-        level = {key: column[row] for key, column in columns.items()}
+    def steps(values, last, falls=False):
+        return [*sorted(several(values), reverse=falls)[:-1], last]
+
+    columns = {}
+    for axis in AXES:
+        layers = range(space.num_layers)
+        widest = max(space.largest.width(axis, i) for i in layers)
+        columns[axis] = steps(st.integers(1, widest), 1, falls=True)
+    most = space.max_off
+    columns['max_off'] = steps(st.integers(0, most), most)
+    columns['p_off'] = steps(st.sampled_from([0.0, 0.25, 0.5]), 0.5)
+    levels, before = [], {}
+    for begin in accumulate(several(st.integers(1, 5))):
+        level = {key: column[len(levels)] for key, column in columns.items()}
         # What a level leaves out stays as it was.
         kept = {
             key: value
             for key, value in level.items()
             if before.get(key) != value or draw(st.booleans())
         }
-        levels.append(dict(begin=begin, **kept))
+        levels.append(dict(begin=begin if levels else 0, **kept))
         before = level
-        begin += gaps[row]
     return levels
 
 
