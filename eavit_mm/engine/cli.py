@@ -274,19 +274,14 @@ def rename_config(cfg: Config, tool: str) -> Config:
 
 
 class _Runner(Runner):
-    """mmengine's runner, whose terminal shows what a run does, not all it is.
-
-    The log file has everything.
-    """
+    """mmengine's, whose terminal shows what a run does, not all it is."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """See the base class."""
         logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(
-                    lambda record: not _INVENTORY.match(record.getMessage())
-                )
+        logger.handlers[0].addFilter(  # the terminal's
+            lambda record: not _INVENTORY.match(record.getMessage())
+        )
         logger.info(f'All that this run is made of: {logger.log_file}')
         return logger
 

@@ -1,6 +1,6 @@
 """What a run is refused for before its first step, beyond its parts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
@@ -34,11 +34,7 @@ _KEYS = [
 def check_keys(cfg: Config) -> None:
     """Raises if a top-level key that nothing reads looks like a known one.
 
-    A config may define what variables it likes; one whose value stands in a
-    known part too has been used there.
-
-    Raises:
-        ValueError: Names it and what it is taken for.
+    Variables are free: one whose value stands in a known part is used there.
     """
     used = repr({key: cfg[key] for key in cfg if key in _KEYS})
     for key in cfg:
@@ -53,21 +49,14 @@ def check_keys(cfg: Config) -> None:
 
 
 def check_training(runner: Runner) -> None:
-    """Raises for what can be known before a training and is found late.
-
-    The training data are built by this.
-
-    Raises:
-        ValueError: If a schedule begins where the training ends, a hook or a
-            schedule watches what no validation reports, or shapes that change
-            are to be compiled.
-    """
+    """Raises ``ValueError`` for what a training would find late or never."""
     if runner.train_loop is None:
         return
-    for place, schedule in _parts('param_scheduler', runner.param_schedulers):
-        _check_schedule(runner, place, schedule)
+    for place, schedule in _schedules(runner):
+        if isinstance(schedule, Mapping):
+            _check_end(runner, place, schedule)
     if type(runner.val_loop) is ValLoop:  # ours does so itself
-        check_monitors(runner, lambda: reported_numbers(runner.val_loop))
+        check_monitors(runner.val_loop)
     model = unwrap(runner.model)
     if (
         runner.cfg.get('compile', False) not in (None, False)
@@ -75,30 +64,26 @@ def check_training(runner: Runner) -> None:
         and (not isinstance(model.sampler, LargestSampler) or model.router)
     ):
         raise ValueError(
-            f'compile={runner.cfg.compile!r}: every subnet has shapes of its '
-            'own, and torch would compile each layer anew for them, which '
-            'takes many times as long as the training; leave it out, or '
-            "train the largest alone (model.sampler.type='eavit_mm."
-            "LargestSampler')"
+            f'compile={runner.cfg.compile!r}: torch would compile every layer '
+            'anew for the shapes of each subnet, for longer than the training '
+            "takes: leave it out, or train with 'eavit_mm.LargestSampler'"
         )
 
 
-def _parts(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Schedules or hooks, built or not, with their places in the config."""
-    if isinstance(value, Mapping) and 'type' not in value:
-        for name, part in value.items():
-            yield from _parts(f'{place}.{name}', part)
-    elif isinstance(value, list | tuple):
-        for index, part in enumerate(value):
-            yield from _parts(f'{place}.{index}', part)
-    elif value is not None:
-        yield place, value
+def _schedules(runner: Runner) -> Iterator[tuple[str, Any]]:
+    """Schedules, built or not, of one optimizer or several, and places."""
+    waiting = [('param_scheduler', runner.param_schedulers)]
+    for place, value in waiting:
+        several = isinstance(value, Mapping) and 'type' not in value
+        if several or isinstance(value, list | tuple):
+            parts = value.items() if several else enumerate(value)
+            waiting += [(f'{place}.{key}', part) for key, part in parts]
+        elif value is not None:
+            yield place, value
 
 
-def _check_schedule(runner: Runner, place: str, schedule: Any) -> None:
+def _check_end(runner: Runner, place: str, schedule: Any) -> None:
     """Refuses what a shortened training leaves no time for."""
-    if not isinstance(schedule, Mapping):
-        return
     unit = 'epochs' if schedule.get('by_epoch', True) else 'iters'
     length = getattr(runner, f'max_{unit}')
     begin, end = schedule.get('begin', 0), schedule.get('end', length)
@@ -111,44 +96,37 @@ def _check_schedule(runner: Runner, place: str, schedule: Any) -> None:
         )
 
 
-def check_monitors(
-    runner: Runner, reported: Callable[[], list[str] | None]
-) -> None:
-    """Raises if a hook or a schedule watches what is not reported.
+def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
+    """Raises if a hook or a schedule watches what a validation lacks.
 
     Args:
-        runner: Its schedules may be built or not.
-        reported: Asked only if something is watched: names of the numbers of
-            a validation, None if they are not known.
+        loop: The validation; may have ``names_of(numbers)``.
+        reported: The numbers that it reported; None asks its evaluator, with
+            two samples, and says nothing where these do not do.
 
     Raises:
-        ValueError: Names the first, and what is reported.
+        ValueError: Names what is watched, and what is reported.
     """
-    schedules = _parts('param_scheduler', runner.param_schedulers)
-    watched = []
-    for part in (*runner.hooks, *(schedule for _, schedule in schedules)):
+    schedules = (schedule for _, schedule in _schedules(loop.runner))
+    for part in (*loop.runner.hooks, *schedules):
         options = part if isinstance(part, Mapping) else vars(part)
         kind = options.get('type', type(part).__name__)
         for option in ('save_best', 'monitor'):
             keys = options.get(option) or ()
             for key in [keys] if isinstance(keys, str) else keys:
-                if (option, key) != ('save_best', 'auto'):
-                    watched.append((f'{kind}.{option}', key))
-    names = reported() if watched else None
-    for option, key in watched:
-        if names is not None and key not in names:
-            raise ValueError(
-                f'{option}={key!r}: a validation reports the numbers {names}; '
-                'must be one of them'
-            )
+                if (option, key) == ('save_best', 'auto'):
+                    continue
+                reported = reported or _numbers_of(loop)
+                if reported and key not in reported:
+                    raise ValueError(
+                        f'{kind}.{option}={key!r}: a validation reports the '
+                        f'numbers {[*reported]}; must be one of them'
+                    )
 
 
 @torch.no_grad()
-def reported_numbers(loop: Any) -> list[str] | None:
-    """Names of the numbers that an evaluator reports, told by two samples.
-
-    Nothing in the run is changed by it. None where two samples do not do.
-    """
+def _numbers_of(loop: Any) -> list[str]:
+    """Names of the numbers of a validation; nothing is changed by it."""
     loader, model = loop.dataloader, loop.runner.model
     with preserved_random_state(), suppress(Exception):
         batch = loader.collate_fn([loader.dataset[i] for i in (0, 1)])
@@ -156,5 +134,6 @@ def reported_numbers(loop: Any) -> list[str] | None:
         model.eval()
         evaluator.process(model.val_step(batch), batch)
         found = evaluator.evaluate(2)
-        return [k for k, v in found.items() if as_number(v) is not None]
-    return None
+        numbers = [k for k, v in found.items() if as_number(v) is not None]
+        return getattr(loop, 'names_of', list)(numbers)
+    return []

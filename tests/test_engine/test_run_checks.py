@@ -94,7 +94,7 @@ def test_changing_shapes_are_not_compiled(tmp_path):
     check_training(build(tmp_path, compile=False))
     for value in (True, dict(backend='eager')):
         runner = build(tmp_path, compile=value)
-        with pytest.raises(ValueError, match='^compile=.* shapes of its own'):
+        with pytest.raises(ValueError, match='^compile=.* the shapes of each'):
             check_training(runner)
 
 

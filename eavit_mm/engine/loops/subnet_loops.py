@@ -1,7 +1,6 @@
 """Validation and test of several subnets, one after the other."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from eavit_mm.analysis.subnet_table import (
 )
 from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.fitness import as_number
-from eavit_mm.engine.run_checks import check_monitors, reported_numbers
+from eavit_mm.engine.run_checks import check_monitors
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import plain
 from eavit_mm.models import BudgetSolver
@@ -147,6 +146,7 @@ class _SubnetLoopMixin(BaseLoop):
         self.metric = metric
         self.metric_scale = metric_scale
         self.rows: list[dict[str, Any]] = []
+        self.dumps: dict[DumpResults, Path] = {}
 
     def _add_budget(self, budget: Budget) -> None:
         taken = budget.text in self.subnets
@@ -212,7 +212,7 @@ class _SubnetLoopMixin(BaseLoop):
         if phase == 'val':
             # The log of a training and its checkpoints hold numbers alone.
             shown = {k: v for k, v in metrics.items() if isinstance(v, float)}
-            check_monitors(runner, lambda: list(shown))
+            check_monitors(self, shown)
         runner.call_hook(f'after_{phase}_epoch', metrics=shown)
         runner.call_hook(f'after_{phase}')
         return metrics
@@ -230,7 +230,8 @@ class _SubnetLoopMixin(BaseLoop):
         metric if they are not told which. The rest is what JSON can hold.
         """
         if subnet not in known:
-            with model.backbone.frozen(subnet), self._dumps_of(name):
+            self._name_dumps(name)
+            with model.backbone.frozen(subnet):
                 for idx, data_batch in enumerate(self.dataloader):
                     self.run_iter(idx, data_batch)
                 size = len(self.dataloader.dataset)
@@ -240,21 +241,14 @@ class _SubnetLoopMixin(BaseLoop):
             known[subnet] = {**numbers, **plain(found), **numbers}
         return known[subnet]
 
-    @contextmanager
-    def _dumps_of(self, name: str) -> Iterator[None]:
+    def _name_dumps(self, name: str) -> None:
         """Predictions to a file per subnet: PRED_NAME.pkl for PRED.pkl."""
-        dumps = [m for m in self.evaluator.metrics if type(m) is DumpResults]
-        paths = [dump.out_file_path for dump in dumps]
-        if len(self.subnets) + len(self.budgets) > 1:
-            for dump in dumps:
-                path = Path(dump.out_file_path)
+        for dump in self.evaluator.metrics:
+            several = len(self.subnets) + len(self.budgets) > 1
+            if several and type(dump) is DumpResults:
+                path = self.dumps.setdefault(dump, Path(dump.out_file_path))
                 stem = f'{path.stem}_{name}'.replace('/', '_')
                 dump.out_file_path = str(path.with_stem(stem))
-        try:
-            yield
-        finally:
-            for dump, path in zip(dumps, paths, strict=True):
-                dump.out_file_path = path
 
     def _metric_of(self, found: Mapping[str, Any]) -> str | None:
         """The metric of the curve; None if there is none, and none asked."""
@@ -290,13 +284,10 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
         super().__init__(*args, **kwargs)
         for row in self.unreachable:
             raise ValueError(f'budgets: {row["error"]}')
-        check_monitors(self.runner, self._names)
+        check_monitors(self)
 
-    def _names(self) -> list[str] | None:
-        """The numbers that a validation will report."""
-        numbers = reported_numbers(self)
-        if numbers is None:
-            return None
+    def names_of(self, numbers: Sequence[str]) -> list[str]:
+        """What a validation reports, from the numbers of one subnet."""
         names = [*self.subnets, *self.budgets]
         reported = [f'{name}/{key}' for name in names for key in numbers]
         return [*reported, 'auc', *(['regret'] if self.budgets else [])]
