@@ -4,7 +4,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,34 +23,17 @@ _JUNK |= {'$recycle.bin', 'lost+found', 'system volume information'}
 _WHOLE = (b'\xff\xd8', b'\xff\xd9'), (b'\x89PNG', b'IEND\xaeB`\x82')
 
 
-def find_images(folder: Path) -> tuple[Path, ...]:
+def find_images(folder: Path) -> list[Path]:
     """All files below a folder that mmcv can read, whatever their names.
 
     Links are followed; what is hidden is no file of the folder; what cannot
-    be read is logged. Read once for as long as no file changes.
+    be read is logged.
     """
-    files = sorted(map(str, _files_in(folder)))
-    stats = map(os.lstat, files)
-    stamp = tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
-    return _readable(folder, tuple(files), hash(stamp))
-
-
-@lru_cache(maxsize=4)
-def _readable(
-    folder: Path, files: Sequence[str], stamp: int
-) -> tuple[Path, ...]:
-    paths = {path: _is_image(path) for path in map(Path, files)}
-    broken = [path for path, is_image in paths.items() if not is_image]
+    files = sorted(_files_in(folder), key=str)
+    images = [path for path in files if _is_image(path, *_stamp(path))]
+    broken = tuple(sorted({*files} - {*images}))
     _log_left_out(folder, broken, 'no image that can be read')
-    return tuple(path for path, is_image in paths.items() if is_image)
-
-
-def _log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
-    names = [str(path.relative_to(folder)) for path in paths[:3]]
-    names += ['...'] * (len(paths) > 3)
-    text = f'{folder}: files left out, {why}: {len(paths)}, {", ".join(names)}'
-    if paths:
-        print_log(text, logger='current', level=logging.WARNING)
+    return images
 
 
 def _files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -66,7 +49,14 @@ def _files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
             yield entry
 
 
-def _is_image(path: Path) -> bool:
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time, which tell whether what was read of a file holds."""
+    stat = path.lstat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@cache
+def _is_image(path: Path, *stamp: int) -> bool:
     """Whether mmcv reads it: by first and last bytes, where these do."""
     try:
         if not path.is_file():  # a pipe, a link to nothing
@@ -83,19 +73,22 @@ def _is_image(path: Path) -> bool:
         return False
 
 
+@cache
+def _content(path: Path, *stamp: int) -> bytes:
+    return sha256(path.read_bytes()).digest()
+
+
 def copies_in(paths: Sequence[Path]) -> dict[Path, Path]:
     """Files with the content of an earlier one, and that one."""
-    sizes = [path.stat().st_size for path in paths]
-    number = Counter(sizes)
+    sizes = Counter(path.stat().st_size for path in paths)
     known: dict[bytes, Path] = {}
-    copies = {}
-    for path, size in zip(paths, sizes, strict=True):
-        if number[size] > 1:  # else there is nothing to compare with
-            content = sha256(path.read_bytes()).digest()
-            first = known.setdefault(content, path)
-            if first is not path:
-                copies[path] = first
-    return copies
+    # A size that comes once tells enough.
+    alike = [path for path in paths if sizes[path.stat().st_size] > 1]
+    firsts = {
+        path: known.setdefault(_content(path, *_stamp(path)), path)
+        for path in alike
+    }
+    return {path: first for path, first in firsts.items() if path != first}
 
 
 def by_folder(root: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
@@ -108,14 +101,22 @@ def by_folder(root: Path, paths: Sequence[Path]) -> dict[str, list[Path]]:
     return dict(sorted(groups.items()))
 
 
-@lru_cache(maxsize=4)
-def classes_in(root: Path, images: tuple[Path, ...]) -> dict[str, list[Path]]:
+def classes_in(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
     """The images of each class, every content once; the rest is logged."""
-    strays = [path for path in images if path.parent == root]
+    strays = tuple(path for path in images if path.parent == root)
     _log_left_out(root, strays, 'in no folder of a class')
     copies = copies_in(images)
-    _log_left_out(root, [*copies], 'copies of other images')
+    _log_left_out(root, tuple(copies), 'copies of other images')
     return by_folder(root, [path for path in images if path not in copies])
+
+
+@cache  # once in a process
+def _log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
+    names = [str(path.relative_to(folder)) for path in paths[:3]]
+    names += ['...'] * (len(paths) > 3)
+    text = f'{folder}: files left out, {why}: {len(paths)}, {", ".join(names)}'
+    if paths:
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 @DATASETS.register_module()
@@ -132,8 +133,7 @@ class ImageFolder(BaseDataset):
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        ValueError: If there are no images, or not as many folders of images
-            as ``classes``.
+        ValueError: Unless there is a folder of images for each class.
     """
 
     def __init__(self, data_prefix: str, **kwargs: Any) -> None:
@@ -147,7 +147,7 @@ class ImageFolder(BaseDataset):
         if not groups or len(names) != len(groups):
             raise ValueError(
                 f'{root}: images in the folders {list(groups)}; must be one '
-                f'for each class{f" of {names}" if names else ""}'
+                f'for each of the classes {list(names)}'
             )
         return [
             dict(img_path=str(path), gt_label=label)

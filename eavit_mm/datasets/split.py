@@ -1,7 +1,7 @@
 """Seeded, disjoint parts of one data set (train, search, ...)."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from typing import Any
 
 import numpy as np
@@ -59,17 +59,14 @@ def partition(
     left = [len(queue) for queue in queues.values()]
     shares = {}
     # From the smallest part on: no part takes what a later one needs.
-    for place, name in enumerate(sorted(sizes, key=sizes.__getitem__), 1):
-        share = _share_of_classes(left, sizes[name], len(sizes) - place, rng)
+    waiting = sorted(sizes, key=sizes.__getitem__, reverse=True)
+    while waiting:
+        name = waiting.pop()
+        share = _share_of_classes(left, sizes[name], len(waiting), rng)
         left = [n - taken for n, taken in zip(left, share, strict=True)]
         shares[name] = share
-    indices = {}
-    for name in parts:
-        taken = zip(queues.values(), shares[name], strict=True)
-        indices[name] = sorted(i for queue, n in taken for i in queue[:n])
-        for queue, n in zip(queues.values(), shares[name], strict=True):
-            del queue[:n]
-    return indices
+    draws = [iter(queue) for queue in queues.values()]
+    return {k: sorted(chain(*map(islice, draws, shares[k]))) for k in parts}
 
 
 def _share_of_classes(
@@ -77,15 +74,14 @@ def _share_of_classes(
 ) -> list[int]:
     """How many samples of each class a part gets.
 
-    In proportion to what is left of the class, rounded by systematic
-    sampling: where several classes claim one sample more, it is drawn who
-    gets it.
+    In proportion, rounded by systematic sampling: where several classes
+    claim one sample more, it is drawn who gets it.
 
     Args:
         left: Samples of each class that no other part has.
         size: Samples of the part.
-        later: Parts, no smaller, that take from what is left then.
-        rng: Draws what is rounded up.
+        later: How many parts, no smaller, take from what is left then.
+        rng: For the drawing.
     """
     total = sum(left)
     # One is sure for each class that has one for every part.

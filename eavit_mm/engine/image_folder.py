@@ -58,11 +58,12 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
         )
     if not (cfg.get('model') or {}).get('head'):
         raise ValueError(f'--data: {cfg.filename} trains no classifier')
-    trained, tested = _find_parts(folder)
-    classes = _classes_of(folder, trained)
+    images = find_images(folder)
+    trained, tested = _find_parts(folder, images)
+    classes = _classes_of(trained, images)
     parts = _parts_of(trained, tested, classes)
     if tested is not None:
-        _check_test(folder, classes, _classes_of(folder, tested))
+        _check_test(folder, classes, _classes_of(tested, images))
     for place in (cfg, cfg.model):
         if place.get('data_preprocessor'):
             place.data_preprocessor.num_classes = len(classes)
@@ -77,9 +78,10 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
             loader.dataset.pipeline = pipeline
 
 
-def _find_parts(folder: Path) -> tuple[Path, Path | None]:
+def _find_parts(
+    folder: Path, images: Sequence[Path]
+) -> tuple[Path, Path | None]:
     """The folders of classes: to train on, and to test on if there is one."""
-    images = find_images(folder)
     if not images:
         raise ValueError(
             f'--data {folder}: no image that can be read; must hold {_LAYOUTS}'
@@ -121,13 +123,13 @@ def _root_of(top: Path, images: Sequence[Path]) -> Path:
     return root.parent if is_class else root
 
 
-def _below(folder: Path, paths: Sequence[Path]) -> tuple[Path, ...]:
-    return tuple(path for path in paths if folder in path.parents)
+def _below(folder: Path, paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if folder in path.parents]
 
 
-def _classes_of(folder: Path, root: Path) -> dict[str, list[Path]]:
-    """The images of each class, in a folder of classes within another."""
-    classes = classes_in(root, _below(root, find_images(folder)))
+def _classes_of(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
+    """The images of each class, in a folder of classes."""
+    classes = classes_in(root, _below(root, images))
     if len(classes) < 2:
         raise ValueError(
             f'--data {root}: images in the folders {list(classes)}; must be '

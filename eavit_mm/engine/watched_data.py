@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 from mmengine.runner import Runner
 
 from eavit_mm.datasets.samples import leaves_of, name_of, samples_of
@@ -25,8 +25,8 @@ def watch_data(runner: Runner) -> None:
         head = getattr(unwrap(runner.model), 'head', None)
         check_labels(loader.dataset, getattr(head, 'num_classes', None))
         for leaf in leaves_of(loader.dataset):
-            if hasattr(leaf, 'pipeline'):
-                leaf.pipeline = NamingPipeline(leaf.pipeline)
+            if hasattr(getattr(leaf, 'pipeline', None), 'transforms'):
+                leaf.pipeline = NamingPipeline(leaf.pipeline.transforms)
         return loader
 
     runner.build_dataloader = build_dataloader
@@ -63,27 +63,15 @@ def check_labels(dataset: Any, num_classes: Any) -> None:
                 )
 
 
-class NamingPipeline:
-    """A pipeline whose errors name the sample.
+class NamingPipeline(Compose):
+    """A pipeline whose errors name the sample."""
 
-    Args:
-        pipeline: The data set's.
-    """
-
-    def __init__(self, pipeline: Any) -> None:
-        self.pipeline = pipeline
-
-    def __call__(self, sample: dict[str, Any]) -> Any:
-        """What the pipeline makes of a sample."""
-        name = name_of(sample)
+    def __call__(self, data: dict[str, Any]) -> Any:
+        """What the transforms make of a sample."""
+        name = name_of(data)
         try:
-            return self.pipeline(sample)
+            return super().__call__(data)
         except Exception as error:
             raise ValueError(
                 f'{name} cannot be read or transformed: {one_line(error)}'
             ) from error
-
-    def __getattr__(self, name: str) -> Any:
-        if name == 'pipeline':  # not set yet while unpickling
-            raise AttributeError(name)
-        return getattr(self.pipeline, name)
