@@ -114,18 +114,20 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
         for option in ('save_best', 'monitor'):
             keys = options.get(option) or ()
             for key in [keys] if isinstance(keys, str) else keys:
-                if (option, key) == ('save_best', 'auto'):
-                    continue
-                reported = reported or _numbers_of(loop)
-                if reported and key not in reported:
+                if reported is None:
+                    reported = _numbers_of(loop)
+                known = [] if reported is None else [*reported]
+                if (option, key) == ('save_best', 'auto') and known:
+                    continue  # the first of them
+                if reported is not None and key not in known:
                     raise ValueError(
                         f'{kind}.{option}={key!r}: a validation reports the '
-                        f'numbers {[*reported]}; must be one of them'
+                        f'numbers {known}; must be one of them'
                     )
 
 
 @torch.no_grad()
-def _numbers_of(loop: Any) -> list[str]:
+def _numbers_of(loop: Any) -> list[str] | None:
     """Names of the numbers of a validation; nothing is changed by it."""
     loader, model = loop.dataloader, loop.runner.model
     with preserved_random_state(), suppress(Exception):
@@ -136,4 +138,4 @@ def _numbers_of(loop: Any) -> list[str]:
         found = evaluator.evaluate(2)
         numbers = [k for k, v in found.items() if as_number(v) is not None]
         return getattr(loop, 'names_of', list)(numbers)
-    return []
+    return None

@@ -162,6 +162,13 @@ def test_what_is_watched_is_reported(tmp_path, kind):
     assert late.iter == 3
 
 
+def test_there_is_no_best_without_a_number(tmp_path):
+    changes = watching('CheckpointHook', 'auc', 'ConfusionMatrix')
+    changes['default_hooks']['checkpoint']['save_best'] = 'auto'
+    with pytest.raises(ValueError, match=r"='auto': .* the numbers \[\]; "):
+        build(tmp_path, **changes).train()
+
+
 def test_the_loop_of_mmengine_is_asked_as_well(tmp_path):
     changes = watching('EarlyStoppingHook', TOP1, 'Accuracy')
     changes['val_cfg'] = dict()

@@ -290,7 +290,8 @@ class SubnetValLoop(_SubnetLoopMixin, ValLoop):
         """What a validation reports, from the numbers of one subnet."""
         names = [*self.subnets, *self.budgets]
         reported = [f'{name}/{key}' for name in names for key in numbers]
-        return [*reported, 'auc', *(['regret'] if self.budgets else [])]
+        extra = ['auc', 'regret'] if self.budgets else ['auc']
+        return [*reported, *extra] if reported else []
 
 
 @LOOPS.register_module()
