@@ -38,6 +38,10 @@ class Leaf(NamedTuple):
     passes: bool = False
 
 
+# A stock type -> the leaf that takes its place.
+LEAVES: dict[type[nn.Module], type['ElasticLeaf']] = {}
+
+
 class ElasticLeaf(nn.Module):
     """Stands in front of a stock type, its second base.
 
@@ -59,6 +63,10 @@ class ElasticLeaf(nn.Module):
     leaf: Leaf
     channels: int
     active: ActiveSubnet
+
+    def __init_subclass__(cls) -> None:
+        if len(cls.__bases__) > 1:  # not what several leaves have in common
+            LEAVES[cls.__bases__[1]] = cls
 
     @classmethod
     def from_stock(
@@ -357,19 +365,3 @@ class ElasticSyncBatchNorm(_ElasticBatchNorm, nn.SyncBatchNorm):
 
 class ElasticBatchNormXd(_ElasticBatchNorm, _BatchNormXd):
     """What mmengine makes of a SyncBatchNorm on a single device."""
-
-
-LEAVES: dict[type[nn.Module], type[ElasticLeaf]] = {
-    kind.__bases__[1]: kind
-    for kind in (
-        ElasticLinear,
-        ElasticConv2d,
-        ElasticConvTranspose2d,
-        ElasticLayerNorm,
-        ElasticLayerNorm2d,
-        ElasticBatchNorm1d,
-        ElasticBatchNorm2d,
-        ElasticSyncBatchNorm,
-        ElasticBatchNormXd,
-    )
-}
