@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -50,12 +49,6 @@ def test_every_variant_builds(variant: str, tmp_path: Path) -> None:
         assert model.router.front_file == str(front)
 
 
-def test_areas_are_means_over_budgets() -> None:
-    found = [(0.2, 0.1, 50.0), (0.4, 0.4, 70.0), (1.0, 0.9, 90.0)]
-    expected = (0.2 * 60 + 0.6 * 80) / 0.8
-    assert stage2.area(found) == pytest.approx(expected)
-
-
 def test_budgets_reach_over_the_range() -> None:
     found = stage2.budgets()
     assert len(found) == stage2.BUDGETS
@@ -75,19 +68,3 @@ def test_an_exceeded_budget_is_no_result(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match='0.51 of the MACs for a budget'):
         stage2.write_report([over], tmp_path)
-
-
-def test_unused_budget_is_no_lead_over_the_macs_taken() -> None:
-    """Accuracies on one line, of which one side skips networks."""
-    budgets = np.linspace(0.1, 1, 10)
-    fine = [(b, b, 50 + 10 * b) for b in budgets]
-    coarse = [
-        (b, u, 50 + 10 * u)
-        for b in budgets
-        for u in [0.1 if b < 0.5 else 0.5 if b < 1 else 1.0]
-    ]
-    assert stage2.area(fine) > stage2.area(coarse)
-    assert stage2.lead(fine, coarse) == pytest.approx(0)
-    better = [(b, u, a + 2 * (u > 0.45)) for b, u, a in fine]
-    assert stage2.lead(better, fine) == pytest.approx(1.1 / 0.9)
-    assert stage2.lead(fine, better) == -stage2.lead(better, fine)

@@ -43,102 +43,64 @@ def timm_names(key: str) -> str:
     return key
 
 
-def changed(key: str, change: Callable[[Any], Any]) -> Callable[[], State]:
-    """A state dict in which one value is another."""
-
-    def state() -> State:
-        full = full_state()
-        return {**full, key: change(full.get(key))}
-
-    return state
+def without(state: State, key: str) -> State:
+    return {k: value for k, value in state.items() if k != key}
 
 
-def without(key: str, **changes: Any) -> Callable[[], State]:
-    def state() -> State:
-        full = full_state(**changes)
-        return {k: value for k, value in full.items() if k != key}
-
-    return state
+def prefixed(state: State, prefix: str) -> State:
+    return renamed(state, lambda key: prefix + key)
 
 
-def with_prefix(prefix: str) -> Callable[[], State]:
-    return lambda: renamed(full_state(), lambda key: prefix + key)
-
-
-def deeper(depth: int) -> Callable[[], State]:
-    arch = {**options()['arch'], 'num_layers': depth}
-    return lambda: full_state(arch=arch)
-
-
-def nan_at_5(value: torch.Tensor) -> torch.Tensor:
-    value[5] = torch.nan
-    return value
+def of_depth(depth: int) -> State:
+    return full_state(arch={**options()['arch'], 'num_layers': depth})
 
 
 BIAS = 'backbone.layers.1.ln2.bias'
 QKV = 'backbone.layers.1.attn.qkv.weight'
-# What is refused of a whole classifier's checkpoint, and in which words.
-REFUSED: dict[str, tuple[Callable[[], State], str]] = dict(
-    head=(
-        lambda: full_state(num_classes=4),
-        r'this checkpoint does not fit ElasticImageClassifier; 2 of another '
-        r'shape: head.fc.bias: \(4,\) for \(9,\), head.fc.weight: \(4, 24\) '
-        r'for \(9, 24\)',
-    ),
-    backbone=(
-        lambda: dict(small_stock().double().state_dict()),
-        'missing: backbone.cls_token.*unexpected: cls_token',
-    ),
-    timm=(
-        lambda: renamed(full_state(), timm_names),
-        "These are timm's names: convert the checkpoint to mmpretrain's fir",
-    ),
+OTHER_HEAD = (
+    r'this checkpoint does not fit ElasticImageClassifier; 2 of another '
+    r'shape: head.fc.bias: \(4,\) for \(9,\), head.fc.weight: \(4, 24\) '
+    r'for \(9, 24\)'
+)
+WORDS = {
+    'timm': "These are timm's names: convert the checkpoint to mmpretrain's f",
+    'backbone': 'missing: backbone.cls_token.*unexpected: cls_token',
+    'shape': rf'; 1 of another shape: {QKV}: \(3, 5\) for \(',
+    'nan': f'1 that are not finite numbers: {BIAS}: 24 NaN or infinite',
+}
+# What is refused in place of a whole classifier's state, and in which words.
+REFUSED: dict[str, tuple[Callable[[State], State], str]] = dict(
+    head=(lambda s: full_state(num_classes=4), OTHER_HEAD),
+    backbone=(lambda s: dict(small_stock().state_dict()), WORDS['backbone']),
+    timm=(lambda s: renamed(s, timm_names), WORDS['timm']),
     # Of two networks, which one?
     wrapped_twice=(
-        lambda: {**with_prefix('model.')(), **with_prefix('ema_model.')()},
+        lambda s: {**prefixed(s, 'model.'), **prefixed(s, 'ema_model.')},
         'missing: backbone.cls_token',
     ),
-    missing=(without(QKV), f'; 1 missing: {QKV}$'),
-    unexpected=(
-        changed('router.weight', lambda _: torch.ones(2)),
-        '; 1 unexpected: router.weight$',
-    ),
-    shape=(
-        changed(QKV, lambda _: torch.zeros(3, 5)),
-        rf'; 1 of another shape: {QKV}: \(3, 5\) for \(',
-    ),
-    shallower=(deeper(2), r'; 12 missing: backbone.layers.2.attn.*, \.\.\.$'),
-    deeper=(deeper(4), r'; 12 unexpected: backbone.layers.3.a.*, \.\.\.$'),
-    empty=(dict, 'missing.*It holds no weights for this network$'),
-    no_tensor=(
-        changed('head.fc.bias', lambda _: [1.0, 2.0]),
-        '1 of another shape: head.fc.bias: list for ',
-    ),
-    none=(changed('epoch', lambda _: None), '1 unexpected: epoch'),
-    nan=(
-        changed(BIAS, nan_at_5),
-        f'1 that are not finite numbers: {BIAS}: 1 NaN or infinite',
-    ),
-    integers=(
-        changed(BIAS, lambda value: value.long()),
-        f'of another kind.*{BIAS}: .*int64',
-    ),
-    complex=(
-        changed(BIAS, lambda value: value * 1j),
-        f'of another kind.*{BIAS}: .*complex',
-    ),
+    missing=(lambda s: without(s, QKV), f'; 1 missing: {QKV}$'),
+    unexpected=(lambda s: {**s, 'a.b': s[BIAS]}, '; 1 unexpected: a.b$'),
+    shape=(lambda s: {**s, QKV: torch.zeros(3, 5)}, WORDS['shape']),
+    shallower=(lambda s: of_depth(2), r'; 12 missing: .*s.2.attn.*, \.\.\.$'),
+    deeper=(lambda s: of_depth(4), r'; 12 unexpected: .*s.3.attn.*, \.\.\.$'),
+    empty=(lambda s: {}, 'missing.*It holds no weights for this network$'),
+    no_tensor=(lambda s: {**s, BIAS: [1.0]}, f'shape: {BIAS}: list for '),
+    none=(lambda s: {**s, 'epoch': None}, '1 unexpected: epoch'),
+    nan=(lambda s: {**s, BIAS: s[BIAS] * torch.nan}, WORDS['nan']),
+    integers=(lambda s: {**s, BIAS: s[BIAS].long()}, f'kind.*{BIAS}: .*int64'),
+    complex=(lambda s: {**s, BIAS: s[BIAS] * 1j}, f'kind.*{BIAS}: .*complex'),
 )
 
 
 @every_way
 @pytest.mark.parametrize('kind', REFUSED)
 def test_refused(load: Callable[..., None], kind: str, tmp_path: Path) -> None:
-    make_state, words = REFUSED[kind]
-    refused(classifier(), make_state(), words, load, tmp_path)
+    change, words = REFUSED[kind]
+    refused(classifier(), change(full_state()), words, load, tmp_path)
 
 
 def test_new_head_excuses_nothing_else(tmp_path: Path) -> None:
-    state = without('backbone.cls_token', num_classes=4)()
+    state = without(full_state(num_classes=4), 'backbone.cls_token')
     words = '1 missing: backbone.cls_token$'
     for way in WAYS:
         refused(classifier(new_head=True), state, words, way, tmp_path)

@@ -153,12 +153,3 @@ def test_drawn_members_fill_up_a_generation():
     algorithm = SubnetNSGA2(8, crossover_prob=0.0, mutation_prob=0.0)
     members = Search(SPACES['free']).run(algorithm, number=40)
     assert len({m.subnet for m in members}) == 40
-
-
-def test_offspring_come_before_drawn_members():
-    class Algorithm(SubnetNSGA2):
-        def fill(self, off):
-            assert len(off) == 8
-            return off
-
-    assert len(Search(SPACES['free']).run(Algorithm(8), number=16)) == 16

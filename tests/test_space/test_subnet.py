@@ -52,12 +52,6 @@ def test_lists_become_tuples_and_values_are_frozen():
     assert member.num_heads == (2, 0, 1)
 
 
-def test_counts():
-    assert subnet().num_layers == 3
-    assert subnet().num_off == 2
-    assert subnet(num_heads=[0] * 3, feedforward_channels=[0] * 3).num_off == 6
-
-
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
