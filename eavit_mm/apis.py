@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmcv.image import imread
 from mmpretrain import ImageClassificationInferencer
+from mmpretrain.apis.model import ModelHub
 
 from eavit_mm.analysis.latency import device_of
 from eavit_mm.analysis.subnet_table import format_table, subnet_row
@@ -21,6 +22,14 @@ from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
+
+# mmpretrain's list_models and get_model know our configs from here on; the
+# index lies beside the package in a checkout, inside of it when installed.
+_PACKAGE = Path(__file__).parent
+for _folder in (_PACKAGE.parent, _PACKAGE / '.mim'):
+    _index = _folder / 'model-index.yml'
+    if _index.exists() and not ModelHub.has('eavit_vitb_flowers'):
+        ModelHub.register_model_index(_index)
 
 
 def load(

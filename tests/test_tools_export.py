@@ -4,6 +4,7 @@ import json
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cv2
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 import torch
 from fronts import front_of, randomise_vit
+from mmengine import load
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
-from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.apis import FeatureExtractor, ImageClassificationInferencer
 from mmpretrain.registry import DATASETS, MODELS
 from tool_runs import DIGITS, TOOLS
 
-import eavit_mm  # noqa: F401
+from eavit_mm import apis
+from eavit_mm.engine.image_folder import use_image_folder
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, Subnet
 
@@ -174,6 +177,122 @@ def test_the_stock_tool_trains_it(exported, call, tmp_path):
     for name, value in before.items():
         assert not torch.equal(after[name], value), name
         assert (after[name] - value).abs().max() < 0.1, name
+
+
+@pytest.fixture
+def folder_config(tmp_path) -> Path:
+    """The config of a supernet for gray files in folders of classes."""
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        path = tmp_path / 'images' / 'ab'[i % 2] / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (9, 9), np.uint8))
+    cfg = Config.fromfile(DIGITS)
+    use_image_folder(cfg, tmp_path / 'images')
+    path = tmp_path / 'folder.py'
+    path.write_text(cfg.pretty_text)
+    return path
+
+
+def test_stock_tools_look_at_data_and_schedules(
+    exported, folder_config, call, tmp_path
+):
+    out, _ = exported
+    stage2 = DIGITS.with_name('vitmini_digits_stage2.py')
+    show, size = ('--not-show',), ('-d', '64', '-s', 'lr.png')
+    for cfg in (DIGITS, out / 'config.py', folder_config):
+        to = ('-o', tmp_path / cfg.stem, '-n', '1', '-m', 'original')
+        call(STOCK / 'visualization' / 'browse_dataset.py', cfg, *show, *to)
+        assert len(names(tmp_path / cfg.stem)) == 1
+    for cfg in (DIGITS, stage2, out / 'config.py'):
+        Path('lr.png').unlink(missing_ok=True)
+        call(STOCK / 'visualization' / 'vis_scheduler.py', cfg, *show, *size)
+        assert Path('lr.png').exists()
+    call(STOCK / 'misc' / 'verify_dataset.py', folder_config)
+    assert not Path('brokenfiles.log').exists()
+
+
+def test_stock_tools_look_at_networks(
+    exported, checkpoint, folder_config, call, tmp_path, monkeypatch
+):
+    out, subnet = exported
+    path = str(next((tmp_path / 'images').rglob('*.png')))
+    maps = grad_cam(monkeypatch)
+    for cfg, file in (
+        (DIGITS, checkpoint),
+        (out / 'config.py', out / 'model.pth'),
+    ):
+        matrix = ('--out', 'matrix.pkl', '--show-path', 'matrix.png')
+        tool = STOCK / 'analysis_tools' / 'confusion_matrix.py'
+        call(tool, cfg, file, *matrix)
+        assert load('matrix.pkl').sum() == 450
+        layer = ('--target-layers', 'backbone.layers.5', '--vit-like')
+        tool = STOCK / 'visualization' / 'vis_cam.py'
+        call(tool, path, cfg, file, *layer, '--save-path', 'cam.png')
+        assert cv2.imread('cam.png').shape == (28, 28, 3)
+    shapes = [(1, width, 4, 4) for width in (96, subnet.embed_dims)]
+    assert [found.shape for found in maps] == shapes
+    assert all(found.abs().max() > 0 for found in maps)
+    # A supernet for a folder, by the names that the toolbox knows it by.
+    assert 'eavit_vitmini_digits' in mmpretrain.list_models('eavit')
+    network = mmpretrain.get_model('eavit_vitmini_digits', str(checkpoint))
+    network._config = Config.fromfile(folder_config)
+    (feature,) = FeatureExtractor(network)(path)[0]
+    assert feature.shape == (96,)
+    (found,) = ImageClassificationInferencer(network)(path)
+    assert found['pred_class'] == f'digit {found["pred_label"]}'
+    cfg = network._config
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(dict(cfg.model, data_preprocessor=None))
+    torch.save(model.state_dict(), tmp_path / 'folder.pth')
+    ours = apis.load(folder_config, tmp_path / 'folder.pth')
+    (found,), (same,) = ours(path), apis.predict(ours, path)
+    np.testing.assert_array_equal(found['pred_scores'], same['pred_scores'])
+
+
+def grad_cam(monkeypatch) -> list[torch.Tensor]:
+    """Stands in for the package that vis_cam.py needs; its weights of maps."""
+    maps: list[torch.Tensor] = []
+
+    class BaseCAM:
+        def __init__(self, model, target_layers, use_cuda):
+            self.model, self.target_layers = model, target_layers
+            self.activations_and_grads = SimpleNamespace(release=bool)
+
+        def __call__(self, images, *args, **kwargs):
+            (layer,) = self.target_layers
+            outputs = []
+            hook = layer.register_forward_hook(
+                lambda module, inputs, output: outputs.append(output)
+            )
+            score = self.model(images).max()
+            hook.remove()
+            (gradient,) = torch.autograd.grad(score, outputs)
+            maps.append(self.activations_and_grads.reshape(gradient))
+            return np.zeros((1, *images.shape[2:]), np.float32)
+
+    class GradCAM(BaseCAM):
+        pass
+
+    def overlay(image, mask, use_rgb):
+        return np.uint8(255 * np.broadcast_to(image, (*mask.shape, 3)))
+
+    def follow(model, layers, reshape):
+        return SimpleNamespace(reshape=reshape)
+
+    parts = {
+        '': dict(
+            GradCAMPlusPlus=GradCAM, base_cam=SimpleNamespace(BaseCAM=BaseCAM)
+        ),
+        '.activations_and_gradients': dict(ActivationsAndGradients=follow),
+        '.utils': {},
+        '.utils.image': dict(show_cam_on_image=overlay),
+    }
+    for name, values in parts.items():
+        module = ModuleType(f'pytorch_grad_cam{name}')
+        vars(module).update(values)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    return maps
 
 
 @pytest.fixture

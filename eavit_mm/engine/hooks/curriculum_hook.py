@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from eavit_mm.engine.hooks.elastic_hook import ElasticHook
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_flag
 from eavit_mm.registry import HOOKS
@@ -14,7 +14,7 @@ from eavit_mm.space.cost_table import CostTable
 
 
 @HOOKS.register_module()
-class CurriculumHook(Hook):
+class CurriculumHook(ElasticHook):
     """Curriculum elastic adaptation: small subnets enter late.
 
     Logs the level as ``level`` beside the losses.

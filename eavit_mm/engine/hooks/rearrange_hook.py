@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.calibration import (
@@ -11,6 +10,7 @@ from eavit_mm.engine.calibration import (
     preserved_random_state,
 )
 from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of
+from eavit_mm.engine.hooks.elastic_hook import ElasticHook
 from eavit_mm.engine.ranked_fitness import broadcast_from_rank_0
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
@@ -24,7 +24,7 @@ INFO = 'eavit_mm_rearrangement'
 
 
 @HOOKS.register_module()
-class RearrangeHook(Hook):
+class RearrangeHook(ElasticHook):
     """Permutes channels, heads and neurons, most important first.
 
     Runs after the weights are loaded, on rank 0, which tells the others; not

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.answers import evaluate_answers
+from eavit_mm.engine.hooks.elastic_hook import ElasticHook
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
-class RouterHook(Hook):
+class RouterHook(ElasticHook):
     """Trains the router alone at first, then lets go of the Pareto front.
 
     In the warm-up only the router changes: no gradient reaches any other

@@ -74,6 +74,22 @@ class Answer(NamedTuple):
         )
 
 
+class _Metrics(dict[str, Any]):
+    """By ``name/metric``; a metric alone is the first subnet's, as it came.
+
+    So mmpretrain's ``confusion_matrix.py`` asks for it.
+    """
+
+    def __init__(
+        self, metrics: Mapping[str, Any], first: Mapping[str, Any]
+    ) -> None:
+        super().__init__(metrics)
+        self.first = first
+
+    def __missing__(self, name: str) -> Any:
+        return self.first[name]
+
+
 class _SubnetLoopMixin(BaseLoop):
     """Evaluates each subnet over the whole data; stands before the loop.
 
@@ -147,6 +163,7 @@ class _SubnetLoopMixin(BaseLoop):
         self.metric_scale = metric_scale
         self.rows: list[dict[str, Any]] = []
         self.dumps: dict[DumpResults, Path] = {}
+        self.first: Mapping[str, Any] = {}
 
     def _add_budget(self, budget: Budget) -> None:
         taken = budget.text in self.subnets
@@ -215,7 +232,7 @@ class _SubnetLoopMixin(BaseLoop):
             check_monitors(self, shown)
         runner.call_hook(f'after_{phase}_epoch', metrics=shown)
         runner.call_hook(f'after_{phase}')
-        return metrics
+        return _Metrics(metrics, self.first)
 
     def _evaluate(
         self,
@@ -236,6 +253,8 @@ class _SubnetLoopMixin(BaseLoop):
                     self.run_iter(idx, data_batch)
                 size = len(self.dataloader.dataset)
                 found = self.evaluator.evaluate(size)
+            if not known:
+                self.first = found
             numbers = {k: as_number(value) for k, value in found.items()}
             numbers = {k: n for k, n in numbers.items() if n is not None}
             known[subnet] = {**numbers, **plain(found), **numbers}
