@@ -73,11 +73,22 @@ class Groups(nn.ModuleDict):
         Args:
             budgets: (K), shares of the largest subnet's costs.
             generator: Draws the Gumbel noise; None for none, as in use.
+
+        Raises:
+            FloatingPointError: If a gate is NaN; names the MLPs.
         """
         soft = {
             name: self._soften(mlp(budgets), generator)
             for name, mlp in self.items()
         }
+        if torch.cat([*soft.values()], dim=-1).isnan().any():
+            broken = [n for n, gates in soft.items() if gates.isnan().any()]
+            raise FloatingPointError(
+                f'the gates of router.groups.{{{",".join(broken)}}} are NaN, '
+                'as some of its weights are; training stops before others '
+                'change. Lower the learning rate, clip gradients, or resume '
+                'from the last checkpoint'
+            )
         nothing = budgets.new_zeros(0)  # of a cell that has no choice
         prefixes = tuple(
             soft.get(group_name(cell), nothing) for cell in self.space.cells

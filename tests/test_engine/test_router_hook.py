@@ -108,6 +108,27 @@ def test_a_model_without_router_is_refused(tmp_path: Path) -> None:
         runner.train()
 
 
+@HOOKS.register_module()
+class BreakRouter(Hook):
+    """Puts a NaN into an MLP in the second epoch."""
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kw: Any) -> None:
+        if runner.iter == 4:
+            weight = runner.model.router.groups['embed_dims'][2].bias
+            weight.data[1] = float('nan')
+
+
+def test_a_nan_in_the_router_is_named_and_not_kept(tmp_path: Path) -> None:
+    with pytest.raises(
+        FloatingPointError, match=r'^the gates of router\.groups\.{embed_dims}'
+    ):
+        run(tmp_path, [dict(type='BreakRouter')], warmup=2)
+    last = tmp_path / (tmp_path / 'last_checkpoint').read_text()
+    assert last.name == 'epoch_1.pth'
+    state = torch.load(last, weights_only=True)['state_dict']
+    assert all(weight.isfinite().all() for weight in state.values())
+
+
 @pytest.mark.parametrize('averaged', [False, True])
 def test_the_last_checkpoint_knows_what_its_answers_are_worth(
     tmp_path: Path, averaged: bool
