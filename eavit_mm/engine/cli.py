@@ -55,6 +55,12 @@ _INVENTORY = re.compile(
     r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in|'
     r'Distributed training is not used|"(FileClient|HardDiskBackend)" '
 )
+# Warnings of mmengine and of torch's pt2 about themselves, on every run.
+_NOT_OURS = (
+    'pkg_resources is deprecated',
+    r'`isinstance\(treespec, LeafSpec\)` is deprecated',
+    'The given buffer is not writable',
+)
 # How mmengine's runner names the methods that build its parts.
 _BUILDS = re.compile(
     r'build_(\w+)|register_(\w+_hooks)|_init_(model)_weights|'
@@ -75,8 +81,8 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
             error whose words may not say enough is printed before the line.
             Stopped by a signal, with its number and how to go on.
     """
-    # mmengine's own affair, and on every run.
-    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
+    for message in _NOT_OURS:
+        warnings.filterwarnings('ignore', message)
     try:
         with _sigterm_as_ctrl_c():
             main(*args)
