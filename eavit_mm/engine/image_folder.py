@@ -89,30 +89,30 @@ def _find_parts(
     root = _root_of(folder, images)
     groups = by_folder(root, images)
     # A class may be called so too: its images lie in it.
-    parts = [
-        root / name
+    found = [
+        name
         for name, paths in groups.items()
         if name.lower() in _ROLES
         and all(path.parent != root / name for path in paths)
     ]
-    # Alone in its folder, it is the root.
-    passed = [root, *root.parents][: len(root.relative_to(folder).parts)]
-    parts = parts or [part for part in passed if part.name.lower() in _ROLES]
+    # Alone in its folder, a part is the root or above it.
+    inner = root.relative_to(folder).parts
+    parts = found or [name for name in inner if name.lower() in _ROLES]
     if not parts:
         return root, None
-    roles = {_ROLES[part.name.lower()]: part for part in parts}
+    roles = {_ROLES[name.lower()]: name for name in found}
     if len(roles) < max(len(parts), 2) or 'train' not in roles:
         raise ValueError(
-            f'--data {folder}: has folders of classes in '
-            f'{[part.name for part in parts]}; must be {_LAYOUTS}. To keep a '
-            'fifth of the images of one folder for the test, give that folder'
+            f'--data {folder}: has folders of classes in {parts}; must be '
+            f'{_LAYOUTS}. To keep a fifth of the images of one folder for the '
+            'test, give that folder'
         )
     used = roles['train'], roles.get('test') or roles['val']
-    others = sorted({*groups} - {part.name for part in used})
+    others = [name for name in groups if name not in used]
     if others:
         text = f'--data {folder}: left out, neither train nor test: {others}'
         print_log(text, logger='current', level=logging.WARNING)
-    first, second = (_root_of(part, _below(part, images)) for part in used)
+    first, second = (_root_of(root / name, groups[name]) for name in used)
     return first, second
 
 
@@ -123,13 +123,10 @@ def _root_of(top: Path, images: Sequence[Path]) -> Path:
     return root.parent if is_class else root
 
 
-def _below(folder: Path, paths: Sequence[Path]) -> list[Path]:
-    return [path for path in paths if folder in path.parents]
-
-
 def _classes_of(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
     """The images of each class, in a folder of classes."""
-    classes = classes_in(root, _below(root, images))
+    inside = [path for path in images if str(path).startswith(f'{root}/')]
+    classes = classes_in(root, inside)
     if len(classes) < 2:
         raise ValueError(
             f'--data {root}: images in the folders {list(classes)}; must be '

@@ -223,6 +223,10 @@ def halves(folder: Path) -> None:
     build(folder / 'train', a=5, b=5)
 
 
+def nested(folder: Path) -> None:
+    build(folder / 'train' / 'test', a=5, b=5)
+
+
 def twice(folder: Path) -> None:
     for name in ('train', 'Training', 'test'):
         build(folder / name, a=5, b=5)
@@ -270,6 +274,7 @@ def copied(folder: Path) -> None:
             halves,
             r"has folders of classes in \['train'\]; .* give that folder",
         ),
+        (nested, r"has folders of classes in \['train', 'test'\]; must be"),
         (twice, r"in \['Training', 'test', 'train'\]; must be train/CLASS"),
         (unlabelled, r"has folders of classes in \['train'\]; must be"),
         (other, r"train and test have other classes: \['b', 'c'\]"),
