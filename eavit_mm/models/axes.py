@@ -110,7 +110,7 @@ def parameter_axes(vit: VisionTransformer) -> dict[str, ParameterAxes]:
     found = {}
     for name, weight in vit.named_parameters():
         path = name.rpartition('.')[0]
-        if not path:  # class token and positions: (1, N, C)
+        if name in ('cls_token', 'pos_embed'):  # (1, N, C)
             found[name] = ParameterAxes((Axis(2, CHANNELS),), None, False)
             continue
         inside = re.match(r'layers\.(\d+)\.', path)
@@ -170,7 +170,8 @@ def narrow_weights(
     return found
 
 
-# The branch of some parameters and the kinds of units along their axes.
+# The branch of some parameters and the kinds of units along their axes. Summed
+# once: the table of a cost asks for thousands of subnets.
 Term = tuple[Units | None, tuple[Units, ...]]
 
 

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from toys import classifier, random_case
+from torch import nn
+from toys import classifier, random_case, small_stock
 
 from eavit_mm.models.axes import (
     CHANNELS,
     narrow_weights,
+    parameter_axes,
     units_of,
 )
 
@@ -67,3 +69,10 @@ def test_units_of_the_whole_network() -> None:
     whole = narrow_weights(vit, largest)
     for name, weight in vit.named_parameters():
         assert whole[name].data_ptr() == weight.data_ptr()
+
+
+def test_a_weight_beside_the_known_ones_is_refused() -> None:
+    vit = small_stock()
+    vit.dist_token = nn.Parameter(torch.zeros(1, 1, 24))
+    with pytest.raises(ValueError, match='dist_token: a weight of VisionTr'):
+        parameter_axes(vit)
