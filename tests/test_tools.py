@@ -347,8 +347,11 @@ default_hooks = dict(checkpoint=dict(interval=1))
 def test_an_option_names_the_part_that_the_config_leaves_out(tmp_path, call):
     config = tmp_path / 'parts.py'
     parts = ('test_dataloader', 'test_cfg', 'test_evaluator', 'optim_wrapper')
-    lines = (f"_base_ = ['{DIGITS}']", *(f'{part} = None' for part in parts))
+    lines = [f"_base_ = ['{DIGITS}']", *(f'{part} = None' for part in parts)]
     config.write_text('\n'.join(lines))
+    number = ['no.pth', '--cfg-options', 'test_cfg=5']
+    with pytest.raises(SystemExit, match='test_cfg=5 in .*; must be a dict$'):
+        call('test.py', DIGITS, *number)
     for tool, option, part in (
         ('test.py', ('--budgets', '0.5'), 'test_cfg'),
         ('test.py', ('--tta',), 'test_dataloader'),

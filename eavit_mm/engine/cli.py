@@ -262,9 +262,11 @@ def require_parts(cfg: Config, asked_by: str, *parts: str) -> None:
         ValueError: Names what is missing.
     """
     for part in parts:
-        if cfg.get(part) is None:
+        value = cfg.get(part)
+        if not isinstance(value, dict):
             raise ValueError(
-                f'{asked_by}: {part}=None in {cfg.filename}; must be a dict'
+                f'{asked_by}: {part}={value!r:.80} in {cfg.filename}; must be '
+                'a dict'
             )
 
 

@@ -192,6 +192,13 @@ def test_what_is_no_number_is_kept_beside_the_numbers(tmp_path, call, capsys):
         assert f' {word} ' in table
 
 
+def test_an_evaluation_without_an_image(tmp_path):
+    changes = evaluated(subnets=THREE)
+    changes['test_dataloader']['dataset']['size'] = 0
+    with pytest.raises(ValueError, match='^test_dataloader: no image in it'):
+        build(tmp_path, **changes).test()
+
+
 def test_an_evaluation_without_a_number(tmp_path):
     changes = evaluated(subnets=THREE)
     changes['test_evaluator'] = dict(type='ConfusionMatrix')

@@ -248,10 +248,12 @@ class _SubnetLoopMixin(BaseLoop):
         """
         if subnet not in known:
             self._name_dumps(name)
+            size = len(self.dataloader.dataset)
+            if not size:
+                raise ValueError(f'{self.phase}_dataloader: no image in it')
             with model.backbone.frozen(subnet):
                 for idx, data_batch in enumerate(self.dataloader):
                     self.run_iter(idx, data_batch)
-                size = len(self.dataloader.dataset)
                 found = self.evaluator.evaluate(size)
             if not known:
                 self.first = found
