@@ -59,9 +59,9 @@ def plain_config(
     given = {**cfg.to_dict(), 'model': Config(dense).to_dict()}
     taken = {name for group in _GROUPS for name in group} - {*_NAMED}
     plain = {k: v for k, v in given.items() if k in taken and v is not None}
-    images = plain.get('data_preprocessor')
-    if images and images == plain['model'].get('data_preprocessor'):
-        del plain['model']['data_preprocessor']  # the builders hand it over
+    model, images = plain['model'], plain.get('data_preprocessor')
+    if model.get('data_preprocessor', images) == images:
+        model.pop('data_preprocessor', None)  # mmengine hands it over
     imports = dict(plain.get('custom_imports') or {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else names
@@ -134,8 +134,11 @@ def _datasets(parent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _names_in(dataset: Mapping[str, Any]) -> Sequence[str] | None:
     """The classes of a data set; () if it must be told them, None: cannot."""
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        known = getattr(registry.get(dataset['type']), 'METAINFO', None)
+    kind = dataset['type']
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
+    known = getattr(kind, 'METAINFO', None)
     if known is None or 'classes' in dataset:
         return None
     return {**known, **dataset.get('metainfo', {})}.get('classes', ())
@@ -211,6 +214,11 @@ def dense_config(
     stock = stock_class(model)
     taken = set(signature(stock).parameters) - _LOADING - {'backbone'}
     parts = {k: deepcopy(value) for k, value in cfg.items() if k in taken}
+    for part in parts.values():
+        if isinstance(part, dict) and 'Pretrained' in str(
+            part.get('init_cfg')
+        ):
+            del part['init_cfg']  # all weights are the subnet's
     levels = len(model.backbone.out_indices)
     for name, _, live, reading in readings(model.consumers, levels):
         given = parts[name]

@@ -122,7 +122,10 @@ class Exporter:
 
     def is_complete(self, subnet: Subnet, out: str | Path) -> bool:
         """Whether a folder holds what :meth:`export` would write there."""
-        is_its = read_report(out).get('subnet') == subnet.to_dict()
+        report = read_report(out)
+        is_its = report.get('subnet') == subnet.to_dict()
+        if 'onnx' in self.formats:
+            is_its = is_its and report.get('opset') == self.opset
         return is_its and is_whole(out, self.source, self.formats)
 
     def _write(self, subnet: Subnet, folder: Path) -> None:
@@ -174,6 +177,7 @@ class Exporter:
             },
             latency_ms=certificate.latencies(model, subnet, network, *times),
             input=_input(model, self.classes),
+            opset=self.opset if 'onnx' in self.formats else None,
         )
 
     def _compare(

@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.config import Config
+from mmpretrain.datasets import CustomDataset
 from tool_runs import DIGITS
 
 from eavit_mm.export.config import (
@@ -37,6 +38,7 @@ def test_the_model_has_nothing_elastic():
     model = supernet(cfg)
     cfg.model.update(new_head=True, init_cfg=dict(type='x'), pretrained='y')
     cfg.model.backbone.init_cfg = dict(type='z')
+    cfg.model.head.init_cfg = [dict(type='Pretrained', checkpoint='/x.pth')]
     cfg.model.backbone.layer_cfgs = [
         dict(num_heads=6, feedforward_channels=20, attn_drop_rate=0.1)
     ] * 2
@@ -176,6 +178,8 @@ def test_names_of_classes_are_those_of_the_head():
         (None, []),
     ):
         assert class_names(cfg, dict(dataset_meta=meta)) == found
+    cfg.test_dataloader.dataset.type = CustomDataset  # of a config in Python
+    assert class_names(cfg, {}) == []
     digits = Config.fromfile(DIGITS)
     assert class_names(digits, {}) == list('0123456789')
 

@@ -76,6 +76,9 @@ def test_what_an_export_holds(tmp_path):
         torch.testing.assert_close(network(x), model(x))
     assert ours.is_complete(member(), out)
     assert not ours.is_complete(member(8), out)
+    ours.opset = 20
+    assert not ours.is_complete(member(), out)
+    ours.opset = 18
     (out / 'model.pt2').unlink()
     assert not ours.is_complete(member(), out)
     assert not exporter(source=dict(sha256='d')).is_complete(member(), out)
