@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from scipy.stats import kendalltau
 from torch import Tensor
@@ -254,12 +253,9 @@ def measure(
         backbone.space, ties=(), shared=(), max_off=branches
     )
     images = parameter.new_zeros(batch_size, *image_size(model))
-    note = f'networks for {backend}'
-    console = Console(stderr=True)
-    cases = [
-        backends[backend](model, subnet, images)
-        for subnet in track(subnets, note, console=console, transient=True)
-    ]
+    run, note = backends[backend], f'networks for {backend}'
+    shown = track(subnets, note, transient=True)  # an export takes seconds
+    cases = [run(model, subnet, images) for subnet in shown]
     return measure_in_turn(cases, images.device, rounds)
 
 

@@ -14,7 +14,7 @@ from eavit_mm.export.directory import (
 from eavit_mm.export.table import format_front, front_row, plot_table
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models import BudgetSolver
-from eavit_mm.models.budget_solver import check_front
+from eavit_mm.models.budget_solver import front_for
 from eavit_mm.space.pareto import ParetoFront
 
 TABLES = ('table.json', 'table.txt', 'table.png')
@@ -51,7 +51,7 @@ def export_front(
         f'{number:0{digits}d}_{member.macs}': member
         for number, member in enumerate(front.members, 1)
     }
-    check_front(exporter.model, front)
+    front_for(exporter.model, front)  # refuses another model's
     _check_folder(exporter, places, out)
     # Stage 2 has measured some members again, with the weights exported here.
     solver = BudgetSolver(exporter.model)

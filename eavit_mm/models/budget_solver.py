@@ -50,21 +50,17 @@ def table_for(
 def front_for(
     model: Any, source: ParetoFront | str | Path | None
 ) -> ParetoFront | None:
-    """A Pareto front, likewise."""
-    if source is None or isinstance(source, ParetoFront):
-        return source
-    front = ParetoFront.read(_path('front', source), model.backbone.space)
-    check_front(model, front)
-    return front
+    """A Pareto front, or that of a file, checked for a model; or None.
 
-
-def _path(name: str, value: Any) -> Path:
-    check_path(name, str(value) if isinstance(value, Path) else value)
-    return Path(value)
-
-
-def check_front(model: Any, front: ParetoFront) -> None:
-    """Raises if a front was searched with another head, or image size."""
+    Raises:
+        ValueError: Likewise; it was searched with another head, perhaps.
+    """
+    if source is None:
+        return None
+    front = source
+    if not isinstance(front, ParetoFront):
+        path = _path('front', front)
+        front = ParetoFront.read(path, model.backbone.space)
     costs = costs_of(model).items()
     for member in (*front.members, *front.references):
         own = {kind: cost(member.subnet) for kind, cost in costs}
@@ -74,6 +70,12 @@ def check_front(model: Any, front: ParetoFront) -> None:
                 f'the front was searched for another network: a member has '
                 f'{found} there and {own} in this one'
             )
+    return front
+
+
+def _path(name: str, value: Any) -> Path:
+    check_path(name, str(value) if isinstance(value, Path) else value)
+    return Path(value)
 
 
 def cost_of(

@@ -19,6 +19,7 @@ from eavit_mm.options import (
     check_mapping,
     check_number,
     is_finite,
+    is_int,
 )
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
@@ -160,10 +161,10 @@ class ParetoFront:
             ValueError: If it is broken or of another space.
         """
         check_mapping('Pareto front', values, 'what a search found')
-        if values.get('version') != VERSION:
+        version = values.get('version')
+        if not is_int(version) or version != VERSION:
             raise ValueError(
-                f'version={values.get("version")!r:.80}; this code reads '
-                f'{VERSION}'
+                f'version={version!r:.80}; this code reads {VERSION}'
             )
         given = {k: v for k, v in values.items() if k != 'version'}
         needed = [f.name for f in fields(cls) if f.default is MISSING]
@@ -172,7 +173,8 @@ class ParetoFront:
         if given['space'] != space.to_config():
             raise ValueError(
                 'this front is of another space: '
-                f'{given["space"]}; the network has {space.to_config()}'
+                f'{given["space"]!r:.200}; the network has '
+                f'{space.to_config()!r:.200}'
             )
         parts = {k: _members(given, k, space) for k in MEMBERS}
         objectives = tuple(given['objectives'])
