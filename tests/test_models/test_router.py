@@ -84,9 +84,9 @@ def test_draws_are_a_function_of_the_seed() -> None:
         assert not torch.equal(a.budgets, c.budgets)
 
 
-@pytest.mark.parametrize('skew', [0.5, 1.0, 2.0])
+@pytest.mark.parametrize('skew', [0.5, 2.0])
 def test_low_budgets_come_as_often_as_skew_says(skew: float) -> None:
-    router = routed(passes=400, skew=skew).router
+    router = routed(passes=250, skew=skew).router
     lowest = router.tables['macs'].lowest_share
     shares = np.array([r.budgets.item() for r in router.draw([5], 0)])
     assert lowest < shares.min()

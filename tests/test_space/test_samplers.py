@@ -271,7 +271,7 @@ def deciles(space, geometry, p_off, number):
 )
 def test_stratified_gives_every_tenth_of_the_macs_its_share(space, p_off):
     geometry = VIT_MINI_GEOMETRY if space.num_layers == 6 else VIT_B_GEOMETRY
-    shares = deciles(space, geometry, p_off, 700)
+    shares = deciles(space, geometry, p_off, 450)
     assert shares.sum() == pytest.approx(1)
     assert shares.min() >= 0.05, shares
 
