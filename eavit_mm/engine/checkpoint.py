@@ -208,20 +208,15 @@ def _check_schedules(saved: Sequence[Any], asked: Any) -> None:
 
 
 def check_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Raises if what an optimizer remembers is of other parameters.
-
-    Raises:
-        CheckpointError: Names the shapes; torch would fail in the next step.
-    """
+    """Raises ``CheckpointError`` if an optimizer remembers other shapes."""
     for parameter, state in optimizer.state.items():
+        own = tuple(parameter.shape)
         for name in ('exp_avg', 'exp_avg_sq', 'momentum_buffer'):
-            found = getattr(state.get(name), 'shape', parameter.shape)
-            if found != parameter.shape:
+            found = tuple(getattr(state.get(name), 'shape', own))
+            if found != own:
                 raise CheckpointError(
-                    f"--resume: optimizer['state'] has {name} of "
-                    f'{tuple(found)} for a parameter of '
-                    f'{tuple(parameter.shape)}; it is of another network: '
-                    'start from its weights, --cfg-options load_from=FILE'
+                    f"--resume: optimizer['state'] has {name} of {found} for "
+                    f'a parameter of {own}; it is of another network'
                 )
 
 

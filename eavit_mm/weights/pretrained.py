@@ -32,11 +32,7 @@ _PATH = re.compile(
 
 
 def register_loader(load: Callable[..., Any]) -> None:
-    """Makes a function what mmengine reads files by, wherever they are.
-
-    Args:
-        load: Called with the name and a device.
-    """
+    """Makes a function what mmengine reads files by, wherever they are."""
     names = [name for name in CheckpointLoader._schemes if name != SCHEME]
     CheckpointLoader.register_scheme(names, load, force=True)
 

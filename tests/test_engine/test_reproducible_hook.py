@@ -181,7 +181,7 @@ def test_a_draw_is_of_index_and_epoch() -> None:
 @pytest.mark.parametrize(
     ('processes', 'size', 'said'),
     [
-        (1, 2, r'--resume: .*now .*: 2}.* give train_.*batch_size=4, or'),
+        (1, 2, r'--resume: .*now .*: 2, .* give train_.*batch_size=4, or'),
         (2, 4, r'--resume: .*now .*: 2.* give train_.*batch_size=2, or'),
         (3, 4, r'--resume: .*now .*: 3.* give 1 processes, or'),
         (2, 2, None),
@@ -207,7 +207,18 @@ def test_schedules_fit_other_processes_or_none_go_on(
     monkeypatch.setattr(runner.logger, 'warning', warned.append)
     if said is None:
         runner.train()
-        assert any('random draws are not' in line for line in warned)
+        assert any('not those of an uninterrupted' in line for line in warned)
         return
     with pytest.raises(ValueError, match=said):
+        runner.train()
+
+
+def test_iterations_over_no_batch_are_refused(tmp_path: Path) -> None:
+    runner = build(
+        tmp_path,
+        custom_hooks=[dict(type='eavit_mm.ReproducibleHook')],
+        train_dataloader=loader(size=3, drop_last=True),
+        train_cfg=dict(by_epoch=False, max_iters=2),
+    )
+    with pytest.raises(ValueError, match='fewer images than batch_size=4'):
         runner.train()

@@ -9,7 +9,6 @@ trained on is not read again: the sampler begins where the run was.
 import random
 from collections.abc import Iterator
 from itertools import chain, count, islice, repeat
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,23 +51,20 @@ class _Drawn(NamedTuple):
 
 
 class _SeededItems:
-    """Reads samples; takes the place of a data set's ``__getitems__``.
-
-    Torch asks for a batch by it, in the workers too.
-    """
+    """A data set's ``__getitems__``: torch asks for batches by it."""
 
     def __init__(self, dataset: Any, seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
 
     def __call__(self, batch: list[Any]) -> list[Any]:
-        return [self._item(drawn) for drawn in batch]
-
-    def _item(self, drawn: Any) -> Any:
-        if not isinstance(drawn, _Drawn):  # of another loader: a first pass
-            drawn = _Drawn(drawn, (_SAMPLE, 0, drawn))
-        seed_everything(self.seed, *drawn.stream, devices=False)
-        return self.dataset[drawn.index]
+        samples = []
+        for drawn in batch:
+            if not isinstance(drawn, _Drawn):  # another loader's: first pass
+                drawn = _Drawn(drawn, (_SAMPLE, 0, drawn))
+            seed_everything(self.seed, *drawn.stream, devices=False)
+            samples.append(self.dataset[drawn.index])
+        return samples
 
 
 class _Batches:
@@ -142,6 +138,11 @@ class ReproducibleHook(Hook):
             # A single pass, from which mmengine's loop has drawn.
             sampler.indices = sampler._indices_of_rank()
             first, self.batches.skip = 0, done
+        elif not len(loader):
+            raise ValueError(
+                'train_dataloader: drop_last=True, and there are fewer images '
+                f'than batch_size={loader.batch_size}: no batch is left'
+            )
         else:
             first, self.batches.skip = divmod(done, len(loader))
         for number in count(first):
@@ -165,6 +166,7 @@ def _compare_processes(runner: Runner, loader: Any) -> None:
     """Refuses to go on with another number of images an iteration."""
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     now = dict(processes=get_world_size(), batch_size=size)
+    now['images'] = len(loader.dataset)
     hub, before = runner.message_hub, {}
     for name, value in now.items():
         key = f'eavit_mm_{name}'  # in every checkpoint
@@ -174,10 +176,10 @@ def _compare_processes(runner: Runner, loader: Any) -> None:
     if before == now:
         return
     change = f'trained with {before}, now {now}'
-    images, processes = prod(before.values()), now['processes']
-    if images != prod(now.values()):
-        fits = f'train_dataloader.batch_size={images // processes}'
-        if images % processes:
+    each = before['processes'] * before['batch_size']
+    if each != now['processes'] * now['batch_size']:
+        fits = f'train_dataloader.batch_size={each // now["processes"]}'
+        if each % now['processes']:
             fits = f'{before["processes"]} processes'
         raise ValueError(
             f'--resume: {change}: what is left of the schedules would not '
@@ -185,6 +187,6 @@ def _compare_processes(runner: Runner, loader: Any) -> None:
             'load_from=FILE'
         )
     runner.logger.warning(
-        f'--resume: {change}: an iteration has as many images and schedules '
-        'go on, but random draws are not those of an uninterrupted run'
+        f'--resume: {change}: random draws and the order of the data are not '
+        'those of an uninterrupted run'
     )
