@@ -105,14 +105,19 @@ def flat(gates: DecisionGates) -> torch.Tensor:
 
 
 def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
-    """P(open) is the sigmoid of the logit, at any temperature."""
-    router = routed(temperature=0.5).router
-    budgets = torch.tensor([0.4], dtype=torch.float64)
-    exact = torch.cat([m(budgets) for m in router.groups.values()]).sigmoid()
-    rng = torch.Generator().manual_seed(0)
-    drawn = flat(router.groups(budgets.expand(4000, 1), rng)) > 0.5
-    shares = drawn.double().mean(dim=0)
-    assert (shares - exact).abs().max() < 0.04
+    """P(open) is the sigmoid of the logit; the temperature softens it."""
+    groups = routed().router.groups
+    for mlp in groups.values():
+        torch.nn.init.uniform_(mlp[-1].bias, -3, 3)
+    budgets = torch.full((4000, 1), 0.4, dtype=torch.float64)
+    exact = torch.cat([mlp(budgets[0]) for mlp in groups.values()]).sigmoid()
+    noisy = []
+    for groups.temperature in (0.5, 2.0):
+        rng = torch.Generator().manual_seed(0)
+        soft = flat(groups(budgets, rng))
+        assert ((soft > 0.5).double().mean(dim=0) - exact).abs().max() < 0.04
+        noisy.append(soft.logit() * groups.temperature)
+    torch.testing.assert_close(*noisy, rtol=1e-5, atol=1e-5)
 
 
 # Gradients
