@@ -353,7 +353,7 @@ def test_the_old_best_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
     assert before == dict(epoch_1=[], epoch_2=['epoch_1'], epoch_4=['epoch_2'])
     assert after[3::3] == [['epoch_1'], ['epoch_2'], ['epoch_2']]
     assert best() == ['epoch_4']
-    assert not list(tmp_path.glob('.*'))
+    assert not list(tmp_path.glob('.*.partial'))
 
 
 # Less memory, fewer bits
