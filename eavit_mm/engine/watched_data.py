@@ -52,8 +52,10 @@ def check_labels(dataset: Any, num_classes: Any) -> None:
         )
     classes = named or num_classes
     known = [d for d in leaves_of(dataset) if isinstance(d, BaseDataset)]
+    named_by: dict[bool, str] = {}  # no label, or one: a sample
     for sample in chain.from_iterable(map(samples_of, known)):
         label = sample.get('gt_label')
+        named_by[label is None] = name_of(sample)
         several = label if isinstance(label, Sequence) else [label]
         for number in several:
             if isinstance(number, int) and not 0 <= number < classes:
@@ -61,6 +63,8 @@ def check_labels(dataset: Any, num_classes: Any) -> None:
                     f'{name_of(sample)}: gt_label={label}; must be at least 0 '
                     f'and below {classes}, the number of classes'
                 )
+    if len(named_by) > 1:
+        raise ValueError(f'{named_by[True]}: has no gt_label, as others have')
 
 
 class NamingPipeline(Compose):

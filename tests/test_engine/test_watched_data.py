@@ -76,6 +76,12 @@ def test_other_kinds_of_labels(label, is_right):
         check_labels(data, 3)
 
 
+def test_a_sample_without_a_label_among_others():
+    data = Listed([dict(sample_id='n1', gt_label=1), dict(sample_id='n2')])
+    with pytest.raises(ValueError, match='^n2: has no gt_label, as others'):
+        check_labels(data, 3)
+
+
 @pytest.mark.parametrize('make', [model_cfg, stock_cfg])
 def test_a_head_of_too_few_classes(make, tmp_path):
     head = dict(type='LinearClsHead', num_classes=2, in_channels=12)
