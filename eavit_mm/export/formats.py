@@ -104,6 +104,9 @@ def write_onnx(
     notes = [note for note in graph.value_info if note.name not in weights]
     del graph.value_info[:]
     graph.value_info.extend(notes)
+    # Traces of torch's exporter, with the folders of this machine.
+    for part in (graph, *graph.node, *graph.initializer, *graph.value_info):
+        del part.metadata_props[:]
     texts = {key: json.dumps(value) for key, value in (about or {}).items()}
     helper.set_model_props(model, texts)
     write_atomically(model.SerializeToString(), path)
