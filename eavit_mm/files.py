@@ -80,7 +80,7 @@ def lock(path: str | Path) -> Iterator[None]:
             )
         _LOCKED.add(file)
         try:
-            place.write_text(_name_of(os.getpid()))
+            place.write_text(name_of(os.getpid()))
             yield
         finally:
             _LOCKED.discard(file)
@@ -100,9 +100,9 @@ def _take(file: Any, place: Path) -> str:
         found = _HOLDER.fullmatch(there)
         if found and found[2] != gethostname():
             return f'{there} (if it has ended, delete {place})'
-        if found and there == _name_of(int(found[1])):
+        if found and there == name_of(int(found[1])):
             return there
-        me = _name_of(os.getpid())
+        me = name_of(os.getpid())
         place.write_text(me)
         sleep(_MOMENT)
         there = place.read_text()
@@ -110,7 +110,7 @@ def _take(file: Any, place: Path) -> str:
     return ''
 
 
-def _name_of(pid: int) -> str:
+def name_of(pid: int) -> str:
     """A process as no other is called; empty if it has ended."""
     try:
         stat = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2]

@@ -2,9 +2,13 @@
 
 import argparse
 import json
+import re
 import runpy
+import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +19,36 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
-import eavit_mm  # noqa: F401
+from eavit_mm.files import lock
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / 'configs/eavit/vitmini_digits_stage2.py'
 
 
-def adapt(*args: Any) -> subprocess.CompletedProcess[str]:
+def adapt(*args: Any, stop: Path | None = None) -> tuple[int, str]:
+    """Status and output; stopped by SIGTERM as soon as a path is there."""
     command = [sys.executable, '-W', 'ignore', ROOT / 'tools/adapt.py', *args]
-    return subprocess.run(
-        [*map(str, command)], capture_output=True, text=True, check=False
-    )
+    with subprocess.Popen(
+        [*map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        while stop and not stop.exists() and process.poll() is None:
+            time.sleep(0.1)
+        if stop:
+            process.terminate()
+        text, _ = process.communicate()
+    return process.returncode, text
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of running processes that name a folder."""
+    texts = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        with suppress(OSError):
+            texts.append(path.read_text().replace('\0', ' '))
+    return [text for text in texts if f'{folder}/' in text]
 
 
 def write_digits(folder: Path, number: int) -> None:
@@ -39,15 +62,29 @@ def write_digits(folder: Path, number: int) -> None:
         cv2.imwrite(str(place / f'{i}.png'), data[i]['img'])
 
 
-def test_a_folder_of_images_becomes_networks(tmp_path: Path) -> None:
+def test_a_folder_of_images_becomes_networks(
+    tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_digits(tmp_path / 'images', 160)
     work = tmp_path / 'work'
     args = (DIGITS, '--data', tmp_path / 'images', '--quick')
     args = (*args, '--work-dir', work, '--budgets', '0.5')
     args = (*args, '--processes', '2')
-    done = adapt(*args)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    last = done.stdout.strip().splitlines()[-5:]
+    status, text = adapt(*args, stop=work / 'stage1' / 'last_checkpoint')
+    assert status == 128 + signal.SIGTERM, text
+    assert text.splitlines()[-1].startswith(
+        'stopped by SIGTERM; to go on: python '
+    )
+    assert not processes_of(work)
+    status, text = adapt(*args)
+    assert status == 0, text + (work / 'adapt.log').read_text()[-3000:]
+    # One line a stage, and a table; not what the tools write.
+    lines = text.strip().splitlines()
+    assert len(lines) < 30
+    stages = ('stage1', 'search', 'stage2', 'test', 'export/0.5')
+    for number, stage in enumerate(stages, 1):
+        assert re.search(rf'^\[{number}/5\] {stage}: \d+ s$', text, re.M)
+    last = lines[-5:]
     assert last[0].startswith(f'Adapted checkpoint: {work}/stage2/epoch_')
     assert last[2] == f'Pareto front: {work}/search/pareto.json'
     assert last[4] == f'Exported networks: {work}/export/0.5'
@@ -60,20 +97,37 @@ def test_a_folder_of_images_becomes_networks(tmp_path: Path) -> None:
     assert row['used'] <= 1
     subnet = json.loads((work / 'export/0.5/subnet.json').read_text())
     assert subnet == row['subnet']
-    # Started again, nothing is trained or searched a second time.
-    known = {
-        path: path.read_bytes()
-        for path in (
-            work / 'search/pareto.json',
-            work / 'search/evaluations.jsonl',
-            Path(last[0].split(': ')[1]),
-        )
-    }
-    again = adapt(*args)
-    assert again.returncode == 0, again.stderr[-2000:]
-    assert 'Iter(train)' not in again.stdout + again.stderr
-    for path, content in known.items():
-        assert path.read_bytes() == content
+    goes_on_elsewhere(work, args, call, capsys)
+
+
+def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
+    """What is done is done, wherever it lies; what is other is refused."""
+    folder = work.rename(work.with_name("it's moved"))
+    results = [*folder.rglob('*.pth'), *folder.rglob('*.json')]
+    times = [path.stat().st_mtime_ns for path in results]
+    args = [folder if a == work else a for a in args]
+    call('adapt.py', *args)
+    text = capsys.readouterr().out
+    assert text.count('done before') == 5
+    assert f'Pareto front: {folder}/search/pareto.json' in text
+    assert times == [path.stat().st_mtime_ns for path in results]
+    second = Config.fromfile(folder / 'stage2.py')
+    assert Path(second.load_from).parent == folder / 'stage1'
+    assert Path(second.model.router.front) == folder / 'search/pareto.json'
+
+    def refuses(words: str, *args: Any) -> None:
+        with pytest.raises(SystemExit, match=f'^error: .*{words}'):
+            call('adapt.py', *args)
+
+    whole = [a for a in args if a != '--quick']
+    words = r'stage1 was made from .*there, .* and \d+ more; give another --wo'
+    refuses(words, *whole)
+    words = 'stage1 was made from .*seed=0 there, 3 here; give'
+    refuses(words, *args, '--cfg-options', 'randomness.seed=3')
+    next((work.parent / 'images').rglob('*.png')).unlink()
+    refuses('stage1 was made from .*data.train', *args)
+    with lock(folder / 'stages.json'):
+        refuses(r'stages.json: process \d+ of .* is writing there', *args)
 
 
 @pytest.mark.parametrize(

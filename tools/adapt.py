@@ -1,6 +1,6 @@
 """All stages of an adaptation: train, search, train with router, export.
 
-Started again with the same work directory, it goes on where it was killed.
+Started again with the same options, it goes on where it was stopped.
 """
 
 import argparse
@@ -14,7 +14,11 @@ def parse_args() -> argparse.Namespace:
         'config',
         help="config of stage 2; its 'stage1' names that of stage 1",
     )
-    parser.add_argument('--work-dir', help='folder for all results')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for all results (default: work_dirs/NAME OF CONFIG, and '
+        '..._quick)',
+    )
     parser.add_argument(
         '--data',
         metavar='DIR',
@@ -47,6 +51,7 @@ def parse_args() -> argparse.Namespace:
         help='of training and search, on this machine',
     )
     add_config_options(parser)
+    parser.set_defaults(resume=True)  # by the same command
     return parser.parse_args()
 
 
@@ -54,14 +59,17 @@ if __name__ == '__main__':
     args = parse_args()  # --help is answered before the imports below
 
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
+from eavit_mm.analysis.subnet_table import format_table
 from eavit_mm.engine.adaptation import shorten
+from eavit_mm.engine.checkpoint import last_checkpoint
 from eavit_mm.engine.cli import (
     build_supernet,
     merge_options,
@@ -69,9 +77,14 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.engine.image_folder import use_image_folder
-from eavit_mm.files import write_atomically
+from eavit_mm.engine.stages import Stages, data_of, source_of
+from eavit_mm.export.config import quote_folder
+from eavit_mm.export.directory import check_folder, is_whole, read_report
+from eavit_mm.export.formats import import_onnxruntime
+from eavit_mm.files import lock, read_json, write_atomically
 from eavit_mm.models import BudgetSolver
 from eavit_mm.options import check_count
+from eavit_mm.registry import check_options
 from eavit_mm.space import Budget
 
 TOOLS = Path(__file__).resolve().parent
@@ -139,79 +152,141 @@ class Adaptation:
 
     Args:
         folder: Holds the folders of all stages.
-        processes: How many train and search.
+        configs: Of both stages of training.
+        args: Of the command line.
     """
 
-    def __init__(self, folder: Path, processes: int) -> None:
-        self.folder = folder
-        self.processes = processes
+    def __init__(
+        self, folder: Path, configs: dict[str, Config], args: Any
+    ) -> None:
+        self.folder, self.configs, self.args = folder, configs, args
+        self.stages = Stages(folder)
+        self.total, self.number = 4 + len(args.budgets), 0
+        self.data = {name: data_of(cfg) for name, cfg in configs.items()}
+        self.front = folder / 'search' / 'pareto.json'
+        # Those of the config have placeholders.
+        second = configs['stage2']
+        second.load_from = second.model.router.front = None
+        for name in ('stage1', 'search', 'stage2'):
+            self.stages.check(name, self.source(name))
 
-    def call(self, tool: str, *args: str | Path, alone: bool = False) -> None:
-        """Runs a tool of this folder; its output is this one's.
+    def source(self, name: str, **more: str) -> dict[str, Any]:
+        """What a stage is made from, as far as it is there."""
+        stage = 'stage1' if name in ('stage1', 'search') else 'stage2'
+        begun = dict(checkpoint=self.last('stage1'), front=str(self.front))
+        files = dict(stage1={}, search=dict(checkpoint=begun['checkpoint']))
+        unread = dict(search=['test'], test=['search'])
+        return source_of(
+            self.configs[stage],
+            self.data[stage],
+            *unread.get(name, ['search', 'test']),
+            **files.get(name, begun),
+            **more,
+        )
 
-        Raises:
-            SystemExit: With its status, if it fails.
-        """
+    def last(self, stage: str) -> str:
+        """The last checkpoint of a stage of training."""
+        return str(last_checkpoint(self.folder / stage))
+
+    def make(
+        self,
+        name: str,
+        source: dict[str, Any],
+        is_there: Callable[[], bool],
+        tool: str,
+        *args: Any,
+        alone: bool = False,
+    ) -> None:
+        """Runs a tool of this folder, unless its results are there."""
         command = [str(TOOLS / f'{tool}.py'), *map(str, args)]
-        if not alone and self.processes > 1:
+        if not alone and self.args.processes > 1:
             command += ['--launcher', 'pytorch']
             start = ['-m', 'torch.distributed.run', '--standalone']
-            command = [*start, f'--nproc_per_node={self.processes}', *command]
-        print(f'\n### {tool}: python {" ".join(command)}', flush=True)
-        done = subprocess.run([sys.executable, *command], check=False)
-        if done.returncode:
-            raise SystemExit(
-                f'error: {tool} failed, as said above; the stages that were '
-                f'done before are kept in {self.folder}'
-            )
+            number = f'--nproc_per_node={self.args.processes}'
+            command = [*start, number, *command]
+        self.number += 1
+        how = self.stages.make(
+            name, source, is_there, [sys.executable, *command]
+        )
+        print(f'[{self.number}/{self.total}] {name}: {how}', flush=True)
 
-    def train(self, stage: str, cfg: Config) -> Path:
-        """A stage of the training; its last checkpoint."""
-        config, work_dir = self.config(stage), self.folder / stage
-        write_atomically(cfg.pretty_text.encode(), config)
-        self.call('train', config, '--work-dir', work_dir, '--resume')
-        return Path((work_dir / 'last_checkpoint').read_text())
-
-    def search(self, checkpoint: Path) -> Path:
-        """The search of stage 1's supernet; its front."""
-        work_dir = self.folder / 'search'
-        config = self.config('stage1')
+    def train(self, stage: str) -> None:
+        """A stage of the training."""
+        config, work_dir = self.folder / f'{stage}.py', self.folder / stage
+        source = self.source(stage)
+        if stage == 'stage2':
+            cfg = self.configs[stage]
+            cfg.load_from = self.last('stage1')
+            cfg.model.router.front = str(self.front)
+        text = self.configs[stage].pretty_text
+        # What lies in this folder is found there wherever it is moved to.
+        text = text.replace(f'{self.folder}/', '{{fileDirname}}/')
+        write_atomically(quote_folder(text).encode(), config)
         options = ('--work-dir', work_dir, '--resume')
-        self.call('search', config, checkpoint, *options)
-        return work_dir / 'pareto.json'
+        is_there = partial(os.path.isfile, self.last(stage))
+        self.make(stage, source, is_there, 'train', config, *options)
 
-    def config(self, stage: str) -> Path:
-        """Where the config of a stage lies."""
-        return self.folder / f'{stage}.py'
+    def search(self) -> None:
+        """The search of stage 1's supernet."""
+        work_dir, last = self.folder / 'search', self.last('stage1')
+        options = ('--work-dir', work_dir, '--resume')
+        config, source = self.folder / 'stage1.py', self.source('search')
+        is_there = self.front.is_file
+        self.make('search', source, is_there, 'search', config, last, *options)
+
+    def use(self) -> tuple[Path, list[Path]]:
+        """Evaluates and exports the networks for the budgets."""
+        args, last = self.args, self.last('stage2')
+        adapted = (self.folder / 'stage2.py', last)
+        times = self.configs['stage2'].model.router.get('latency_table')
+        latency = ('--latency-table', times) if times else ()
+        table, work_dir = self.folder / 'budgets.json', self.folder / 'test'
+        options = ('--out', table, '--work-dir', work_dir, *latency)
+        source = self.source('test', adapted=last, budgets=str(args.budgets))
+        self.make(
+            *('test', source, table.is_file, 'test', *adapted),
+            *('--budgets', *args.budgets, *options),
+            alone=True,
+        )
+        places = [self.folder / 'export' / text for text in args.budgets]
+        for text, out in zip(args.budgets, places, strict=True):
+            made_from = dict(adapted=last, formats=str(args.format))
+            source = self.source('export', **made_from)
+            of = read_report(out).get('source', {})
+            is_there = partial(is_whole, out, of, args.format)
+            options = ('--format', *args.format, '--out', out, *latency)
+            self.make(
+                *(f'export/{text}', source, is_there, 'export', *adapted),
+                *('--budget', text, *options),
+                alone=True,
+            )
+        return table, places
 
 
 def main(args: argparse.Namespace) -> None:
     check_count('--processes', args.processes, least=1)
     configs = stage_configs(args)
+    for cfg in configs.values():
+        check_options('', dict(cfg.items()))
     check_budgets(configs['stage2'], args.budgets)
-    default = Path('work_dirs', Path(args.config).stem)
-    folder = Path(args.work_dir or default).absolute()
-    adaptation = Adaptation(folder, args.processes)
-    first = adaptation.train('stage1', configs['stage1'])
-    front = adaptation.search(first)
-    configs['stage2'].load_from = str(first)
-    configs['stage2'].model.router.front = str(front)
-    adapted = adaptation.train('stage2', configs['stage2'])
-    second = adaptation.config('stage2')
-    table = folder / 'budgets.json'
-    times = configs['stage2'].model.router.get('latency_table')
-    latency = ('--latency-table', times) if times else ()
-    options = ('--work-dir', folder / 'test', '--out', table, *latency)
-    budgets = ('--budgets', *args.budgets)
-    adaptation.call('test', second, adapted, *budgets, *options, alone=True)
-    exported = [folder / 'export' / text for text in args.budgets]
-    for text, out in zip(args.budgets, exported, strict=True):
-        files = ('--format', *args.format, '--out', out)
-        which = ('--budget', text, *latency)
-        adaptation.call('export', second, adapted, *which, *files, alone=True)
+    if 'onnx' in args.format:
+        import_onnxruntime()
+    name = Path(args.config).stem + ('_quick' if args.quick else '')
+    folder = Path(args.work_dir or Path('work_dirs', name)).absolute()
+    for text in args.budgets:
+        check_folder(folder / 'export' / text)
+    with lock(folder / 'stages.json'):
+        adaptation = Adaptation(folder, configs, args)
+        adaptation.train('stage1')
+        adaptation.search()
+        adaptation.train('stage2')
+        table, exported = adaptation.use()
+    found = read_json(table, dict)
     print(
-        f'\nAdapted checkpoint: {adapted}\nIts config: {second}\n'
-        f'Pareto front: {front}\nBudgets: {table}\n'
+        f'\n{format_table(found["subnets"], found["metric"])}\n'
+        f'Adapted checkpoint: {adaptation.last("stage2")}\n'
+        f'Its config: {folder / "stage2.py"}\n'
+        f'Pareto front: {adaptation.front}\nBudgets: {table}\n'
         f'Exported networks: {", ".join(map(os.fspath, exported))}'
     )
 

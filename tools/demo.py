@@ -63,9 +63,9 @@ LEAST_USED = 0.85
 MOST_ERRORS = 2
 LEAST_ACCURACY = {'1.0': 98.0, '0.5': 97.0, '0.2': 94.0}
 METRIC = 'accuracy/top1'
-# Lines of the training log that the terminal shows.
+# Lines of the logs that the terminal shows; the first are adapt's.
 SHOWN = (
-    '### ',
+    '/6] ',
     'Epoch(val)',
     'Curriculum level',
     'Rearranged by',
