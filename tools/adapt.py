@@ -63,6 +63,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from mmengine.config import Config
@@ -77,8 +78,7 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.engine.image_folder import use_image_folder
-from eavit_mm.engine.stages import Stages, data_of, source_of
-from eavit_mm.export.config import quote_folder
+from eavit_mm.engine.stages import Stages, data_of, run_logged, source_of
 from eavit_mm.export.directory import check_folder, is_whole, read_report
 from eavit_mm.export.formats import import_onnxruntime
 from eavit_mm.files import lock, read_json, write_atomically
@@ -210,18 +210,42 @@ class Adaptation:
         )
         print(f'[{self.number}/{self.total}] {name}: {how}', flush=True)
 
+    def check(self) -> None:
+        """Lets later stages say before the first what they will not take."""
+        if (self.folder / 'stage1').exists():
+            return  # they have been asked
+        options = ('--check', '--work-dir', self.folder / 'check')
+        for stage, tool, *more in (
+            ('stage1', 'search', 'none'),
+            ('stage2', 'train'),
+        ):
+            command = [TOOLS / f'{tool}.py', self.write(stage), *more]
+            run_logged(
+                [sys.executable, *map(str, (*command, *options))],
+                self.folder / 'adapt.log',
+                f'check of {tool} ({stage}.py)',
+            )
+        rmtree(self.folder / 'check')
+
+    def write(self, stage: str) -> Path:
+        """Writes the config of a stage of training."""
+        config = self.folder / f'{stage}.py'
+        text = self.configs[stage].pretty_text
+        for path in (self.last('stage1'), str(self.front)):
+            # Found there wherever this folder is moved to.
+            inside = path.replace(str(self.folder), '{{fileDirname}}')
+            text = text.replace(repr(path), f'"""{inside}"""')
+        write_atomically(text.encode(), config)
+        return config
+
     def train(self, stage: str) -> None:
         """A stage of the training."""
-        config, work_dir = self.folder / f'{stage}.py', self.folder / stage
-        source = self.source(stage)
+        work_dir, source = self.folder / stage, self.source(stage)
         if stage == 'stage2':
             cfg = self.configs[stage]
             cfg.load_from = self.last('stage1')
             cfg.model.router.front = str(self.front)
-        text = self.configs[stage].pretty_text
-        # What lies in this folder is found there wherever it is moved to.
-        text = text.replace(f'{self.folder}/', '{{fileDirname}}/')
-        write_atomically(quote_folder(text).encode(), config)
+        config = self.write(stage)
         options = ('--work-dir', work_dir, '--resume')
         is_there = partial(os.path.isfile, self.last(stage))
         self.make(stage, source, is_there, 'train', config, *options)
@@ -277,6 +301,7 @@ def main(args: argparse.Namespace) -> None:
         check_folder(folder / 'export' / text)
     with lock(folder / 'stages.json'):
         adaptation = Adaptation(folder, configs, args)
+        adaptation.check()
         adaptation.train('stage1')
         adaptation.search()
         adaptation.train('stage2')

@@ -20,6 +20,11 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='go on with the search of the work directory',
     )
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='build all parts, and end; CHECKPOINT is not read',
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -43,6 +48,7 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
+from eavit_mm.engine.run_checks import reported_numbers
 
 _OF_TRAINING = (
     'train_dataloader',
@@ -80,6 +86,8 @@ def search_config(cfg: Config) -> Config:
 def merge_args(args: argparse.Namespace) -> Config:
     cfg = load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.check:
+        cfg.load_from = None
     if args.objectives and isinstance(cfg.get('search_cfg'), dict):
         cfg.search_cfg.objectives = args.objectives
     merge_options(cfg, args)
@@ -104,6 +112,15 @@ def main(args: argparse.Namespace) -> None:
             f'{args.config}: search_cfg.type={cfg.search_cfg.get("type")!r} '
             "is no search; must be 'eavit_mm.ParetoSearchLoop'"
         )
+    metric = runner.test_loop.objectives.metric
+    names = reported_numbers(runner.test_loop)
+    if names is not None and metric not in names:
+        raise ValueError(
+            f'search_cfg.metric={metric!r}: the evaluator reports the numbers '
+            f'{names}; must be one of them'
+        )
+    if args.check:
+        return
     metrics = runner.test()
     if is_main_process():
         print(f'{metrics["members"]} subnets: {Path(runner.work_dir, FRONT)}')

@@ -33,6 +33,9 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='disable persistent_workers of the data loaders',
     )
+    parser.add_argument(
+        '--check', action='store_true', help='build all parts, and end'
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -108,7 +111,8 @@ def main(args: argparse.Namespace) -> None:
     if cfg.get('search_cfg'):  # before all of stage 1, not after it
         check_disjoint(datasets_of(cfg))
     check_training(runner)
-    runner.train()
+    if not args.check:
+        runner.train()
 
 
 if __name__ == '__main__':
