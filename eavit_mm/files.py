@@ -74,8 +74,9 @@ def lock(path: str | Path) -> Iterator[None]:
     place.touch()
     with place.open('r+') as file:
         if holder := _take(file, place):
+            holder = re.sub(', begun at [0-9]+', '', holder)
             raise ValueError(
-                f'{path}: {holder}, is writing there; wait for its end, or '
+                f'{path}: {holder} is writing there; wait for its end, or '
                 'use another --work-dir'
             )
         _LOCKED.add(file)

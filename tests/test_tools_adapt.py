@@ -176,3 +176,13 @@ def test_options_reach_the_stage_that_they_are_for() -> None:
     assert second.model.router.hidden == 3
     assert second.model.backbone.init_cfg is None
     assert first.randomness.seed == second.randomness.seed == 7
+
+
+def test_parts_are_built_without_a_run(tmp_path: Path, call: Any) -> None:
+    options = ('--check', '--work-dir', tmp_path / 'work', '--cfg-options')
+    call('train.py', DIGITS, *options, 'load_from=None')
+    first = DIGITS.with_name('vitmini_digits.py')
+    with pytest.raises(SystemExit, match=r"\['accuracy/top1'\]; must be one"):
+        call('search.py', first, 'no', *options, 'search_cfg.metric=top1')
+    names = {path.suffix for path in (tmp_path / 'work').rglob('*.*')}
+    assert names == {'.log', '.py'}
