@@ -119,7 +119,7 @@ WRONG: list[tuple[Any, ...]] = [
         ('the loss is nan for Subnet(', 'Lower the learning rate'),
     ),
     (f'{CHECKPOINT}.by_epoch', False, 'by_epoch=False in a loop of epochs'),
-    (f'{CHECKPOINT}.save_best', 'acc', 'auc', 'largest/accuracy/...'),
+    (f'{CHECKPOINT}.save_best', 'acc', 'auc', 'largest/accuracy/top1'),
     ('default_hooks.supernet_meta.check_space', 'no', 'True or False'),
     ('custom_imports', dict(imports=['eavit']), ('config.py', "['eavit']")),
 ]
