@@ -115,7 +115,7 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
             keys = options.get(option) or ()
             for key in [keys] if isinstance(keys, str) else keys:
                 if reported is None:
-                    reported = _numbers_of(loop)
+                    reported = reported_numbers(loop)
                 known = [] if reported is None else [*reported]
                 if (option, key) == ('save_best', 'auto') and known:
                     continue  # the first of them
@@ -127,7 +127,7 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
 
 
 @torch.no_grad()
-def _numbers_of(loop: Any) -> list[str] | None:
+def reported_numbers(loop: Any) -> list[str] | None:
     """Names of the numbers of a validation; nothing is changed by it."""
     loader, model = loop.dataloader, loop.runner.model
     with preserved_random_state(), suppress(Exception):
