@@ -174,7 +174,9 @@ class Adaptation:
         """What a stage is made from, as far as it is there."""
         stage = 'stage1' if name in ('stage1', 'search') else 'stage2'
         begun = dict(checkpoint=self.last('stage1'), front=str(self.front))
-        files = dict(stage1={}, search=dict(checkpoint=begun['checkpoint']))
+        begun = {k: v for k, v in begun.items() if Path(v).is_file()}
+        searched = {k: v for k, v in begun.items() if k == 'checkpoint'}
+        files = dict(stage1={}, search=searched)
         unread = dict(search=['test'], test=['search'])
         return source_of(
             self.configs[stage],
@@ -241,6 +243,7 @@ class Adaptation:
     def train(self, stage: str) -> None:
         """A stage of the training."""
         work_dir, source = self.folder / stage, self.source(stage)
+        self.stages.check(stage, source)
         if stage == 'stage2':
             cfg = self.configs[stage]
             cfg.load_from = self.last('stage1')
@@ -255,6 +258,7 @@ class Adaptation:
         work_dir, last = self.folder / 'search', self.last('stage1')
         options = ('--work-dir', work_dir, '--resume')
         config, source = self.folder / 'stage1.py', self.source('search')
+        self.stages.check('search', source)
         is_there = self.front.is_file
         self.make('search', source, is_there, 'search', config, last, *options)
 

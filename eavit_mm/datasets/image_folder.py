@@ -67,9 +67,10 @@ def _is_image(path: Path, *stamp: int) -> bool:
             end = file.read()
         if any(start.startswith(s) and end.endswith(e) for s, e in _WHOLE):
             return True
+        str(path).encode()  # OpenCV ends the process over other names
         # The second reads the whole file, the first only its signature.
         return cv2.haveImageReader(str(path)) and imread(path) is not None
-    except (OSError, cv2.error):
+    except (OSError, UnicodeError, cv2.error):
         return False
 
 
@@ -112,7 +113,11 @@ def classes_in(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
 
 @cache  # once in a process
 def _log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
-    names = [str(path.relative_to(folder)) for path in paths[:3]]
+    # A name need not be text.
+    names = [
+        os.fsencode(path.relative_to(folder)).decode(errors='replace')
+        for path in paths[:3]
+    ]
     names += ['...'] * (len(paths) > 3)
     text = f'{folder}: files left out, {why}: {len(paths)}, {", ".join(names)}'
     if paths:

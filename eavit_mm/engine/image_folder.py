@@ -61,6 +61,8 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
     images = find_images(folder)
     trained, tested = _find_parts(folder, images)
     classes = _classes_of(trained, images)
+    if tested is None:
+        _check_level(trained, classes)
     parts = _parts_of(trained, tested, classes)
     if tested is not None:
         _check_test(folder, classes, _classes_of(tested, images))
@@ -132,6 +134,11 @@ def _classes_of(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
             f'--data {root}: images in the folders {list(classes)}; must be '
             'in one for each of at least two classes'
         )
+    return classes
+
+
+def _check_level(root: Path, classes: Mapping[str, Sequence[Path]]) -> None:
+    """Raises if the folders may be parts, of which each has the classes."""
     inner: Counter[str] = Counter()
     for name, paths in classes.items():
         below = by_folder(_root_of(root / name, paths), paths)
@@ -144,7 +151,6 @@ def _classes_of(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
             f'folders, {shared[:4]}: which are the classes? Give the folder '
             'of the classes, or name parts train and test'
         )
-    return classes
 
 
 def _check_test(

@@ -1,5 +1,6 @@
 """What a run is refused for before its first step, beyond its parts."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -9,6 +10,9 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import DumpResults
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
+from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 
 from eavit_mm.engine.calibration import preserved_random_state
@@ -32,9 +36,10 @@ _KEYS = [
 
 
 def check_keys(cfg: Config) -> None:
-    """Raises if a top-level key that nothing reads looks like a known one.
+    """Warns of a top-level key that nothing reads and that looks like another.
 
-    Variables are free: one whose value stands in a known part is used there.
+    Variables are free: one whose value stands in a known part is used there,
+    and any other may be of use to its author.
     """
     used = repr({key: cfg[key] for key in cfg if key in _KEYS})
     for key in cfg:
@@ -42,9 +47,11 @@ def check_keys(cfg: Config) -> None:
         value = cfg[key]
         is_variable = isinstance(value, dict | list) and repr(value) in used
         if key not in _KEYS and close and not is_variable:
-            raise ValueError(
+            print_log(
                 f'{key}={value!r:.80}: no tool reads this key; is it '
-                f'{close[0]}? Give a variable of your own another name'
+                f'{close[0]}?',
+                logger='current',
+                level=logging.WARNING,
             )
 
 
@@ -107,10 +114,17 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
     Raises:
         ValueError: Names what is watched, and what is reported.
     """
+    hooks = [
+        hook
+        for hook in loop.runner.hooks
+        if isinstance(hook, CheckpointHook | EarlyStoppingHook)
+    ]
     schedules = (schedule for _, schedule in _schedules(loop.runner))
-    for part in (*loop.runner.hooks, *schedules):
-        options = part if isinstance(part, Mapping) else vars(part)
+    for part in (*hooks, *schedules):
+        options = dict(part if isinstance(part, Mapping) else vars(part))
         kind = options.get('type', type(part).__name__)
+        if 'ReduceOnPlateau' in str(kind):
+            options.setdefault('monitor', 'loss')  # its own default
         for option in ('save_best', 'monitor'):
             keys = options.get(option) or ()
             for key in [keys] if isinstance(keys, str) else keys:
@@ -133,6 +147,11 @@ def reported_numbers(loop: Any) -> list[str] | None:
     with preserved_random_state(), suppress(Exception):
         batch = loader.collate_fn([loader.dataset[i] for i in (0, 1)])
         evaluator = deepcopy(loop.evaluator)
+        evaluator.metrics = [
+            metric
+            for metric in evaluator.metrics
+            if not isinstance(metric, DumpResults)  # writes its file
+        ]
         model.eval()
         evaluator.process(model.val_step(batch), batch)
         found = evaluator.evaluate(2)

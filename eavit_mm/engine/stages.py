@@ -20,6 +20,7 @@ from eavit_mm.datasets.samples import samples_of
 from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
 from eavit_mm.engine.search_header import digest, plain
 from eavit_mm.files import read_json, write_json
+from eavit_mm.options import check_mapping
 
 # Beginnings of parts of a config, and settings of a loader, on which nothing
 # depends that a stage makes.
@@ -48,7 +49,7 @@ class Stages:
         self.folder, self.file = folder, folder / 'stages.json'
         self.notes: dict[str, Any] = {}
         if self.file.exists():
-            self.notes = read_json(self.file, dict)
+            self.notes = read_json(self.file, _check_notes)
 
     def check(self, name: str, source: Mapping[str, Any]) -> None:
         """Raises unless a stage, if it was begun, is of a source.
@@ -105,6 +106,14 @@ class Stages:
         return f'{time.monotonic() - begin:.0f} s'
 
 
+def _check_notes(notes: Any) -> dict[str, Any]:
+    check_mapping('stages', notes, 'stages')
+    for name, note in notes.items():
+        check_mapping(name, note, 'what it was made from')
+        check_mapping(f'{name}.source', note.get('source'), 'what it reads')
+    return dict(notes)
+
+
 def differences(there: Any, here: Any, place: str = '') -> list[str]:
     """Where two plain values differ, as 'place=... there, ... here'."""
     if isinstance(there, list) and isinstance(here, list):
@@ -153,7 +162,7 @@ def _by_content(value: Any) -> Any:
     if isinstance(value, str) and os.sep in value:
         path = Path(value)
         if path.is_dir():
-            return path.name  # of data, whose samples count
+            return 'a folder'  # of data, whose samples count
         if path.is_file():
             with path.open('rb') as file:
                 code = hashlib.file_digest(file, 'sha256').hexdigest()

@@ -22,7 +22,6 @@ from mmengine.runner import checkpoint as mmengine_lists
 from safetensors.torch import load_file
 from torch import Tensor
 
-from eavit_mm.files import write_atomically
 from eavit_mm.weights.state_dict import first_few, plain_name
 
 # Under these keys training scripts keep the network: mmengine's and timm's,
@@ -51,8 +50,6 @@ _LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
     'open-mmlab': _openmmlab_models,
     'mmcls': mmengine_lists.get_mmcls_models,
 }
-# Published files: another content has another name, so they can be kept.
-_NAMED_BY_SUM = re.compile(r'.+-[0-9a-f]{8}\.\w+')
 # What the torch files that were read last say beside their weights.
 METAS: dict[str, Any] = {}
 
@@ -135,10 +132,8 @@ def _read(path: str | Path, kind: str, read: Callable[[Path], Any]) -> Any:
                     'tensors and plain values are read. Nothing in it was run'
                 ) from error
             reason = f'{type(error).__name__}: {_reason(error)}'
-            is_kept = _NAMED_BY_SUM.fullmatch(file.name) and '://' in str(path)
-            place = f'; it is kept in {file}' if is_kept else ''
             raise ValueError(
-                f'{path} is broken or no {kind} ({reason}){place}'
+                f'{path} is broken or no {kind} ({reason})'
             ) from error
     METAS[str(path)] = content.get('meta') if isinstance(content, dict) else {}
     if str(path).startswith('mmcls://'):  # of these mmengine has the backbone
@@ -166,12 +161,7 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             url = _LISTS[place]()[listed] if place in _LISTS else str(name)
-            path = Path(torch.hub.get_dir(), 'checkpoints')
-            path /= Path(urlparse(url).path).name
-            if not _NAMED_BY_SUM.fullmatch(path.name):
-                path = stack.enter_context(fileio.get_local_path(url))
-            elif not path.is_file():
-                write_atomically(fileio.get(url), path)
+            path = stack.enter_context(fileio.get_local_path(url))
         except Exception as error:
             raise FileNotFoundError(
                 f'{name} cannot be fetched ({type(error).__name__}: '

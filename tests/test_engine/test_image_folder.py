@@ -155,6 +155,24 @@ def test_a_third_part_is_named(tmp_path, said):
     assert said[0].endswith("left out, neither train nor test: ['valid']")
 
 
+def test_classes_of_named_parts_may_hold_the_same_folders(tmp_path):
+    for part, number in dict(train=3, test=1).items():
+        for name in ('a', 'b'):
+            build(tmp_path / part / name, y2020=number, y2021=number)
+    assert counts_of(tmp_path) == SPLIT
+
+
+def test_a_name_that_is_no_text_is_left_out(tmp_path, said):
+    build(tmp_path, a=6, b=6)
+    put(tmp_path / 'a', 1, '.tiff')
+    odd = tmp_path / 'a' / os.fsdecode(b'\xe4.tiff')
+    (tmp_path / 'a' / '0.tiff').rename(odd)
+    assert np.sum([*counts_of(tmp_path).values()], axis=0).tolist() == [6, 6]
+    (text,) = said
+    assert 'no image that can be read: 1, a/' in text
+    assert text.encode()
+
+
 def test_an_unpacked_archive(tmp_path, said):
     build(tmp_path / 'x' / 'dataset', train=6, test=6)  # names of classes
     (tmp_path / 'x' / 'README.txt').touch()

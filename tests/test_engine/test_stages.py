@@ -111,6 +111,13 @@ def source(folder: Path, **changes: Any) -> dict[str, Any]:
     )
 
 
+@pytest.mark.parametrize('text', ['[1]', '3', '{"one": 3}', '{"one": {}}'])
+def test_a_note_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / 'stages.json').write_text(text)
+    with pytest.raises(ValueError, match=r'stages.json: .*; must be a dict'):
+        Stages(tmp_path)
+
+
 def test_files_and_images_count_by_their_content(tmp_path: Path) -> None:
     folder = tmp_path / 'a' / 'b'
     for part in ('train', 'val', 'test'):
@@ -124,6 +131,11 @@ def test_files_and_images_count_by_their_content(tmp_path: Path) -> None:
     moved = shutil.copytree(folder, tmp_path / 'moved')
     loader = dict(config(moved).train_dataloader, num_workers=0)
     assert source(moved, train_dataloader=loader, log_level=1) == here
+    one, other = (
+        source_of(Config(dict(data_prefix=str(path))), {})
+        for path in (moved / 'images', folder / 'images' / 'train')
+    )
+    assert one == other  # a folder may have another name
     image = moved / 'images' / 'train' / 'b' / '0.png'
     content = image.read_bytes()
     for change, words in (
