@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.evaluator import DumpResults
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.logging import print_log
@@ -142,7 +143,13 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
 
 @torch.no_grad()
 def reported_numbers(loop: Any) -> list[str] | None:
-    """Names of the numbers of a validation; nothing is changed by it."""
+    """Names of the numbers of a validation; nothing is changed by it.
+
+    None where two samples do not do, or several processes evaluate: a metric
+    that fails on the first would leave the others waiting for its word.
+    """
+    if get_world_size() > 1:
+        return None
     loader, model = loop.dataloader, loop.runner.model
     with preserved_random_state(), suppress(Exception):
         batch = loader.collate_fn([loader.dataset[i] for i in (0, 1)])
