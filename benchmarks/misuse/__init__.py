@@ -1,0 +1,1 @@
+"""Odd and wrong inputs to every tool, counted."""
