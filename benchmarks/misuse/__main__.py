@@ -67,11 +67,12 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
     for place in (folder, ROOT):  # no page tells where it was made
         output = output.replace(f'{place}/', '')
         text = text.replace(f'{place}/', '')
+    last = (output.strip().splitlines() or [''])[-1]
     result: dict[str, Any] = dict(
         kind=case.kind,
         text=text,
         seconds=round(time.monotonic() - begin, 1),
-        said=(output.strip().splitlines() or [''])[-1][-300:],
+        said=last[:300],
     )
     lost = [
         p for p, b in kept.items() if not p.exists() or p.read_bytes() != b
@@ -86,7 +87,7 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
         return dict(result, outcome='traceback')
     if status:
         # A progress bar, or the parser's usage, may stand before it.
-        spoken = 'error: ' in result['said'] or 'stopped' in result['said']
+        spoken = 'error: ' in last or 'stopped' in last
         return dict(result, outcome='refused' if spoken else 'wordless')
     try:
         wrong = case.check(output)
