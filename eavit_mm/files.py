@@ -81,7 +81,7 @@ def lock(path: str | Path) -> Iterator[None]:
             )
         _LOCKED.add(file)
         try:
-            place.write_text(name_of(os.getpid()))
+            place.write_text(process_name(os.getpid()))
             yield
         finally:
             _LOCKED.discard(file)
@@ -101,9 +101,9 @@ def _take(file: Any, place: Path) -> str:
         found = _HOLDER.fullmatch(there)
         if found and found[2] != gethostname():
             return f'{there} (if it has ended, delete {place})'
-        if found and there == name_of(int(found[1])):
+        if found and there == process_name(int(found[1])):
             return there
-        me = name_of(os.getpid())
+        me = process_name(os.getpid())
         place.write_text(me)
         sleep(_MOMENT)
         there = place.read_text()
@@ -111,7 +111,7 @@ def _take(file: Any, place: Path) -> str:
     return ''
 
 
-def name_of(pid: int) -> str:
+def process_name(pid: int) -> str:
     """A process as no other is called; empty if it has ended."""
     try:
         stat = Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2]

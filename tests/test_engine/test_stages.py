@@ -18,7 +18,7 @@ from eavit_mm.engine.stages import (
     run_logged,
     source_of,
 )
-from eavit_mm.files import name_of
+from eavit_mm.files import process_name
 
 
 @pytest.fixture(autouse=True)
@@ -191,4 +191,4 @@ def test_a_stopped_stage_leaves_no_process(
         run_logged([sys.executable, '-c', code], tmp_path / 'log', 'one')
     sleep(0.2)
     # Nor is one that nobody has asked how it ended.
-    assert not any(map(name_of, map(int, place.read_text().split())))
+    assert not any(map(process_name, map(int, place.read_text().split())))

@@ -17,8 +17,7 @@ from .foreign import Attack
 
 
 @pytest.fixture
-def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'home'))
+def url(tmp_path: Path) -> Iterator[str]:
     with serving(tmp_path) as address:
         yield address
 
