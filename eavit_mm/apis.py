@@ -23,6 +23,9 @@ from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
+# How far floats may lie beyond 0 and 1: a cubic resize of cv2 overshoots an
+# edge by up to 0.11, and a corner, which it passes twice, by 0.23.
+_OVERSHOOT = 0.25
 # mmpretrain's list_models and get_model know our configs from here on; the
 # index lies beside the package in a checkout, inside of it when installed.
 _PACKAGE = Path(__file__).parent
@@ -129,8 +132,11 @@ def predict(
 
     Args:
         network: What :func:`load` returned.
-        images: One or several: paths, or arrays (height, width, channels)
-            of numbers from 0 to 255, colours in the order blue, green, red.
+        images: One or several: paths, or arrays (height, width, channels),
+            colours in the order blue, green, red. The type says the range:
+            uint8 is 0 to 255, uint16 is 0 to 65535, floats are 0 to 1. Up to
+            a quarter beyond 0 and 1, as far as a cubic resize goes, floats
+            are clipped. No other type or range is valid.
         *budgets: Limits that all hold at once; none for the active subnet,
             which is the largest unless ``network.model.set_budget`` chose
             another.
@@ -159,7 +165,7 @@ def predict(
 
 
 def _read(image: Any, channels: int) -> np.ndarray:
-    """The image in a file, or in an array, checked: numbers of 8 bits."""
+    """The image in a file, or in an array, in 8 bits."""
     if isinstance(image, str | os.PathLike):
         # The inferencer itself would read any file in colours.
         flag = 'grayscale' if channels == 1 else 'color'
@@ -179,11 +185,23 @@ def _read(image: Any, channels: int) -> np.ndarray:
             f'{tuple(shape)}; must be a path, or an array (height, width, '
             f'{channels})'
         )
-    kind = image.dtype.kind
-    low, high = (image.min(), image.max()) if kind in 'uif' else (-1, -1)
-    if not 0 <= low <= high <= 255 or (kind == 'f' and 0 < high <= 1):
-        raise ValueError(
-            f'an image of type {image.dtype} with values of {low} to {high}; '
-            'must be numbers from 0 to 255'
-        )
-    return np.rint(image).astype(np.uint8, order='C')
+    return _to_bytes(image)
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+    """An array in 8 bits; its type says its range, no value is looked at."""
+    kind, size = image.dtype.kind, image.itemsize
+    if kind == 'u' and size <= 2:
+        high_byte = image >> 8 * (size - 1)  # all that cv2 reads of a file
+        return high_byte.astype(np.uint8, order='C')
+    found = ''
+    if kind == 'f':
+        low, high = image.min(), image.max()
+        if -_OVERSHOOT <= low <= high <= 1 + _OVERSHOOT:
+            exact = image.astype(np.float64).clip(0, 1) * 255
+            return np.rint(exact).astype(np.uint8, order='C')
+        found = f' with values of {low:.6g} to {high:.6g}'
+    raise ValueError(
+        f'an image of type {image.dtype}{found}; must be of uint8 (0 to 255), '
+        'uint16 (0 to 65535) or floats from 0 to 1'
+    )

@@ -30,6 +30,11 @@ def files(tmp_path_factory: Any) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope='module')
+def network(files: Any) -> Any:
+    return load(*files)
+
+
+@pytest.fixture(scope='module')
 def images() -> list[np.ndarray]:
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         data = DATASETS.build(
@@ -167,36 +172,58 @@ def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
         predict(network, images, 0.5, by='nobody')
     with pytest.raises(ValueError, match='batch_size=0; must be an integer'):
         predict(network, [], 0.2, batch_size=0)
+    for file in (
+        dict(front=tmp_path),
+        dict(latency_table=str(tmp_path)),
+    ):
+        with pytest.raises(FileNotFoundError, match='is a folder; name the'):
+            ask(network, 0.5, **file)
+    for name in (dict(config=tmp_path), dict(checkpoint=tmp_path)):
+        with pytest.raises((FileNotFoundError, ValueError)) as error:
+            load(**{**dict(config=config, checkpoint=checkpoint), **name})
+        assert str(tmp_path) in str(error.value)
     with pytest.raises(FileNotFoundError, match=r'no\.png'):
         predict(network, tmp_path / 'no.png')
     with pytest.raises(ValueError, match='no budget is given'):
         ask(network)
 
 
-def test_an_image_is_read_as_what_it_is_or_refused(
-    files: Any, images: Any, tmp_path: Path
+def test_an_image_is_read_by_its_type(
+    network: Any, images: Any, tmp_path: Path
 ) -> None:
-    network, image = load(*files), images[0]
-
     def scores(*several: Any) -> Any:
         return np.array([r['pred_scores'] for r in predict(network, several)])
 
+    image = images[0]
     expected = scores(image)[0]
     cv2.imwrite(str(tmp_path / 'gray.png'), image)
     cv2.imwrite(str(tmp_path / 'deep.png'), image.astype(np.uint16) * 257)
     cv2.imwrite(str(tmp_path / 'bgra.png'), np.dstack([image] * 4))
     good = [tmp_path / f'{name}.png' for name in ('gray', 'deep', 'bgra')]
-    good += [str(good[0]), image[..., None], image.astype(np.float64)]
-    good += [image.astype(np.uint16), image.astype(np.int64)]
+    good += [str(good[0]), image[..., None], image / 255]
+    good += [(image / 255).astype(kind) for kind in ('f4', 'f2')]
+    good += [image.astype(k) * np.uint16(257) for k in ('<u2', '>u2')]
     good += [image[::-1][::-1], np.asfortranarray(image)]
     for found in scores(*good):  # of kinds that are mixed
         np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert scores(np.zeros_like(image, float)).shape == (1, 10)  # black
+    beyond = np.where(image > 127, 1.25, -0.25)
+    clipped = scores(beyond.clip(0, 1))
+    np.testing.assert_allclose(scores(beyond), clipped, atol=1e-6)
+    # Dark ones too: of all bits a file gives the upper eight.
+    dark = np.random.default_rng(0).integers(0, 2000, (8, 8), np.uint16)
+    cv2.imwrite(str(tmp_path / 'dark.png'), dark)
+    np.testing.assert_array_equal(*scores(dark, tmp_path / 'dark.png'))
     assert predict(network, []) == []
-    whole = good[0].read_bytes()
+
+
+def test_what_is_no_image_is_refused(
+    network: Any, images: Any, tmp_path: Path
+) -> None:
+    image, whole = images[0], tmp_path / 'gray.png'
+    cv2.imwrite(str(whole), image)
     for name, content in (
         ('empty.png', b''),
-        ('cut.png', whole[: len(whole) // 2]),
+        ('cut.png', whole.read_bytes()[:-80]),
         ('text.png', b'no image'),
     ):
         (tmp_path / name).write_bytes(content)
@@ -218,16 +245,19 @@ def test_an_image_is_read_as_what_it_is_or_refused(
     ):
         with pytest.raises(ValueError, match=r'an array \(height, width, 1\)'):
             predict(network, [wrong])
-    for wrong in (
-        image / 255,
-        image.astype(np.float32) / 127.5 - 1,
-        image.astype(np.uint16) * 257,
-        image.astype(np.int16) - 1,
-        image > 127,
-        np.where(image > 127, np.nan, image),
-        np.where(image > 127, np.inf, image),
-        image.astype(complex),
-        image.astype(object),
+    for wrong, words in (
+        (image.astype(float), 'float64 with values of 0 to 255;'),
+        (image / 16, 'float64 with values of 0 to 15.9375;'),
+        (image / 127.5 - 1, 'float64 with values of -1 to 1;'),
+        (np.where(image > 127, np.nan, 0), 'values of nan to nan;'),
+        (np.where(image > 127, np.inf, 0), 'values of 0 to inf;'),
+        (image.astype(np.int64), 'int64;'),
+        (image.astype(np.uint32), 'uint32;'),
+        (image.view(np.int8), 'int8;'),
+        (image > 127, 'bool;'),
+        (image.astype(complex), 'complex128;'),
+        (image.astype(object), 'object;'),
     ):
-        with pytest.raises(ValueError, match='must be numbers from 0 to 255'):
+        with pytest.raises(ValueError, match='or floats from 0 to 1') as error:
             predict(network, wrong)
+        assert words in str(error.value)

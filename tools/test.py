@@ -152,8 +152,6 @@ def check_places(out: Path, args: argparse.Namespace, cfg: Config) -> None:
             f'--out {out}: the figure will lie there; give the JSON file '
             'another ending, such as .json'
         )
-    if out.is_dir():
-        raise ValueError(f'--out {out}: is a folder; must be a JSON file')
     model = cfg.model.get('module', cfg.model)  # inside --tta's
     router, test = model.get('router') or {}, cfg.get('test_cfg') or {}
     sources = (

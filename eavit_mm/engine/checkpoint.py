@@ -262,7 +262,12 @@ def save_atomically(value: Any, path: str | Path) -> None:
 
 
 def require_other_file(source: str | Path, out: str | Path) -> None:
-    """Raises ``ValueError`` if a command would write over what it reads."""
+    """Raises ``ValueError`` if a command would write over what it reads.
+
+    Or if a folder is in the place of the result, which is told before work.
+    """
+    if Path(out).is_dir():
+        raise ValueError(f'{out} is a folder; name the file to write in it')
     if Path(source).resolve() == Path(out).resolve():
         raise ValueError(
             f'{out} is the file to read and to write; give the result '

@@ -13,7 +13,7 @@ _SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
 _PATTERN = re.compile(
     r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'
     r'((?P<scale>[kmgt]?)(?P<unit>macs|params)|(?P<ms>ms)|(?P<percent>%))?',
-    re.IGNORECASE,
+    re.ASCII | re.IGNORECASE,  # no digits or letters of other scripts
 )
 _VALID = (
     "a share in (0, 1] such as 0.5 or '50%', or '8GMACs', '20Mparams', "

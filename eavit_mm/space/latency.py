@@ -125,7 +125,7 @@ class LatencyTable:
             FileNotFoundError: If there is no such file.
             ValueError: If it is no latency table; names the file.
         """
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise FileNotFoundError(
                 f'latency_table={path}: no such file; tools/latency.py build '
                 'makes one'

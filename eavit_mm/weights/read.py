@@ -136,7 +136,9 @@ def _read(path: str | Path, kind: str, read: Callable[[Path], Any]) -> Any:
                 f'{path} is broken or no {kind} ({reason})'
             ) from error
     METAS[str(path)] = content.get('meta') if isinstance(content, dict) else {}
-    if str(path).startswith('mmcls://'):  # of these mmengine has the backbone
+    if (
+        str(path).lower().startswith('mmcls://')
+    ):  # of these mmengine has the backbone
         return mmengine_lists._process_mmcls_checkpoint(content)
     return content
 
@@ -149,6 +151,8 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
         FileNotFoundError: If it is not there, or cannot be fetched.
     """
     place, is_remote, listed = str(name).partition('://')
+    if ':' not in place:  # the name of a cluster keeps its capitals
+        place = place.lower()
     if not is_remote:
         path = Path(name).expanduser()
         if path.is_dir():
@@ -160,7 +164,8 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
         return
     with ExitStack() as stack:
         try:
-            url = _LISTS[place]()[listed] if place in _LISTS else str(name)
+            url = f'{place}://{listed}'
+            url = _LISTS[place]()[listed] if place in _LISTS else url
             path = stack.enter_context(fileio.get_local_path(url))
         except Exception as error:
             raise FileNotFoundError(

@@ -62,6 +62,18 @@ def test_what_a_user_writes(text, kind, value):
         *(0, -0.5, 1.5, 2, float('nan'), float('inf'), True, None, [0.5]),
         *('0%', '101%', '-5%', '%', '50%ms', '5ms%', '1e999', False),
         *('9' * 400, 10**400, -(10**400), f'1{"0" * 300}TMACs'),
+        # Digits and letters of other scripts, and what Python reads besides.
+        *(
+            '٣%',
+            '５０%',
+            '²ms',
+            '5\u212amacs',
+            '5macſ',
+            '1_000MACs',
+            '+5%',
+            '1e-1',
+        ),
+        *('1e400', '0x1', '5\u200bms', '−5%', '5٪', '½'),
     ],
 )
 def test_anything_else_names_the_option_and_what_is_valid(text):

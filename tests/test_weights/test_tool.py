@@ -46,6 +46,8 @@ def test_options_of_the_tool(convert: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r'error: .*source\.pth is not there'):
         convert(source, out)
     torch.save(timm_vit().state_dict(), source)
+    with pytest.raises(SystemExit, match='is a folder; name the file to'):
+        convert(source, tmp_path)
     convert(source, out, '--head', 'none', '--prefix', '')
     backbone().load_state_dict(read_weights(out))
     convert(source, out, '--head', 'vit', '--prefix', 'encoder.')
