@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
         '--opset',
         type=int,
         default=20,
-        help='version of the operators of ONNX, 18 to 22 (default: 20)',
+        help='version of the operators of ONNX, 14 to 22 (default: 20)',
     )
     add_budget_arguments(parser)
     parser.add_argument(

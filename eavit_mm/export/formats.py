@@ -1,6 +1,7 @@
 """A network as a graph of torch.export, and its files: pt2 and ONNX."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from io import BytesIO
@@ -14,31 +15,30 @@ from torch.export import Dim, ExportedProgram
 from eavit_mm.files import write_atomically
 
 INPUT, OUTPUT = 'images', 'logits'
-# Of ONNX's operators: what torch's exporter writes (others it silently leaves
-# at 18) and onnxruntime quantizes.
-OPSETS, OPSET = (18, 19, 20, 21, 22), 20
+# Versions of ONNX's operators that onnxruntime quantizes. What torch's
+# exporter is asked for below 18, it silently leaves at 18: the exporter
+# before it writes these.
+OPSETS, OPSET, _OLDEST_NEW = tuple(range(14, 23)), 20, 18
 # onnxscript makes the graph, onnx the file, onnxruntime checks it.
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
-def trace(model: nn.Module, image_size: tuple[int, ...]) -> ExportedProgram:
-    """The graph of a network, for any number of images.
+def trace(network: nn.Module, images: Tensor) -> ExportedProgram:
+    """The graph of a network, for any number of such images."""
+    shapes = ({0: Dim('batch')},)
+    return torch.export.export(network, (images,), dynamic_shapes=shapes)
+
+
+def write_pt2(network: nn.Module, images: Tensor, path: str | Path) -> None:
+    """Writes a network for :func:`torch.export.load`.
 
     Args:
-        model: In evaluation mode; takes normalised images.
-        image_size: (channels, height, width); fixed in the graph.
+        network: In evaluation mode.
+        images: Two or more, normalised, of the only size that it will take.
+        path: The file.
     """
-    like = next(model.parameters())
-    # A batch of 1 would become a constant of the graph.
-    images = torch.zeros(2, *image_size, dtype=like.dtype, device=like.device)
-    shapes = ({0: Dim('batch')},)
-    return torch.export.export(model, (images,), dynamic_shapes=shapes)
-
-
-def write_pt2(program: ExportedProgram, path: str | Path) -> None:
-    """Writes a graph for :func:`torch.export.load`."""
     buffer = BytesIO()
-    torch.export.save(program, buffer)
+    torch.export.save(trace(network, images), buffer)
     write_atomically(buffer.getvalue(), path)
 
 
@@ -68,31 +68,36 @@ def import_onnxruntime(asked_by: str = '--format onnx') -> Any:
 
 
 def write_onnx(
-    program: ExportedProgram,
+    network: nn.Module,
+    images: Tensor,
     path: str | Path,
     about: Mapping[str, Any] | None = None,
     opset: int = OPSET,
 ) -> None:
-    """Writes a graph and its weights as ONNX; 'images' in, 'logits' out.
+    """Writes a network as ONNX; 'images' in, 'logits' out.
 
     Args:
-        program: The graph.
+        network: As for :func:`write_pt2`.
+        images: Likewise.
         path: The file.
         about: Becomes ``metadata_props``, each value as JSON.
         opset: Version of ONNX's operators, one of :data:`OPSETS`.
     """
-    from onnx import helper
+    from onnx import helper, load_from_string
 
-    onnx_program = torch.onnx.export(
-        program,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        opset_version=opset,
-        dynamo=True,
-        verbose=False,
-    )
-    assert onnx_program is not None
-    model = onnx_program.model_proto
+    names = dict(input_names=[INPUT], output_names=[OUTPUT])
+    options: Any = dict(names, opset_version=opset, verbose=False)
+    if opset < _OLDEST_NEW:
+        buffer: Any = BytesIO()  # which torch takes, other than its types say
+        with warnings.catch_warnings():  # that it is old, and fixes sizes
+            warnings.simplefilter('ignore')
+            options.update(dynamo=False, dynamic_axes={INPUT: {0: 'batch'}})
+            torch.onnx.export(network, (images,), buffer, **options)
+        model = load_from_string(buffer.getvalue())
+    else:
+        program = trace(network, images)
+        exported: Any = torch.onnx.export(program, dynamo=True, **options)
+        model = exported.model_proto
     graph = model.graph
     # Old runtimes refuse a file of a newer form than they know.
     model.ir_version = helper.find_min_ir_version_for(model.opset_import)

@@ -24,7 +24,7 @@ def test_the_exported_network_is_measured(monkeypatch):
     # All that a table measures, of widths and depths no space may offer.
     written = []
     monkeypatch.setattr(
-        formats, 'write_onnx', lambda program, path: written.append(program)
+        formats, 'write_onnx', lambda network, *args: written.append(network)
     )
     monkeypatch.setattr(formats, 'read_onnx', lambda path: len)
     off = member(8, (0, 0), (0, 0))

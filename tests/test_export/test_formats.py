@@ -1,6 +1,7 @@
 """ONNX and pt2 files against the exported network."""
 
 import sys
+from pathlib import Path
 
 import onnx
 import onnxruntime
@@ -18,7 +19,6 @@ from eavit_mm.export.dense import dense_network
 from eavit_mm.export.formats import (
     read_onnx,
     read_pt2,
-    trace,
     write_onnx,
     write_pt2,
 )
@@ -29,7 +29,7 @@ from .toys import exporter
 # Seeds that bring every kind of operation: a graph takes seconds to make.
 @pytest.mark.parametrize(
     ('seed', 'opset'),
-    [(2, 18), (4, 19), (6, 22), (9, 18), (12, 21), (16, 20)],
+    [(2, 14), (4, 19), (6, 22), (9, 17), (12, 20), (16, 18), (16, 14)],
 )
 def test_files_are_the_exported_network(seed, opset, tmp_path):
     cfg = random_config(seed)
@@ -37,9 +37,9 @@ def test_files_are_the_exported_network(seed, opset, tmp_path):
     subnet = random_subnet(model.backbone.space, seed)
     dense = dense_network(model, cfg.model, subnet)
     size = image_size(model)
-    program = trace(dense, size)
-    write_pt2(program, tmp_path / 'model.pt2')
-    write_onnx(program, tmp_path / 'model.onnx', opset=opset)
+    zeros = torch.zeros(2, *size)
+    write_pt2(dense, zeros, tmp_path / 'model.pt2')
+    write_onnx(dense, zeros, tmp_path / 'model.onnx', opset=opset)
     assert len(list(tmp_path.iterdir())) == 2
     networks = (
         read_pt2(tmp_path / 'model.pt2'),
@@ -60,9 +60,14 @@ def test_files_are_the_exported_network(seed, opset, tmp_path):
         scale = expected.abs().max().item()
         assert 0 < (int8(x) - expected).abs().max() < 0.2 * scale
     graph = onnx.load(tmp_path / 'model.onnx')
+    # No folder of this machine.
+    root = str(Path(__file__).parents[2])
+    assert root.encode() not in graph.SerializeToString()
     onnx.checker.check_model(graph, full_check=True)
     assert [v.version for v in graph.opset_import] == [opset]
-    assert graph.ir_version == {18: 8, 19: 9, 20: 9}.get(opset, 10)
+    assert graph.ir_version == {14: 7, 17: 8, 18: 8, 19: 9, 20: 9}.get(
+        opset, 10
+    )
     operators = {node.op_type for node in graph.graph.node}
     assert ('Gelu' in operators) <= (opset >= 20)
     session = onnxruntime.InferenceSession(tmp_path / 'model.onnx')
@@ -86,6 +91,6 @@ def test_a_missing_package_is_named(monkeypatch):
 
 
 def test_an_opset_that_is_none_is_refused():
-    for opset in (17, 23, None, '20'):
+    for opset in (13, 23, None, '20'):
         with pytest.raises(ValueError, match=r'opset=.*; must be one of'):
             exporter(formats=['onnx'], opset=opset)
