@@ -1,10 +1,12 @@
 """Weights of any known layout to mmpretrain's names, checked to be whole."""
 
+import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import product
 
+from mmengine.logging import print_log
 from torch import Tensor
 
 from eavit_mm.weights.layouts import (
@@ -16,6 +18,8 @@ from eavit_mm.weights.layouts import (
 from eavit_mm.weights.positions import fit_positions
 from eavit_mm.weights.state_dict import first_few, require_sound
 
+# Nothing in a file shows that such a network turns queries and keys.
+_ROPE_APE = 'vit_*_patch16_rope_ape_224 of timm'
 HEADS = ('linear', 'vit', 'none')
 _BACKBONE = 'backbone.'
 _VIT, _LINEAR = 'head.layers.head.', 'head.fc.'
@@ -30,32 +34,29 @@ _REFUSED = {
         'checkpoint without distillation'
     ),
     r'reg_tokens?$|register_tokens': 'register tokens',
-    r'patch_embed\.backbone|conv_root': (
-        'a hybrid, whose patches come from a ResNet'
-    ),
-    r'layers\.\d+\.(blocks|downsample)|stages\.': (
-        'a hierarchical network (Swin, ConvNeXt, ...)'
-    ),
-    r'rel_pos|relative_position': (
-        'relative positions (BEiT, or a ViT with rel_pos)'
-    ),
+    r'patch_embed\.backbone|conv_root': 'a hybrid, with a ResNet in front',
+    r'layers\.\d+\.(blocks|downsample)|stages\.': 'a hierarchical network',
+    r'rel_pos|relative_position': 'relative positions (BEiT, rel_pos)',
     r'\.(q|k|query|key)_norm\.': 'norms of queries and keys (qk_norm)',
     r'rope|rotary|freqs_cis': 'rotary positions (EVA-02, DINOv3)',
     r'\.(q|v)_bias|blocks\.\d+\.attn\.[qkv]_proj': (
         'separate biases of queries and values (EVA, BEiT)'
     ),
-    r'mlp\.(fc1_[gx]|w1|w2)\.': (
-        'a gated FFN (SwiGLU) in a form that mmpretrain has not'
-    ),
+    r'mlp\.(fc1_[gx]|w1|w2)\.': 'another gated FFN (SwiGLU)',
     r'blocks\.\d+\.(attn|mlp)\.norm\.|norm_mlp': (
         'norms inside of attention or FFN'
     ),
-    r'blocks\.\d+\.(attns|ffns)\.|blocks\.\d+\.in_proj': ('parallel branches'),
+    r'blocks\.\d+\.(attns|ffns)\.|blocks\.\d+\.in_proj': 'parallel branches',
     r'patch_embed\.conv|patch_embed\.proj\.\d': (
         'patches embedded by several convolutions'
     ),
     r'blocks_token_only|token_norm': 'class attention (CaiT)',
     r'lora_[AB]': 'LoRA weights; merge them into the network first',
+}
+# What every layer has.
+_IN_LAYERS = {
+    *('attn.qkv.weight', 'attn.proj.weight', 'ln1.weight', 'ln1.bias'),
+    *('ln2.weight', 'ln2.bias'),
 }
 
 
@@ -141,8 +142,7 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
     if not layers:
         raise ValueError('there are no layers')
     # Layers are alike: each must have what any other one has.
-    every = {'attn.qkv.weight', 'attn.proj.weight'}.union(*layers.values())
-    every |= {f'ln{i}.{kind}' for i in (1, 2) for kind in ('weight', 'bias')}
+    every = _IN_LAYERS.union(*layers.values())
     missing = [
         f'layers.{i}.{name}'
         for i in range(min(max(layers), len(layers)) + 1)
@@ -158,22 +158,16 @@ def _check_complete(weights: Mapping[str, Tensor]) -> None:
             f'{len(missing)} weights are missing (in mmpretrain names): '
             f'{first_few(missing)}'
         )
-    for i in layers:
-        first, second = (
-            weights.get(f'backbone.layers.{i}.ffn.layers.{name}.weight')
-            for name in ('0.0', '1')
-        )
+    first, second = 'ffn.layers.0.0.weight', 'ffn.layers.1.weight'
+    for i in layers if {first, second} <= every else ():
+        start = f'backbone.layers.{i}.'
+        hidden = weights[start + second].shape[1]
         # Gates and values of a SwiGLU side by side.
-        if (
-            first is not None
-            and second is not None
-            and len(first) == 2 * second.shape[1]
-        ):
+        if len(weights[start + first]) == 2 * hidden:
             raise ValueError(
-                f'layers.{i}: a gated FFN (SwiGLU) packed by timm; which '
-                'activation gates it does not stand in the file. The DINOv2 '
-                "release's own file (mlp.w12, mlp.w3) can be converted, and "
-                "Hugging Face's"
+                f'layers.{i}: a gated FFN (SwiGLU) packed by timm, whose '
+                "activation is not told; take the DINOv2 release's file "
+                "(mlp.w12, mlp.w3) or Hugging Face's"
             )
 
 
@@ -207,13 +201,12 @@ def _refuse_look_alikes(names: list[str]) -> None:
     has_token = has('cls_token|class_embedding')
     ends_in_norm = has(r'(fc_)?norm\.|ln_post')
     lacks = not (has_token or has(r'blocks\.0\.(attn\.qkv\.bias|ls1|gamma)'))
+    is_scaled = has(r'blocks\.0\.gamma_1')
     look_alikes = {
         'norms behind the branches (vit_base_patch16_rpn_224 of timm)': (
             order == ['attn', 'norm1', 'mlp'] or (is_sorted and lacks)
         ),
-        'rotary positions (vit_small_patch16_rope_ape_224 of timm)': (
-            is_sorted and has(r'blocks\.0\.gamma_1')
-        ),
+        f'rotary positions ({_ROPE_APE})': is_sorted and is_scaled,
         'rotary positions (Perception Encoder)': (
             (has_token and has('attn_pool'))
             or (has('norm_pre|ln_pre') and not (has_token and ends_in_norm))
@@ -223,10 +216,16 @@ def _refuse_look_alikes(names: list[str]) -> None:
     for what, is_alike in look_alikes.items():
         if is_alike:
             raise ValueError(
-                f'these names and their order may be of a network with {what}'
-                ", which mmpretrain's VisionTransformer has not; if it has "
-                'none, torch.save its state_dict() as it is'
+                f'may be of a network with {what}, which mmpretrain has not; '
+                'if it has none, torch.save its state_dict() as it is'
             )
+    if is_scaled:
+        text = (
+            f'gamma_1: taken for the layer scale of DeiT III; {_ROPE_APE} has '
+            'the same names and shapes, but rotary positions too, which no '
+            'file tells: of that, the result would be another network'
+        )
+        print_log(text, 'current', logging.WARNING)
 
 
 def _place_head(
@@ -250,9 +249,8 @@ def _place_head(
     if has_other_input:
         raise ValueError(
             f'the classifier, of shape {tuple(last.shape)} for {C} channels, '
-            "reads what no head of mmpretrain is given: SigLIP's pool, the "
-            "mean of CLIP's tokens before their norm, or DINOv2's class token "
-            'and mean together; take head=none'
+            "reads what no head of mmpretrain is given (SigLIP's pool, CLIP's "
+            "mean, DINOv2's token and mean); take head=none"
         )
     if head == 'vit':
         return dict(weights)

@@ -120,13 +120,21 @@ def deit3_release(state: State) -> State:
         (deit3_release, 'deit3_small_patch16_224', 'timm'),
     ],
 )
-def test_names_of_other_libraries(names: Any, name: Any, layout: str) -> None:
+def test_names_of_other_libraries(
+    names: Any, name: Any, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = timm_vit(name or 'vit_small_patch16_224')
     state = names(model.state_dict())
     assert layout_of(state) == layout
+    said: list[str] = []
+    where = 'eavit_mm.weights.convert.print_log'
+    monkeypatch.setattr(where, lambda text, *others: said.append(text))
     ours = classifier(**(SCALE if 'deit3' in (name or '') else {}))
     ours.load_state_dict(convert_weights(state))
     assert_same(ours, model)
+    # Which of two networks it is, no file tells.
+    may_be_another = names is deit3_release
+    assert ['rope_ape' in text for text in said] == [True] * may_be_another
 
 
 def test_arrays_of_one_head() -> None:

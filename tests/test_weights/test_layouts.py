@@ -281,7 +281,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Any, str]] = {
         'vit_base_patch16_siglip_224',
         {},
         dict,
-        "reads what no head .* SigLIP's pool.*take head=none",
+        "reads what no head .*SigLIP's pool.*take head=none",
     ),
     "CLIP's classifier on the hub": (
         'vit_base_patch16_clip_224',
