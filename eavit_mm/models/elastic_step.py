@@ -88,7 +88,7 @@ def elastic_step(
 
 def _active(model: Any, each: Pass) -> AbstractContextManager[None]:
     """In which the backbone is the network of a pass."""
-    if each.route is not None and each.route.is_gated:
+    if each.route is not None and each.route.gates is not None:
         return model.backbone.gated(each.route.gates)
     return model.backbone.use(each.subnet)
 

@@ -8,6 +8,7 @@ Letters: C channels of the residual stream, H heads, F hidden channels.
 """
 
 from functools import lru_cache
+from math import isnan
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.cells import EMBED, FFN, HEADS, Choices
+from eavit_mm.space.cells import EMBED, FFN, HEADS, Cell, Choices
 from eavit_mm.space.cost_table import CostTable
+
+# The group of the branches' switches, beside those of the cells.
+SWITCHES = 'switches'
 
 
 class Gates(NamedTuple):
@@ -88,17 +92,39 @@ def harden(space: SearchSpace, soft: DecisionGates) -> DecisionGates:
 
 
 def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
-    """The subnet that decisions stand for."""
-    # One copy from the device for all of them.
-    sizes = [p.sum() for p in decisions.prefixes]
-    flat = torch.stack(sizes) if sizes else torch.zeros(0)
-    if decisions.switches is None:
-        indices, is_on = flat.tolist(), [1.0] * len(space.branches)
-    else:
-        values = torch.cat((flat, decisions.switches)).tolist()
-        indices, is_on = values[: len(sizes)], values[len(sizes) :]
-    off = [b for b, on in zip(space.branches, is_on, strict=True) if not on]
+    """The subnet that decisions stand for.
+
+    Raises:
+        FloatingPointError: If a gate is NaN; names the router's MLPs.
+    """
+    number, switches = len(space.cells), decisions.switches
+    sizes = torch.stack([prefix.sum() for prefix in decisions.prefixes])
+    if switches is not None:
+        sizes = torch.cat((sizes, switches))
+    values = sizes.tolist()  # one copy from the device for all of them
+    broken = {
+        group_name(space.cells[i]) if i < number else SWITCHES: None
+        for i, value in enumerate(values)
+        if isnan(value)
+    }
+    if broken:
+        raise FloatingPointError(
+            f'the gates of router.groups.{{{",".join(broken)}}} are NaN, '
+            'as some of its weights are; training stops before others '
+            'change. Lower the learning rate, clip gradients, or resume '
+            'from the last checkpoint'
+        )
+    indices, is_on = values[:number], values[number:]
+    # Without switches no branch is off.
+    off = [b for b, on in zip(space.branches, is_on, strict=False) if not on]
     return space.build([round(i) for i in indices], off)
+
+
+def group_name(cell: Cell) -> str:
+    """Name of a cell's group: its axes, and its layer if it has only one."""
+    axes = '+'.join(cell.axes)
+    is_one = len(cell.layers) == 1 and cell.branches
+    return f'{axes}_{cell.layers[0]}' if is_one else axes
 
 
 def decision_gates_of(space: SearchSpace, subnet: Subnet) -> DecisionGates:

@@ -41,19 +41,17 @@ class Route(NamedTuple):
 
     Attributes:
         subnet: The network that the pass trains.
-        is_gated: Gradients reach the router through the gated network; else
-            the network is sliced.
-        budgets: (K), shares of the largest subnet's costs.
+        budgets: (K), shares of the largest subnet's costs; on the host.
         decisions: Those of the router, with gradients to it.
-        gates: The gates of all units, likewise.
+        gates: The gates of all units, likewise: gradients reach the router
+            through the gated network. None: the network is sliced.
         front_weight: How much the distance to the Pareto front counts.
     """
 
     subnet: Subnet
-    is_gated: bool
     budgets: Tensor
     decisions: DecisionGates
-    gates: Gates
+    gates: Gates | None
     front_weight: float
 
 
@@ -152,6 +150,7 @@ class RouterHead(BaseModule):
         self.evaluated: dict[str, tuple[Member, ...]] = {}
         self.samples: int | None = None
         # No buffers: averaged copies of a model pair theirs with its own.
+        # On the host.
         self.reference_costs = torch.zeros(0)  # (R, K)
         self.reference_masks = torch.zeros(0)  # (R, G)
         # Here already, for the copies that are made before training. Where a
@@ -199,8 +198,8 @@ class RouterHead(BaseModule):
 
     def _inputs(self, budgets: Sequence[float]) -> Tensor:
         """What the MLPs are given: (K), clamped to 1 as in training."""
-        parameter = next(self.parameters())
-        return parameter.new_tensor([min(b, 1.0) for b in budgets])
+        shares = [min(b, 1.0) for b in budgets]
+        return torch.tensor(shares, dtype=torch.float64)
 
     # Training
 
@@ -224,17 +223,14 @@ class RouterHead(BaseModule):
             places = rng.uniform(size=len(lowest)) ** self.skew
             shares = (lowest + places * (self.highest - lowest)).clip(max=1.0)
             noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
-            budgets = parameter.new_tensor(shares)
+            budgets = torch.tensor(shares, dtype=parameter.dtype)
             decisions = self(budgets, noise if is_gated else None)
-            gates = gates_of(self.space, decisions)
-            subnet = gates.subnet
-            if not is_gated:
-                subnet = self._kept_choice(budgets.tolist())
-            routes.append(
-                Route(
-                    subnet, is_gated, budgets, decisions, gates, front_weight
-                )
+            gates = gates_of(self.space, decisions) if is_gated else None
+            subnet = (
+                gates.subnet if gates else self._kept_choice(budgets.tolist())
             )
+            route = Route(subnet, budgets, decisions, gates, front_weight)
+            routes.append(route)
         return routes
 
     def _front_weight(self, iteration: int) -> float:
@@ -254,12 +250,15 @@ class RouterHead(BaseModule):
         """
         costs = [cost(route.decisions) for cost in self.costs.values()]
         shares = torch.stack(costs)
-        excess = (shares - route.budgets).max()
+        budgets = route.budgets.to(shares, non_blocking=True)
+        excess = (shares - budgets).max()
         losses = dict(loss_budget=self.budget_weight * excess.square())
         if self.front is not None and route.front_weight:
-            distance = self.reference_costs.to(shares) - route.budgets
+            # Found on the host, which need not wait for the device then.
+            distance = self.reference_costs - route.budgets
             nearest = distance.square().sum(dim=1).argmin()
-            reference = self.reference_masks.to(shares)[nearest]
+            reference = self.reference_masks[nearest]
+            reference = reference.to(shares, non_blocking=True)
             mask = mask_of(self.space, route.decisions)
             error = (mask - reference).square().mean()
             losses['loss_pareto'] = route.front_weight * error

@@ -11,12 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eavit_mm.models.gates import DecisionGates, harden, subnet_of
+from eavit_mm.models.gates import (
+    SWITCHES,
+    DecisionGates,
+    group_name,
+    harden,
+    subnet_of,
+)
 from eavit_mm.options import check_count, check_number
 from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.cells import Cell
 
-_SWITCHES = 'switches'
 # How sure the router is of a width gate and of a branch once it is fitted to
 # the references. Targets below 1 keep some gradient alive. Noise and the
 # deviation from the budget move what is less sure; a branch that goes off by
@@ -44,7 +48,7 @@ class Groups(nn.ModuleDict):
         check_number('router.temperature', temperature, positive=True)
         sizes = {group_name(c): c.num_choices - 1 for c in space.cells}
         # The last group, as mask_of has it.
-        sizes[_SWITCHES] = len(space.branches) if space.max_off else 0
+        sizes[SWITCHES] = len(space.branches) if space.max_off else 0
         if not any(sizes.values()):
             raise ValueError(
                 'model.router: the space has one member, there is nothing to '
@@ -62,7 +66,7 @@ class Groups(nn.ModuleDict):
             }
         )
         self.space = space
-        self.num_switches = sizes[_SWITCHES]
+        self.num_switches = sizes[SWITCHES]
         self.temperature = temperature
 
     def forward(
@@ -71,40 +75,27 @@ class Groups(nn.ModuleDict):
         """Soft gates in (0, 1): sigmoids of logits and noise.
 
         Args:
-            budgets: (K), shares of the largest subnet's costs.
+            budgets: (K), shares of the largest subnet's costs; on the host.
             generator: Draws the Gumbel noise; None for none, as in use.
-
-        Raises:
-            FloatingPointError: If a gate is NaN; names the MLPs.
         """
-        soft = {
-            name: self._soften(mlp(budgets), generator)
-            for name, mlp in self.items()
-        }
-        if torch.cat([*soft.values()], dim=-1).isnan().any():
-            broken = [n for n, gates in soft.items() if gates.isnan().any()]
-            raise FloatingPointError(
-                f'the gates of router.groups.{{{",".join(broken)}}} are NaN, '
-                'as some of its weights are; training stops before others '
-                'change. Lower the learning rate, clip gradients, or resume '
-                'from the last checkpoint'
-            )
-        nothing = budgets.new_zeros(0)  # of a cell that has no choice
-        prefixes = tuple(
-            soft.get(group_name(cell), nothing) for cell in self.space.cells
-        )
-        return DecisionGates(prefixes, soft.get(_SWITCHES))
-
-    def _soften(
-        self, logits: Tensor, generator: torch.Generator | None
-    ) -> Tensor:
+        # Copies to the device that are not waited for, here and below.
+        budgets = budgets.to(next(self.parameters()), non_blocking=True)
+        groups = {name: mlp(budgets) for name, mlp in self.items()}
+        logits = torch.cat([*groups.values()], dim=-1)
         if generator is not None:
             # The difference of two Gumbel variables is logistic. Drawn on
             # the CPU, so that every device gets the same.
             u = torch.rand(logits.shape, generator=generator)
-            noise = torch.logit(u, eps=1e-6).to(logits)
+            noise = torch.logit(u, eps=1e-6).to(logits, non_blocking=True)
             logits = (logits + noise) / self.temperature
-        return logits.sigmoid()
+        sizes = [group.shape[-1] for group in groups.values()]
+        parts = torch.split(logits.sigmoid(), sizes, dim=-1)
+        soft = dict(zip(groups, parts, strict=True))
+        nothing = budgets.new_zeros(0)  # of a cell that has no choice
+        prefixes = tuple(
+            soft.get(group_name(cell), nothing) for cell in self.space.cells
+        )
+        return DecisionGates(prefixes, soft.get(SWITCHES))
 
     def fit(self, costs: Tensor, masks: Tensor, steps: int) -> None:
         """Moves the MLPs towards references, from where they are.
@@ -127,13 +118,6 @@ class Groups(nn.ModuleDict):
         optimizer.zero_grad()
 
 
-def group_name(cell: Cell) -> str:
-    """Name of a cell's MLP: its axes, and its layer if it has only one."""
-    axes = '+'.join(cell.axes)
-    is_one = len(cell.layers) == 1 and cell.branches
-    return f'{axes}_{cell.layers[0]}' if is_one else axes
-
-
 def nested_subnets(space: SearchSpace, soft: DecisionGates) -> list[Subnet]:
     """Subnets around the choice that soft gates stand for, smallest first.
 
@@ -146,8 +130,15 @@ def nested_subnets(space: SearchSpace, soft: DecisionGates) -> list[Subnet]:
         space: The search space.
         soft: Gates in (0, 1).
     """
+    both = (*soft.prefixes, soft.switches)
+    given = [gates for gates in both if gates is not None]
+    # One copy from the device for all of them.
+    flat = torch.cat(given).cpu()
+    number = len(space.cells)
+    parts = torch.split(flat, [len(gates) for gates in given])
+    soft = DecisionGates(parts[:number], *(parts[number:] or [None]))
     off = space.decisions(subnet_of(space, harden(space, soft))).off
-    prefixes = [prefix.cpu().double() for prefix in soft.prefixes]
+    prefixes = [prefix.double() for prefix in soft.prefixes]
     thresholds = {0.0, 1.0}.union(*(p.tolist() for p in prefixes))
     falling = torch.tensor(
         sorted(thresholds, reverse=True), dtype=torch.float64
