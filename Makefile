@@ -4,9 +4,9 @@
 #   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
 #                       else kept); MMCV_WHEEL=FILE is taken instead of a build
 #   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo) or
-#                       the first of the benchmarks (speed, benchmark)
+#                       the first of the benchmarks (speed, gpu, benchmark)
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint speed benchmark clean
+.PHONY: help env demo test lint speed gpu benchmark clean
 VENV_PYTHON := .venv/bin/python
 
 PYTHON ?=
@@ -40,6 +40,9 @@ speed: env  ## Time subnets, search, latency tables, half an hour
 	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
 	@$(VENV_PYTHON) -W ignore -m benchmarks.latency
+
+gpu: env  ## Measure on a GPU, eight minutes, into work_dirs/gpu
+	@$(VENV_PYTHON) -W ignore -m benchmarks.gpu --out work_dirs/gpu $(ARGS)
 
 benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)

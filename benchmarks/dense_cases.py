@@ -5,6 +5,7 @@ plain torch.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.speed_cases import (
-    CLASSES,
-    PATCH,
-    SIZE,
     Case,
+    Network,
+    Setting,
     build,
     model_config,
     subnets_of,
@@ -77,12 +77,11 @@ class Layer(nn.Module):
 class PlainViT(nn.Module):
     """A Vision Transformer with a class token, nothing but torch in it."""
 
-    def __init__(
-        self, subnet: Subnet, img_size: int, patch_size: int, classes: int
-    ) -> None:
+    def __init__(self, subnet: Subnet, network: Network) -> None:
         super().__init__()
-        E, patches = subnet.embed_dims, (img_size // patch_size) ** 2
-        self.patch = nn.Conv2d(3, E, patch_size, patch_size)
+        self.size = network.size
+        E, patches = subnet.embed_dims, (network.size // network.patch) ** 2
+        self.patch = nn.Conv2d(3, E, network.patch, network.patch)
         self.token = nn.Parameter(torch.zeros(1, 1, E))
         self.position = nn.Parameter(torch.zeros(1, patches + 1, E))
         widths = zip(
@@ -92,7 +91,7 @@ class PlainViT(nn.Module):
             *(Layer(E, h, f, subnet.head_dims) for h, f in widths)
         )
         self.norm = nn.LayerNorm(E, eps=1e-6)
-        self.head = nn.Linear(E, classes)
+        self.head = nn.Linear(E, network.classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, size, size) -> (B, classes)."""
@@ -111,7 +110,7 @@ def plain_copy(exported: nn.Module, plain: PlainViT) -> PlainViT:
     pairs = zip(plain.parameters(), exported.parameters(), strict=True)
     for own, given in pairs:  # named otherwise, in the same order
         own.data = given.detach().clone()
-    images = torch.rand(2, 3, SIZE, SIZE, device=plain.token.device)
+    images = torch.rand(2, 3, plain.size, plain.size)
     with torch.no_grad():
         outputs = exported(images, mode='tensor'), plain(images)
     difference = (outputs[0] - outputs[1]).abs().max().item()
@@ -122,18 +121,29 @@ def plain_copy(exported: nn.Module, plain: PlainViT) -> PlainViT:
     return plain
 
 
-def dense_cases(batch_size: int, device: str) -> list[Case]:
+def dense_pair(
+    model: Any, network: Network, subnet: Subnet
+) -> tuple[nn.Module, PlainViT]:
+    """The exported network of a subnet and the one by hand, on the CPU."""
+    cfg = model_config(True, network)
+    exported = dense_network(model, cfg, subnet)
+    return exported, plain_copy(exported, PlainViT(subnet, network).eval())
+
+
+def dense_cases(setting: Setting) -> list[Case]:
     """Exported networks and those by hand, at the batch size and at 1."""
-    model = build(elastic=True, device=device).eval()
-    cfg, whole = model_config(elastic=True), model.macs()['total']
+    network, device = setting.network, setting.device
+    # On the CPU, where both are exact.
+    model = build(True, replace(setting, device='cpu')).eval()
+    whole = model.macs()['total']
     cases = []
     for name, subnet in exported_subnets(model).items():
-        exported = dense_network(model, cfg, subnet)
-        plain = PlainViT(subnet, SIZE, PATCH, CLASSES).to(device).eval()
-        plain_copy(exported, plain)
+        exported, plain = dense_pair(model, network, subnet)
+        exported.to(device), plain.to(device)
         share = model.macs(subnet)['total'] / whole
-        for size in dict.fromkeys((batch_size, 1)):
-            images = torch.rand(size, 3, SIZE, SIZE, device=device)
+        for size in dict.fromkeys((setting.batch_size, 1)):
+            shape = (size, 3, network.size, network.size)
+            images = torch.rand(shape, device=device)
             case = f'{name}, batch {size}'
             by_hand = f'{BY_HAND}, {case}'
             runs = {

@@ -33,17 +33,23 @@ minute, on a dozen subnets that both measure."""
 
 
 def measure(
-    name: str, batch_size: int, rounds: int | None, num: int, device: str
+    name: str,
+    batch_size: int,
+    rounds: int | None,
+    num: int,
+    device: str,
+    dtype: str = 'float32',
 ) -> dict[str, Any]:
     """Error and rank correlation of a table of one network."""
     cfg = Config.fromfile(ROOT / CONFIGS[name])
     model: Any = build_supernet(cfg, 'benchmarks.latency').to(device)
-    table = build_table(model, batch_size, rounds)
+    table = build_table(model, batch_size, rounds, dtype)
     found = validate(model, table, num, rounds)
     signed = np.divide(found.foretold, found.measured) - 1
     return dict(
         network=name,
         batch_size=batch_size,
+        dtype=dtype,
         threads=table.threads,
         subnets=num,
         rounds=rounds,

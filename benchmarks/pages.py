@@ -24,9 +24,16 @@ def commit() -> str:
 
 
 def _git(*args: str) -> str:
-    done = subprocess.run(
-        ['git', *args], cwd=ROOT, text=True, capture_output=True, check=False
-    )
+    try:
+        done = subprocess.run(
+            ['git', *args],
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:  # no git here
+        return ''
     return done.stdout.strip()
 
 

@@ -10,6 +10,8 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from benchmarks.speed_cases import (
     AGAIN,
     STOCK,
     Case,
+    Setting,
     elastic_cases,
     stage2_cases,
     stock_cases,
@@ -51,23 +54,34 @@ widths and weights written in plain torch. Ratios of time say nothing about
 other machines: run it on yours."""
 
 
-def measure(
-    cases: list[Case], rounds: int, device: str
-) -> dict[str, dict[str, list[float]]]:
-    """Seconds of every run of every case, one per round, interleaved."""
-    times: dict[str, dict[str, list[float]]] = {
+Times = dict[str, dict[str, list[float]]]
+
+
+def rounds_of(cases: list[Case], device: str) -> Iterator[Times]:
+    """Seconds of every run of every case until now, after each round."""
+    times: Times = {
         kind: {case.name: [] for case in cases if kind in case.runs}
         for kind in cases[0].runs
     }
     rng = np.random.default_rng(0)
-    for number in range(-1, rounds):
+    for number in count():
         for kind, found in times.items():
             for i in rng.permutation(len(cases)):
                 if cases[i].name not in found:
                     continue
                 spent = seconds(cases[i].runs[kind], torch.device(device))
-                if number >= 0:  # the first round warms up
+                if number:  # the first round warms up
                     found[cases[i].name].append(spent)
+        if number:
+            yield times
+
+
+def measure(cases: list[Case], rounds: int, device: str) -> Times:
+    """Seconds of every run of every case, one per round, interleaved."""
+    times: Times = {}
+    found = rounds_of(cases, device)
+    for number in range(rounds):
+        times = next(found)
         if sys.stderr.isatty():
             print(f'\rround {number + 1}/{rounds}', end='', file=sys.stderr)
     return times
@@ -93,17 +107,22 @@ def ratios(
     return rows
 
 
-def all_cases(batch_size: int, device: str) -> list[Case]:
+def all_cases(setting: Setting) -> list[Case]:
     """Every case of the benchmark."""
-    return [case for make in MAKERS for case in make(batch_size, device)]
+    return [case for make in MAKERS for case in make(setting)]
 
 
-def peak_memory(name: str, kind: str, batch_size: int, device: str) -> float:
-    """MiB that one run needs beyond what its model and optimizer hold."""
-    made = (make(batch_size, device) for make in MAKERS)
+def memory_of(name: str, kind: str, setting: Setting) -> float:
+    """:func:`peak_memory` of a case of the benchmark."""
+    made = (make(setting) for make in MAKERS)
     case = next(c for cases in made for c in cases if c.name == name)
     run = case.runs[kind]
     run()  # the optimizer's state, and what torch makes once
+    return peak_memory(run, setting.device)
+
+
+def peak_memory(run: Callable[[], Any], device: str) -> float:
+    """MiB that a run needs beyond what its model and optimizer hold."""
     if device != 'cpu':
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -194,10 +213,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     size, device = args.batch_size, args.device
+    setting = Setting(size, device)
     if args.memory_of:
-        print(peak_memory(*args.memory_of, size, device))
+        print(memory_of(*args.memory_of, setting))
         return
-    cases = all_cases(size, device)
+    cases = all_cases(setting)
     rows = ratios(cases, measure(cases, args.rounds, device))
     if not args.no_memory:
         del cases

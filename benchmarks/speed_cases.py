@@ -17,21 +17,52 @@ from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member, ParetoFront
 from eavit_mm.space.samplers import FixedListSampler
 
-SIZE, PATCH, CLASSES, LAYERS = 224, 16, 100, 12
-ARCH = dict(
-    embed_dims=384, num_layers=LAYERS, num_heads=6, feedforward_channels=1536
-)
-SPACE = dict(
-    embed_dims=list(range(64, 385, 64)),
-    num_heads=list(range(1, 7)),
-    feedforward_channels=list(range(192, 1537, 192)),
-    max_off=LAYERS,
-)
 OPTIMIZER = dict(type='AdamW', lr=1e-4, weight_decay=0.05)
 STOCK, AGAIN, LARGEST = 'stock', 'stock again', 'largest'
 # Steps of stage 2, with the router: through gates, or sliced in between.
 GATED, SLICED = 'stage 2, gated', 'stage 2, sliced'
 NEVER = 10**9
+
+
+@dataclass(frozen=True)
+class Network:
+    """A Vision Transformer and the space of its subnets."""
+
+    arch: Mapping[str, int]
+    space: Mapping[str, Any]
+    size: int = 224
+    patch: int = 16
+    classes: int = 100
+
+
+VIT_S = Network(
+    dict(
+        embed_dims=384, num_layers=12, num_heads=6, feedforward_channels=1536
+    ),
+    dict(
+        embed_dims=list(range(64, 385, 64)),
+        num_heads=list(range(1, 7)),
+        feedforward_channels=list(range(192, 1537, 192)),
+        max_off=12,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a network is timed.
+
+    Attributes:
+        batch_size: Images of a step or forward.
+        device: Where it runs.
+        network: The network.
+        dtype: Of the forward in a step; all but float32 by autocast.
+    """
+
+    batch_size: int
+    device: str
+    network: Network = VIT_S
+    dtype: str = 'float32'
 
 
 @dataclass(frozen=True)
@@ -51,27 +82,32 @@ class Case:
     runs: Mapping[str, Callable[[], Any]]
 
 
-def build(elastic: bool, device: str, **options: Any) -> Any:
+def build(elastic: bool, setting: Setting, **options: Any) -> Any:
     """A classifier; the stock one or the supernet, with equal weights.
 
     Args:
         elastic: Whether to build the supernet.
-        device: Where it runs.
+        setting: Its network and its device.
         **options: Further fields of the model's config.
     """
     init_default_scope('mmpretrain')
     torch.manual_seed(0)
-    cfg = dict(model_config(elastic), **options)
-    return MODELS.build(cfg).to(device)
+    cfg = dict(model_config(elastic, setting.network), **options)
+    return MODELS.build(cfg).to(setting.device)
 
 
-def model_config(elastic: bool) -> dict[str, Any]:
+def model_config(elastic: bool, network: Network = VIT_S) -> dict[str, Any]:
     """The config of :func:`build`."""
     backbone: dict[str, Any] = dict(
-        type='VisionTransformer', arch=ARCH, img_size=SIZE, patch_size=PATCH
+        type='VisionTransformer',
+        arch=dict(network.arch),
+        img_size=network.size,
+        patch_size=network.patch,
     )
     if elastic:
-        backbone.update(type='eavit_mm.ElasticVisionTransformer', space=SPACE)
+        backbone.update(
+            type='eavit_mm.ElasticVisionTransformer', space=network.space
+        )
     return dict(
         type='eavit_mm.ElasticImageClassifier'
         if elastic
@@ -79,8 +115,8 @@ def model_config(elastic: bool) -> dict[str, Any]:
         backbone=backbone,
         head=dict(
             type='VisionTransformerClsHead',
-            num_classes=CLASSES,
-            in_channels=ARCH['embed_dims'],
+            num_classes=network.classes,
+            in_channels=network.arch['embed_dims'],
         ),
     )
 
@@ -113,18 +149,18 @@ def half_off(space: SearchSpace) -> Subnet:
     return space.resolve(fields)
 
 
-def stock_cases(batch_size: int, device: str) -> list[Case]:
+def stock_cases(setting: Setting) -> list[Case]:
     """The stock network, twice: the ratio of the two is the noise."""
-    model = build(elastic=False, device=device)
-    runs = _runs(model, None, _optimizer(model), _batch(batch_size, device))
+    model = build(False, setting)
+    batch = batch_of(setting)
+    runs = _runs(model, None, optimizer_of(model, setting), batch)
     return [Case(name, 1.0, STOCK, runs) for name in (STOCK, AGAIN)]
 
 
-def elastic_cases(batch_size: int, device: str) -> list[Case]:
+def elastic_cases(setting: Setting) -> list[Case]:
     """The supernet with each of :func:`subnets_of`."""
-    model = build(elastic=True, device=device)
-    optimizer = _optimizer(model)
-    batch = _batch(batch_size, device)
+    model = build(True, setting)
+    optimizer, batch = optimizer_of(model, setting), batch_of(setting)
     whole = model.macs()['total']
     return [
         Case(
@@ -137,9 +173,9 @@ def elastic_cases(batch_size: int, device: str) -> list[Case]:
     ]
 
 
-def stage2_cases(batch_size: int, device: str) -> list[Case]:
+def stage2_cases(setting: Setting) -> list[Case]:
     """Steps of a router that was fitted to the uniform networks."""
-    model = build(True, device, router=dict(type='eavit_mm.RouterHead'))
+    model = build(True, setting, router=dict(type='eavit_mm.RouterHead'))
     ladder = model.backbone.space.uniform_ladder
     costs = [
         (model.macs(subnet)['total'], model.params(subnet)['total'])
@@ -153,7 +189,7 @@ def stage2_cases(batch_size: int, device: str) -> list[Case]:
     front = (space, 'made up', 'greater', names, members, members, 0.0, 0)
     model.router.set_front(ParetoFront(*front))
     model.router.init_weights()
-    optimizer, batch = _optimizer(model), _batch(batch_size, device)
+    optimizer, batch = optimizer_of(model, setting), batch_of(setting)
 
     def step(gated_every: int) -> None:
         model.train()
@@ -170,15 +206,29 @@ def stage2_cases(batch_size: int, device: str) -> list[Case]:
     ]
 
 
-def _optimizer(model: Any) -> Any:
-    return build_optim_wrapper(model, dict(optimizer=OPTIMIZER))
+def optimizer_of(model: Any, setting: Setting) -> Any:
+    """The recipe's optimizer, with autocast where the setting wants it."""
+    cfg: dict[str, Any] = dict(optimizer=OPTIMIZER)
+    if setting.dtype != 'float32' and setting.device == 'cpu':
+        cfg.update(type='eavit_mm.CpuAmpOptimWrapper')
+    elif setting.dtype != 'float32':
+        scale = dict(enabled=setting.dtype == 'float16')
+        cfg.update(
+            type='AmpOptimWrapper', dtype=setting.dtype, loss_scale=scale
+        )
+    return build_optim_wrapper(model, cfg)
 
 
-def _batch(size: int, device: str) -> dict[str, Any]:
-    labels = torch.arange(size) % CLASSES
+def batch_of(setting: Setting) -> dict[str, Any]:
+    """Random images on the device, as a loader's batch."""
+    number, network = setting.batch_size, setting.network
+    shape = (number, 3, network.size, network.size)
     return dict(
-        inputs=torch.rand(size, 3, SIZE, SIZE, device=device),
-        data_samples=[DataSample().set_gt_label(int(i)) for i in labels],
+        inputs=torch.rand(shape, device=setting.device),
+        data_samples=[
+            DataSample().set_gt_label(i % network.classes)
+            for i in range(number)
+        ],
     )
 
 

@@ -18,6 +18,7 @@ from benchmarks import (
     speed,
     stage2,
 )
+from benchmarks.gpu import page as gpu
 from benchmarks.methods import DEFAULT, METHODS, method_config
 from benchmarks.report import write_report
 
@@ -34,7 +35,7 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     ),
 )
 ALONE = dict(budgets=budgets, export=export, finetune=finetune)
-OF_DEVICES = dict(latency=latency, speed=speed)
+OF_DEVICES = dict(gpu=gpu, latency=latency, speed=speed)
 
 
 @pytest.mark.parametrize('name', [*WITH_FIGURE, *ALONE, *OF_DEVICES])

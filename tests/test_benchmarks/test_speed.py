@@ -9,13 +9,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import speed, speed_cases
-from benchmarks.speed_cases import AGAIN, LARGEST, STOCK, Case
+from benchmarks.speed_cases import AGAIN, LARGEST, STOCK, Case, Setting
 from eavit_mm.models.router_groups import Groups
 
 
 @pytest.fixture(scope='module')
 def models() -> tuple[Any, Any]:
-    return tuple(speed_cases.build(flag, 'cpu') for flag in (False, True))
+    return tuple(
+        speed_cases.build(flag, Setting(1, 'cpu')) for flag in (False, True)
+    )
 
 
 def test_both_networks_are_the_same(models: tuple[Any, Any]) -> None:
@@ -56,12 +58,11 @@ def flops(run: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-@pytest.mark.usefixtures('tiny')
 def test_what_is_timed_are_the_networks_of_the_page(
-    monkeypatch: pytest.MonkeyPatch,
+    tiny: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Groups, 'fit', lambda *args: None)  # takes seconds
-    cases = {case.name: case for case in speed_cases.elastic_cases(1, 'cpu')}
+    cases = {case.name: case for case in speed_cases.elastic_cases(tiny)}
     whole = cases.pop(LARGEST)
     assert whole.reference == STOCK
     for kind, slack in (('forward', 1e-6), ('step', 0.05)):
@@ -70,7 +71,7 @@ def test_what_is_timed_are_the_networks_of_the_page(
             share = flops(case.runs[kind]) / flops(whole.runs[kind])
             assert share == pytest.approx(case.share, abs=slack), case.name
     # A gated step of stage 2 runs the whole network.
-    gated, sliced = speed_cases.stage2_cases(1, 'cpu')
+    gated, sliced = speed_cases.stage2_cases(tiny)
     assert (gated.name, gated.share) == (speed_cases.GATED, 1.0)
     assert 0.3 < sliced.share < 0.7
     step = flops(whole.runs['step'])

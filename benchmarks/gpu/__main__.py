@@ -1,0 +1,232 @@
+"""Measures on a GPU all that is worth a number, in minutes, unattended."""
+
+import argparse
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.page import page
+from benchmarks.gpu.parts import PARTS, Part
+from benchmarks.gpu.record import DONE, FAILED, LATE, RUNNING, Record
+from benchmarks.gpu.run import Run
+from benchmarks.pages import FOLDER, ROOT, commit, measurements, publish
+from eavit_mm.analysis.latency import device_name
+from eavit_mm.files import write_atomically, write_json
+
+# Less is not worth a start.
+_LEAST_SECONDS = 20
+_PR_SET_PDEATHSIG = 1
+
+
+def run_parts(
+    parts: Sequence[Part],
+    record: Record,
+    limit: float,
+    device: str,
+    quick: bool,
+    again: bool = False,
+) -> bool:
+    """Runs the parts that are not done, while there is time.
+
+    Returns:
+        Whether all are done.
+    """
+    end = time.monotonic() + limit
+    for part in parts:
+        left = end - time.monotonic()
+        if record.part(part.name).get('state') == DONE and not again:
+            print(f'{part.name}: done earlier')
+        elif left < min(_LEAST_SECONDS, limit):
+            print(f'{part.name}: no time is left')
+        else:
+            run_part(part, record, min(part.seconds, left), device, quick)
+            text = page([record.read()])
+            write_atomically(text.encode(), record.path.with_suffix('.md'))
+    found = [record.part(part.name).get('state') for part in parts]
+    return set(found) == {DONE}
+
+
+def run_part(
+    part: Part, record: Record, limit: float, device: str, quick: bool
+) -> None:
+    """Runs a part in a process of its own, anew if it dies and can go on."""
+    start = time.monotonic()
+    rows: list[Any] = []
+    record.update(part.name, state=RUNNING, rows=rows, error='')
+    while True:
+        left = max(limit - (time.monotonic() - start), 0)
+        ended = _process(part, record, left, device, quick)
+        found = record.part(part.name)
+        has_more = len(found['rows']) > len(rows)
+        if not ended or found['state'] != RUNNING:
+            break
+        if not (part.resumes and has_more):
+            record.update(part.name, state=FAILED, error=ended)
+            break
+        rows = found['rows']
+    if not ended:
+        words = f'stopped after {limit:.0f} s'
+        record.update(part.name, state=LATE, error=words)
+    spent = round(time.monotonic() - start, 1)
+    record.update(part.name, seconds=spent)
+    found = record.part(part.name)
+    print(f'{part.name}: {found["state"]}, {spent} s {found["error"]}')
+
+
+def _process(
+    part: Part, record: Record, limit: float, device: str, quick: bool
+) -> str:
+    """Runs a part's process; how it ended, empty if it had to be stopped."""
+    command = [sys.executable, '-W', 'ignore', '-m', 'benchmarks.gpu']
+    command += ['--part', part.name, part.run, '--device', device]
+    command += ['--out', str(record.path.parent), *['--quick'] * quick]
+    env = {**os.environ, 'PYTHONUNBUFFERED': '1'}
+    if device == 'cpu':  # also what mmengine chooses for itself
+        env['CUDA_VISIBLE_DEVICES'] = ''
+    with record.path.with_suffix('.log').open('ab') as log:
+        log.write(f'\n### {part.name}\n'.encode())
+        log.flush()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return ''
+        finally:  # with all that it has started
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return f'its process ended with {status}'
+
+
+def be_part(name: str, target: str, args: argparse.Namespace) -> None:
+    """The process of a part."""
+    # If the bench is killed, nothing of it goes on.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    record = Record(args.out)
+    try:
+        module, _, function = target.partition(':')
+        part = getattr(import_module(module), function)
+        describe(record, args.device)
+        run = Run(
+            args.device,
+            args.quick,
+            record.part(name)['rows'],
+            lambda rows: record.update(name, rows=rows),
+        )
+        part(run)
+    except Exception as error:
+        traceback.print_exc()
+        lines = traceback.format_exception_only(error)[-1].splitlines()
+        record.update(name, state=FAILED, error=lines[0][:300])
+        raise SystemExit(1) from error
+    record.update(name, state=DONE)
+
+
+def describe(record: Record, device: str) -> None:
+    """Notes what a part runs on."""
+    record.note(
+        name=device_name(torch.device(device)),
+        torch=torch.__version__,
+        cores=len(os.sched_getaffinity(0)),
+    )
+
+
+def check_same_run(record: Record, args: argparse.Namespace) -> None:
+    """Raises if the folder holds another run than the one asked for."""
+    head = dict(
+        commit=args.commit or commit(), device=args.device, quick=args.quick
+    )
+    found = record.read()
+    for key, value in head.items():
+        if not args.again and found.get(key, value) != value:
+            raise SystemExit(
+                f'error: --out {args.out}: was measured with {key} '
+                f'{found[key]!r}, not {value!r}; use another folder, or '
+                '--again'
+            )
+    write_json({**found, **head}, record.path)
+
+
+def publish_run(folder: Path) -> None:
+    """Makes the page of docs/benchmark of what was measured.
+
+    Raises:
+        SystemExit: If it was not measured on a GPU.
+    """
+    result = Record(folder).read()
+    if result.get('device') != 'cuda' or result['quick']:
+        raise SystemExit(f'error: --publish {folder}: not measured on a GPU')
+    name = ''.join(c if c.isalnum() else '_' for c in result['name'])
+    write_json(result, FOLDER / f'gpu_{name}.json')
+    publish(page(measurements(FOLDER, 'gpu')), FOLDER / 'gpu.md')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [part.name for part in PARTS]
+    parser.add_argument('--out', type=Path, help='folder of the results')
+    parser.add_argument('--device', choices=('cuda', 'cpu'), default='cuda')
+    parser.add_argument(
+        '--quick', action='store_true', help='small, to try the bench itself'
+    )
+    parser.add_argument('--only', nargs='+', choices=names, default=names)
+    parser.add_argument(
+        '--limit', type=float, default=480, help='seconds (default: 480)'
+    )
+    parser.add_argument(
+        '--again', action='store_true', help='also what is done'
+    )
+    parser.add_argument('--commit', help='of this code, where git is not')
+    parser.add_argument(
+        '--publish',
+        type=Path,
+        metavar='DIR',
+        help='make the page of the documentation of a folder of results',
+    )
+    parser.add_argument('--part', nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not (args.out or args.publish):
+        parser.error('--out or --publish is needed')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    if args.part:
+        be_part(*args.part, args)
+        return
+    if args.publish:
+        publish_run(args.publish)
+        return
+    # So that the part that runs is ended with the bench.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    record = Record(args.out.resolve())
+    check_same_run(record, args)
+    parts = [part for part in PARTS if part.name in args.only]
+    options = (args.limit, args.device, args.quick, args.again)
+    is_done = run_parts(parts, record, *options)
+    print(record.path.with_suffix('.md'))
+    raise SystemExit(not is_done)
+
+
+if __name__ == '__main__':
+    main()

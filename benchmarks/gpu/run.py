@@ -1,0 +1,33 @@
+"""What a part of the bench is given: where it runs, and where results go."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass
+class Run:
+    """A part's view of the run.
+
+    Attributes:
+        device: 'cuda' or 'cpu'.
+        quick: Whether to do all in a small form.
+        rows: What was measured.
+        save: Called with the rows whenever they change.
+    """
+
+    device: str
+    quick: bool
+    rows: Rows = field(default_factory=list)
+    save: Callable[[Rows], Any] = lambda rows: None
+
+    def show(self, rows: Rows) -> None:
+        """Puts rows in place of those there are."""
+        self.rows = rows
+        self.save(rows)
+
+    def add(self, **row: Any) -> None:
+        """Adds a row."""
+        self.show([*self.rows, row])

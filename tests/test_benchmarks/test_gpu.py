@@ -1,0 +1,155 @@
+"""The GPU bench, as far as it can be tried without one."""
+
+import os
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu import __main__ as bench
+from benchmarks.gpu import page as page_module
+from benchmarks.gpu.page import NOTHING, SECTIONS, page, peak_of
+from benchmarks.gpu.parts import PARTS
+from benchmarks.gpu.record import DONE, FAILED, LATE, RUNNING, Record
+from benchmarks.gpu.run import Run
+from benchmarks.pages import ROOT
+from eavit_mm.files import process_name
+
+from .made_up_parts import MODULE, part
+
+HEAD = dict(device='cpu', quick=True, commit='c', name='a card', torch='2')
+
+
+@pytest.fixture(autouse=True)
+def found_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the bench import parts that are made up here."""
+    paths = [str(ROOT), str(ROOT / 'tests'), os.environ['PYTHONPATH']]
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join(paths))
+
+
+def test_parts_end_in_their_own_way_and_the_next_one_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [part('wrong'), part('hanging', seconds=2), part('dying')]
+    parts += [part('good')]
+    record = Record(tmp_path)
+    record.note(**HEAD)
+    monkeypatch.setattr(page_module, 'PARTS', parts)
+    sections = {p.name: lambda rows, card: f'{rows}' for p in parts}
+    monkeypatch.setattr(page_module, 'SECTIONS', sections)
+    record.update('good', state=DONE, rows=['kept'], error='')
+    assert not bench.run_parts(parts, record, 500, 'cpu', quick=True)
+    found = record.read()['parts']
+    states = {name: value['state'] for name, value in found.items()}
+    assert states == dict(good=DONE, wrong=FAILED, hanging=LATE, dying=DONE)
+    assert found['wrong']['error'] == 'ValueError: a device fell off'
+    assert found['wrong']['rows'] == [dict(value=2)]
+    # In a new process each time.
+    assert len({row['value'] for row in found['dying']['rows']}) == 2
+    assert found['good']['rows'] == ['kept']
+    text = (tmp_path / 'gpu.md').read_text()
+    assert 'This part is out of time. stopped after 2 s' in text
+    # Without time nothing is begun; a part that cannot go on has failed.
+    assert not bench.run_parts([part('hanging')], record, 0, 'cpu', True)
+    assert record.read()['parts'] == found
+    stops = replace(part('dying'), resumes=False)
+    assert not bench.run_parts([stops], record, 60, 'cpu', True, again=True)
+    assert record.part('dying')['error'] == 'its process ended with -11'
+
+
+def wait_for(ready: Any) -> None:
+    end = time.monotonic() + 120
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_killed_bench_keeps_what_it_had_and_leaves_nothing_running(
+    tmp_path: Path,
+) -> None:
+    record = Record(tmp_path)
+    record.note(**HEAD)
+    command = [sys.executable, '-m', MODULE, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    wait_for(lambda: record.part('hanging').get('rows'))
+    process.kill()
+    process.wait()
+    found = record.part('hanging')
+    assert found['state'] == RUNNING
+    pid = found['rows'][0]['value']
+    wait_for(lambda: not process_name(pid))
+
+
+@pytest.mark.parametrize('name', [p.name for p in PARTS if p.name != 'tests'])
+def test_every_part_ends_with_numbers(name: str) -> None:
+    (target,) = (p.run for p in PARTS if p.name == name)
+    module, _, function = target.partition(':')
+    saved: list[Any] = []
+    run = Run('cpu', True, save=saved.append)
+    getattr(import_module(module), function)(run)
+    assert run.rows
+    assert saved[-1] == run.rows
+    parts = {name: dict(state=DONE, error='', rows=run.rows)}
+    text = page([dict(HEAD, parts=parts)])
+    assert SECTIONS[name](run.rows, 'a card') in text
+    assert 'there is no MFU' in text
+
+
+def test_the_list_of_parts_is_whole() -> None:
+    assert [p.name for p in PARTS] == [
+        'tests',
+        'stage 1',
+        'stage 2',
+        'search',
+        'exported',
+        'latency',
+        'loading',
+        'compiled',
+    ]
+    assert SECTIONS.keys() == {p.name for p in PARTS}
+
+
+def test_model_flops_and_goals() -> None:
+    row = dict(
+        case='largest',
+        over='stock',
+        ratio=[1.0, 1.01, 1.02],
+        macs_ratio=1.0,
+        macs=10**9,
+        images_per_s=80000.0,
+        milliseconds=3.2,
+        batch_size=256,
+        rounds=5,
+    )
+    slow = dict(row, case='uniform 25%', over='largest', macs_ratio=0.25)
+    parts = {'stage 1': dict(state=DONE, error='', rows=[row, slow])}
+    head = dict(HEAD, name='NVIDIA H100 80GB HBM3', quick=False)
+    text = page([dict(head, parts=parts)])
+    # 6 x 1e9 x 80000 / 989e12
+    assert '48.5%' in text
+    assert '≤ 1.02: met, MFU ≥ 45%: met' in text
+    assert '≤ 0.3: **missed**' in text
+    assert peak_of('NVIDIA H100 PCIe') == 756e12
+    assert peak_of('AMD EPYC') is None
+    assert NOTHING in page([])
+
+
+def test_another_run_is_not_mixed_in(tmp_path: Path) -> None:
+    record = Record(tmp_path)
+    args = Namespace(**HEAD, out=tmp_path, again=False)
+    bench.check_same_run(record, args)
+    bench.check_same_run(record, args)
+    args.commit = 'd'
+    with pytest.raises(SystemExit, match="measured with commit 'c', not 'd'"):
+        bench.check_same_run(record, args)
+    args.again = True
+    bench.check_same_run(record, args)
+    assert record.read()['commit'] == 'd'
+    with pytest.raises(SystemExit, match='not measured on a GPU'):
+        bench.publish_run(tmp_path)
