@@ -68,9 +68,8 @@ def lock(path: str | Path) -> Iterator[None]:
     Raises:
         ValueError: If the lock is held; names the process.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    place = path.with_name(f'.{path.name}.lock')
+    place = _lock_of(Path(path))
+    place.parent.mkdir(parents=True, exist_ok=True)
     place.touch()
     with place.open('r+') as file:
         if holder := _take(file, place):
@@ -88,6 +87,18 @@ def lock(path: str | Path) -> Iterator[None]:
             if not file.closed:  # as it is in a forked worker
                 with suppress(OSError):
                     place.write_text('')
+
+
+def check_unlocked(path: str | Path) -> None:
+    """Raises ``ValueError`` as :func:`lock` if another process holds it."""
+    place = _lock_of(Path(path))
+    if place.exists() and place.read_text() != process_name(os.getpid()):
+        with lock(path):
+            pass
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f'.{path.name}.lock')
 
 
 def _take(file: Any, place: Path) -> str:

@@ -70,7 +70,7 @@ from mmengine.config import Config
 
 from eavit_mm.analysis.subnet_table import format_table
 from eavit_mm.engine.adaptation import shorten
-from eavit_mm.engine.checkpoint import last_checkpoint
+from eavit_mm.engine.checkpoint import LAST, last_checkpoint
 from eavit_mm.engine.cli import (
     build_supernet,
     merge_options,
@@ -81,7 +81,7 @@ from eavit_mm.engine.image_folder import use_image_folder
 from eavit_mm.engine.stages import Stages, data_of, run_logged, source_of
 from eavit_mm.export.directory import check_folder, is_whole, read_report
 from eavit_mm.export.formats import import_onnxruntime
-from eavit_mm.files import lock, read_json, write_atomically
+from eavit_mm.files import check_unlocked, lock, read_json, write_atomically
 from eavit_mm.models import BudgetSolver
 from eavit_mm.options import check_count
 from eavit_mm.registry import check_options
@@ -304,6 +304,8 @@ def main(args: argparse.Namespace) -> None:
     for text in args.budgets:
         check_folder(folder / 'export' / text)
     with lock(folder / 'stages.json'):
+        for stage in configs:  # a killed command may have left its training
+            check_unlocked(folder / stage / LAST)
         adaptation = Adaptation(folder, configs, args)
         adaptation.check()
         adaptation.train('stage1')

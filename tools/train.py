@@ -55,7 +55,7 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
-from eavit_mm.engine.run_checks import check_training
+from eavit_mm.engine.run_checks import check_training, check_work_dir
 from eavit_mm.options import check_count, check_mapping
 
 # mmengine's AmpOptimWrapper has them, beside those of every wrapper.
@@ -107,6 +107,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
+    if isinstance(cfg.get('train_cfg'), dict) and not args.check:
+        check_work_dir(cfg)
     runner = build_runner(cfg)
     if cfg.get('search_cfg'):  # before all of stage 1, not after it
         check_disjoint(datasets_of(cfg))

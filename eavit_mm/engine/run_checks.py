@@ -1,11 +1,14 @@
 """What a run is refused for before its first step, beyond its parts."""
 
 import logging
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from difflib import get_close_matches
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +20,10 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 
 from eavit_mm.engine.calibration import preserved_random_state
+from eavit_mm.engine.checkpoint import LAST, last_checkpoint
 from eavit_mm.engine.fitness import as_number
 from eavit_mm.engine.unwrap import unwrap
+from eavit_mm.files import check_unlocked
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import is_int
 from eavit_mm.space.samplers import LargestSampler
@@ -34,6 +39,8 @@ _KEYS = [
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'val_pipeline'),
     *('test_pipeline', 'pipeline'),
 ]
+# Where launchers say which process this is.
+_RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
 
 def check_keys(cfg: Config) -> None:
@@ -54,6 +61,30 @@ def check_keys(cfg: Config) -> None:
                 logger='current',
                 level=logging.WARNING,
             )
+
+
+def check_work_dir(cfg: Config) -> None:
+    """Raises if a training would take its work directory from another.
+
+    To be asked before there is a runner, which writes its config there.
+
+    Raises:
+        ValueError: Says who trains there, or what has been trained.
+    """
+    if os.environ.get(_RANKS.get(cfg.launcher, ''), '0') != '0':
+        return
+    check_unlocked(Path(cfg.work_dir, LAST))
+    last = last_checkpoint(cfg.work_dir)
+    found = re.search(r'(epoch|iter)_(\d+)\.pth$', last or '')
+    if not last or not found or cfg.get('resume') or not Path(last).is_file():
+        return
+    end = cfg.train_cfg.get(f'max_{found[1]}s')
+    if is_int(end) and end <= int(found[2]):
+        raise ValueError(
+            f'{cfg.work_dir}: a training has ended there, with {found[0]}; '
+            'to keep it, give --resume or another --work-dir; to train anew, '
+            'delete it'
+        )
 
 
 def check_training(runner: Runner) -> None:

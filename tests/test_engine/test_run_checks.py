@@ -1,5 +1,6 @@
 """What a run is refused for before its first step."""
 
+import fcntl
 import re
 from typing import Any
 
@@ -11,7 +12,11 @@ from mmengine.registry import HOOKS
 from mmpretrain.registry import METRICS
 
 from eavit_mm.engine import run_checks
-from eavit_mm.engine.run_checks import check_keys, check_training
+from eavit_mm.engine.run_checks import (
+    check_keys,
+    check_training,
+    check_work_dir,
+)
 
 from .toys import (
     build,
@@ -234,3 +239,33 @@ def test_asking_changes_nothing(tmp_path):
     assert torch.equal(torch.get_rng_state(), state)
     for name, value in snapshot(runner.model).items():
         assert torch.equal(value, before[name])
+
+
+def test_a_work_directory_is_taken_from_no_other(tmp_path, call, monkeypatch):
+    path, work = tmp_path / 'toy.py', tmp_path / 'work'
+    cfg = config(work, custom_hooks=[])
+    cfg.dump(path)
+    call('train.py', path)
+    lock = work / '.last_checkpoint.lock'
+
+    def content() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in work.glob('*.p*')}
+
+    before = content()
+
+    def refused(words: str) -> None:
+        with pytest.raises(SystemExit, match=f'^error: {work}{words}'):
+            call('train.py', path, '--cfg-options', 'randomness.seed=9')
+        assert content() == before
+
+    refused(': a training has ended there, with epoch_3.pth; to keep it, giv')
+    call('train.py', path, '--resume')
+    before = content()
+    cfg.update(launcher='pytorch', train_cfg=dict(max_epochs=4))
+    check_work_dir(cfg)  # is not at its end
+    with lock.open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        lock.write_text('process 7 of elsewhere')
+        refused('/last_checkpoint: process 7 of elsewhere is writing there; w')
+        monkeypatch.setenv('RANK', '1')
+        check_work_dir(cfg)  # rank 0 says it
