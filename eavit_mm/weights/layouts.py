@@ -135,8 +135,8 @@ def find_network(names: Iterable[str], start: str = '') -> tuple[str, str]:
         )
     raise ValueError(
         f'{len(every)} networks, whose names start with '
-        f'{first_few(map(repr, every))}: choose one by prefix= in init_cfg '
-        f'or by --source-prefix of tools/convert.py (given: {start!r})'
+        f'{first_few(map(repr, every))}: choose one by prefix= in init_cfg or '
+        f'by --source-prefix of tools/convert.py (given: {start!r})'
     )
 
 
@@ -227,20 +227,20 @@ def _join(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     joined: dict[str, Tensor] = {}
     for name, weight in weights.items():
-        match = re.fullmatch(r'(.*\.)(attn\.[qkv]|ffn\.w[12])(\..*)', name)
+        match = re.fullmatch(r'(.*\.)(attn\.|ffn\.w)([qkv12])(\..*)', name)
         if match is None:
             joined[name] = weight
             continue
-        start, part, end = match.groups()
-        whole = ('attn.', 'qkv') if part[0] == 'a' else ('ffn.w', '12')
-        parts = [f'{start}{whole[0]}{one}{end}' for one in whole[1]]
+        start, module, part, end = match.groups()
+        whole = 'qkv' if part in 'qkv' else '12'
+        parts = [f'{start}{module}{one}{end}' for one in whole]
         missing = [part for part in parts if part not in weights]
         if missing:
             raise ValueError(
                 f'{name} is there, {", ".join(missing)} is not; mmpretrain '
-                f'has one joint {whole[1]}'
+                f'has one joint {whole}'
             )
-        new = f'{start}{"".join(whole)}{end}'
+        new = f'{start}{module}{whole}{end}'
         joined[new] = cat([weights[part] for part in parts])
     return joined
 

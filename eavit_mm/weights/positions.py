@@ -56,17 +56,16 @@ def fit_positions(
             f'pos_embed: shape {tuple(position.shape)}; mmpretrain has one '
             'of shape (1, tokens, channels)'
         )
-    if _TOKEN not in weights:
-        if class_position is not None:
-            raise ValueError(
-                f'class_position={class_position}: there is no class token '
-                'among these weights; leave it out'
-            )
-        return dict(weights)
     rows = position.shape[1]
-    if class_position is None:
+    has_token = _TOKEN in weights
+    if not has_token and class_position is not None:
+        raise ValueError(
+            f'class_position={class_position}: there is no class token '
+            'among these weights; leave it out'
+        )
+    if has_token and class_position is None:
         class_position = _has_class_position(rows, names, num_patches)
-    if class_position:
+    if class_position or not has_token:
         return dict(weights)
     text = f'pos_embed: {rows} patches; the class token gets zeros'
     print_log(text, 'current')
@@ -94,9 +93,8 @@ def _has_class_position(
     if alone or is_square(rows):
         raise ValueError(
             f'pos_embed: {rows} rows are of {rows} patches, or of a class '
-            f'token and {rows - 1} patches, and the file does not say which. '
-            'Convert it with tools/convert.py, with --class-position no (of '
-            'patches alone) or yes'
+            f'token and {rows - 1}; convert it with tools/convert.py '
+            '--class-position no (of patches alone) or yes'
         )
     # Neither number is a square, so nothing can be resized: rows fit as they
     # are or not at all.

@@ -69,8 +69,7 @@ def load_pretrained(
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'init_cfg: {error if path else repr(path)}. Put a checkpoint of '
-            "the pretrained network (mmpretrain's, timm's, Hugging Face's or "
-            "augreg's .npz) in this place, or give another one with "
+            'the pretrained network there, or give another one with '
             '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
         ) from error
     prefix = prefix or ''
@@ -78,10 +77,8 @@ def load_pretrained(
     try:
         library, start = find_network(weights, prefix if has_prefix else '')
         if library != MMPRETRAIN:
-            num_patches = int(patches) if patches else None
-            return convert_weights(
-                weights, 'none', '', None, num_patches, start
-            )
+            number = int(patches) if patches else None
+            return convert_weights(weights, 'none', '', None, number, start)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
     if not has_prefix:

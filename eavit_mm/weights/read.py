@@ -32,22 +32,12 @@ _WRAPPERS = (
     *('target_encoder', 'encoder', 'backbone'),
 )
 _FORBIDDEN = re.compile(r'nsupported.*GLOBAL ([\w.]+)')
-
-
-def _openmmlab_models() -> dict[str, str]:
-    """Name to URL, names of the past among them."""
-    urls = mmengine_lists.get_external_models()
-    renamed = mmengine_lists.get_deprecated_model_names()
-    known = {old: new for old, new in renamed.items() if new in urls}
-    return urls | {old: urls[new] for old, new in known.items()}
-
-
 # mmengine's lists of networks: name to URL.
 _LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
     'torchvision': mmengine_lists.get_torchvision_models,
     'modelzoo': mmengine_lists.get_torchvision_models,
-    'openmmlab': _openmmlab_models,
-    'open-mmlab': _openmmlab_models,
+    'openmmlab': mmengine_lists.get_external_models,
+    'open-mmlab': mmengine_lists.get_external_models,
     'mmcls': mmengine_lists.get_mmcls_models,
 }
 # What the torch files that were read last say beside their weights.
@@ -77,32 +67,30 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     content = _read(path, *_READERS.get(suffix, _TORCH))
     inside: list[str] = []
     # A hostile file may hold a dict that contains itself, hence the limit.
-    while isinstance(content, Mapping) and len(inside) < 4:
+    for _ in range(4):
+        if not isinstance(content, Mapping):
+            kind = type(content).__name__
+            raise ValueError(f'{path} holds no weights but {kind}')
         keys = [k for k in _WRAPPERS if isinstance(content.get(k), Mapping)]
-        if not keys:
-            break
-        inside.append(keys[0])
-        content = content[keys[0]]
-    if not isinstance(content, Mapping):
-        kind = type(content).__name__
-        raise ValueError(f'{path} holds no weights but {kind}')
+        if keys:
+            inside.append(keys[0])
+            content = content[keys[0]]
     weights: dict[str, Tensor] = {
         name: value
         for name, value in content.items()
         if isinstance(name, str) and isinstance(value, Tensor)
     }
-    others = [str(name)[:60] for name in content if name not in weights]
+    others = [name for name in content if name not in weights]
     if not weights:
         raise ValueError(
             f'{path} holds no weights; its keys are '
             f'{first_few(others) or "none"}; looked for under '
-            f'{", ".join(_WRAPPERS)}'
+            f'{", ".join(_WRAPPERS[:4])}, ...'
         )
-    if inside:
-        print_log(f'{path}: weights taken from {inside}', 'current')
-    if others:
-        text = f'{path}: no tensors, left out: {first_few(others)}'
-        print_log(text, 'current')
+    for what, names in (('taken from', inside), ('no tensors in', others)):
+        if names:
+            text = f'{path}: weights {what} {first_few(names)}'
+            print_log(text, 'current')
     plain = {plain_name(name): weight for name, weight in weights.items()}
     return plain if len(plain) == len(weights) else weights
 
@@ -131,14 +119,11 @@ def _read(path: str | Path, kind: str, read: Callable[[Path], Any]) -> Any:
                     f'{path} is refused: it asks for {forbidden[1]}, and only '
                     'tensors and plain values are read. Nothing in it was run'
                 ) from error
-            reason = f'{type(error).__name__}: {_reason(error)}'
-            raise ValueError(
-                f'{path} is broken or no {kind} ({reason})'
-            ) from error
+            text = f'{path} is broken or no {kind} ({_reason(error)})'
+            raise ValueError(text) from error
     METAS[str(path)] = content.get('meta') if isinstance(content, dict) else {}
-    if (
-        str(path).lower().startswith('mmcls://')
-    ):  # of these mmengine has the backbone
+    # Of these mmengine has the backbone.
+    if str(path).lower().startswith('mmcls://'):
         return mmengine_lists._process_mmcls_checkpoint(content)
     return content
 
@@ -155,22 +140,23 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
         place = place.lower()
     if not is_remote:
         path = Path(name).expanduser()
-        if path.is_dir():
-            text = f'{path} is a folder; name the file in it'
-            raise FileNotFoundError(text)
         if not path.is_file():
-            raise FileNotFoundError(f'{path} is not there')
+            folder = 'a folder; name the file in it'
+            what = folder if path.is_dir() else 'not there'
+            raise FileNotFoundError(f'{path} is {what}')
         yield path
         return
     with ExitStack() as stack:
         try:
             url = f'{place}://{listed}'
-            url = _LISTS[place]()[listed] if place in _LISTS else url
+            if place in _LISTS:
+                renamed = mmengine_lists.get_deprecated_model_names()
+                url = _LISTS[place]()[renamed.get(listed, listed)]
             path = stack.enter_context(fileio.get_local_path(url))
         except Exception as error:
             raise FileNotFoundError(
-                f'{name} cannot be fetched ({type(error).__name__}: '
-                f'{_reason(error)}); name a file, or a place such as https://'
+                f'{name} cannot be fetched ({_reason(error)}); name a file, '
+                'or a place such as https://'
             ) from error
         yield Path(path)
 
@@ -208,9 +194,7 @@ def _compare_sums(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line that does not explain how to read the file unsafely."""
-    for line in str(error).splitlines():
-        is_advice = 'weights_only' in line or 'Weights only' in line
-        if line.strip() and not is_advice:
-            return line.strip()[:200]
-    return 'no reason given'
+    """Its type, and a line that tells of no way to read the file unsafely."""
+    lines = (line.strip() for line in str(error).splitlines())
+    safe = (line for line in lines if line and 'eights' not in line)
+    return f'{type(error).__name__}: {next(safe, "no reason given"):.100}'

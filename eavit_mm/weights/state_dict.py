@@ -23,9 +23,9 @@ class CheckpointError(ValueError):
     """A checkpoint does not fit; whoever knows its file adds the name."""
 
 
-def first_few(names: Iterable[Any], shown: int = 4) -> str:
+def first_few(names: Iterable[Any], shown: int = 3) -> str:
     """The first names in order, for a message; '...' stands for more."""
-    texts = sorted(str(name) for name in names)
+    texts = sorted(str(name)[:80] for name in names)
     return ', '.join(texts[:shown] + ['...'] * (len(texts) > shown))
 
 
@@ -86,8 +86,7 @@ def _is_plain(value: Tensor) -> bool:
 def _num_not_finite(value: Tensor) -> int:
     # torch cannot ask this of float8; a wider float holds its values exactly.
     is_float8 = value.is_floating_point() and value.itemsize == 1
-    wide = value.float() if is_float8 else value
-    return int((~wide.isfinite()).sum())
+    return int((~(value.float() if is_float8 else value).isfinite()).sum())
 
 
 def adapt_vit_state(
@@ -103,7 +102,7 @@ def adapt_vit_state(
 
     Args:
         vit: The network that loads.
-        state: A state dict, whose keys of the backbone start with ``prefix``.
+        state: A state dict; its keys of the backbone start with ``prefix``.
         prefix: 'backbone.' or ''.
     """
     token = f'{prefix}cls_token'
@@ -151,28 +150,30 @@ def check_state_dict(
         for key, value in state.items()
         if key.startswith(prefix)
     }
-    both = own.keys() & given.keys()
+    pairs = {key: (given[key], own[key]) for key in own.keys() & given.keys()}
     problems = {
         'missing': own.keys() - given.keys() - set(may_miss),
         'unexpected': given.keys() - own.keys(),
         'of another shape': [
-            f'{key}: {_kind(given[key])} for {_kind(own[key])}'
-            for key in both
-            if not _fits(module, key, given[key], own[key])
+            f'{key}: {_kind(new)} for {_kind(old)}'
+            for key, (new, old) in pairs.items()
+            if not _fits(module, key, new, old)
         ],
         'of another kind of numbers': [
-            f'{key}: {_kind(given[key])}'
-            for key in both
-            if isinstance(given[key], Tensor)
-            and given[key].is_floating_point() != own[key].is_floating_point()
+            f'{key}: {_kind(new)}'
+            for key, (new, old) in pairs.items()
+            if isinstance(new, Tensor)
+            and new.is_floating_point() != old.is_floating_point()
         ],
     }
-    if any(problems.values()):
-        texts = [f'this checkpoint does not fit {type(module).__name__}']
-        for what, keys in problems.items():
-            if keys:
-                texts.append(f'{len(keys)} {what}: {first_few(keys)}')
-        raise CheckpointError('; '.join(texts) + _advice(own, given))
+    texts = [
+        f'{len(keys)} {what}: {first_few(keys)}'
+        for what, keys in problems.items()
+        if keys
+    ]
+    if texts:
+        start = f'this checkpoint does not fit {type(module).__name__}'
+        raise CheckpointError('; '.join([start, *texts]) + _advice(own, given))
     require_sound(given)
 
 
