@@ -56,33 +56,34 @@ def plain_config(
         dense: The config of the network itself, by :func:`dense_config`.
         classes: Their names, for data sets that do not know them.
     """
-    given = {**cfg.to_dict(), 'model': Config(dense).to_dict()}
+    everything = {**cfg.to_dict(), 'model': Config(dense).to_dict()}
     taken = {name for group in _GROUPS for name in group} - {*_NAMED}
-    plain = {k: v for k, v in given.items() if k in taken and v is not None}
+    plain = {
+        name: value
+        for name, value in everything.items()
+        if name in taken and value is not None
+    }
     model, images = plain['model'], plain.get('data_preprocessor')
     if model.get('data_preprocessor', images) == images:
         model.pop('data_preprocessor', None)  # mmengine hands it over
-    imports = dict(plain.get('custom_imports') or {})
+    imports = plain.setdefault('custom_imports', {})
     names = imports.get('imports') or []
     names = [names] if isinstance(names, str) else names
     # dict.fromkeys: each name once, in their order.
     imports['imports'] = list(dict.fromkeys([*names, 'eavit_mm']))
-    plain['custom_imports'] = imports
     # mmengine puts the folder of the config there.
     plain['load_from'] = f'{{{{fileDirname}}}}/{WEIGHTS}'
     for name in ('train_cfg', 'val_cfg', 'test_cfg'):
-        if _is_ours(plain.get(name)):
+        if not _fits(plain.get(name)):
             plain[name] = {}
-    hooks = plain.get('default_hooks') or {}
-    hooks = {name: hook for name, hook in hooks.items() if _fits(hook)}
+    given = plain.get('default_hooks') or {}
+    hooks = {name: hook for name, hook in given.items() if _fits(hook)}
     for hook in hooks.values():
         # Metrics of subnets, such as 'auc', are not reported any more.
         if hook and hook.get('save_best'):
             hook['save_best'] = 'auto'
-    plain['default_hooks'] = hooks
-    plain['custom_hooks'] = [
-        hook for hook in plain.get('custom_hooks', ()) if _fits(hook)
-    ]
+    custom = list(filter(_fits, plain.get('custom_hooks', ())))
+    plain.update(default_hooks=hooks, custom_hooks=custom)
     optimizer = plain.get('optim_wrapper', {})
     paramwise = optimizer.get('paramwise_cfg') or {}
     paramwise.get('custom_keys', {}).pop('router', None)
@@ -92,14 +93,10 @@ def plain_config(
     return plain
 
 
-def _is_ours(part: Any) -> bool:
-    kind = part.get('type') if isinstance(part, Mapping) else None
-    return str(kind).startswith('eavit_mm.')
-
-
-def _fits(hook: Any) -> bool:
-    """Whether a hook works without a supernet."""
-    return not _is_ours(hook) or hook['type'] in _HOOKS
+def _fits(part: Mapping[str, Any] | None) -> bool:
+    """Whether a hook or a loop works without a supernet."""
+    kind = str((part or {}).get('type'))
+    return not kind.startswith('eavit_mm.') or kind in _HOOKS
 
 
 def _complete_data(plain: dict[str, Any], classes: Sequence[str]) -> None:
@@ -215,9 +212,8 @@ def dense_config(
     taken = set(signature(stock).parameters) - _LOADING - {'backbone'}
     parts = {k: deepcopy(value) for k, value in cfg.items() if k in taken}
     for part in parts.values():
-        if isinstance(part, dict) and 'Pretrained' in str(
-            part.get('init_cfg')
-        ):
+        init_cfg = part.get('init_cfg') if isinstance(part, dict) else None
+        if 'Pretrained' in str(init_cfg):
             del part['init_cfg']  # all weights are the subnet's
     levels = len(model.backbone.out_indices)
     for name, _, live, reading in readings(model.consumers, levels):
@@ -234,17 +230,12 @@ def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
         cfg: The config of the ``ElasticVisionTransformer``.
         subnet: A member of its space.
     """
-    widths = subnet.to_dict()
-    arch = dict(num_layers=subnet.num_layers, **widths)
+    arch = dict(num_layers=subnet.num_layers, **subnet.to_dict())
     del arch['side']
-    slim: dict[str, Any] = dict(
-        type='eavit_mm.SlimVisionTransformer', arch=arch
-    )
-    for name, value in cfg.items():
-        if name not in (*slim, 'space', 'init_cfg'):
-            slim[name] = deepcopy(value)
-    cfgs: Any = slim.get('layer_cfgs') or []
+    elastic = ('type', 'arch', 'space', 'init_cfg')
+    given = {k: deepcopy(v) for k, v in cfg.items() if k not in elastic}
+    cfgs: Any = given.get('layer_cfgs') or []
     for layer_cfg in [cfgs] if isinstance(cfgs, dict) else cfgs:
-        for name in widths:  # which the arch says
+        for name in arch:  # which says it
             layer_cfg.pop(name, None)
-    return slim
+    return dict(type='eavit_mm.SlimVisionTransformer', arch=arch, **given)

@@ -43,14 +43,15 @@ def dense_network(
     toolbox = stock.__module__.partition('.')[0]
     with DefaultScope.overwrite_default_scope(toolbox):
         dense = MODELS.build(dense_config(model, cfg, subnet))
-    given = {name: tuple(value.shape) for name, value in state.items()}
-    own = {name: tuple(v.shape) for name, v in dense.state_dict().items()}
-    differ = sorted(set(given.items()) ^ set(own.items()))
+    shapes = (
+        {(name, tuple(weight.shape)) for name, weight in weights.items()}
+        for weights in (state, dense.state_dict())
+    )
+    differ = sorted(set.symmetric_difference(*shapes))
     if differ:
         raise ValueError(
-            f'the exported network does not have the weights of the subnet: '
-            f'{differ[:3]}; a neck or head must take in_channels, the width '
-            'that it is cut to'
+            f'the exported network lacks weights of the subnet: {differ[:2]}; '
+            'a neck or head must take in_channels, the width it is cut to'
         )
     like = model.backbone.pos_embed
     dense.to(device=like.device, dtype=like.dtype)

@@ -132,9 +132,9 @@ class Exporter:
         dense = dense_config(self.model, self.cfg.model, subnet)
         plain = plain_config(self.cfg, dense, self.classes)
         network = dense_network(self.model, self.cfg.model, subnet)
-        buffer = BytesIO()
         named = dict(dataset_meta=dict(classes=list(self.classes)))
         meta = named if self.classes else {}
+        buffer = BytesIO()
         torch.save(dict(meta=meta, state_dict=network.state_dict()), buffer)
         write_atomically(buffer.getvalue(), folder / WEIGHTS)
         write_atomically(config_text(plain).encode(), folder / 'config.py')
@@ -200,10 +200,10 @@ def is_whole(
     try:
         Subnet.from_file(Path(out, 'subnet.json'))
         read_network(out)
-        return report['source'].get('sha256') == source.get('sha256') and all(
-            Path(out, name).stat().st_size == report['bytes'][name]
-            for name in (f'model.{f}' for f in ('pth', *formats))
-        )
+        names = [f'model.{name}' for name in ('pth', *formats)]
+        sizes = [Path(out, name).stat().st_size for name in names]
+        is_its = report['source'].get('sha256') == source.get('sha256')
+        return is_its and sizes == [report['bytes'][name] for name in names]
     except Exception:  # a file can be broken in any way
         return False
 
