@@ -30,8 +30,7 @@ _POOLED = re.compile(r'attn_pool\.|MAPHead_\d/|embeddings\.class_embedding')
 # VisionTransformer has not. The first one counts.
 _REFUSED = {
     r'dist_token|head_dist|distillation|cls_classifier': (
-        'a distilled DeiT, which has a second token and head; take the '
-        'checkpoint without distillation'
+        'a distilled DeiT, with a second token and head'
     ),
     r'reg_tokens?$|register_tokens': 'register tokens',
     r'patch_embed\.backbone|conv_root': 'a hybrid, with a ResNet in front',

@@ -131,7 +131,7 @@ def find_network(names: Iterable[str], start: str = '') -> tuple[str, str]:
     if not every:
         raise ValueError(
             'not the names of a ViT that can be converted (known are '
-            f"{', '.join(LAYOUTS)}'s): {first_few(names)}"
+            f"{', '.join(LAYOUTS)}'s): {first_few(names, 2)}"
         )
     raise ValueError(
         f'{len(every)} networks, whose names start with '

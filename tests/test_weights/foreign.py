@@ -4,6 +4,7 @@ The names are written out by hand from the public files, apart from the
 tables that are tested.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def shuffle(model: nn.Module, seed: int = 0) -> Any:
             noise = 0.3 * noise
         scales = parameter.ndim == 1 and not name.endswith('bias')
         parameter.data.copy_(noise + float(scales))
-    return model.eval()
+    model.eval()  # which of mmpretrain returns nothing
+    return model
 
 
 def timm_vit(name: str = 'vit_small_patch16_224', **changes: Any) -> Any:
@@ -210,6 +212,36 @@ def big_vision_arrays(state: State, heads: int) -> dict[str, np.ndarray]:
     return {
         name: np.stack(array) if isinstance(array, list) else array
         for name, array in arrays.items()
+    }
+
+
+def augreg(state: State, heads: int = 6) -> State:
+    """The names and shapes of the augreg files, in torch's tensors."""
+    arrays = flax_arrays(state, heads)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def big_vision(state: State) -> State:
+    """Those of big_vision."""
+    arrays = big_vision_arrays(state, 6)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+# What stands beside the tower of images in a whole CLIP or SigLIP.
+BESIDE = {
+    'logit_scale': torch.ones(()),
+    'text_model.encoder.layers.0.self_attn.q_proj.weight': torch.ones(2, 2),
+    'transformer.resblocks.0.attn.in_proj_weight': torch.ones(6, 2),
+    'visual_projection.weight': torch.ones(2, 24),
+    'language_model.layers.0.mlp.gate_proj.weight': torch.ones(2, 2),
+}
+
+
+def within(start: str, names: Callable[..., State] = dict) -> Any:
+    """A part of something larger."""
+    return lambda state: {
+        **{start + name: w for name, w in names(state).items()},
+        **{name: w for name, w in BESIDE.items() if not start.endswith('/')},
     }
 
 

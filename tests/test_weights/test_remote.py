@@ -16,9 +16,14 @@ from eavit_mm.weights.pretrained import load_pretrained
 from .foreign import Attack
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    with serving(tmp_path) as address:
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp('served')
+
+
+@pytest.fixture(scope='module')
+def url(folder: Path) -> Iterator[str]:
+    with serving(folder) as address:
         yield address
 
 
@@ -29,17 +34,17 @@ def loads(name: str) -> Any:
 @pytest.mark.parametrize('legacy', [False, True])
 @pytest.mark.parametrize('place', ['{}/', 'openmmlab://', 'mmcls://'])
 def test_nothing_in_it_is_run(
-    tmp_path: Path,
+    folder: Path,
     url: str,
     monkeypatch: pytest.MonkeyPatch,
     place: str,
     legacy: bool,
 ) -> None:
     for name in ('evil.pth', 'evil-0123abcd.pth'):
-        trace = tmp_path / 'trace'
+        trace = folder / 'trace'
         value = dict(state_dict={}, meta=Attack(trace))
         torch.save(
-            value, tmp_path / name, _use_new_zipfile_serialization=not legacy
+            value, folder / name, _use_new_zipfile_serialization=not legacy
         )
         for zoo in ('openmmlab', 'mmcls'):
             listed = {name: f'{url}/{name}'}
@@ -52,17 +57,17 @@ def test_nothing_in_it_is_run(
         assert not trace.exists()
 
 
-def test_it_is_read_as_a_file_here(tmp_path: Path, url: str) -> None:
+def test_it_is_read_as_a_file_here(folder: Path, url: str) -> None:
     state = {'a.weight': torch.rand(3)}
-    save_file(state, tmp_path / 'a.safetensors')
-    torch.save(state, tmp_path / 'a.pth')
+    save_file(state, folder / 'a.safetensors')
+    torch.save(state, folder / 'a.pth')
     for name in ('a.safetensors?download=true', 'a.pth'):
         for place in (url, url.replace('http', 'HTTP')):
             found = read.read_weights(f'{place}/{name}')
             assert torch.equal(found['a.weight'], state['a.weight'])
     # A file of the same name may be another, on another day or elsewhere.
     for number, place in enumerate(('', 'other/', '')):
-        path = tmp_path / place / 'vit-20241126.pth'
+        path = folder / place / 'vit-20241126.pth'
         path.parent.mkdir(exist_ok=True)
         torch.save({'a.weight': torch.full((3,), float(number))}, path)
         found = read.read_weights(f'{url}/{place}{path.name}')
