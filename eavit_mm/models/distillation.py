@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,7 +60,7 @@ def distillation_loss(
     """KL divergence from the teacher's to the student's distribution.
 
     Args:
-        student: Logits (B, classes, ...).
+        student: Logits (B, classes, ...); one class alone is a sigmoid's.
         teacher: Logits of the same shape; no gradient reaches them.
         temperature: T; the loss is scaled by T^2 (Hinton et al., 2015).
 
@@ -70,6 +71,12 @@ def distillation_loss(
         ValueError: If the shapes differ.
     """
     _check_shapes('logits', student, teacher)
+    if student.shape[1] == 1:
+        # Of a sigmoid: the logit of the class that is not there is 0.
+        student, teacher = (
+            torch.cat((logits, torch.zeros_like(logits)), dim=1)
+            for logits in (student, teacher)
+        )
     target = F.log_softmax(teacher.detach() / temperature, dim=1)
     output = F.log_softmax(student / temperature, dim=1)
     divergence = F.kl_div(output, target, reduction='none', log_target=True)

@@ -72,6 +72,14 @@ def test_loss_is_the_divergence(shape: Any, temperature: float) -> None:
     assert same.item() == pytest.approx(0, abs=1e-12)
 
 
+def test_one_class_is_a_sigmoids() -> None:
+    student, teacher = logits(2, 1, 3, 4), logits(2, 1, 3, 4, seed=1)
+    both = [torch.cat((x, 0 * x), dim=1) for x in (student, teacher)]
+    loss = distillation_loss(student, teacher, 2.0)
+    torch.testing.assert_close(loss, divergence(*both, 2.0))
+    assert loss > 0.1
+
+
 class WatchedViT(DenseViT):
     """Keeps the residual stream behind each layer that it has."""
 
