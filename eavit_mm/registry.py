@@ -6,6 +6,7 @@ then the ``locations``, so a config needs no import of ours.
 
 from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from inspect import Parameter, signature
 from typing import Any
 
@@ -16,13 +17,29 @@ from mmengine.utils import get_object_from_string
 SCOPE = 'eavit_mm'
 
 
-def _child(name: str, *locations: str) -> Registry:
+class _Models(Registry):
+    """Imports the segmentor only when a name is not found without it.
+
+    mmseg, which it stands on, would make every start slower.
+    """
+
+    def get(self, key: str) -> Any:
+        found = super().get(key)
+        if found is None:
+            import_module(f'{SCOPE}.models.elastic_segmentor')
+            found = super().get(key)
+        return found
+
+
+def _child(
+    name: str, *locations: str, kind: type[Registry] = Registry
+) -> Registry:
     parent = getattr(mmengine_registry, name)
     places = [f'{SCOPE}.{location}' for location in locations]
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=places)
+    return kind(parent.name, parent=parent, scope=SCOPE, locations=places)
 
 
-MODELS = _child('MODELS', 'models')
+MODELS = _child('MODELS', 'models', kind=_Models)
 MODEL_WRAPPERS = _child('MODEL_WRAPPERS', 'models')
 DATASETS = _child('DATASETS', 'datasets')
 TRANSFORMS = _child('TRANSFORMS', 'datasets')
@@ -82,15 +99,12 @@ def check_options(place: str, value: Any) -> None:
 
 def _check_part(place: str, cfg: Mapping[str, Any]) -> None:
     """Checks the type and the options of one dict, by the signatures."""
-    ours: dict[str, Any] = {}
-    for registry in _REGISTRIES:
-        registry.import_from_location()
-        for name, part in registry.module_dict.items():
-            ours[f'{SCOPE}.{name}'] = part
     name = cfg['type']
     # A path to a class is valid too.
-    found = ours.get(name) or get_object_from_string(name)
+    found = _ours().get(name) or get_object_from_string(name)
+    found = found or MODELS.get(name)
     if found is None:
+        ours = _ours()
         bare = {known.rpartition('.')[2]: known for known in ours}
         close = get_close_matches(name.rpartition('.')[2], bare)
         known = [bare[match] for match in close] or sorted(ours)
@@ -104,6 +118,16 @@ def _check_part(place: str, cfg: Mapping[str, Any]) -> None:
             f'{place}.{key}={cfg[key]!r:.80} is no option of '
             f'{found.__name__}; valid are {valid}'
         )
+
+
+def _ours() -> dict[str, Any]:
+    """Everything that is registered, by the type that names it."""
+    ours: dict[str, Any] = {}
+    for registry in _REGISTRIES:
+        registry.import_from_location()
+        for name, part in registry.module_dict.items():
+            ours[f'{SCOPE}.{name}'] = part
+    return ours
 
 
 def _options_of(found: Any) -> list[str]:

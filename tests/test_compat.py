@@ -48,8 +48,13 @@ def test_import_is_silent_and_light() -> None:
 
 @pytest.mark.skipif(has_compiled_mmcv(), reason='mmcv has its ops here')
 def test_mmseg_imports_and_ops_raise_with_mmcv_lite() -> None:
+    """And only a segmentor imports it, which takes time."""
     code = """
-import eavit_mm
+import sys
+from eavit_mm.registry import MODELS
+assert MODELS.get('ElasticImageClassifier')
+assert 'mmseg' not in sys.modules
+assert MODELS.get('ElasticEncoderDecoder')
 import mmseg.models
 import torch
 from mmcv.ops import nms

@@ -217,10 +217,17 @@ def dense_config(
             del part['init_cfg']  # all weights are the subnet's
     levels = len(model.backbone.out_indices)
     for name, _, live, reading in readings(model.consumers, levels):
-        given = parts[name]
+        given = _part(parts, name)
         given.update(cut_sizes(given, live, reading, subnet.embed_dims))
     backbone = backbone_config(cfg['backbone'], subnet)
     return dict(type=stock.__name__, backbone=backbone, **parts)
+
+
+def _part(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config of a part, such as 'head'; of several, 'heads.0'."""
+    name, _, number = name.partition('.')
+    part: dict[str, Any] = parts[name][int(number)] if number else parts[name]
+    return part
 
 
 def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -28,10 +29,13 @@ class Reading(NamedTuple):
         leaves: Path of a module inside the consumer -> what it reads.
         live: For a neck, whether each output level still is backbone
             channels; empty for a head.
+        sizes: Options or attributes, each one number, that count several
+            times the backbone's channels -> how many times.
     """
 
     leaves: dict[str, Leaf]
     live: tuple[bool, ...] = ()
+    sizes: Mapping[str, int] = MappingProxyType({})
 
 
 # describe(consumer, live): `live` says of each level that the consumer is
@@ -194,6 +198,9 @@ def cut_sizes(
             # One number of outputs is that of all of them.
             is_cut = are_live[-1] if name == 'in_channels' else all(are_live)
             cut[name] = width if is_cut else given
+    for name, times in reading.sizes.items():
+        if isinstance(sizes.get(name), int):
+            cut[name] = times * width
     return cut
 
 

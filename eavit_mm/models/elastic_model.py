@@ -111,7 +111,7 @@ class ElasticModelMixin(BaseModel):
         new norms inside of a part and then put it back by this.
         """
         super().add_module(name, module)
-        if name in self.consumers:
+        if name in {key.partition('.')[0] for key in self.consumers}:
             make_elastic(self.consumers, self.backbone)
 
     # What a model of a task provides
@@ -300,7 +300,7 @@ class ElasticModelMixin(BaseModel):
         """
         new: set[str] = set()
         for name in self.head_names if self.new_head else ():
-            head = getattr(self, name)
+            head = getattr(self, name, None)
             own = {} if head is None else head.state_dict()
             shapes = {f'{name}.{key}': v.shape for key, v in own.items()}
             given = {

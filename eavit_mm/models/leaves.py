@@ -14,6 +14,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from mmengine.model.utils import _BatchNormXd
+from mmengine.utils.dl_utils.parrots_wrapper import (
+    SyncBatchNorm as MMSyncBatchNorm,
+)
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
@@ -361,6 +364,10 @@ class ElasticBatchNorm2d(_ElasticBatchNorm, nn.BatchNorm2d):
 
 class ElasticSyncBatchNorm(_ElasticBatchNorm, nn.SyncBatchNorm):
     """A BatchNorm over feature maps of all processes."""
+
+
+class ElasticMMSyncBatchNorm(_ElasticBatchNorm, MMSyncBatchNorm):
+    """The same, as mmcv's layers of type 'SyncBN' are."""
 
 
 class ElasticBatchNormXd(_ElasticBatchNorm, _BatchNormXd):

@@ -3,6 +3,8 @@ from collections.abc import Iterator
 import pytest
 from mmengine.logging import MessageHub
 
+import eavit_mm  # noqa: F401  before mmseg, which needs its stand-in
+
 
 @pytest.fixture
 def run_seed() -> Iterator[None]:
