@@ -333,31 +333,27 @@ class BudgetSolver:
         Raises:
             ValueError: If no subnet was found within the limits.
         """
-        router = self.model.router
+        router, walker = self.model.router, self._walker(limits)
         shares = [
             limits[k] / self._table(k).largest if k in limits else 1.0
             for k in router.kinds
         ]
         if not set(router.kinds) & set(limits):
             # Its own budgets from low to high: the last choice that fits.
-            for own in self._smaller(shares):
-                if self.use_of(router.subnet(own), limits) <= 1:
+            smaller = _up_to(shares)
+            for own, choice in zip(
+                smaller, router.subnets(smaller), strict=True
+            ):
+                if walker.use_of(choice, limits) <= 1:
                     shares = own
-        walker, nested = self._walker(limits), router.nested(shares)
+        nested = router.nested(shares)
         start = walker.fullest(nested, limits)
         if start is None or walker.use_of(start, limits) < USED:
             # Nested subnets jump, as between two embedding widths: of its
             # choices for smaller budgets one may use more.
-            smaller = map(router.subnet, self._smaller(shares))
-            start = walker.fullest((*nested, *smaller), limits) or nested[0]
+            choices = (*nested, *router.subnets(_up_to(shares)))
+            start = walker.fullest(choices, limits) or nested[0]
         return self._fit(start, limits)
-
-    def _smaller(self, shares: Sequence[float]) -> list[list[float]]:
-        """Budgets of the router up to some, from low to high."""
-        return [
-            [part * share for share in shares]
-            for part in np.linspace(0, 1, _SWEEP)
-        ]
 
     def _uniform(self, limits: Limits) -> Subnet:
         """The largest uniform subnet; if none fits, one with branches off."""
@@ -377,3 +373,11 @@ class BudgetSolver:
         raise UnreachableError(
             f'no subnet is within all budgets at once: {" and ".join(asked)}'
         )
+
+
+def _up_to(shares: Sequence[float]) -> list[list[float]]:
+    """Budgets of the router up to some, from low to high."""
+    budgets: list[list[float]] = np.outer(
+        np.linspace(0, 1, _SWEEP), shares
+    ).tolist()
+    return budgets

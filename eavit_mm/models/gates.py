@@ -63,7 +63,7 @@ def prefix_gates(soft: Tensor) -> Tensor:
     Each gradient goes to the gate that landed in its position.
 
     Args:
-        soft: (gates), in (0, 1).
+        soft: (..., gates), in (0, 1).
     """
     return straight_through(soft.sort(descending=True, stable=True).values)
 
@@ -72,14 +72,13 @@ def switch_gates(soft: Tensor, max_off: int) -> Tensor:
     """Hard gates of the branches, of which only so many may be off.
 
     Args:
-        soft: (branches), in (0, 1); of too many that want to be off, those
-            with the lowest are.
+        soft: (..., branches), in (0, 1); of too many that want to be off,
+            those with the lowest are.
         max_off: How many branches the space lets be off.
     """
     gates = straight_through(soft)
     order = soft.detach().argsort()
-    forced = torch.zeros_like(soft)
-    forced[order[max_off:]] = 1
+    forced = torch.zeros_like(soft).scatter(-1, order[..., max_off:], 1)
     return gates + (forced - gates.detach()).clamp(min=0)
 
 
@@ -97,27 +96,35 @@ def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
     Raises:
         FloatingPointError: If a gate is NaN; names the router's MLPs.
     """
-    number, switches = len(space.cells), decisions.switches
-    sizes = torch.stack([prefix.sum() for prefix in decisions.prefixes])
-    if switches is not None:
-        sizes = torch.cat((sizes, switches))
-    values = sizes.tolist()  # one copy from the device for all of them
-    broken = {
-        group_name(space.cells[i]) if i < number else SWITCHES: None
-        for i, value in enumerate(values)
-        if isnan(value)
-    }
-    if broken:
-        raise FloatingPointError(
-            f'the gates of router.groups.{{{",".join(broken)}}} are NaN, '
-            'as some of its weights are; training stops before others '
-            'change. Lower the learning rate, clip gradients, or resume '
-            'from the last checkpoint'
-        )
-    indices, is_on = values[:number], values[number:]
-    # Without switches no branch is off.
-    off = [b for b, on in zip(space.branches, is_on, strict=False) if not on]
-    return space.build([round(i) for i in indices], off)
+    return subnets_of(space, decisions)[0]
+
+
+def subnets_of(space: SearchSpace, decisions: DecisionGates) -> list[Subnet]:
+    """Likewise of each row of decisions."""
+    columns = [p.sum(-1, keepdim=True) for p in decisions.prefixes]
+    if decisions.switches is not None:
+        columns.append(decisions.switches)
+    values = torch.cat(columns, dim=-1)
+    number, found = len(space.cells), []
+    # One copy from the device for all of them.
+    for row in values.reshape(-1, values.shape[-1]).tolist():
+        broken = {
+            group_name(space.cells[i]) if i < number else SWITCHES: None
+            for i, value in enumerate(row)
+            if isnan(value)
+        }
+        if broken:
+            raise FloatingPointError(
+                f'the gates of router.groups.{{{",".join(broken)}}} are NaN, '
+                'as some of its weights are; training stops before others '
+                'change. Lower the learning rate, clip gradients, or resume '
+                'from the last checkpoint'
+            )
+        # Without switches no branch is off.
+        switches = zip(space.branches, row[number:], strict=False)
+        off = [branch for branch, on in switches if not on]
+        found.append(space.build(map(round, row[:number]), off))
+    return found
 
 
 def group_name(cell: Cell) -> str:

@@ -21,7 +21,7 @@ from eavit_mm.models.gates import (
     decision_gates_of,
     gates_of,
     harden,
-    subnet_of,
+    subnets_of,
 )
 from eavit_mm.models.router_groups import Groups, mask_of, nested_subnets
 from eavit_mm.options import check_count, check_number, check_path
@@ -166,15 +166,20 @@ class RouterHead(BaseModule):
         """Gates of every group.
 
         Args:
-            budgets: (K), as everywhere shares of the largest subnet's costs.
+            budgets: (..., K), as everywhere shares of the largest subnet's
+                costs.
             generator: Draws the Gumbel noise; None for none, as in use.
         """
         return harden(self.space, self.groups(budgets, generator))
 
-    @torch.no_grad()
     def subnet(self, budgets: Sequence[float]) -> Subnet:
         """What the router chooses, whatever it costs."""
-        return subnet_of(self.space, self(self._inputs(budgets)))
+        return self.subnets([budgets])[0]
+
+    @torch.no_grad()
+    def subnets(self, budgets: Sequence[Sequence[float]]) -> list[Subnet]:
+        """Likewise for each of several budgets, at once."""
+        return subnets_of(self.space, self(self._inputs(budgets)))
 
     @torch.no_grad()
     def nested(self, budgets: Sequence[float]) -> list[Subnet]:
@@ -196,10 +201,9 @@ class RouterHead(BaseModule):
         walker = Walker(self.space, self.tables)
         return walker.fullest(nested, limits) or nested[0]
 
-    def _inputs(self, budgets: Sequence[float]) -> Tensor:
-        """What the MLPs are given: (K), clamped to 1 as in training."""
-        shares = [min(b, 1.0) for b in budgets]
-        return torch.tensor(shares, dtype=torch.float64)
+    def _inputs(self, budgets: Sequence[Any]) -> Tensor:
+        """What the MLPs are given: clamped to 1 as in training."""
+        return torch.tensor(budgets, dtype=torch.float64).clamp(max=1.0)
 
     # Training
 

@@ -75,7 +75,8 @@ class Groups(nn.ModuleDict):
         """Soft gates in (0, 1): sigmoids of logits and noise.
 
         Args:
-            budgets: (K), shares of the largest subnet's costs; on the host.
+            budgets: (..., K), shares of the largest subnet's costs; on the
+                host.
             generator: Draws the Gumbel noise; None for none, as in use.
         """
         # Copies to the device that are not waited for, here and below.
@@ -91,7 +92,8 @@ class Groups(nn.ModuleDict):
         sizes = [group.shape[-1] for group in groups.values()]
         parts = torch.split(logits.sigmoid(), sizes, dim=-1)
         soft = dict(zip(groups, parts, strict=True))
-        nothing = budgets.new_zeros(0)  # of a cell that has no choice
+        # Of a cell that has no choice.
+        nothing = budgets.new_zeros(*budgets.shape[:-1], 0)
         prefixes = tuple(
             soft.get(group_name(cell), nothing) for cell in self.space.cells
         )

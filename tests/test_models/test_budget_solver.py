@@ -30,32 +30,47 @@ FINE = dict(
 KINDS = ['macs', 'params']
 
 
-def model_with(router: dict[str, Any] | None = None, **changes: Any) -> Any:
-    if router is not None:
-        router = dict(type='eavit_mm.RouterHead', **router)
-    return classifier(backbone=dict(space=FINE, **changes), router=router)
+BUILT: dict[str, Any] = {}  # models by the options of their routers
 
 
-def untrained(**router: Any) -> Any:
+def model_with(router: dict[str, Any] | None = None) -> Any:
+    if str(router) not in BUILT:
+        cfg = None
+        if router is not None:
+            cfg = dict(type='eavit_mm.RouterHead', **router)
+        BUILT[str(router)] = classifier(backbone=dict(space=FINE), router=cfg)
+    return deepcopy(BUILT[str(router)])
+
+
+def untrained(seed: int = 0, **router: Any) -> Any:
     """With a router that answers before anything has trained it."""
+    torch.manual_seed(seed)
     model = model_with(router)
     model.router.is_ready = True
+    model.router.apply(_reset)
     return model
 
 
-FITTED: dict[str, Any] = {}  # the weights of routers, by their options
+def _reset(module: torch.nn.Module) -> None:
+    if isinstance(module, torch.nn.Linear):
+        module.reset_parameters()
+        torch.nn.init.normal_(module.bias, std=3.0)
+
+
+def front_file(folder: Path) -> Path:
+    path = folder / 'pareto.json'
+    path.write_text(json.dumps(front_of(model_with(), 16).to_dict()))
+    return path
 
 
 def fitted(folder: Path, **router: Any) -> Any:
-    path = folder / 'pareto.json'
-    path.write_text(json.dumps(front_of(model_with(), 16).to_dict()))
-    options = {'fit_steps': 200, **router}
-    model = model_with(dict(front=str(path), **options))
-    if str(options) not in FITTED:
+    """With a router that knows the front of such a file."""
+    path, options = front_file(folder), {'fit_steps': 200, **router}
+    if str(options) not in BUILT:
+        model = model_with(dict(front=str(path), **options))
         model.router.init_weights()
-        FITTED[str(options)] = deepcopy(model.router.state_dict())
-    model.router.load_state_dict(FITTED[str(options)])
-    return model
+        BUILT[str(options)] = model
+    return deepcopy(BUILT[str(options)])
 
 
 def cost(model: Any, subnet: Any, kind: str) -> int:
@@ -80,26 +95,22 @@ def table_of(space: Any) -> LatencyTable:
 
 @pytest.mark.parametrize('kinds', [['macs'], ['params'], KINDS])
 def test_untrained_routers_keep_random_budgets(kinds: list[str]) -> None:
-    torch.manual_seed(0)
     model = untrained(budgets=kinds)
-    model.router.apply(_reset)
     solver = BudgetSolver(model)
     rng = np.random.default_rng(0)
+    many = rng.uniform(size=(20, len(kinds))).tolist()
+    each = [model.router.subnet(budgets) for budgets in many]
+    assert model.router.subnets(many) == each
+    space = model.backbone.space
+    tables = {kind: CostTable(space, solver.cost(kind)) for kind in KINDS}
     for _ in range(20):
         kind = str(rng.choice(KINDS))
-        low = CostTable(model.router.space, solver.cost(kind)).cheapest
-        low, high = cost(model, low, kind), cost(model, None, kind)
+        low, high = tables[kind].lowest, cost(model, None, kind)
         limit = int(rng.uniform(low, high))
         subnet = solver([Budget.parse(f'{limit}{kind}')], 'router')
         assert cost(model, subnet, kind) <= limit
         if limit > max(3 * low, 0.2 * high):
             assert cost(model, subnet, kind) >= 0.95 * limit
-
-
-def _reset(module: torch.nn.Module) -> None:
-    if isinstance(module, torch.nn.Linear):
-        module.reset_parameters()
-        torch.nn.init.normal_(module.bias, std=3.0)
 
 
 @pytest.mark.parametrize(
@@ -322,9 +333,7 @@ def jagged_table(space: Any, seed: int) -> LatencyTable:
 @pytest.mark.parametrize('by', ['router', 'uniform'])
 @pytest.mark.parametrize('seed', range(2))
 def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
-    torch.manual_seed(seed)
-    model = untrained()
-    model.router.apply(_reset)
+    model = untrained(seed)
     space = model.backbone.space
     table = jagged_table(space, seed)
     solver = BudgetSolver(model, table=table)
@@ -396,24 +405,21 @@ class _Tight(BudgetSolver):
 def test_a_budget_is_set_until_further_notice(tmp_path: Path) -> None:
     model = fitted(tmp_path)
     x = batch_of(0)['inputs']
-    outs = [model(x)]
-    for budget in (0.3, '30%', '60%%'):
-        if budget == '60%%':
-            with pytest.raises(ValueError, match="budget='60%%'"):
-                model.set_budget(budget)
-            continue
+    whole = model(x)
+    for budget in (0.3, '30%'):
         subnet = model.set_budget(budget)
+        with pytest.raises(ValueError, match="budget='60%%'"):
+            model.set_budget('60%%')
         assert model.backbone.subnet == subnet
         assert cost(model, subnet, 'macs') <= 0.3 * model.macs()['total']
-        outs.append(model(x))
-    assert not torch.allclose(outs[0], outs[1])
+        assert not torch.allclose(model(x), whole)
     assert model.set_budget() == model.backbone.space.largest
-    assert torch.equal(model(x), outs[0])
+    assert torch.equal(model(x), whole)
     small = model.set_budget('20kparams', by='uniform')
     solver = BudgetSolver(model)
     assert small == solver([Budget.parse('20kparams')], 'uniform')
     with model.backbone.use(model.backbone.space.largest):
-        assert torch.equal(model(x), outs[0])
+        assert torch.equal(model(x), whole)
     assert model.backbone.subnet == small
 
 
