@@ -21,9 +21,21 @@ TOOLS = ROOT / 'tools'
 sys.path += [str(TOOLS), str(ROOT / 'requirements')]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--device cpu`` tries the bodies of the tests for a GPU without one."""
+    parser.addoption(
+        '--device',
+        default='cuda',
+        choices=('cuda', 'cpu'),
+        help='where the tests marked gpu run (default: cuda)',
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Tests marked ``gpu`` are skipped, and said to be, without one."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() or config.getoption('device') == 'cpu':
         return
     for item in items:
         if item.get_closest_marker('gpu'):

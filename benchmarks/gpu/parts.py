@@ -24,7 +24,7 @@ class Part:
 # A part may be added anywhere; how the page shows its rows is said in
 # :data:`benchmarks.gpu.page.SECTIONS`.
 PARTS = (
-    Part('tests', 'benchmarks.gpu.tests:run_tests', 110, resumes=True),
+    Part('tests', 'benchmarks.gpu.tests:run_tests', 150, resumes=True),
     Part('stage 1', 'benchmarks.gpu.steps:stage1', 90),
     Part('stage 2', 'benchmarks.gpu.steps:stage2', 70),
     Part('search', 'benchmarks.gpu.search:search', 100),

@@ -11,7 +11,7 @@ from benchmarks.pages import ROOT
 FOLDER = 'tests/test_gpu'
 RUNNING, DIED = 'running', 'died'
 # A test that takes longer hangs: its process ends.
-PATIENCE = 60
+PATIENCE = 100
 # After it every call of CUDA in the process fails.
 STICKY = ('CUDA error', 'device-side assert', 'an illegal memory access')
 
@@ -37,10 +37,12 @@ class Outcomes:
             seconds=round(report.duration, 2),
             measured=dict(report.user_properties),
         )
-        if not report.passed:
+        if report.failed:
             lines = report.longreprtext.strip().splitlines()
             errors = [line for line in lines if line.startswith('E ')] or lines
             row['error'] = errors[0].removeprefix('E').strip()[:300]
+        elif report.skipped:
+            row['error'] = report.longrepr[2].removeprefix('Skipped: ')
         self.run.show(self.run.rows)
         if any(words in report.longreprtext for words in STICKY):
             os._exit(1)

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.gpu import __main__ as bench
 from benchmarks.gpu import page as page_module
+from benchmarks.gpu import tests as gpu_tests
 from benchmarks.gpu.page import NOTHING, SECTIONS, page, peak_of
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.record import DONE, FAILED, LATE, RUNNING, Record
@@ -99,6 +100,48 @@ def test_every_part_ends_with_numbers(name: str) -> None:
     text = page([dict(HEAD, parts=parts)])
     assert SECTIONS[name](run.rows, 'a card') in text
     assert 'there is no MFU' in text
+
+
+def test_the_tests_for_a_gpu_hold_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gpu_tests, 'FOLDER', 'tests/test_gpu/test_networks.py')
+    run = Run('cpu', True)
+    gpu_tests.run_tests(run)
+    assert {row['outcome'] for row in run.rows} == {'passed'}
+    assert len(run.rows) > 40
+
+
+MADE_UP = """
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+def test_dies(): raise SystemError('the process would have ended')
+def test_fails(): raise ValueError('two\\nlines')
+def test_measures(record_property): record_property('difference', 0.5)
+def test_is_left_out(): pytest.skip('no such card')
+"""
+
+
+def test_how_tests_end_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'test_made_up.py').write_text(MADE_UP)
+    option = "def pytest_addoption(parser): parser.addoption('--device')"
+    (tmp_path / 'conftest.py').write_text(option)
+    (tmp_path / 'pytest.ini').write_text('[pytest]\nmarkers = gpu: x')
+    monkeypatch.setattr(gpu_tests, 'FOLDER', tmp_path)
+    first = dict(test='test_made_up.py::test_dies', outcome=RUNNING)
+    run = Run('cpu', True, [first])
+    monkeypatch.chdir(tmp_path)
+    gpu_tests.run_tests(run)
+    ends = [row['outcome'] for row in run.rows]
+    assert ends == ['died', 'failed', 'passed', 'skipped']
+    text = SECTIONS['tests'](run.rows, 'a card')
+    assert text.startswith('1 died, 1 failed, 1 passed, 1 skipped.')
+    assert '- `test_fails`: failed, ValueError: two' in text
+    assert '- `test_measures`: passed, difference 0.5' in text
 
 
 def test_the_list_of_parts_is_whole() -> None:

@@ -2,7 +2,7 @@
 
 Elsewhere: accumulation in test_elastic_model.py, test-time augmentation and
 what ``save_best`` keeps in test_subnet_loops.py, AMP on the CPU in
-test_cpu_amp.py.
+test_cpu_amp.py, on a GPU in test_gpu.
 """
 
 import runpy
@@ -354,41 +354,3 @@ def test_the_old_best_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
     assert after[3::3] == [['epoch_1'], ['epoch_2'], ['epoch_2']]
     assert best() == ['epoch_4']
     assert not list(tmp_path.glob('.*.partial'))
-
-
-# Less memory, fewer bits
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize('kind', ['float16', 'bfloat16'])
-def test_amp_on_the_gpu(tmp_path, kind):
-    """The scaled and summed gradients are those of float32, nearly."""
-    states, kinds = [], set()
-    # A scale that no gradient overflows: no step is left out.
-    scale = dict(init_scale=128.0)
-    amp = dict(type='AmpOptimWrapper', dtype=kind, loss_scale=scale)
-    for number, wrapper in enumerate((dict(), amp)):
-        runner = build(
-            tmp_path / str(number),
-            model=model_cfg(sampler=UNIFORM),
-            optim_wrapper=dict(
-                optimizer=dict(type='SGD', lr=0.05),
-                clip_grad=dict(max_norm=1.0),
-                **wrapper,
-            ),
-        )
-        if wrapper:
-            runner.model.head.fc.register_forward_hook(
-                lambda module, inputs, output: kinds.add(output.dtype)
-            )
-        start = snapshot(runner.model)
-        runner.train()
-        states.append(snapshot(runner.model))
-    assert kinds == {getattr(torch, kind)}
-    exact, mixed = states
-    for name, value in exact.items():
-        assert mixed[name].is_cuda
-        assert mixed[name].dtype == torch.float32
-        torch.testing.assert_close(mixed[name], value, rtol=0, atol=1e-2)
-    moved = (exact['head.fc.weight'] - start['head.fc.weight']).abs().max()
-    assert moved > 3e-2
