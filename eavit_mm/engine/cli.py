@@ -122,6 +122,13 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
         signal.signal(number, stop)
     try:
         yield
+    except Exception as error:
+        # mmengine takes whatever comes up in a config's layout for its fault.
+        cause: Any = error
+        while cause := cause.__context__:
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from None
+        raise
     finally:
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
