@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import get_world_size
-from mmengine.evaluator import DumpResults
+from mmengine.evaluator import DumpResults, Evaluator
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
@@ -176,11 +176,8 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
 def reported_numbers(loop: Any) -> list[str] | None:
     """Names of the numbers of a validation; nothing is changed by it.
 
-    None where two samples do not do, or several processes evaluate: a metric
-    that fails on the first would leave the others waiting for its word.
+    None where two samples do not do.
     """
-    if get_world_size() > 1:
-        return None
     loader, model = loop.dataloader, loop.runner.model
     with preserved_random_state(), suppress(Exception):
         batch = loader.collate_fn([loader.dataset[i] for i in (0, 1)])
@@ -192,7 +189,18 @@ def reported_numbers(loop: Any) -> list[str] | None:
         ]
         model.eval()
         evaluator.process(model.val_step(batch), batch)
-        found = evaluator.evaluate(2)
+        found = _evaluate(evaluator)
         numbers = [k for k, v in found.items() if as_number(v) is not None]
         return getattr(loop, 'names_of', list)(numbers)
     return None
+
+
+def _evaluate(evaluator: Evaluator) -> dict[str, Any]:
+    if get_world_size() == 1:
+        return dict(evaluator.evaluate(2))
+    # Each process for itself: from one that fails others would wait for word.
+    return {
+        '/'.join(filter(None, (metric.prefix, name))): value
+        for metric in evaluator.metrics
+        for name, value in metric.compute_metrics(metric.results).items()
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmpretrain.registry import METRICS
@@ -180,6 +180,14 @@ def test_what_is_watched_is_reported(tmp_path, kind):
     with pytest.raises(ValueError, match=rf"{kind}.*='half/acc': .*'auc'\]"):
         late.train()
     assert late.iter == 3
+
+
+def test_of_several_processes_none_waits_for_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_checks, 'get_world_size', lambda: 2)
+    monkeypatch.delattr(Evaluator, 'evaluate')
+    changes = watching('EarlyStoppingHook', 'half/top1', 'Accuracy')
+    with pytest.raises(ValueError, match=f"'half/top1': .*'half/{TOP1}', "):
+        build(tmp_path, **changes).train()
 
 
 def test_there_is_no_best_without_a_number(tmp_path):
