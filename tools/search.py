@@ -46,7 +46,7 @@ from eavit_mm.engine.cli import (
     rename_config,
     run_tool,
 )
-from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
+from eavit_mm.engine.data_overlap import disjoint_data
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
 from eavit_mm.engine.run_checks import reported_numbers
 
@@ -105,7 +105,7 @@ def merge_args(args: argparse.Namespace) -> Config:
 def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
-    check_disjoint(datasets_of(cfg))
+    disjoint_data(cfg)
     runner = build_runner(search_config(cfg))
     if not isinstance(runner.test_loop, ParetoSearchLoop):
         raise ValueError(

@@ -54,7 +54,7 @@ from eavit_mm.engine.cli import (
     require_parts,
     run_tool,
 )
-from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
+from eavit_mm.engine.data_overlap import disjoint_data
 from eavit_mm.engine.run_checks import check_training, check_work_dir
 from eavit_mm.options import check_count, check_mapping
 
@@ -111,7 +111,7 @@ def main(args: argparse.Namespace) -> None:
         check_work_dir(cfg)
     runner = build_runner(cfg)
     if cfg.get('search_cfg'):  # before all of stage 1, not after it
-        check_disjoint(datasets_of(cfg))
+        disjoint_data(cfg)
     check_training(runner)
     if not args.check:
         runner.train()

@@ -1,10 +1,9 @@
 """Data of one purpose must not serve another."""
 
+import os
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import cache
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,8 @@ def _id_of(info: Mapping[str, Any]) -> str:
     if 'sample_id' in info:
         return str(info['sample_id'])
     if 'img_path' in info:
-        return _file_of(str(info['img_path']))
+        path = str(info['img_path'])
+        return path if '://' in path else os.path.realpath(path)
     if 'img' in info:
         image = np.ascontiguousarray(info['img'])
         return sha256(image.tobytes()).hexdigest()
@@ -40,36 +40,18 @@ def _id_of(info: Mapping[str, Any]) -> str:
     )
 
 
-def _file_of(path: str) -> str:
-    """The file that a path leads to; a URL as it is."""
-    if '://' in path:
-        return path
-    given = Path(path)
-    found = _real_folder(Path.cwd() / given.parent) / given.name
-    # A file may be a link too.
-    return str(found.resolve() if found.is_symlink() else found)
-
-
-@cache
-def _real_folder(path: Path) -> Path:
-    """Without links and dots; a folder of many images is looked up once."""
-    return path.resolve()
-
-
-def check_disjoint(configs: Mapping[str, Any]) -> None:
+def check_disjoint(datasets: Mapping[str, Any]) -> None:
     """Raises if two data sets share a sample.
 
     Args:
-        configs: What it is for ('train', 'search', 'test') to the config of
-            a data set, or to what was built of one.
+        datasets: What each is for ('train', 'search', 'test'), and it.
 
     Raises:
         ValueError: Names both, how many samples they share, and the first.
     """
     known: dict[str, set[str]] = {}
-    for name, cfg in configs.items():
-        is_cfg = isinstance(cfg, Mapping)
-        ids = sample_ids(DATASETS.build(cfg) if is_cfg else cfg)
+    for name, dataset in datasets.items():
+        ids = sample_ids(dataset)
         for other, others in known.items():
             shared = sorted(ids & others)
             if shared:
@@ -81,9 +63,20 @@ def check_disjoint(configs: Mapping[str, Any]) -> None:
         known[name] = ids
 
 
-def datasets_of(cfg: Config) -> dict[str, Any]:
-    """Configs of the data to train on, to search on, and to test on."""
+def disjoint_data(cfg: Config) -> dict[str, Any]:
+    """The data sets to train on, to test on and to search on.
+
+    Raises:
+        ValueError: If two share a sample.
+    """
     search = 'search' if 'search_dataloader' in cfg else 'val'
     names = dict(train='train', test='test', search=search)
     loaders = {k: cfg.get(f'{name}_dataloader') for k, name in names.items()}
-    return {k: deepcopy(v['dataset']) for k, v in loaders.items() if v}
+    # Building takes a config apart.
+    built = {
+        name: DATASETS.build(deepcopy(loader['dataset']))
+        for name, loader in loaders.items()
+        if loader
+    }
+    check_disjoint(built)
+    return built

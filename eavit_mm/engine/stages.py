@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 from rich.console import Console
 from rich.text import Text
 
 from eavit_mm.datasets.samples import samples_of
-from eavit_mm.engine.data_overlap import check_disjoint, datasets_of
+from eavit_mm.engine.data_overlap import disjoint_data
 from eavit_mm.engine.search_header import digest, plain
 from eavit_mm.files import read_json, write_json
 from eavit_mm.options import check_mapping
@@ -29,7 +28,7 @@ _NO_PARTS = (
     *('resume', 'default_hooks'),
 )
 _NO_SETTINGS = ('num_workers', 'persistent_workers', 'pin_memory')
-# Bytes at the end of a file of a sample, which tell it from another.
+# Bytes at the end of an image, which tell it from others.
 _TAIL = 1024
 # Seconds that a stopped stage has to end in order; torchrun needs up to 30.
 _PATIENCE = 40
@@ -152,21 +151,28 @@ def source_of(
     return dict(_by_content(plain(dict(**parts, **files))))
 
 
-def _by_content(value: Any) -> Any:
-    """A plain value with the content of files in place of their paths."""
+def _by_content(value: Any, most: int = sys.maxsize) -> Any:
+    """A value with name, size and end of a file in place of its path.
+
+    Args:
+        value: Of a config, or what is known of a sample.
+        most: Bytes of a file to read.
+    """
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if k not in _NO_SETTINGS}
-        return {key: _by_content(part) for key, part in kept.items()}
+        return {key: _by_content(part, most) for key, part in kept.items()}
     if isinstance(value, list):
-        return [_by_content(part) for part in value]
+        return [_by_content(part, most) for part in value]
     if isinstance(value, str) and os.sep in value:
         path = Path(value)
         if path.is_dir():
             return 'a folder'  # of data, whose samples count
         if path.is_file():
+            size = path.stat().st_size
             with path.open('rb') as file:
+                file.seek(max(0, size - most))
                 code = hashlib.file_digest(file, 'sha256').hexdigest()
-            return f'{path.name} ({code[:16]})'
+            return f'{path.name} ({size} bytes, {code[:16]})'
     return value
 
 
@@ -180,28 +186,16 @@ def data_of(cfg: Config) -> dict[str, Any]:
     Raises:
         ValueError: If two share a sample.
     """
-    built = {k: DATASETS.build(v) for k, v in datasets_of(cfg).items()}
-    check_disjoint(built)
     return {
         name: dict(
             samples=len(dataset),
             classes=getattr(dataset, 'metainfo', {}).get('classes'),
-            digest=digest(*map(_by_name_and_end, samples_of(dataset))),
+            digest=digest(
+                *(_by_content(info, _TAIL) for info in samples_of(dataset))
+            ),
         )
-        for name, dataset in built.items()
+        for name, dataset in disjoint_data(cfg).items()
     }
-
-
-def _by_name_and_end(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """A sample with name, size and end of a file in place of its path."""
-    found = dict(sample)
-    for key, value in sample.items():
-        if key.endswith('_path') and (path := Path(str(value))).is_file():
-            with path.open('rb') as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - _TAIL))
-                found[key] = [path.name, size, file.read().hex()]
-    return found
 
 
 def run_logged(command: Sequence[str], log: Path, label: str) -> None:

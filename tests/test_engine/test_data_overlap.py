@@ -25,6 +25,11 @@ class Listed(BaseDataset):
         return [dict(info) for info in self.infos]
 
 
+def check(**configs: Any) -> None:
+    """Of what each is for to the config of a data set."""
+    check_disjoint({k: DATASETS.build(cfg) for k, cfg in configs.items()})
+
+
 def listed(key: str, values: Any) -> dict[str, Any]:
     return dict(type='Listed', infos=[{key: value} for value in values])
 
@@ -77,7 +82,7 @@ def test_folds_of_one_data_set():
         for test_mode in (False, True)
     ]
     assert [len(sample_ids(DATASETS.build(fold))) for fold in folds] == [8, 2]
-    check_disjoint(dict(train=folds[0], search=folds[1]))
+    check(train=folds[0], search=folds[1])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +130,7 @@ def test_samples_that_cannot_be_told_apart(dataset):
 )
 def test_shared_samples_are_counted(configs, message):
     with pytest.raises(ValueError, match=message) as error:
-        check_disjoint(configs)
+        check(**configs)
     assert "keep them apart, for example with type='eavit_mm.Split'" in str(
         error.value
     )
@@ -157,11 +162,9 @@ def folder(tmp_path, monkeypatch):
 def test_one_file_by_two_paths(folder, spelling):
     paths = ['d/x/0.png', 'd/x/1.png']
     with pytest.raises(ValueError, match='share 1 samples'):
-        check_disjoint(
-            dict(
-                train=listed('img_path', paths),
-                search=listed('img_path', [spelling.format(folder)]),
-            )
+        check(
+            train=listed('img_path', paths),
+            search=listed('img_path', [spelling.format(folder)]),
         )
 
 
@@ -191,9 +194,6 @@ def test_a_training_begins_with_images_of_its_own(tool, call, tmp_path):
 def test_images_shared_by_content():
     images = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
     with pytest.raises(ValueError, match='share 1 samples'):
-        check_disjoint(
-            dict(
-                train=listed('img', images[:2]),
-                search=listed('img', images[1:]),
-            )
+        check(
+            train=listed('img', images[:2]), search=listed('img', images[1:])
         )
