@@ -22,12 +22,13 @@ from mmpretrain.registry import DATASETS
 from eavit_mm.files import lock
 
 ROOT = Path(__file__).resolve().parents[1]
+FORKED = ROOT / 'tests' / 'forked_adapt.py'
 DIGITS = ROOT / 'configs/eavit/vitmini_digits_stage2.py'
 
 
 def adapt(*args: Any, stop: Path | None = None) -> tuple[int, str]:
     """Status and output; stopped by SIGTERM as soon as a path is there."""
-    command = [sys.executable, '-W', 'ignore', ROOT / 'tools/adapt.py', *args]
+    command = [sys.executable, '-W', 'ignore', FORKED, *args]
     with subprocess.Popen(
         [*map(str, command)],
         stdout=subprocess.PIPE,
