@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from fronts import front_of
@@ -110,12 +111,15 @@ def test_a_member_with_a_broken_file_is_written_again(tmp_path):
     export_front(ours, front, out)
     (folder,) = (path for path in out.iterdir() if path.is_dir())
     whole = names(folder)
-    for name in (*whole, None):
+    for name in whole:
+        broken = shutil.copytree(folder, tmp_path / name)
+        assert ours.is_complete(SUBNETS[0], broken)
+        harm(broken, name)
+        assert not ours.is_complete(SUBNETS[0], broken)
+    harm(folder, 'report.json')
+    for done in ('written', 'kept'):
         notes: list[str] = []
-        if name:
-            harm(folder, name)
         export_front(ours, front, out, notes.append)
-        done = 'written' if name else 'kept'
         assert notes == [f'[1/1] {folder.name}: {done}']
         assert names(folder) == whole
 
