@@ -24,7 +24,7 @@ from benchmarks.methods import (
 )
 from eavit_mm.space import Curriculum
 
-PASSES = 4_000
+PASSES = 2_000
 
 
 def model_of(cfg: Any) -> Any:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -134,27 +135,19 @@ def test_uniform_of_a_cell_follows_its_first_axis_and_layer(space, step):
         assert width == nearest_choice(space.choices(axis, layer), s)
 
 
-@settings(max_examples=40)
 @given(spaces())
-def test_uniform_ladder_lists_what_a_dense_scan_finds(space):
-    # Switches lie at sums of choices over twice a maximum, so two of them
-    # are at least 1 / (2 * 40 * 20) apart.
-    scan = []
-    for step in range(1025):
-        subnet = space.uniform(step / 1024)
-        if not scan or scan[-1] != subnet:
-            scan.append(subnet)
-    ladder = space.uniform_ladder
-    assert len(set(ladder)) == len(ladder)
-    missed = [s for s in scan if s not in ladder]
-    assert not missed
-    # A rung narrower than a step of the scan; it must be a uniform(s).
-    for rung in set(ladder) - set(scan):
-        assert any(
-            space.uniform(step / 2**16) == rung for step in range(2**16 + 1)
-        )
-    assert ladder[0] == space.uniform(0)
-    assert ladder[-1] == space.largest
+def test_uniform_ladder_lists_every_uniform_network(space):
+    # The nearest choice changes half way between two of them alone.
+    places = [('embed_dims', 0), *space.branches]
+    lists = [space.choices(*place) for place in places]
+    changes = {
+        Fraction(sum(pair), 2 * choices[-1])
+        for choices in lists
+        for pair in pairwise(choices)
+    }
+    every = dict.fromkeys(map(space.uniform, sorted({Fraction(0), *changes})))
+    assert space.uniform_ladder == tuple(every)
+    assert space.uniform_ladder[-1] == space.largest
 
 
 def test_uniform_reads_a_float_as_it_was_written():
@@ -202,7 +195,7 @@ def test_nearest_is_a_member_and_no_choice_is_nearer(case, data):
 # restrict
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(spaces(), st.data())
 def test_restrict_keeps_the_members_that_reach_the_bounds(space, data):
     bounds = {
