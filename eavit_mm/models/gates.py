@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import isnan
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -181,8 +182,8 @@ def _spread(prefix: Tensor, choices: Choices) -> Tensor:
 @lru_cache(maxsize=256)
 def _opener(choices: Choices, device: torch.device) -> Tensor:
     """Index of the choice that opens each unit: (units)."""
-    added = torch.tensor((0, *choices)).diff()
-    return torch.arange(len(choices)).repeat_interleave(added).to(device)
+    index = np.repeat(range(len(choices)), np.diff((0, *choices)))
+    return torch.from_numpy(index).to(device)
 
 
 class GatedCost(nn.Module):
@@ -203,7 +204,16 @@ class GatedCost(nn.Module):
             self.register_buffer(name, shares, persistent=False)
 
     def forward(self, decisions: DecisionGates) -> Tensor:
-        """The share of the largest subnet's cost: a scalar."""
+        """The share of the largest subnet's cost: a scalar.
+
+        In the type of the gates: autocast would round it to three digits.
+        """
+        with torch.autocast(
+            self.get_buffer('stem').device.type, enabled=False
+        ):
+            return self._share(decisions)
+
+    def _share(self, decisions: DecisionGates) -> Tensor:
         chosen: dict[tuple[str, int], Tensor] = {}
         for cell, prefix in zip(
             self.space.cells, decisions.prefixes, strict=True

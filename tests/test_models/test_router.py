@@ -275,6 +275,14 @@ def test_steps_train_backbone_and_router(
     assert isinstance(model.router, RouterHead)
 
 
+def test_losses_of_a_route_are_not_rounded_by_autocast(tmp_path: Path) -> None:
+    router = routed(tmp_path).float().router
+    (route,) = router.draw([1], 0)
+    with torch.autocast('cpu', torch.bfloat16):
+        found = router.losses(route)
+    assert found == router.losses(route)
+
+
 @pytest.mark.parametrize('seed', range(3))
 def test_a_gated_step_trains_the_backbone_as_a_sliced_one(
     tmp_path: Path, seed: int
