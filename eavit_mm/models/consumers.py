@@ -86,8 +86,8 @@ def readings(
         backbone channels, and how it reads them.
 
     Raises:
-        ValueError: If a type is not registered; a guess could give wrong
-            numbers.
+        ValueError: If a type is not registered, as a guess could give wrong
+            numbers, or what it is given does not suit it.
     """
     live = (True,) * num_levels
     for name, consumer in consumers.items():
@@ -99,7 +99,10 @@ def readings(
                 f'backbone, but how is not known; known are {known}. Declare '
                 'it with eavit_mm.models.register_consumer.'
             )
-        reading = _DESCRIBE[kind](consumer, live)
+        try:
+            reading = _DESCRIBE[kind](consumer, live)
+        except ValueError as error:
+            raise ValueError(f'{name}: {kind.__name__} {error}') from error
         yield name, consumer, live, reading
         live = reading.live or live
 

@@ -1,15 +1,13 @@
 """How mmseg's necks and heads of segmentation read the backbone."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 from mmseg.models.decode_heads import (
-    DPTHead,
     FCNHead,
     FPNHead,
     SegmenterMaskTransformerHead,
     SETRMLAHead,
     SETRUPHead,
-    SideAdapterCLIPHead,
     UPerHead,
 )
 from mmseg.models.necks import Feature2Pyramid, MLANeck, MultiLevelNeck
@@ -30,10 +28,21 @@ _OF_A_LEVEL: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
-def _chosen(head: Any, live: tuple[bool, ...]) -> tuple[bool, ...]:
-    """Of the levels that a head reads, whether each is backbone channels."""
-    index = head.in_index
-    chosen = [index] if isinstance(index, int) else index
+def _chosen(part: Any, live: tuple[bool, ...]) -> tuple[bool, ...]:
+    """Of the levels that a part reads, whether each is backbone channels.
+
+    Raises:
+        ValueError: If it is given fewer.
+    """
+    index = getattr(part, 'in_index', None)
+    if index is None:  # a neck, which reads all
+        index = range(len(getattr(part, 'rescales', None) or part.in_channels))
+    chosen = [index] if isinstance(index, int) else [*index]
+    if not all(-len(live) <= i < len(live) for i in chosen):
+        raise ValueError(
+            f'reads levels {chosen} and is given {len(live)}; out_indices of '
+            'the backbone says how many there are'
+        )
     return tuple(live[i] for i in chosen)
 
 
@@ -45,15 +54,12 @@ def _leaves(
     return {path.format(i): Leaf() for i in live for path in paths}
 
 
-def _describe_neck(neck: Any, live: tuple[bool, ...]) -> Reading:
-    """A neck whose levels all become its own."""
-    num_outs = getattr(neck, 'num_outs', len(live))
-    leaves = _leaves(_OF_A_LEVEL[type(neck)], live)
-    return Reading(leaves, (False,) * num_outs)
-
-
-def _describe_head(head: Any, live: tuple[bool, ...]) -> Reading:
-    return Reading(_leaves(_OF_A_LEVEL[type(head)], _chosen(head, live)))
+def _describe_levels(part: Any, live: tuple[bool, ...]) -> Reading:
+    """A head, or a neck whose levels all become its own."""
+    leaves = _leaves(_OF_A_LEVEL[type(part)], _chosen(part, live))
+    if hasattr(part, 'in_index'):
+        return Reading(leaves)
+    return Reading(leaves, (False,) * getattr(part, 'num_outs', len(live)))
 
 
 def _describe_pyramid(neck: Any, live: tuple[bool, ...]) -> Reading:
@@ -69,7 +75,7 @@ def _describe_pyramid(neck: Any, live: tuple[bool, ...]) -> Reading:
     }
     if neck.upsample_4x is not None:
         leaves['upsample_4x.1'] = Leaf()  # the norm between two of them
-    return Reading(leaves, live, {'embed_dim': 1})
+    return Reading(leaves, _chosen(neck, live), {'embed_dim': 1})
 
 
 def _describe_uper(head: Any, live: tuple[bool, ...]) -> Reading:
@@ -95,9 +101,8 @@ def _describe_fcn(head: Any, live: tuple[bool, ...]) -> Reading:
         return Reading({})
     if not all(levels):
         raise ValueError(
-            f'FCNHead: in_index={head.in_index}: the neck passes some of '
-            'these levels on and changes others; such levels cannot be read '
-            'side by side'
+            f'in_index={head.in_index}: the neck passes some of these levels '
+            'on and changes others; they cannot be read side by side'
         )
     number = len(levels)
     opens, sizes = (OPEN,) * number, {'in_channels': number}
@@ -116,24 +121,8 @@ def _describe_fcn(head: Any, live: tuple[bool, ...]) -> Reading:
     return Reading(leaves, sizes=dict(sizes, channels=number))
 
 
-def _refuse_pairs(head: nn.Module, live: tuple[bool, ...]) -> NoReturn:
-    """Refuses a head that reads pairs of a level and a class token.
-
-    Raises:
-        ValueError: Always; names the type.
-    """
-    raise ValueError(
-        f'{type(head).__name__} reads a class token beside every feature '
-        'map, which an elastic backbone does not give; take a head that reads '
-        f'feature maps alone, such as {UPerHead.__name__}'
-    )
-
-
 for _kind in _OF_A_LEVEL:
-    _is_neck = _kind in (MultiLevelNeck, MLANeck)
-    register_consumer(_kind, _describe_neck if _is_neck else _describe_head)
+    register_consumer(_kind, _describe_levels)
 register_consumer(Feature2Pyramid, _describe_pyramid)
 register_consumer(UPerHead, _describe_uper)
 register_consumer(FCNHead, _describe_fcn)
-register_consumer(DPTHead, _refuse_pairs)
-register_consumer(SideAdapterCLIPHead, _refuse_pairs)

@@ -1,5 +1,7 @@
 """mmseg's segmentor as a supernet."""
 
+from typing import Any
+
 from mmseg.models.segmentors import EncoderDecoder
 from torch import nn
 
@@ -17,6 +19,9 @@ class ElasticEncoderDecoder(ElasticModelMixin, EncoderDecoder):
     :class:`eavit_mm.models.elastic_model.ElasticModelMixin`. The state dict
     is the stock segmentor's.
 
+    Raises:
+        ValueError: If the backbone gives no feature maps.
+
     Example:
         >>> dict(type='eavit_mm.ElasticEncoderDecoder',
         ...      backbone=dict(type='eavit_mm.ElasticVisionTransformer',
@@ -26,6 +31,14 @@ class ElasticEncoderDecoder(ElasticModelMixin, EncoderDecoder):
     """
 
     head_names = ('decode_head', 'auxiliary_head')
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.backbone.out_type != 'featmap':
+            raise ValueError(
+                f'backbone.out_type={self.backbone.out_type!r}; must be '
+                "'featmap', which necks and heads of segmentation read"
+            )
 
     @property
     def consumers(self) -> dict[str, nn.Module]:

@@ -10,132 +10,116 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from toys import images, randomise
 
-import eavit_mm  # noqa: F401
-
 # C = H D = 24 channels, four levels of 4 x 6 patches.
-C, LEVELS, CLASSES = 24, 4, 5
-ARCH = dict(embed_dims=C, num_layers=4, num_heads=6, feedforward_channels=20)
+C, CLASSES = 24, 5
+SIZE, OTHER_SIZE = (16, 24), (24, 20)
+BACKBONE = dict(
+    arch=dict(
+        embed_dims=C, num_layers=4, num_heads=6, feedforward_channels=20
+    ),
+    img_size=SIZE,
+    patch_size=4,
+    out_type='featmap',
+    out_indices=[0, 1, 2, 3],
+    final_norm=False,
+)
 SPACE = dict(
     embed_dims=[5, 8, 14, 24],
     num_heads=[1, 2, 4, 6],
     feedforward_channels=[1, 7, 12, 20],
     max_off=8,
 )
-SIZE, OTHER_SIZE = (16, 24), (24, 20)
-BN, SYNC, LN2D = (
-    dict(type=kind) for kind in ('BN', 'SyncBN', 'mmpretrain.LN2d')
-)
-# Options of a head that reads all levels; those of a backbone or of a neck.
-ALL = dict(in_channels=[C] * LEVELS, in_index=[0, 1, 2, 3])
-OWN = dict(ALL, in_channels=[10] * LEVELS)
+BN, SYNC, LN = (dict(type=t) for t in ('BN', 'SyncBN', 'mmpretrain.LN2d'))
 
 
-def fcn(in_channels: Any = C, **options: Any) -> dict[str, Any]:
-    return dict(type='FCNHead', in_channels=in_channels, **options)
+def neck(kind: str, out_channels: int = 10, **options: Any) -> dict[str, Any]:
+    """Makes levels of its own of all levels."""
+    options.setdefault('in_channels', [C] * 4)
+    return dict(type=kind, out_channels=out_channels, **options)
 
 
-def setr(**options: Any) -> dict[str, Any]:
-    return dict(type='SETRUPHead', in_channels=C, **options)
+def pyramid(norm_cfg: Any = SYNC, **options: Any) -> dict[str, Any]:
+    """Passes all levels on, which it resizes."""
+    return dict(
+        type='Feature2Pyramid', embed_dim=C, norm_cfg=norm_cfg, **options
+    )
 
 
-UPER = dict(type='UPerHead', channels=7, pool_scales=(1, 2, 3), norm_cfg=BN)
-FPN = dict(type='FPNHead', feature_strides=[4, 8, 16, 32], channels=9, **ALL)
-LINEAR = fcn([C] * LEVELS, channels=4 * C, in_index=[0, 1, 2, 3], num_convs=0)
+def head(
+    kind: str, channels: int = 6, in_channels: int = C, **options: Any
+) -> dict[str, Any]:
+    """Reads one level."""
+    base = dict(channels=channels, in_channels=in_channels)
+    return dict(type=f'{kind}Head', num_classes=CLASSES, **base, **options)
+
+
+def many(
+    kind: str, channels: int = 6, in_channels: int = C, **options: Any
+) -> dict[str, Any]:
+    """Reads all levels."""
+    index = options.pop('in_index', [0, 1, 2, 3])
+    widths: Any = [in_channels] * len(index)
+    return head(kind, channels, widths, in_index=index, **options)
+
+
+def uper(in_channels: int = C) -> dict[str, Any]:
+    return many('UPer', 7, in_channels, pool_scales=(1, 2, 3), norm_cfg=BN)
+
+
+FPN = many('FPN', 9, feature_strides=[4, 8, 16, 32])
+SIDE = dict(input_transform='resize_concat')
+# Parts of a model, and changes of its backbone.
 FLOWS: dict[str, dict[str, Any]] = dict(
     multilevel_uper=dict(
-        neck=dict(
-            type='MultiLevelNeck',
-            in_channels=[C] * LEVELS,
-            out_channels=10,
-            scales=[4, 2, 1, 0.5],
-            norm_cfg=BN,
-        ),
-        decode_head=dict(UPER, **OWN),
-        auxiliary_head=fcn(10, channels=6, num_convs=1, in_index=2),
+        neck=neck('MultiLevelNeck', scales=[4, 2, 1, 0.5], norm_cfg=BN),
+        decode_head=uper(10),
+        auxiliary_head=head('FCN', in_channels=10, num_convs=1, in_index=2),
     ),
     multilevel_of_one=dict(
         backbone=dict(out_indices=[2]),
-        neck=dict(
-            type='MultiLevelNeck',
-            in_channels=[C],
-            out_channels=C,
-            scales=[1, 0.5],
-        ),
-        decode_head=fcn(channels=6, num_convs=1, in_index=1),
+        neck=neck('MultiLevelNeck', C, in_channels=[C], scales=[1, 0.5]),
+        decode_head=head('FCN', num_convs=1, in_index=1),
     ),
     uper=dict(
-        decode_head=dict(UPER, **ALL),
+        decode_head=uper(),
         auxiliary_head=[
-            fcn(channels=6, in_index=1, concat_input=False),
-            fcn(channels=C, num_convs=0, norm_cfg=SYNC),
+            head('FCN', in_index=1, concat_input=False),
+            head('FCN', C, num_convs=0, norm_cfg=SYNC),
         ],
     ),
-    pyramid_bn_fpn=dict(
-        neck=dict(type='Feature2Pyramid', embed_dim=C, norm_cfg=SYNC),
-        decode_head=FPN,
-    ),
-    pyramid_ln_fpn=dict(
-        neck=dict(type='Feature2Pyramid', embed_dim=C, norm_cfg=LN2D),
-        decode_head=FPN,
-    ),
-    pyramid_small_uper=dict(
-        neck=dict(
-            type='Feature2Pyramid', embed_dim=C, rescales=[2, 1, 0.5, 0.25]
-        ),
-        decode_head=dict(UPER, **ALL),
-        auxiliary_head=fcn(channels=6),
+    pyramid_bn_fpn=dict(neck=pyramid(), decode_head=FPN),
+    pyramid_ln_fpn=dict(neck=pyramid(LN), decode_head=FPN),
+    pyramid_uper=dict(
+        neck=pyramid(rescales=[2, 1, 0.5, 0.25]),
+        decode_head=uper(),
+        auxiliary_head=head('FCN'),
     ),
     setr_naive=dict(
-        decode_head=setr(channels=8, kernel_size=1, norm_cfg=BN),
-        auxiliary_head=[setr(channels=6, in_index=i) for i in (0, 1)],
+        decode_head=head('SETRUP', 8, kernel_size=1, norm_cfg=BN),
+        auxiliary_head=[head('SETRUP', in_index=i) for i in (0, 1)],
     ),
-    setr_pup=dict(
-        decode_head=setr(channels=8, num_convs=2, up_scale=2),
-        auxiliary_head=setr(channels=6, in_index=2),
-    ),
+    setr_pup=dict(decode_head=head('SETRUP', num_convs=2, up_scale=2)),
     mla=dict(
-        neck=dict(
-            type='MLANeck',
-            in_channels=[C] * LEVELS,
-            out_channels=10,
-            norm_cfg=BN,
-            act_cfg=dict(type='ReLU'),
-        ),
-        decode_head=dict(
-            type='SETRMLAHead', channels=20, mla_channels=5, up_scale=2, **OWN
-        ),
-        auxiliary_head=fcn(10, channels=6, in_index=0, concat_input=False),
+        neck=neck('MLANeck', norm_cfg=BN, act_cfg=dict(type='ReLU')),
+        decode_head=many('SETRMLA', 20, 10, mla_channels=5, up_scale=2),
+        auxiliary_head=head('FCN', in_channels=10, in_index=0),
     ),
-    mla_without_neck=dict(
-        decode_head=dict(
-            type='SETRMLAHead', channels=20, mla_channels=5, **ALL
-        )
-    ),
-    fcn=dict(decode_head=fcn(channels=7, norm_cfg=BN)),
-    fcn_plain=dict(decode_head=fcn(channels=7, concat_input=False)),
+    mla_without_neck=dict(decode_head=many('SETRMLA', 20, mla_channels=5)),
+    fcn=dict(decode_head=head('FCN', norm_cfg=BN)),
+    fcn_plain=dict(decode_head=head('FCN', concat_input=False)),
     fcn_levels=dict(
-        decode_head=fcn(
-            [C] * 2,
-            channels=7,
-            num_convs=1,
-            in_index=[0, 2],
-            input_transform='resize_concat',
-        )
+        decode_head=many('FCN', num_convs=1, in_index=[0, 2], **SIDE)
     ),
     # A linear map of each place; of several levels, as DINOv2 is probed.
     fcn_linear=dict(
-        decode_head=dict(
-            LINEAR, input_transform='resize_concat', concat_input=False
-        )
+        decode_head=many('FCN', 4 * C, num_convs=0, concat_input=False, **SIDE)
     ),
     fcn_without_convs=dict(
-        decode_head=fcn(channels=C, num_convs=0, norm_cfg=BN)
+        decode_head=head('FCN', C, num_convs=0, norm_cfg=BN)
     ),
     segmenter=dict(
-        decode_head=dict(
-            type='SegmenterMaskTransformerHead',
-            in_channels=C,
-            channels=C,
+        decode_head=head(
+            'SegmenterMaskTransformer',
             num_layers=2,
             num_heads=3,
             embed_dims=12,
@@ -156,31 +140,19 @@ def config(
     """
     parts = FLOWS[parts] if isinstance(parts, str) else parts
     backbone: dict[str, Any] = dict(
-        type='mmpretrain.VisionTransformer',
-        arch=ARCH,
-        img_size=SIZE,
-        patch_size=4,
-        out_type='featmap',
-        out_indices=list(range(LEVELS)),
-        final_norm=False,
+        BACKBONE, type='mmpretrain.VisionTransformer'
     )
     if is_elastic:
         kind = 'eavit_mm.ElasticVisionTransformer'
         backbone.update(type=kind, space=SPACE)
     for more in (parts, changes):
         backbone.update(more.get('backbone', {}))
-    cfg = ConfigDict(
+    cfg = dict(
         type=f'{"eavit_mm.Elastic" * is_elastic}EncoderDecoder',
         data_preprocessor=dict(type='BaseDataPreprocessor'),
         test_cfg=dict(mode='whole'),
     )
-    cfg.update({**parts, **changes, 'backbone': backbone})
-    auxiliary = cfg.get('auxiliary_head', [])
-    if not isinstance(auxiliary, list):
-        auxiliary = [auxiliary]
-    for head in (cfg.decode_head, *auxiliary):
-        head.setdefault('num_classes', CLASSES)
-    return cfg
+    return ConfigDict({**cfg, **parts, **changes, 'backbone': backbone})
 
 
 def segmentor(cfg: ConfigDict | str, seed: int = 0) -> Any:
@@ -197,18 +169,13 @@ def segmentor(cfg: ConfigDict | str, seed: int = 0) -> Any:
     return model
 
 
-def heads_of(model: Any) -> list[nn.Module]:
-    """Decode head and auxiliary heads."""
-    others = getattr(model, 'auxiliary_head', ())
-    if not isinstance(others, nn.ModuleList | tuple):
-        others = [others]
-    return [model.decode_head, *others]
-
-
-def outputs(model: Any, x: Tensor) -> list[Tensor]:
-    """What all heads give."""
-    levels = model.extract_feat(x)
-    return [head(levels) for head in heads_of(model)]
+def outputs(model: Any, size: tuple[int, int] = SIZE) -> list[Tensor]:
+    """What the decode head and all auxiliary heads give for two images."""
+    levels = model.extract_feat(images(2, size).double())
+    heads = getattr(model, 'auxiliary_head', ())
+    if not isinstance(heads, nn.ModuleList | tuple):
+        heads = [heads]
+    return [head(levels) for head in (model.decode_head, *heads)]
 
 
 def batch_of(
