@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from eavit_mm.options import check_choice, check_count
 from eavit_mm.registry import LATENCY_BACKENDS
 from eavit_mm.space import Level, SearchSpace, StratifiedSampler, Subnet
 from eavit_mm.space.cells import BRANCHES
-from eavit_mm.space.latency import DTYPES as DTYPES
 from eavit_mm.space.latency import TORCH, LatencyTable
 
 # Whole networks that the sum of blocks is brought in line with, and the seed
@@ -36,24 +35,16 @@ Block = tuple[int, str, int]
 Timed = tuple[Callable[[], AbstractContextManager[None]], Callable[[], Any]]
 
 
-@dataclass(frozen=True)
-class Validation:
-    """A table against measured subnets.
+class Validation(NamedTuple):
+    """A table against measured subnets, in milliseconds."""
 
-    Attributes:
-        error: Mean of |foretold / measured - 1|.
-        own_error: The error at the speed that the device had for the table.
-        kendall_tau: Rank correlation.
-        drift: Time of the subnets that the table was brought in line with,
-            over what it was for the table.
-        subnets: What was measured.
-        foretold: Milliseconds by the table.
-        measured: Milliseconds.
-    """
-
+    # Mean of |foretold / measured - 1|; the same at the speed that the device
+    # had for the table.
     error: float
     own_error: float
-    kendall_tau: float
+    kendall_tau: float  # rank correlation
+    # Time of the subnets that the table was brought in line with, over what
+    # it was for the table.
     drift: float
     subnets: Sequence[Subnet]
     foretold: Sequence[float]
@@ -78,10 +69,9 @@ def build_table(
 
     Each is timed inside a network that has nothing else in it, in all layers
     that offer it at once: the time over the same network without any branch,
-    divided by the number of these layers. In a whole network blocks are a
-    little slower than by themselves, since they share caches: at last all
-    times are multiplied by what a few drawn networks take over what the times
-    add up to. All networks take turns.
+    divided by the number of these layers. In a whole network blocks share
+    caches and are a little slower: at last all times are multiplied by what a
+    few drawn networks take over what the times add up to. All take turns.
 
     Args:
         model: An elastic classifier, on the device to measure.
@@ -126,11 +116,7 @@ def _times(
 
 
 def _blocks(space: SearchSpace) -> Iterator[tuple[Block, Subnet]]:
-    """The networks of :func:`build_table`, each with one kind of block.
-
-    For each embedding width one without branches, and one for each width of
-    each axis, in all layers that offer it.
-    """
+    """The networks of :func:`build_table`, each with one kind of block."""
     layers = range(space.num_layers)
     off = (0,) * space.num_layers
     for width in space.embed_dims:
@@ -145,10 +131,9 @@ def _blocks(space: SearchSpace) -> Iterator[tuple[Block, Subnet]]:
 
 def _draw(model: Any, num: int, seed: int) -> list[Subnet]:
     """Different subnets, even over the MACs range."""
-    level = Level(model.backbone.space)
-    sampler = StratifiedSampler(num=num)
+    level, macs = Level(model.backbone.space), model.backbone.macs
     rng = np.random.default_rng(seed)
-    return sampler.draw(level, model.backbone.macs, rng)
+    return StratifiedSampler(num=num).draw(level, macs, rng)
 
 
 def _drift(
@@ -199,8 +184,8 @@ def check_device(
     """Raises if a table is not of a device: its error would mean nothing.
 
     Raises:
-        ValueError: Names both devices, or both numbers of threads that a CPU
-            is used with; None stands for those of the table.
+        ValueError: Names both devices, or both numbers of a CPU's threads;
+            None stands for those of the table.
     """
     name = device_name(device)
     if table.device != name:
@@ -232,14 +217,9 @@ def measure(
 ) -> list[float]:
     """Milliseconds of a forward of subnets, measured in turn.
 
-    Args:
-        model: An elastic model; it is not changed.
-        subnets: Subnets in any combination of widths, branches off beyond
-            what the model's space allows.
-        batch_size: Images of one forward.
-        rounds: As for :func:`measure_in_turn`.
-        dtype: Type of weights and images.
-        backend: As for :func:`build_table`.
+    The subnets may have any combination of widths, and more branches off than
+    the model's space allows; the model is not changed. The rest is as for
+    :func:`build_table`.
     """
     check_count('batch_size', batch_size, least=1)
     LATENCY_BACKENDS.import_from_location()
@@ -265,13 +245,8 @@ def measure_in_turn(
     """Milliseconds of calls at the speed of the fastest tenth of the rounds.
 
     What slows a round slows all calls of it: each counts as its median over
-    the rounds, relative to its round.
-
-    Args:
-        cases: What surrounds a call and is not timed, and the call.
-        device: Where they run.
-        rounds: How often each is measured; None: for a minute, at least 20
-            times.
+    the rounds, relative to its round. Without a number of rounds they go on
+    for a minute, at least 20 times.
     """
     if rounds is not None:
         check_count('rounds', rounds, least=1)

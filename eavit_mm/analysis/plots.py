@@ -14,8 +14,9 @@ from eavit_mm.files import write_atomically
 from eavit_mm.space.cells import BRANCHES
 from eavit_mm.space.pareto import Member, ParetoFront
 
+Styles = Sequence[Mapping[str, Any]]
 # Distinguishable without colour vision, and in black and white by marker.
-STYLES: tuple[dict[str, Any], ...] = (
+STYLES: Styles = (
     dict(color='#0072b2', marker='o'),
     dict(color='#d55e00', marker='s', linestyle='--'),
     dict(color='#009e73', marker='^', linestyle='-.'),
@@ -25,7 +26,7 @@ STYLES: tuple[dict[str, Any], ...] = (
     dict(color='#000000', marker='X', linestyle='-.'),
     dict(color='#999999', marker='*', linestyle=':'),
 )
-_FRONT_STYLES: tuple[dict[str, Any], ...] = (
+_FRONT_STYLES: Styles = (
     dict(color='#bbbbbb', marker='.', linestyle='', markersize=4),
     dict(color='#d55e00', marker='s', linestyle='--', markersize=4),
     dict(color='#0072b2', marker='o', markersize=4),
@@ -39,19 +40,16 @@ def plot_metric_over_macs(
     path: str | Path,
     metric: str,
     title: str = '',
-    styles: Sequence[Mapping[str, Any]] = STYLES,
+    styles: Styles = STYLES,
 ) -> Path:
     """Draws one curve per entry and writes a picture.
 
     Args:
         curves: Label to (MACs, metric) points, MACs of one image.
-        path: Ends in .png, .svg or .pdf; replaced in one step.
+        path: Ends in .png, .svg or .pdf; replaced in one step, and returned.
         metric: Name on the vertical axis.
         title: Above the picture.
         styles: How the curves look, one after the other.
-
-    Returns:
-        The path.
     """
     return _plot_over_costs({'macs': curves}, path, metric, title, styles)
 
@@ -62,22 +60,13 @@ def plot_front(
     uniform: Sequence[Member],
     path: str | Path,
 ) -> Path:
-    """Draws the front, every evaluated subnet, and the uniform ones.
+    """Draws the front, every evaluated subnet, and those of uniform width.
 
     Over each cost that the search was about, side by side.
-
-    Args:
-        front: What the search found.
-        evaluated: All subnets it evaluated.
-        uniform: Those of uniform width, as a reference; may be none.
-        path: As for :func:`plot_metric_over_macs`.
     """
-    metric = front.metric
-    members = {
-        'evaluated': evaluated,
-        'uniform width': uniform,
-        'front': front.members,
-    }
+    metric, found = front.metric, front.members
+    labels = ('evaluated', 'uniform width', 'front')
+    members = dict(zip(labels, (evaluated, uniform, found), strict=True))
     panels = {
         cost: {
             label: [(m.cost(cost), m.metrics[metric]) for m in some]
@@ -93,7 +82,7 @@ def _plot_over_costs(
     path: str | Path,
     metric: str,
     title: str,
-    styles: Sequence[Mapping[str, Any]],
+    styles: Styles,
 ) -> Path:
     """Draws curves over each cost, in its unit, from the cheapest on."""
     figure, axes = _figure(len(panels))
@@ -113,19 +102,13 @@ def _plot_over_costs(
 
 
 def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
-    """Draws hypervolume over evaluations, one curve per entry.
-
-    Args:
-        curves: Label to (evaluations, hypervolume) points, rising.
-        path: As for :func:`plot_metric_over_macs`.
-    """
+    """Draws hypervolume over evaluations, rising, one curve per entry."""
     figure, (axes,) = _figure()
     _draw(axes, curves, [{**s, 'marker': ''} for s in STYLES])
     axes.set(xlabel='evaluated subnets', ylabel='hypervolume')
     # The first few are far below and would flatten the rest.
-    axes.set_ylim(
-        bottom=min(points[len(points) // 20][1] for points in curves.values())
-    )
+    starts = [points[len(points) // 20][1] for points in curves.values()]
+    axes.set_ylim(bottom=min(starts))
     if len(curves) > 1:
         axes.legend(loc='lower right')
     return save_figure(figure, path)
@@ -135,10 +118,6 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
     """Draws widths per layer along the front; white branches are off.
 
     Members stand in the order of the first cost that the search was about.
-
-    Args:
-        front: What the search found.
-        path: As for :func:`plot_metric_over_macs`.
     """
     largest = front.space.largest
     cost, *_ = front.costs
@@ -177,9 +156,7 @@ def _figure(panels: int = 1) -> tuple[Figure, Any]:
     return figure, figure.subplots(1, panels, sharey=True, squeeze=False)[0]
 
 
-def _draw(
-    axes: Any, curves: Curves, styles: Sequence[Mapping[str, Any]]
-) -> None:
+def _draw(axes: Any, curves: Curves, styles: Styles) -> None:
     """Draws a line for each curve that has points."""
     axes.grid(alpha=0.3)
     pairs = zip(curves.items(), cycle(styles), strict=False)

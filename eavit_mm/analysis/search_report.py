@@ -115,11 +115,7 @@ def write_figures(
 ) -> None:
     """Draws pareto.png, anatomy.png and hypervolume.png into a folder.
 
-    Args:
-        front: What the search found.
-        objectives: What the hypervolume is of.
-        members: What the search evaluated, in order.
-        folder: Where the figures go to.
+    ``members`` are what the search evaluated, in order.
     """
     ladder = set(front.space.uniform_ladder)
     uniform = [member for member in members if member.subnet in ladder]

@@ -36,7 +36,7 @@ def subnet_row(
     Args:
         name: What the table calls the subnet.
         model: The elastic model.
-        subnet: A :class:`eavit_mm.space.Subnet`.
+        subnet: One of its subnets.
         metrics: As the evaluator reports them.
     """
     macs = model.macs(subnet)['total']

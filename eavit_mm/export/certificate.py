@@ -35,17 +35,12 @@ def certify(
 ) -> dict[str, float]:
     """Compares networks with the subnet that they were made from.
 
-    On random images, and on given ones, at two batch sizes; in the dtype
-    and on the device of the supernet.
-
-    Args:
-        model: The supernet, in evaluation mode.
-        subnet: The subnet that all networks must be.
-        networks: Name to a function from normalised images to outputs.
-        images: (N, channels, height, width), normalised.
+    On random images, and on given ones, all normalised, at two batch sizes;
+    in the dtype and on the device of the supernet, which is in evaluation
+    mode.
 
     Returns:
-        Name to the largest absolute difference.
+        Name of a network to its largest absolute difference.
 
     Raises:
         ValueError: If one of them is another network.
@@ -92,9 +87,6 @@ def check_size(path: Path, network: nn.Module, expected: int) -> None:
         path: The file.
         network: What was read from it.
         expected: The parameters of the subnet, by the closed form.
-
-    Raises:
-        ValueError: Names both numbers of parameters, or both sizes.
     """
     params = sum(p.numel() for p in network.parameters())
     if params != expected:

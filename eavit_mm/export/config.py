@@ -201,13 +201,7 @@ def stock_class(model: ElasticModelMixin) -> type[nn.Module]:
 def dense_config(
     model: ElasticModelMixin, cfg: Mapping[str, Any], subnet: Subnet
 ) -> dict[str, Any]:
-    """The config of the exported model.
-
-    Args:
-        model: The elastic model.
-        cfg: Its config; what only an elastic model takes is left out.
-        subnet: A member of its space.
-    """
+    """The config of a subnet's model, without what only elastic ones take."""
     stock = stock_class(model)
     taken = set(signature(stock).parameters) - _LOADING - {'backbone'}
     parts = {k: deepcopy(value) for k, value in cfg.items() if k in taken}
@@ -231,12 +225,7 @@ def _part(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
-    """The config of the ``SlimVisionTransformer`` of a subnet.
-
-    Args:
-        cfg: The config of the ``ElasticVisionTransformer``.
-        subnet: A member of its space.
-    """
+    """A subnet's ``SlimVisionTransformer``, by the config of the elastic."""
     arch = dict(num_layers=subnet.num_layers, **subnet.to_dict())
     del arch['side']
     elastic = ('type', 'arch', 'space', 'init_cfg')

@@ -49,41 +49,28 @@ FILES = ('config.py', 'subnet.json', REPORT, *(f'model.{f}' for f in FORMATS))
 class Exporter:
     """Exports subnets of one supernet.
 
-    Attributes:
-        model: The supernet, with its weights, on the CPU.
-        cfg: The config of its run.
-        source: What the report says of where it comes from; plain values. By
-            its ``sha256``, exports of other weights are told apart.
-        formats: Some of :data:`FORMATS`; 'pth' is always written.
-        opset: Of ONNX files.
-        classes: Their names, if they are known.
-        images: Normalised images to compare on, besides random ones.
-        device: The device to measure latencies on.
-        batch_size: Images of a measured forward.
-        rounds: How often each network is measured.
-
     Raises:
         ValueError: If the supernet has no head, a format is not known, or a
             package for one is missing.
     """
 
-    model: ElasticModelMixin
-    cfg: Config
+    model: ElasticModelMixin  # with its weights, on the CPU
+    cfg: Config  # of its run
+    # Where it comes from, for the report; by ``sha256``, exports of other
+    # weights are told apart.
     source: dict[str, Any] = field(default_factory=dict)
-    formats: Sequence[str] = ('pth',)
-    images: Tensor | None = None
-    device: torch.device = field(default_factory=lambda: torch.device('cpu'))
+    formats: Sequence[str] = ('pth',)  # 'pth' is always written
+    images: Tensor | None = None  # normalised, to compare on too
+    # How latencies are measured.
+    device: torch.device = torch.device('cpu')
     batch_size: int = 1
     rounds: int = 20
     opset: int = OPSET
-    classes: Sequence[str] = ()
+    classes: Sequence[str] = ()  # their names, if they are known
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.formats if name not in FORMATS]
-        if unknown:
-            raise ValueError(
-                f'format={unknown[0]!r}; must be one of {FORMATS}'
-            )
+        for name in self.formats:
+            check_choice('format', name, FORMATS)
         if self.model.logits_module is None:
             kind = type(self.model).__name__
             raise ValueError(f'this {kind} cannot be exported: it has no head')
@@ -223,22 +210,15 @@ def read_report(folder: str | Path) -> dict[str, Any]:
     """The report of an exported folder; empty if there is none to read."""
     try:
         report = json.loads(Path(folder, REPORT).read_text())
-    except (OSError, ValueError):
+        is_ours = report['version'] == VERSION
+        is_ours &= isinstance(report['source'], dict)
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
-    is_ours = (
-        isinstance(report, dict)
-        and report.get('version') == VERSION
-        and isinstance(report.get('source'), dict)
-    )
     return report if is_ours else {}
 
 
 def check_folder(out: str | Path) -> None:
-    """Raises unless a folder is new, empty, or holds an earlier export.
-
-    Raises:
-        ValueError: Names the folder, and what is in it.
-    """
+    """Raises unless a folder is new, empty, or holds an earlier export."""
     names = names_in(out)
     others = [name for name in names if name not in FILES]
     if REPORT not in names:
@@ -256,11 +236,7 @@ def refuse_others(out: str | Path, others: list[str], earlier: str) -> None:
 
 
 def names_in(out: str | Path) -> list[str]:
-    """What lies in a folder to write; nothing if there is none yet.
-
-    Raises:
-        ValueError: If it is a file or a link.
-    """
+    """What lies in a folder to write, which may not be there yet."""
     out = Path(out)
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise ValueError(f'--out {out}: must be a folder, and no link')
@@ -272,14 +248,13 @@ def _input(model: Any, classes: Sequence[str]) -> dict[str, Any]:
     preprocessor = model.data_preprocessor
     channels, *size = image_size(model)
     to_rgb = getattr(preprocessor, 'to_rgb', False)
+    orders = {1: 'gray', 3: 'RGB' if to_rgb else 'BGR'}
     expected = dict(
         shape=['batch', channels, *size],
         to_rgb=to_rgb,
-        channel_order={1: 'gray', 3: 'BGR'}.get(channels),
+        channel_order=orders.get(channels),
         classes=list(classes),
     )
-    if channels == 3 and to_rgb:
-        expected['channel_order'] = 'RGB'
     for name in ('mean', 'std'):
         if (numbers := getattr(preprocessor, name, None)) is not None:
             expected[name] = numbers.flatten().tolist()

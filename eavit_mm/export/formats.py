@@ -50,11 +50,9 @@ def read_pt2(path: str | Path) -> Callable[[Tensor], Any]:
 def import_onnxruntime(asked_by: str = '--format onnx') -> Any:
     """Imports what an ONNX file needs to be written and run.
 
-    Args:
-        asked_by: The option, for the message.
-
     Raises:
-        ValueError: If a package is missing; names it, and how to install it.
+        ValueError: If a package is missing; names it, the option that asks
+            for it, and how to install it.
     """
     for name in _PACKAGES:
         try:

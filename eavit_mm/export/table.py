@@ -19,13 +19,7 @@ from eavit_mm.export.formats import GRAPHS
 def front_row(
     name: str, metric: float, report: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the table says of a network.
-
-    Args:
-        name: The name of its folder.
-        metric: Its value on the held-out data.
-        report: What ``report.json`` in the folder says.
-    """
+    """What the table says of a network, by its folder's ``report.json``."""
     latency = report['latency_ms']
     return dict(
         name=name,

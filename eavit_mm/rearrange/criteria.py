@@ -195,9 +195,8 @@ def _watch(
 ) -> Iterator[None]:
     """Hands activations to ``receive`` while the stock forward runs.
 
-    ``receive(total, activation)`` gets the scores to add to and an
-    activation (..., units, width of a unit), and returns the activation that
-    the forward goes on with.
+    It gets the scores to add to and an activation (..., units, width of a
+    unit), and returns the activation that the forward goes on with.
     """
     handles = []
 

@@ -60,11 +60,7 @@ def apply_permutation(
 
 @torch.no_grad()
 def permute_backbone(vit: VisionTransformer, permutation: Permutation) -> None:
-    """Reorders the units of a ViT, in place.
-
-    Its features come out in the new order of the channels; nothing else of
-    its function changes.
-    """
+    """Reorders the units of a ViT, and so its features, in place."""
     weights = dict(vit.named_parameters())
     for name, (axes, _, _) in parameter_axes(vit).items():
         for axis in axes:
