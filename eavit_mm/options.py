@@ -4,6 +4,7 @@ Each check raises ``ValueError``: the option, its value, what would be valid.
 """
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from sys import float_info
 from typing import Any
 
@@ -64,7 +65,7 @@ def check_flag(name: str, value: Any) -> None:
 
 def check_path(name: str, value: Any) -> None:
     """Raises unless an option names a file, or is None."""
-    if not isinstance(value, str | None):
+    if not isinstance(value, str | Path | None):
         raise ValueError(f'{name}={value!r}; must be a path or None')
 
 

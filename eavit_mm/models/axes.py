@@ -178,12 +178,7 @@ Term = tuple[Units | None, tuple[Units, ...]]
 def parameter_terms(
     vit: VisionTransformer, largest: Subnet
 ) -> dict[Term, int]:
-    """How many parameters stand for one unit of each kind at once.
-
-    Args:
-        vit: A whole network.
-        largest: Its widths.
-    """
+    """How many parameters stand for one unit of each kind at once."""
     units, weights = units_of(largest), dict(vit.named_parameters())
     terms: Counter[Term] = Counter()
     for name, (axes, branch, _) in parameter_axes(vit).items():

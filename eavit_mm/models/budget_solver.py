@@ -16,11 +16,7 @@ from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import USED, Limits, Walker, out_of_reach, shown
 from eavit_mm.space.latency import LatencyTable
-from eavit_mm.space.pareto import (
-    COSTS,
-    ParetoFront,
-    standard_error,
-)
+from eavit_mm.space.pareto import COSTS, ParetoFront, standard_error
 
 _UNITS = dict(params='parameters', latency='ms')
 # Steps over the router's range, where it does not know a kind of budget, or
@@ -42,7 +38,8 @@ def table_for(
     """
     if source is None or isinstance(source, LatencyTable):
         return source
-    table = LatencyTable.read(_path('latency_table', source))
+    check_path('latency_table', source)
+    table = LatencyTable.read(source)
     table.check(model.backbone.space, model.backbone.geometry)
     return table
 
@@ -59,8 +56,8 @@ def front_for(
         return None
     front = source
     if not isinstance(front, ParetoFront):
-        path = _path('front', front)
-        front = ParetoFront.read(path, model.backbone.space)
+        check_path('front', front)
+        front = ParetoFront.read(front, model.backbone.space)
     costs = costs_of(model).items()
     for member in (*front.members, *front.references):
         own = {kind: cost(member.subnet) for kind, cost in costs}
@@ -71,11 +68,6 @@ def front_for(
                 f'{found} there and {own} in this one'
             )
     return front
-
-
-def _path(name: str, value: Any) -> Path:
-    check_path(name, str(value) if isinstance(value, Path) else value)
-    return Path(value)
 
 
 def cost_of(

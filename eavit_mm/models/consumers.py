@@ -110,9 +110,7 @@ def readings(
 def make_elastic(
     consumers: Mapping[str, nn.Module], backbone: ElasticVisionTransformer
 ) -> None:
-    """Puts elastic leaves into consumers, in place; names stay.
-
-    Leaves that are there already stay as they are.
+    """Puts elastic leaves where there are none yet, in place; names stay.
 
     Raises:
         ValueError: Names a consumer that is not registered, or a module of
@@ -210,14 +208,7 @@ def cut_sizes(
 def cut_consumers(
     consumers: Mapping[str, nn.Module], num_levels: int, width: int
 ) -> dict[str, nn.Module]:
-    """Stock copies that read only the first channels, by name.
-
-    Args:
-        consumers: Necks and heads of an elastic model, in the order of the
-            flow.
-        num_levels: Outputs of the backbone.
-        width: Channels to keep.
-    """
+    """Stock copies that read only the first channels, by name."""
     cut = {}
     for name, consumer, live, reading in readings(consumers, num_levels):
         cut[name] = copy = _cut(consumer, width)
@@ -257,13 +248,8 @@ def count_consumers(
 
     Multiply-adds are those that torch counts while the cut stock modules run
     on the features, so a convolution counts at its resolution. A module that
-    has a matrix and runs without a counted product is warned of.
-
-    Args:
-        consumers: Necks and heads of an elastic model, in the order of the
-            flow.
-        features: The backbone's levels of one image, of some width, on the
-            device 'meta'.
+    has a matrix and runs without a counted product is warned of. Features are
+    the backbone's levels of one image, of some width, on the device 'meta'.
     """
     width = features[0].shape[1 if features[0].ndim == 4 else -1]
     counts, levels = {}, tuple(features)

@@ -85,13 +85,8 @@ def slice_branch(
 ) -> BranchSlices:
     """The first U units over the first E channels.
 
-    Args:
-        norm: The norm in front.
-        maps: The maps in, all P in one, and the map out.
-        parts: P.
-        scale: The layer scale, or an identity.
-        embed_dims: E.
-        units: U.
+    The maps are those in, all P in one, and the map out; ``scale`` is the
+    layer scale, or an identity.
     """
     E, U = embed_dims, units
     first, last = maps
@@ -117,12 +112,7 @@ def slice_branch(
 
 
 def gate_norm(norm: NormSlices, gates: Tensor) -> NormSlices:
-    """A whole norm whose closed channels are zero and do not count.
-
-    Args:
-        norm: Weight and bias of all channels (C).
-        gates: (C), with at least one open.
-    """
+    """A whole norm whose closed channels (C) are zero and do not count."""
     # In half precision the sum of hundreds of gates would be rounded.
     exact = gates.to(torch.promote_types(gates.dtype, torch.float32))
     shares = exact / exact.sum().clamp(min=1)
@@ -135,12 +125,8 @@ def gate_branch(
     """A whole branch whose closed units and channels add nothing.
 
     The gates go into the map out, which is smaller than the activations. The
-    first unit's gate is the branch's: where it is off, so is the bias.
-
-    Args:
-        branch: All units over all channels.
-        units: Gates (U), all zero where the branch is off.
-        channels: Gates (C).
+    first unit's gate is the branch's: where it is off, so is the bias. Gates
+    are (U), all zero where the branch is off, and (C).
     """
     bias = branch.out_bias
     return branch._replace(
@@ -174,13 +160,7 @@ def run_attention(
 ) -> Tensor:
     """Runs the sliced heads; dropouts and their state are the module's.
 
-    Args:
-        attn: The module that was sliced.
-        slices: Its slices.
-        x: (B, N, E), already normalised.
-
-    Returns:
-        (B, N, E), to be added to the residual stream.
+    Normalised x (B, N, E) -> (B, N, E), to be added to the residual stream.
     """
     heads = slices.in_weight.shape[1] // attn.head_dims
     q, k, v = (

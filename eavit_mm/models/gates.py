@@ -59,23 +59,17 @@ def straight_through(soft: Tensor) -> Tensor:
 
 
 def prefix_gates(soft: Tensor) -> Tensor:
-    """The hard gates of a group, open ones first.
+    """The hard gates of a group (..., gates), open ones first.
 
     Each gradient goes to the gate that landed in its position.
-
-    Args:
-        soft: (..., gates), in (0, 1).
     """
     return straight_through(soft.sort(descending=True, stable=True).values)
 
 
 def switch_gates(soft: Tensor, max_off: int) -> Tensor:
-    """Hard gates of the branches, of which only so many may be off.
+    """Hard gates (..., branches), of which only ``max_off`` may be off.
 
-    Args:
-        soft: (..., branches), in (0, 1); of too many that want to be off,
-            those with the lowest are.
-        max_off: How many branches the space lets be off.
+    Of too many that want to be off, those with the lowest soft gates are.
     """
     gates = straight_through(soft)
     order = soft.detach().argsort()

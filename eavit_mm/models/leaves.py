@@ -77,12 +77,6 @@ class ElasticLeaf(nn.Module):
     ) -> 'ElasticLeaf':
         """A leaf that shares everything with a stock module.
 
-        Args:
-            stock: The module whose place it takes.
-            leaf: What the module reads and writes.
-            channels: C.
-            active: The backbone's.
-
         Raises:
             ValueError: If the module cannot be narrowed or reads another
                 number of channels; does not name the module.
@@ -205,11 +199,7 @@ class ElasticLeaf(nn.Module):
 
     @torch.no_grad()
     def permute(self, order: Tensor) -> None:
-        """Reorders the backbone's channels, in place.
-
-        Args:
-            order: (C), new position -> old channel.
-        """
+        """Reorders the backbone's channels in place: (C), new -> old."""
         order = order.cpu()
         inputs = [
             start + (torch.arange(block) if block else order)

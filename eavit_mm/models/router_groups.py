@@ -127,10 +127,6 @@ def nested_subnets(space: SearchSpace, soft: DecisionGates) -> list[Subnet]:
     group as many as are above a threshold, which is the same for all groups.
     At a half it is the router's choice. Branches that it leaves on or off
     stay so.
-
-    Args:
-        space: The search space.
-        soft: Gates in (0, 1).
     """
     both = (*soft.prefixes, soft.switches)
     given = [gates for gates in both if gates is not None]

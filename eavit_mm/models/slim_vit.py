@@ -19,7 +19,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
 from torch import Tensor, nn
 
-from eavit_mm.options import check_mapping
+from eavit_mm.options import check_keys, check_mapping
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 
@@ -210,8 +210,7 @@ class SlimVisionTransformer(VisionTransformer):
 def _widths(arch: Any) -> Subnet:
     """The widths of an architecture, checked."""
     check_mapping('arch', arch, f'widths with the keys {_KEYS}')
-    if set(arch) != set(_KEYS):
-        raise ValueError(f'arch has the keys {sorted(arch)}; must be {_KEYS}')
+    check_keys('arch', arch, _KEYS)
     values = {key: arch[key] for key in _KEYS if key != 'num_layers'}
     try:
         widths = Subnet.from_dict(values)

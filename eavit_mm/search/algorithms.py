@@ -207,11 +207,8 @@ def run_search(
         algorithm: Proposes subnets.
         evaluations: What is known already is not measured again.
         seed: Seed of every draw.
-        max_evaluations: Different subnets, those known before included.
-
-    Returns:
-        The evaluated subnets in order. Fewer than asked for where the
-        algorithm finds no new ones.
+        max_evaluations: Different subnets, those known before included;
+            fewer come where the algorithm finds no new ones.
     """
     algorithm.setup(problem, seed=seed)
     while (left := max_evaluations - len(evaluations.used)) > 0:

@@ -65,14 +65,10 @@ def open_evaluations(
 ) -> Iterator[list[Member]]:
     """Begins an ``evaluations.jsonl`` or goes on with it, alone.
 
-    Args:
-        path: The file; :func:`append_evaluations` adds to it.
-        header: What results depend on, as plain values: the first line.
-        space: The space of the subnets.
-        resume: Whether to go on with a file that is there.
+    Its first line is the header: what results depend on, as plain values.
 
     Yields:
-        What is known.
+        What is known; :func:`append_evaluations` adds to the file.
 
     Raises:
         FileExistsError: If there is a file, and not to be resumed.

@@ -26,11 +26,7 @@ def draw_members(
 ) -> Iterator[Subnet]:
     """Members of the space that keep the limits on cost, without end.
 
-    Args:
-        problem: The space and the limits.
-        sampler: Draws subnets, one or several at a time, as in stage 1.
-        p_off: Probability that branches of a member are off.
-        rng: The generator of all draws.
+    Drawn as in stage 1; with probability ``p_off`` branches are off.
     """
     level = Level(problem.space, p_off=p_off)
     cost = problem.cost_table.of_subnet
@@ -53,10 +49,7 @@ def start_members(
 ) -> list[Subnet]:
     """The largest, the cheapest and the uniform members; the rest are drawn.
 
-    Args:
-        problem: The space, and the limits on cost.
-        number: How many members are needed.
-        drawn: Those of :func:`draw_members`.
+    As many as asked for, all within the limits on cost.
     """
     space = problem.space
     ladder = spread(space.uniform_ladder, number - 2)
@@ -146,11 +139,6 @@ def build_member(
     """The member that a genome stands for.
 
     Where too many branches are off, some are opened at random.
-
-    Args:
-        space: The space, with its ``max_off``.
-        genes: A genome within the bounds.
-        rng: Chooses the branches that stay off.
     """
     indices, closed = space.genome.decode(genes)
     off = [branch for branch in space.branches if branch in closed]

@@ -135,11 +135,8 @@ def best_of(
 ) -> list[int]:
     """The best of a bin: whole fronts, of the last one the least crowded.
 
-    Args:
-        inside: Indices of the candidates.
-        objectives: Values of all points, (points, objectives).
-        ranks: Ranks of all points.
-        number: How many are taken at most.
+    Of the candidates ``inside``, given by their indices among all points, at
+    most so many. Objectives are (points, objectives), ranks (points).
     """
     taken: list[int] = []
     for rank in np.unique(ranks[inside]):
@@ -152,12 +149,8 @@ def best_of(
 def thin_out(objectives: np.ndarray, keep: int) -> list[int]:
     """Drops the most crowded point of a front, computes anew, and so on.
 
-    Args:
-        objectives: Values of one front, (points, objectives).
-        keep: How many stay at most.
-
-    Returns:
-        Their indices, rising.
+    The rising indices of those that stay; objectives are (points,
+    objectives).
     """
     left = list(range(len(objectives)))
     while len(left) > keep:

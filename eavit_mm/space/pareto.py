@@ -244,8 +244,7 @@ def standard_error(metric: str, value: float, samples: int | None) -> float:
         samples: How many it was measured on; None if not known.
 
     Returns:
-        In per cent; 0 if the samples are not known, or for a metric that is
-        no share of them.
+        In per cent; 0 if they are not known, or for another metric.
     """
     if samples is None or not metric.startswith('accuracy/'):
         return 0.0
