@@ -23,6 +23,7 @@ from eavit_mm.files import lock
 
 ROOT = Path(__file__).resolve().parents[1]
 FORKED = ROOT / 'tests' / 'forked_adapt.py'
+FAST = 'model.router.fit_steps=20'
 DIGITS = ROOT / 'configs/eavit/vitmini_digits_stage2.py'
 
 
@@ -70,7 +71,7 @@ def test_a_folder_of_images_becomes_networks(
     work = tmp_path / 'work'
     args = (DIGITS, '--data', tmp_path / 'images', '--quick')
     args = (*args, '--work-dir', work, '--budgets', '0.5')
-    args = (*args, '--processes', '2')
+    args = (*args, '--processes', 2, '--cfg-options', FAST)
     status, text = adapt(*args, stop=work / 'stage1' / 'last_checkpoint')
     assert status == 128 + signal.SIGTERM, text
     assert text.splitlines()[-1].startswith(

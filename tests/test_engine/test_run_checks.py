@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -41,27 +42,19 @@ def warned(monkeypatch):
     return texts
 
 
-@pytest.mark.parametrize(
-    ('key', 'known'),
-    [
-        ('optim_wraper', 'optim_wrapper'),
-        ('modle', 'model'),
-        ('custom_hook', 'custom_hooks'),
-        ('param_schedulers', 'param_scheduler'),
-        ('train_config', 'train_cfg'),
-        ('val_dataloder', 'val_dataloader'),
-        ('load_form', 'load_from'),
-        ('random_ness', 'randomness'),
-        ('search_cgf', 'search_cfg'),
-        ('tta_pipline', 'tta_pipeline'),
-    ],
-)
-def test_a_misspelt_key_is_named(tmp_path, key, known, warned):
-    cfg = config(tmp_path)
-    cfg[key] = dict(lr=1)
-    check_keys(cfg)
-    (text,) = warned
-    assert text == f"{key}={{'lr': 1}}: no tool reads this key; is it {known}?"
+def test_a_misspelt_key_is_named(tmp_path, warned):
+    known = {
+        'optim_wraper': 'optim_wrapper',
+        'modle': 'model',
+        'custom_hook': 'custom_hooks',
+        'train_config': 'train_cfg',
+        'load_form': 'load_from',
+        'search_cgf': 'search_cfg',
+        'tta_pipline': 'tta_pipeline',
+    }
+    check_keys(Config(dict.fromkeys(known, 1)))
+    said = [f'{k}=1: no tool reads this key; is it {known[k]}?' for k in known]
+    assert warned == said
 
 
 def test_variables_of_ones_own_are_left_alone(tmp_path, warned):
@@ -82,7 +75,6 @@ COSINE = dict(type='CosineAnnealingLR', begin=5)
     ('schedules', 'words'),
     [
         ([dict(type='LinearLR', end=5), COSINE], '1: Cos.* at 5 .* at 3, in '),
-        ([dict(COSINE, T_max=9)], '0: CosineAnnealingLR begins at 5'),
         ([dict(type='MultiStepLR', milestones=[9], begin=4)], '0: Multi.* 4 '),
         ([dict(type='ExponentialLR', gamma=0.9, begin=3)], '0: Exp.* at 3 '),
         ([dict(type='PolyLR', begin=5, end=4)], '0: .* 5 and ends at 4, '),
@@ -91,7 +83,6 @@ COSINE = dict(type='CosineAnnealingLR', begin=5)
             '0: StepLR begins at 99 .* at 9, in a training of 9 iters: .*'
             'train_cfg.max_iters to more',
         ),
-        ([dict(type='ReduceOnPlateauLR', begin=7)], '0: ReduceOnPlateauLR'),
         (COSINE, ': CosineAnnealingLR .*set param_scheduler.begin, '),
     ],
     ids=str,
@@ -154,13 +145,7 @@ def watching(kind: str, metric: str, evaluator: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    'kind',
-    [
-        'CheckpointHook',
-        'EarlyStoppingHook',
-        'ReduceOnPlateauLR',
-        'ReduceOnPlateauMomentum',
-    ],
+    'kind', ['CheckpointHook', 'EarlyStoppingHook', 'ReduceOnPlateauLR']
 )
 def test_what_is_watched_is_reported(tmp_path, kind):
     for metric in ('half/accuracy/top2', 'auc'):
@@ -202,17 +187,15 @@ def test_the_loop_of_mmengine_is_asked_as_well(tmp_path):
     changes['val_cfg'] = dict()
     check_training(build(tmp_path, **changes))
     changes['custom_hooks'][0]['monitor'] = 'accuracy/top3'
-    runner = build(tmp_path, **changes)
     with pytest.raises(ValueError, match=r"top3': .*\['accuracy/top1', 'acc"):
-        check_training(runner)
+        check_training(build(tmp_path, **changes))
 
 
 def test_the_metric_of_a_plateau_need_not_be_named(tmp_path):
     changes = watching('ReduceOnPlateauLR', 'auc', 'Accuracy')
     del changes['param_scheduler'][0]['monitor']
-    runner = build(tmp_path, **changes)
     with pytest.raises(ValueError, match="^ReduceOnPlateauLR.monitor='loss'"):
-        check_training(runner)
+        check_training(build(tmp_path, **changes))
 
 
 @HOOKS.register_module()

@@ -56,30 +56,23 @@ def test_a_label_of_no_class_is_told_before_the_first_step(
     assert not list((tmp_path / 'run').glob('*.pth'))
 
 
+@pytest.mark.parametrize('label', [[0, 2], [], dict(size=9), None])
+def test_other_kinds_of_labels(label):
+    check_labels(Listed([dict(sample_id='n1', gt_label=label)]), 3)
+
+
 @pytest.mark.parametrize(
-    ('label', 'is_right'),
+    ('infos', 'words'),
     [
-        ([0, 2], True),
-        ([], True),
-        ([1, 3], False),
-        ([-1], False),
-        (dict(size=9), True),  # of several tasks: none of ours
-        (None, True),
+        ([dict(gt_label=[1, 3])], 'n0: gt_label=.1, 3.; .* below 3, the num'),
+        ([dict(gt_label=[-1])], 'n0: gt_label=.-1.; must be at least 0 and'),
+        ([dict(gt_label=1), {}], 'n1: has no gt_label, as others have'),
     ],
 )
-def test_other_kinds_of_labels(label, is_right):
-    data = Listed([dict(sample_id='n1', gt_label=label)])
-    if is_right:
-        check_labels(data, 3)
-        return
-    with pytest.raises(ValueError, match='^n1: gt_label=.* below 3, the num'):
-        check_labels(data, 3)
-
-
-def test_a_sample_without_a_label_among_others():
-    data = Listed([dict(sample_id='n1', gt_label=1), dict(sample_id='n2')])
-    with pytest.raises(ValueError, match='^n2: has no gt_label, as others'):
-        check_labels(data, 3)
+def test_labels_that_are_none(infos, words):
+    data = [dict(info, sample_id=f'n{i}') for i, info in enumerate(infos)]
+    with pytest.raises(ValueError, match=f'^{words}'):
+        check_labels(Listed(data), 3)
 
 
 @pytest.mark.parametrize('make', [model_cfg, stock_cfg])
