@@ -136,22 +136,35 @@ def _check_end(runner: Runner, place: str, schedule: Any) -> None:
 
 
 def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
-    """Raises if a hook or a schedule watches what a validation lacks.
+    """Raises ``ValueError`` if something watches what a validation lacks.
 
     Args:
         loop: The validation; may have ``names_of(numbers)``.
         reported: The numbers that it reported; None asks its evaluator, with
             two samples, and says nothing where these do not do.
-
-    Raises:
-        ValueError: Names what is watched, and what is reported.
     """
-    hooks = [
+    for place, key in _watched(loop.runner):
+        if reported is None:
+            reported = reported_numbers(loop)
+        if reported is None:
+            return
+        known = [*reported]
+        is_first = place.endswith('save_best') and key == 'auto' and known
+        if key not in known and not is_first:
+            raise ValueError(
+                f'{place}={key!r}: a validation reports the numbers {known}; '
+                'must be one of them'
+            )
+
+
+def _watched(runner: Runner) -> Iterator[tuple[str, str]]:
+    """What hooks and schedules watch, each with the option that says so."""
+    hooks = (
         hook
-        for hook in loop.runner.hooks
+        for hook in runner.hooks
         if isinstance(hook, CheckpointHook | EarlyStoppingHook)
-    ]
-    schedules = (schedule for _, schedule in _schedules(loop.runner))
+    )
+    schedules = (schedule for _, schedule in _schedules(runner))
     for part in (*hooks, *schedules):
         options = dict(part if isinstance(part, Mapping) else vars(part))
         kind = options.get('type', type(part).__name__)
@@ -160,16 +173,7 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
         for option in ('save_best', 'monitor'):
             keys = options.get(option) or ()
             for key in [keys] if isinstance(keys, str) else keys:
-                if reported is None:
-                    reported = reported_numbers(loop)
-                known = [] if reported is None else [*reported]
-                if (option, key) == ('save_best', 'auto') and known:
-                    continue  # the first of them
-                if reported is not None and key not in known:
-                    raise ValueError(
-                        f'{kind}.{option}={key!r}: a validation reports the '
-                        f'numbers {known}; must be one of them'
-                    )
+                yield f'{kind}.{option}', key
 
 
 @torch.no_grad()

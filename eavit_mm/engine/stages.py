@@ -51,14 +51,9 @@ class Stages:
             self.notes = read_json(self.file, _check_notes)
 
     def check(self, name: str, source: Mapping[str, Any]) -> None:
-        """Raises unless a stage, if it was begun, is of a source.
+        """Raises ``ValueError`` if a stage was begun from another source.
 
-        Args:
-            name: The stage.
-            source: From :func:`source_of`; what is not known yet may lack.
-
-        Raises:
-            ValueError: Says what differs, and what to do.
+        What is not known yet may lack.
         """
         place = self.folder / name
         if not place.is_dir() or not any(place.iterdir()):
@@ -79,19 +74,9 @@ class Stages:
         is_there: Callable[[], bool],
         command: Sequence[str],
     ) -> str:
-        """Makes a stage, or goes on with it; see :meth:`check`.
+        """Makes a stage by a command, or goes on with it; says how it went.
 
-        Args:
-            name: The stage.
-            source: All that it is made from.
-            is_there: Whether there is what it leaves.
-            command: Makes it.
-
-        Returns:
-            How it went.
-
-        Raises:
-            ValueError: If the command fails.
+        What was made from the same source is left, if its results are there.
         """
         note = self.notes.get(name, {})
         if note == dict(source=source, done=True) and is_there():
@@ -152,12 +137,7 @@ def source_of(
 
 
 def _by_content(value: Any, most: int = sys.maxsize) -> Any:
-    """A value with name, size and end of a file in place of its path.
-
-    Args:
-        value: Of a config, or what is known of a sample.
-        most: Bytes of a file to read.
-    """
+    """A value with name, size and last bytes of a file for its path."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if k not in _NO_SETTINGS}
         return {key: _by_content(part, most) for key, part in kept.items()}
@@ -177,11 +157,7 @@ def _by_content(value: Any, most: int = sys.maxsize) -> Any:
 
 
 def data_of(cfg: Config) -> dict[str, Any]:
-    """What the data sets of a config hold, which must not share a sample.
-
-    Returns:
-        What they are for ('train', 'search', 'test') to samples, classes,
-        and a number of all samples.
+    """Number, classes and digest of the samples of each data set.
 
     Raises:
         ValueError: If two share a sample.

@@ -33,14 +33,11 @@ def watch_data(runner: Runner) -> None:
 
 
 def check_labels(dataset: Any, num_classes: Any) -> None:
-    """Raises unless labels are those of classes that there are.
+    """Raises ``ValueError`` unless labels are those of classes there are.
 
     Args:
         dataset: Any; where nothing is known of its samples nothing is said.
         num_classes: The head's; None if there is none.
-
-    Raises:
-        ValueError: Names the sample, the label and the classes.
     """
     if not isinstance(num_classes, int):
         return
@@ -52,19 +49,18 @@ def check_labels(dataset: Any, num_classes: Any) -> None:
         )
     classes = named or num_classes
     known = [d for d in leaves_of(dataset) if isinstance(d, BaseDataset)]
-    named_by: dict[bool, str] = {}  # no label, or one: a sample
+    has_one: dict[bool, str] = {}  # a label, or none: a sample
     for sample in chain.from_iterable(map(samples_of, known)):
         label = sample.get('gt_label')
-        named_by[label is None] = name_of(sample)
-        several = label if isinstance(label, Sequence) else [label]
-        for number in several:
+        has_one[label is not None] = name_of(sample)
+        for number in label if isinstance(label, Sequence) else [label]:
             if isinstance(number, int) and not 0 <= number < classes:
                 raise ValueError(
                     f'{name_of(sample)}: gt_label={label}; must be at least 0 '
                     f'and below {classes}, the number of classes'
                 )
-    if len(named_by) > 1:
-        raise ValueError(f'{named_by[True]}: has no gt_label, as others have')
+    if len(has_one) > 1:
+        raise ValueError(f'{has_one[False]}: has no gt_label, as others have')
 
 
 class NamingPipeline(Compose):
