@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, HOOKS, LOOPS, MODELS, TASK_UTILS
+from torch.amp import GradScaler
 
 import eavit_mm  # noqa: F401
 from eavit_mm.engine.run_checks import check_keys
@@ -187,6 +188,9 @@ def test_the_recipe_of_the_release():
     cfg = load('eavit/vitb_flowers.py')
     assert cfg.train_cfg.max_epochs == 100
     assert cfg.train_dataloader.batch_size == 256
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+    assert not GradScaler(**cfg.optim_wrapper.loss_scale).is_enabled()
     assert cfg.optim_wrapper.optimizer.type == 'AdamW'
     assert cfg.optim_wrapper.optimizer.lr == 1e-5
     warmup, cosine = cfg.param_scheduler

@@ -20,6 +20,7 @@ from eavit_mm.space import Subnet
 torch.set_num_threads(1)
 
 STOCK = Path(mmpretrain.__file__).parent / '.mim' / 'tools'
+GPU_AMP = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16')
 FLOWERS = ROOT / 'configs' / 'eavit' / 'vitb_flowers.py'
 # 19 steps an epoch; the levels of the curriculum follow sooner.
 SHORT = (
@@ -317,13 +318,16 @@ def test_the_flowers_recipe_runs_on_a_few_flowers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'options',
+    ('options', 'amp', 'manner'),
     [
-        dict(),
-        dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='float16'),
+        (dict(), ['--amp'], '--amp: bfloat16'),
+        (GPU_AMP, ['--amp'], '--amp: bfloat16'),
+        (GPU_AMP, [], 'AmpOptimWrapper: float32'),
     ],
 )
-def test_amp_of_a_recipe_for_gpus(options, tmp_path, call, capsys):
+def test_amp_of_a_recipe_for_gpus(
+    options, amp, manner, tmp_path, call, capsys
+):
     config = tmp_path / 'amp.py'
     config.write_text(
         f"""
@@ -336,10 +340,10 @@ custom_hooks = []
 default_hooks = dict(checkpoint=dict(interval=1))
 """
     )
-    call('train.py', config, '--amp', '--no-validate')
+    call('train.py', config, *amp, '--no-validate')
     text = capsys.readouterr().out
     for name, value in options.items():
-        left = f'--amp: bfloat16 on the CPU, {name}={value!r} is left out'
+        left = f'{manner} on the CPU, {name}={value!r} is left out'
         assert (left in text) == (name != 'type')
     assert (tmp_path / 'work_dirs' / 'amp' / 'epoch_1.pth').exists()
 

@@ -68,7 +68,8 @@ def merge_args(args: argparse.Namespace) -> Config:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.amp:
         require_parts(cfg, '--amp', 'optim_wrapper')
-        set_amp(cfg.optim_wrapper)
+    if isinstance(cfg.get('optim_wrapper'), dict):
+        set_amp(cfg.optim_wrapper, args.amp)
     if args.auto_scale_lr:
         cfg.auto_scale_lr = dict(cfg.get('auto_scale_lr') or {}, enable=True)
     merge_options(cfg, args)
@@ -80,16 +81,23 @@ def merge_args(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def set_amp(optim_wrapper: ConfigDict) -> None:
+def set_amp(optim_wrapper: ConfigDict, is_asked: bool) -> None:
     """Selects mixed precision, on a CPU without what only a GPU's has."""
+    kind = 'AmpOptimWrapper'
+    if not is_asked and optim_wrapper.get('type') != kind:
+        return
     if torch.cuda.is_available():
-        optim_wrapper.type = 'AmpOptimWrapper'
+        optim_wrapper.type = kind
         optim_wrapper.setdefault('loss_scale', 'dynamic')
         return
-    optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
+    optim_wrapper.type = 'OptimWrapper'
+    manner = f'{kind}: float32'
+    if is_asked:
+        optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
+        manner = '--amp: bfloat16'
     for name in sorted(GPU_AMP_OPTIONS & optim_wrapper.keys()):
         value = optim_wrapper.pop(name)
-        print(f'--amp: bfloat16 on the CPU, {name}={value!r} is left out')
+        print(f'{manner} on the CPU, {name}={value!r} is left out')
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:

@@ -291,6 +291,12 @@ def rename_config(cfg: Config, tool: str) -> Config:
 class _Runner(Runner):
     """mmengine's, whose terminal shows what a run does, not all it is."""
 
+    def setup_env(self, env_cfg: dict[str, Any]) -> None:
+        """See the base class; mmengine has no word for TF32."""
+        if precision := env_cfg.get('float32_matmul_precision'):
+            torch.set_float32_matmul_precision(precision)
+        super().setup_env(env_cfg)
+
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """See the base class."""
         logger = super().build_logger(*args, **kwargs)
