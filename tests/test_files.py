@@ -16,6 +16,7 @@ from eavit_mm.engine.checkpoint import save_atomically
 from eavit_mm.files import (
     folder_atomically,
     lock,
+    read_json,
     remove_leftovers,
     write_atomically,
     write_json,
@@ -51,6 +52,19 @@ def test_saving_replaces_a_file_in_one_step(tmp_path, monkeypatch):
     assert seen == [(1, 2)]
     assert torch.load(path) == 2
     assert files(tmp_path) == ['model.pth']
+
+
+def test_what_is_no_json_is_named(tmp_path):
+    path = tmp_path / 'values.json'
+    write_json(dict(a=[1, 2], b='c'), path)
+    whole = path.read_bytes()
+    cuts = [whole[:i] for i in range(len(whole) - 1)]
+    for wrong in (*cuts, b'\xff\xfe\x00', b'[' * 100_000):
+        path.write_bytes(wrong)
+        with pytest.raises(ValueError, match=f'{path}: no JSON: '):
+            read_json(path, dict)
+    with pytest.raises(FileNotFoundError, match=f'{tmp_path} is a folder; '):
+        read_json(tmp_path, dict)
 
 
 @pytest.mark.parametrize('save', [save_atomically, write_json])

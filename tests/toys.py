@@ -1,6 +1,6 @@
 """Small networks in which every axis has a length of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from mmpretrain.models.heads import LinearClsHead
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 import eavit_mm  # noqa: F401
 from benchmarks.export_cases import SWIGLU as SWIGLU
@@ -206,6 +208,19 @@ def close(
     for a, b in zip(actual, expected, strict=True):
         assert a.shape == b.shape
         torch.testing.assert_close(a, b, rtol=0, atol=atol)
+
+
+def counted_macs(run: Callable[[], Any]) -> int:
+    """Multiply-adds of what a function runs, by torch's counter."""
+    with (
+        FlopCounterMode(display=False) as counter,
+        sdpa_kernel(SDPBackend.MATH),
+        torch.no_grad(),
+    ):
+        run()
+    macs, rest = divmod(counter.get_total_flops(), 2)
+    assert not rest
+    return macs
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:

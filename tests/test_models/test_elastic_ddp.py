@@ -13,6 +13,7 @@ import torch.distributed as dist
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
+from steps import gradients
 from toys import batch_of, classifier
 
 from eavit_mm.models import ElasticDistributedDataParallel
@@ -55,12 +56,7 @@ class Recorder(OptimWrapper):
         self.steps: list[list[torch.Tensor]] = []
 
     def step(self, **kwargs: Any) -> None:
-        self.steps.append(
-            [
-                torch.zeros_like(p) if p.grad is None else p.grad.clone()
-                for p in self.model.parameters()
-            ]
-        )
+        self.steps.append([*gradients(self.model).values()])
         super().step(**kwargs)
 
 

@@ -199,14 +199,11 @@ class Wrapped(torch.nn.Module):
         self.synchronised: list[bool] = []
         self.depth = 0
 
+    @contextmanager
     def no_sync(self) -> Any:
-        @contextmanager
-        def context():
-            self.depth += 1
-            yield
-            self.depth -= 1
-
-        return context()
+        self.depth += 1
+        yield
+        self.depth -= 1
 
     def _run_forward(self, data: Any, mode: str) -> Any:
         self.synchronised.append(self.depth == 0)

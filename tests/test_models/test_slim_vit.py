@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 import torch
 from mmcv.cnn.bricks.drop import DropPath
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 from toys import (
     SWIGLU,
     Case,
+    counted_macs,
     images,
     options,
     random_case,
@@ -53,18 +52,6 @@ def close(actual: Any, expected: Any, atol: float) -> None:
         torch.testing.assert_close(a, wide, rtol=0, atol=atol)
 
 
-def macs(net: torch.nn.Module, x: torch.Tensor) -> int:
-    """Multiply-adds of one image by torch's counter."""
-    with (
-        FlopCounterMode(display=False) as counter,
-        sdpa_kernel(SDPBackend.MATH),
-        torch.no_grad(),
-    ):
-        net(x[:1])
-    assert counter.get_total_flops() % 2 == 0
-    return counter.get_total_flops() // 2
-
-
 @pytest.mark.parametrize('seed', SEEDS)
 def test_exported_is_sliced_and_dense(seed: int) -> None:
     case = random_case(seed, batch=7)
@@ -79,7 +66,7 @@ def test_exported_is_sliced_and_dense(seed: int) -> None:
     axis = 1 if vit.out_type == 'featmap' else -1
     assert all(out.shape[axis] == E for out in outs)
     assert sum(p.numel() for p in net.parameters()) == vit.params(subnet)
-    assert macs(net, x) == vit.macs(subnet)
+    assert counted_macs(lambda: net(x[:1])) == vit.macs(subnet)
     net.float(), vit.float()
     with torch.no_grad(), vit.use(subnet):
         scale = max(1.0, *(out.abs().max().item() for out in outs))

@@ -97,15 +97,6 @@ def test_less_may_be_better(tmp_path):
         ParetoFront.read(path, SPACE)
 
 
-@pytest.mark.parametrize('share', [0.0, 0.3, 0.99])
-def test_a_cut_file_is_named(tmp_path, share):
-    path = written(tmp_path / 'pareto.json')
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(ValueError, match=f'{path}: .*line'):
-        ParetoFront.read(path, SPACE)
-
-
 def put(*path, value):
     """A function that sets one value of a nested dict."""
 
