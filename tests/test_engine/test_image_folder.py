@@ -1,6 +1,5 @@
 """Folders of images: what is read, what is left out, what is refused."""
 
-import gc
 import os
 import shutil
 from pathlib import Path
@@ -19,14 +18,6 @@ from eavit_mm.engine.image_folder import use_image_folder
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'eavit'
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _less_garbage():
-    # Every data set of mmengine collects garbage when it is built.
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """A stage is made once, from what is noted of it, and stops as a whole."""
 
-import gc
 import shutil
 import sys
 import time
@@ -19,14 +18,6 @@ from eavit_mm.engine.stages import (
     source_of,
 )
 from eavit_mm.files import process_name
-
-
-@pytest.fixture(autouse=True)
-def _less_garbage():
-    # Every data set of mmengine collects garbage when it is built.
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def shell(text: str) -> list[str]:
