@@ -18,7 +18,7 @@ from toys import batch_of, classifier
 
 from eavit_mm.models import ElasticDistributedDataParallel
 
-WORLD, STEPS = 2, 3
+WORLD, STEPS = 2, 2
 UNIFORM = dict(type='eavit_mm.UniformSampler')
 ROUTER = dict(type='eavit_mm.RouterHead')
 SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)

@@ -60,17 +60,20 @@ NOT_SQUARE = (8, 12)
 every_way = pytest.mark.parametrize('load', WAYS)
 
 
-def full_state(**changes: Any) -> State:
+STATES: dict[str, State] = {}
+
+
+def full_state(num_classes: int = CLASSES, **changes: Any) -> State:
     """The state of a stock classifier with other weights."""
-    head = dict(
-        type='LinearClsHead',
-        num_classes=changes.pop('num_classes', CLASSES),
-        in_channels=24,
-    )
-    stock = ImageClassifier(
-        dict(type='VisionTransformer', **options(**changes)), head=head
-    )
-    return dict(randomise(stock, seed=6).double().state_dict())
+    key = f'{num_classes} {changes}'
+    if key not in STATES:
+        backbone = dict(type='VisionTransformer', **options(**changes))
+        head = dict(
+            type='LinearClsHead', num_classes=num_classes, in_channels=24
+        )
+        stock = randomise(ImageClassifier(backbone, head=head), seed=6)
+        STATES[key] = dict(stock.double().state_dict())
+    return dict(STATES[key])
 
 
 def refused(
