@@ -9,6 +9,7 @@ from itertools import product
 from mmengine.logging import print_log
 from torch import Tensor
 
+from eavit_mm.options import check_choice
 from eavit_mm.weights.layouts import (
     MMPRETRAIN,
     find_network,
@@ -20,7 +21,7 @@ from eavit_mm.weights.state_dict import first_few, require_sound
 
 # Nothing in a file shows that such a network turns queries and keys.
 _ROPE_APE = 'vit_*_patch16_rope_ape_224 of timm'
-HEADS = ('linear', 'vit', 'none')
+HEADS = ('linear', 'vit', 'none', None)
 _BACKBONE = 'backbone.'
 _VIT, _LINEAR = 'head.layers.head.', 'head.fc.'
 # Names beside which a classifier reads what no head of mmpretrain is given:
@@ -121,10 +122,7 @@ def convert_weights(
 
 
 def _check_complete(weights: Mapping[str, Tensor]) -> None:
-    """Raises if a backbone lacks a weight that its others imply, or has NaN.
-
-    Its names are mmpretrain's, with ``backbone.``.
-    """
+    """Raises if a backbone has NaN, or lacks what its other weights imply."""
     require_sound(weights)
     patch = weights.get('backbone.patch_embed.projection.weight')
     if patch is None or patch.ndim != 4:
@@ -183,12 +181,9 @@ def _refuse_parts(names: list[str]) -> None:
 def _refuse_look_alikes(names: list[str]) -> None:
     """Raises if a network has a ViT's names, but may compute something else.
 
-    The order of a layer's parts in ``state_dict()`` shows where its norms
-    stand. A file in alphabetical order (safetensors) does not; then what the
-    published networks have or lack tells.
-
-    Args:
-        names: In timm's or CLIP's, in the order of the file.
+    The order of a layer's parts in the file shows where its norms stand. That
+    of the alphabet (safetensors) does not; then what the published networks
+    have or lack tells.
     """
 
     def has(pattern: str) -> bool:
@@ -231,12 +226,11 @@ def _place_head(
     weights: Mapping[str, Tensor], head: str | None, has_other_input: bool
 ) -> dict[str, Tensor]:
     """Names a head as one of mmpretrain's classes does, or leaves it out."""
-    if head not in (*HEADS, None):
-        raise ValueError(f'head={head!r}; choose from {", ".join(HEADS)}')
-    heads = {k: w for k, w in weights.items() if k.startswith('head.')}
+    check_choice('head', head, HEADS)
+    heads = [name for name in weights if name.startswith('head.')]
     if head == 'none' or (head is None and not heads):
         return {k: w for k, w in weights.items() if k not in heads}
-    last = heads.get(f'{_VIT}weight')
+    last = weights.get(f'{_VIT}weight')
     if last is None:
         raise ValueError(
             f'head={head or "linear"}: there is no classifier among these '
@@ -244,8 +238,7 @@ def _place_head(
         )
     has_hidden = any('pre_logits' in name for name in heads)
     C = len(weights['backbone.patch_embed.projection.weight'])
-    has_other_input |= not has_hidden and last.shape[1:] != (C,)
-    if has_other_input:
+    if has_other_input or not (has_hidden or last.shape[1:] == (C,)):
         raise ValueError(
             f'the classifier, of shape {tuple(last.shape)} for {C} channels, '
             "reads what no head of mmpretrain is given (SigLIP's pool, CLIP's "
@@ -255,8 +248,7 @@ def _place_head(
         return dict(weights)
     if has_hidden:
         raise ValueError(
-            'the head has a hidden layer (pre_logits), which LinearClsHead '
-            'has not: take head=vit (VisionTransformerClsHead with '
-            'hidden_dim), or none'
+            'the head has a hidden layer (pre_logits): take head=vit '
+            '(VisionTransformerClsHead with hidden_dim), or none'
         )
     return {k.replace(_VIT, _LINEAR): w for k, w in weights.items()}

@@ -111,12 +111,9 @@ _LEFT_OUT = re.compile(
 def find_network(names: Iterable[str], start: str = '') -> tuple[str, str]:
     """The ViT in a file: its library, and what its names start with.
 
-    Args:
-        names: Of all weights in the file.
-        start: What those of the ViT start with, if there are several.
-
     Raises:
-        ValueError: If there is none, or there are several.
+        ValueError: If there is none, or several that ``start`` does not tell
+            from each other.
     """
     names = list(names)
     every: dict[str, str] = {}
@@ -168,10 +165,6 @@ def rename(
     Returns:
         The weights of a classifier with a ``VisionTransformerClsHead``, as
         far as they are there; names of the parts that a backbone has not.
-
-    Raises:
-        ValueError: If a weight of the network has no place there, two have
-            the same one, or a query, key or value is missing.
     """
     if library == 'flax':
         weights = _to_torch(weights)
@@ -255,11 +248,11 @@ def _to_torch(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, array in arrays.items():
         # big_vision stacks its layers along a first axis.
         start, stacked, end = name.partition('Transformer/encoderblock/')
-        layers = [(name, array)]
+        layers = {name: array}
         if stacked:
             block = f'{start}Transformer/encoderblock_'
-            layers = [(f'{block}{i}/{end}', a) for i, a in enumerate(array)]
-        for layer, value in layers:
+            layers = {f'{block}{i}/{end}': a for i, a in enumerate(array)}
+        for layer, value in layers.items():
             path, _, kind = layer.rpartition('/')
             if kind == 'kernel':
                 value = _kernel_to_weight(path.rpartition('/')[2], value)

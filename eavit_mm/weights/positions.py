@@ -34,17 +34,10 @@ def fit_positions(
     tokens loads it.
 
     Args:
-        weights: In mmpretrain's names, with ``backbone.``.
+        weights: In mmpretrain's names; the positions are (1, N, C).
         names: The names that the same weights have in their file.
         class_position: As for :func:`eavit_mm.weights.convert_weights`.
         num_patches: Likewise.
-
-    Returns:
-        The weights, the position embedding (1, N, C) with a row per token.
-
-    Raises:
-        ValueError: If it has no such shape, if it cannot be told whether the
-            class token has a position, or if there is no class token.
     """
     position = weights.get(_POSITION)
     if position is None:

@@ -92,12 +92,7 @@ def load_pretrained(
 
 
 def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:
-    """Sends the files of an ``init_cfg`` to :func:`load_pretrained`.
-
-    Args:
-        init_cfg: A dict, a list of dicts or None; not changed.
-        num_patches: Patches of the network that loads.
-    """
+    """Sends the files of an ``init_cfg`` to :func:`load_pretrained`."""
     if isinstance(init_cfg, list):
         several = [resolve_pretrained(cfg, num_patches) for cfg in init_cfg]
         # mmpretrain draws new positions unless init_cfg is a Pretrained dict.

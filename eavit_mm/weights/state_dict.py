@@ -38,9 +38,7 @@ def plain_name(name: str) -> str:
 def unwrap_state(state: dict[str, Any], anchor: str) -> None:
     """Takes what a training script put around a whole model off its names.
 
-    Args:
-        state: A state dict, changed in place.
-        anchor: Name of a weight that the model has.
+    In place; ``anchor`` is the name of a weight that the model has.
     """
     plain = [name for name in map(plain_name, state) if name.endswith(anchor)]
     if len(plain) == 1:
@@ -57,11 +55,7 @@ def is_square(patches: int) -> bool:
 
 
 def require_sound(weights: Mapping[str, Any]) -> None:
-    """Raises unless every weight is a tensor of finite numbers or integers.
-
-    Raises:
-        CheckpointError: Names the first few that are not.
-    """
+    """Raises unless every weight is a tensor of finite numbers or integers."""
     broken = []
     for name, value in weights.items():
         if not isinstance(value, Tensor) or not _is_plain(value):
@@ -100,10 +94,6 @@ def adapt_vit_state(
     logged. A checkpoint without a class token was pooled already, behind its
     final norm or before: that norm stays where it is.
 
-    Args:
-        vit: The network that loads.
-        state: A state dict; its keys of the backbone start with ``prefix``.
-        prefix: 'backbone.' or ''.
     """
     token = f'{prefix}cls_token'
     if token not in state:

@@ -94,13 +94,6 @@ def test_texts_are_shown_and_lists_are_not(rows):
     assert 'per class' not in format_table(rows)
 
 
-def test_only_the_covered_range_counts():
-    # Two trapezoids: 0.25 wide of mean height 0.7, 0.5 wide of 0.85.
-    found = area_under_curve([(0.25, 0.6), (0.5, 0.8), (1.0, 0.9)])
-    assert found == pytest.approx(0.25 * 0.7 + 0.5 * 0.85)
-    assert area_under_curve([(0.7, 1.0)]) == 0.0
-
-
 def test_of_equal_ratios_the_best_counts():
     points = [(1.0, 0.9), (0.5, 0.2), (0.5, 0.7), (0.5, 0.4)]
     assert area_under_curve(points) == pytest.approx(0.5 * 0.8)

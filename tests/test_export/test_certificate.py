@@ -86,10 +86,7 @@ def test_latencies_are_of_three_networks(pair, monkeypatch):
     zeros = torch.zeros(2, *image_size(model))
     with torch.no_grad():
         largest, exported = model(zeros), dense(zeros)
-    torch.testing.assert_close(ran[0], largest)
-    torch.testing.assert_close(ran[1], exported)
-    torch.testing.assert_close(ran[2], exported)
-    torch.testing.assert_close(ran[3], exported)
+    torch.testing.assert_close(ran, [largest, *[exported] * 3])
     monkeypatch.undo()
     measure = partial(latencies, model, member(), dense, cpu)
     assert all(measure(rounds=1)[k] > 0 for k in ('largest', 'exported'))

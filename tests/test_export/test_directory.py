@@ -170,9 +170,7 @@ def test_a_file_that_is_too_large_is_no_export(tmp_path, monkeypatch):
     assert not files(tmp_path)
 
 
-def test_bad_options():
-    with pytest.raises(ValueError, match=r"format='tflite'; must be one of"):
-        exporter(formats=['tflite'])
+def test_a_model_without_a_head():
     cfg = config()
     cfg.model.head = None
     with pytest.raises(ValueError, match=r'Classifier cannot be .* no head'):

@@ -90,7 +90,9 @@ def test_a_missing_package_is_named(monkeypatch):
     exporter(formats=['pt2'])
 
 
-def test_an_opset_that_is_none_is_refused():
+def test_unknown_options_are_refused():
+    with pytest.raises(ValueError, match=r"format='tflite'; must be one of"):
+        exporter(formats=['tflite'])
     for opset in (13, 23, None, '20'):
         with pytest.raises(ValueError, match=r'opset=.*; must be one of'):
             exporter(formats=['onnx'], opset=opset)

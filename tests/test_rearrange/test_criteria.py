@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dense import DenseViT
-from mmpretrain.registry import TASK_UTILS
 from torch import Tensor
 from toys import SWIGLU, batch_of, options
 
@@ -219,11 +218,3 @@ def test_a_failure_leaves_the_model_as_it_was(name):
         CRITERIA[name]().score(model, ())
     assert model.training
     assert hooks_of(model) == hooks
-
-
-@pytest.mark.parametrize('name', CRITERIA)
-def test_a_config_names_a_criterion(name):
-    kind = CRITERIA[name]
-    built = TASK_UTILS.build(dict(type=f'eavit_mm.{kind.__name__}'))
-    assert type(built) is kind
-    assert built.needs_data == (name in ('activation', 'taylor'))

@@ -4,6 +4,7 @@ The names are written out by hand from the public files, apart from the
 tables that are tested.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,19 @@ OPENAI = {
     'mlp.fc2': 'mlp.c_proj',
     '.norm.': '.ln_post.',
 }
+QKV = ('query', 'key', 'value')
+FLAX = {
+    'cls_token': 'cls',
+    'pos_embed': 'Transformer/posembed_input/pos_embedding',
+    'patch_embed.proj': 'embedding',
+    'norm1': 'LayerNorm_0',
+    'norm2': 'LayerNorm_2',
+    'attn.qkv': 'MultiHeadDotProductAttention_1/qkv',
+    'attn.proj': 'MultiHeadDotProductAttention_1/out',
+    'mlp.fc1': 'MlpBlock_3/Dense_0',
+    'mlp.fc2': 'MlpBlock_3/Dense_1',
+    'norm.': 'Transformer/encoder_norm.',
+}
 BIG_VISION = {
     'Transformer/posembed_input/': '',
     'MultiHeadDotProductAttention_1': 'MultiHeadDotProductAttention_0',
@@ -126,7 +140,7 @@ def hub_names(state: State, start: str = 'vit.') -> State:
         parts = [weight]
         if 'qkv' in name:
             parts = [third.clone() for third in weight.chunk(3)]
-        for which, part in zip(('query', 'key', 'value'), parts, strict=False):
+        for which, part in zip(QKV, parts, strict=False):
             renamed[new.replace('qkv', which)] = part
     return renamed
 
@@ -159,41 +173,28 @@ def new_names(hub: State) -> State:
 
 def flax_arrays(state: State, heads: int) -> dict[str, np.ndarray]:
     """timm's state dict as the augreg .npz files have it."""
-    w = {name: value.detach().numpy() for name, value in state.items()}
-    width = w['pos_embed'].shape[-1]
-    arrays = {
-        'embedding/kernel': w['patch_embed.proj.weight'].transpose(2, 3, 1, 0),
-        'embedding/bias': w['patch_embed.proj.bias'],
-        'Transformer/posembed_input/pos_embedding': w['pos_embed'],
-        'Transformer/encoder_norm/scale': w['norm.weight'],
-        'Transformer/encoder_norm/bias': w['norm.bias'],
-    }
-    if 'cls_token' in w:
-        arrays['cls'] = w['cls_token']
-    if 'head.weight' in w:
-        arrays['head/kernel'] = w['head.weight'].T
-        arrays['head/bias'] = w['head.bias']
-    layers = {int(name.split('.')[1]) for name in w if 'blocks.' in name}
-    for i in layers:
-        old, new = f'blocks.{i}.', f'Transformer/encoderblock_{i}/'
-        attention = f'{new}MultiHeadDotProductAttention_1/'
-        for norm, number in (('norm1', 0), ('norm2', 2)):
-            here = f'{new}LayerNorm_{number}/'
-            arrays[here + 'scale'] = w[f'{old}{norm}.weight']
-            arrays[here + 'bias'] = w[f'{old}{norm}.bias']
-        weights = np.split(w[f'{old}attn.qkv.weight'], 3)
-        biases = np.split(w[f'{old}attn.qkv.bias'], 3)
-        for k, part in enumerate(('query', 'key', 'value')):
-            kernel = weights[k].T.reshape(width, heads, -1)
-            arrays[f'{attention}{part}/kernel'] = kernel
-            arrays[f'{attention}{part}/bias'] = biases[k].reshape(heads, -1)
-        out = w[f'{old}attn.proj.weight'].T.reshape(heads, -1, width)
-        arrays[f'{attention}out/kernel'] = out
-        arrays[f'{attention}out/bias'] = w[f'{old}attn.proj.bias']
-        for k in (0, 1):
-            here = f'{new}MlpBlock_3/Dense_{k}/'
-            arrays[here + 'kernel'] = w[f'{old}mlp.fc{k + 1}.weight'].T
-            arrays[here + 'bias'] = w[f'{old}mlp.fc{k + 1}.bias']
+    width = state['pos_embed'].shape[-1]
+    arrays: dict[str, np.ndarray] = {}
+    for full_name, weight in state.items():
+        w = weight.detach().numpy()
+        path, _, kind = replaced(full_name, FLAX).rpartition('.')
+        path = re.sub(
+            r'blocks\.(\d+)\.', r'Transformer/encoderblock_\1/', path
+        )
+        if 'qkv' in path:
+            for part, third in zip(QKV, np.split(w, 3), strict=True):
+                end = 'kernel' if w.ndim > 1 else 'bias'
+                shape = (width, heads, -1) if w.ndim > 1 else (heads, -1)
+                new = f'{path.replace("qkv", part)}/{end}'
+                arrays[new] = third.T.reshape(shape)
+        elif not path:
+            arrays[kind] = w
+        elif w.ndim > 1:
+            w = w.transpose(2, 3, 1, 0) if w.ndim > 2 else w.T
+            shape = (heads, -1, width) if path.endswith('out') else w.shape
+            arrays[f'{path}/kernel'] = w.reshape(shape)
+        else:
+            arrays[f'{path}/{"scale" if kind == "weight" else kind}'] = w
     return arrays
 
 

@@ -128,7 +128,7 @@ def test_heads() -> None:
     for head in ('linear', 'vit'):
         with pytest.raises(ValueError, match=f'head={head}: there is no'):
             convert_weights(state, head)
-    with pytest.raises(ValueError, match="head='mlp'; choose from linear"):
+    with pytest.raises(ValueError, match="head='mlp'; must be one of"):
         convert_weights(state, 'mlp')
 
 
