@@ -36,6 +36,7 @@ from eavit_mm.models.elastic_layers import (
     slice_norm,
 )
 from eavit_mm.models.gates import Gates
+from eavit_mm.models.slim_vit import channels_last
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 from eavit_mm.weights import resolve_pretrained
@@ -231,6 +232,7 @@ class ElasticVisionTransformer(VisionTransformer):
             One tensor per output, in the shape that ``out_type`` says: (B, E)
             or (B, N, E) or (B, E, h, w).
         """
+        x = channels_last(x)
         subnet, slices = self.active.subnet, self.active.slices
         if slices is None:
             if subnet is None or subnet == self.space.largest:

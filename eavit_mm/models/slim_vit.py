@@ -9,6 +9,7 @@ layer, D channels of a head, F hidden channels of a layer.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
@@ -25,6 +26,19 @@ from eavit_mm.space import Subnet
 
 _WIDTHS = ('num_heads', 'feedforward_channels')
 _KEYS = ('embed_dims', 'num_layers', *_WIDTHS, 'head_dims')
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Images (B, channels, h, w) as a patch embedding is to get them.
+
+    On a GPU with the channels innermost in memory: the convolution then
+    answers likewise, and its tokens (B, N, E) are contiguous. Else they lie
+    as (B, E, N), in all layers if no class token is joined to them: every
+    norm would copy its input, and every sum read it across.
+    """
+    if not images.is_cuda:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 class SlimAttention(BaseModule):
@@ -205,6 +219,11 @@ class SlimVisionTransformer(VisionTransformer):
         self.frozen_stages = frozen_stages
         if frozen_stages > 0:
             self._freeze_stages()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """As ``VisionTransformer``."""
+        features: tuple[Tensor, ...] = super().forward(channels_last(x))
+        return features
 
 
 def _widths(arch: Any) -> Subnet:

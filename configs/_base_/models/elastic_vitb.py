@@ -1,5 +1,6 @@
 # ViT-B/16 at 224 px as a supernet: the box of the EA-ViT release.
-# Mean-pooled without a class token; the norm follows the pool.
+# Mean-pooled without a class token; the norm follows the pool. On a GPU images
+# are embedded channels-last: without a class token all layers gain from it.
 model = dict(
     type='eavit_mm.ElasticImageClassifier',
     backbone=dict(
