@@ -115,7 +115,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
 
 def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
-    if isinstance(cfg.get('train_cfg'), dict) and not args.check:
+    if not args.check:
         check_work_dir(cfg)
     runner = build_runner(cfg)
     if cfg.get('search_cfg'):  # before all of stage 1, not after it

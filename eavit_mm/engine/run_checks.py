@@ -71,17 +71,20 @@ def check_work_dir(cfg: Config) -> None:
     Raises:
         ValueError: Says who trains there, or what has been trained.
     """
-    if os.environ.get(_RANKS.get(cfg.launcher, ''), '0') != '0':
+    place = _RANKS.get(str(cfg.get('launcher')), '')
+    is_first = os.environ.get(place, '0') == '0'
+    folder, loop = cfg.get('work_dir'), cfg.get('train_cfg')
+    if not (is_first and isinstance(folder, str) and isinstance(loop, dict)):
         return
-    check_unlocked(Path(cfg.work_dir, LAST))
-    last = last_checkpoint(cfg.work_dir)
-    found = re.search(r'(epoch|iter)_(\d+)\.pth$', last or '')
-    if not last or not found or cfg.get('resume') or not Path(last).is_file():
+    check_unlocked(Path(folder, LAST))
+    last = last_checkpoint(folder) or ''
+    found = re.search(r'(epoch|iter)_(\d+)\.pth$', last)
+    if not found or cfg.get('resume') or not Path(last).is_file():
         return
-    end = cfg.train_cfg.get(f'max_{found[1]}s')
+    end: Any = loop.get(f'max_{found[1]}s')
     if is_int(end) and end <= int(found[2]):
         raise ValueError(
-            f'{cfg.work_dir}: a training has ended there, with {found[0]}; '
+            f'{folder}: a training has ended there, with {found[0]}; '
             'to keep it, give --resume or another --work-dir; to train anew, '
             'delete it'
         )
