@@ -180,7 +180,7 @@ def test_losses_by_hand(tmp_path: Path, kinds: list[str]) -> None:
 
 
 def test_fit_reproduces_the_references(tmp_path: Path) -> None:
-    model = routed(tmp_path, hidden=4, fit_steps=600)
+    model = routed(tmp_path, hidden=4, fit_steps=350)
     router, whole = model.router, model.macs()['total']
     references = router.front.references
     found = [router.subnet([m.macs / whole]) for m in references]

@@ -115,7 +115,7 @@ def test_branches_are_off_as_often_as_the_level_says(kind):
     for p_off in (0.0, 0.3, 1.0):
         level = Level(VIT_MINI, p_off=p_off)
         drawn = [
-            sampler.draw(level, cost, rng(i))[0].num_off for i in range(300)
+            sampler.draw(level, cost, rng(i))[0].num_off for i in range(200)
         ]
         share = np.mean(np.array(drawn) > 0)
         assert max(drawn) <= 2
@@ -293,7 +293,7 @@ def test_stratified_reaches_the_dearest_where_that_is_not_the_largest():
         heads = sum(20 * (h == 5) + h for h in subnet.num_heads)
         return heads + sum(subnet.feedforward_channels) / 384
 
-    drawn = StratifiedSampler(400).draw(Level(space, p_off=0.0), cost, rng(0))
+    drawn = StratifiedSampler(150).draw(Level(space, p_off=0.0), cost, rng(0))
     above = np.mean([cost(subnet) > cost(space.largest) for subnet in drawn])
     assert above > 0.1
 
