@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -26,6 +25,8 @@ from eavit_mm.files import write_atomically, write_json
 
 # Less is not worth a start.
 _LEAST_SECONDS = 20
+# A driver can hold a process back for ever, even from SIGKILL.
+_DRIVER_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,7 +51,10 @@ def run_parts(
         elif left < min(_LEAST_SECONDS, limit):
             print(f'{part.name}: no time is left')
         else:
-            run_part(part, record, min(part.seconds, left), device, quick)
+            run_part(
+                *(part, record, min(part.seconds, left)),
+                *(device, quick, again),
+            )
             text = page([record.read()])
             write_atomically(text.encode(), record.path.with_suffix('.md'))
     found = [record.part(part.name).get('state') for part in parts]
@@ -58,26 +62,32 @@ def run_parts(
 
 
 def run_part(
-    part: Part, record: Record, limit: float, device: str, quick: bool
+    part: Part,
+    record: Record,
+    limit: float,
+    device: str,
+    quick: bool,
+    again: bool,
 ) -> None:
     """Runs a part in a process of its own, anew if it dies and can go on."""
     start = time.monotonic()
-    rows: list[Any] = []
+    known = record.part(part.name).get('rows', [])
+    rows = known if part.resumes and not again else []
     record.update(part.name, state=RUNNING, rows=rows, error='')
     while True:
         left = max(limit - (time.monotonic() - start), 0)
         ended = _process(part, record, left, device, quick)
         found = record.part(part.name)
-        has_more = len(found['rows']) > len(rows)
-        if not ended or found['state'] != RUNNING:
+        if found['state'] != RUNNING:
             break
-        if not (part.resumes and has_more):
+        if not ended:
+            words = f'stopped after {limit:.0f} s'
+            record.update(part.name, state=LATE, error=words)
+            break
+        if not part.resumes or len(found['rows']) == len(rows):
             record.update(part.name, state=FAILED, error=ended)
             break
         rows = found['rows']
-    if not ended:
-        words = f'stopped after {limit:.0f} s'
-        record.update(part.name, state=LATE, error=words)
     spent = round(time.monotonic() - start, 1)
     record.update(part.name, seconds=spent)
     found = record.part(part.name)
@@ -92,8 +102,8 @@ def _process(
     command += ['--part', part.name, part.run, '--device', device]
     command += ['--out', str(record.path.parent), *['--quick'] * quick]
     env = {**os.environ, 'PYTHONUNBUFFERED': '1'}
-    if device == 'cpu':  # also what mmengine chooses for itself
-        env['CUDA_VISIBLE_DEVICES'] = ''
+    if device == 'cpu':  # also for what chooses a device for itself
+        env.update(CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1')
     with record.path.with_suffix('.log').open('ab') as log:
         log.write(f'\n### {part.name}\n'.encode())
         log.flush()
@@ -113,7 +123,8 @@ def _process(
         finally:  # with all that it has started
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_DRIVER_SECONDS)
     return f'its process ended with {status}'
 
 
@@ -137,8 +148,11 @@ def be_part(name: str, target: str, args: argparse.Namespace) -> None:
         traceback.print_exc()
         lines = traceback.format_exception_only(error)[-1].splitlines()
         record.update(name, state=FAILED, error=lines[0][:300])
-        raise SystemExit(1) from error
-    record.update(name, state=DONE)
+    else:
+        record.update(name, state=DONE)
+    # The end of an interpreter can hang in a driver.
+    sys.stdout.flush(), sys.stderr.flush()
+    os._exit(0)
 
 
 def describe(record: Record, device: str) -> None:

@@ -152,7 +152,7 @@ def _exported(rows: Rows, card: str) -> str:
     cells = []
     for row in rows:
         speed_up, goal = '', ''
-        if row.get('over', '').startswith('stock'):
+        if row.get('over', '').endswith('largest'):
             faster = 1 / row['ratio'][1]
             speed_up = f'{faster:.2f}'
             is_bound = row['macs_ratio'] < 0.3

@@ -30,7 +30,7 @@ PARTS = (
     Part('search', 'benchmarks.gpu.search:search', 100),
     Part('exported', 'benchmarks.gpu.exported:exported', 75),
     Part('latency', 'benchmarks.gpu.tables:tables', 90),
-    Part('loading', 'benchmarks.gpu.loading:loading', 80),
+    Part('loading', 'benchmarks.gpu.loading:loading', 100),
     # Last, since how long a compiler takes is hard to foretell.
     Part('compiled', 'benchmarks.gpu.exported:compiled', 150),
 )

@@ -44,7 +44,7 @@ class RandomImages(Dataset):
 
 def search(run: Run) -> None:
     """Rounds in bfloat16, one in float32, which is slow."""
-    rounds = (('bfloat16', 24), ('bfloat16', 24), ('float32', 8))
+    rounds = (('bfloat16', 16), ('bfloat16', 16), ('float32', 8))
     if run.quick:
         rounds = (('bfloat16', 4),)
     number = 16 if run.quick else 2000
