@@ -84,9 +84,8 @@ class Fitness:
         """Through the stock prediction and the metrics' own processing."""
         for raw, batch in self.batches:
             outputs = self.model(**self._to_device(batch), mode='predict')
-            for sample in outputs:
-                if 'pred_score' in sample:
-                    _check_finite(sample.pred_score)
+            if scores := [s.pred_score for s in outputs if 'pred_score' in s]:
+                _check_finite(torch.stack(scores))
             self.evaluator.process(data_samples=outputs, data_batch=raw)
         return report_of(self.evaluator, self.size)
 
@@ -94,7 +93,7 @@ class Fitness:
         """The same number without an object for every image."""
         scores = torch.cat(
             [
-                self.model(self._to_device(batch)['inputs'], mode='tensor')
+                self.model(self._to_device(batch['inputs']), mode='tensor')
                 for _, batch in self.batches
             ]
         )
@@ -109,7 +108,7 @@ class Fitness:
         }
 
     def _to_device(self, batch: Any) -> Any:
-        """A batch, which may have had to stay outside of the device."""
+        """What of a batch may have had to stay outside of the device."""
         return self.model.data_preprocessor.cast_data(batch)
 
 
