@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader
 def preserved_random_state() -> Iterator[None]:
     """Puts all generators back, so that training draws what it would have."""
     state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    # All GPUs of a machine by default, with a warning.
+    own = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(own):
             yield
     finally:
         random.setstate(state[0])

@@ -324,6 +324,9 @@ def build_runner(cfg: Config) -> Runner:
     check_mapping(f'{cfg.filename}: model', cfg.get('model'), 'options')
     check_options('', dict(cfg.items()))
     check_keys(cfg)
+    if (cfg.get('randomness') or {}).get('deterministic'):
+        # cuBLAS refuses to be without it.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():
         # mmengine would choose a GPU for each process first.
         with naming('--launcher pytorch'):

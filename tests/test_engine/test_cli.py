@@ -249,7 +249,9 @@ def test_a_resume_reads_one_file_once_and_keeps_its_seed(
         resume=True,
         randomness=dict(seed=seed, deterministic=True),
     )
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
     runner = build_runner(cfg)
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     runner.train()
     last = trained.parent / 'epoch_3.pth'
     assert read == [str(last)]
