@@ -204,6 +204,16 @@ class ElasticModelMixin(BaseModel):
 
     # Training
 
+    def calibration_data(self, batch: Any) -> Any:
+        """A batch of the training data: padded as there, but not mixed."""
+        preprocessor: Any = self.data_preprocessor
+        augments = getattr(preprocessor, 'batch_augments', None)
+        preprocessor.batch_augments = None  # such as Mixup
+        try:
+            return preprocessor(batch, True)
+        finally:
+            preprocessor.batch_augments = augments
+
     def level_at(self, iteration: int) -> Level:
         """What the curriculum lets the sampler draw in an iteration."""
         begun = (level for begin, level in self.levels if begin <= iteration)

@@ -65,7 +65,7 @@ def _estimate(
     try:
         with model.backbone.use(subnet):
             for batch in batches:
-                data = model.data_preprocessor(batch, True)
+                data = model.calibration_data(batch)
                 model._run_forward(data, mode='tensor')
     finally:
         for module, mode in modes.items():

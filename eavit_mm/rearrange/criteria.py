@@ -116,7 +116,7 @@ class _UnitCriterion(Criterion):
         batch = None
         try:
             for batch in batches:
-                data = model.data_preprocessor(batch, False)
+                data = model.calibration_data(batch)
                 self._score_batch(model, data, scores)
         finally:
             for module, mode in modes.items():

@@ -118,8 +118,8 @@ def test_onnx_is_sliced(name: str, tmp_path: Any) -> None:
 
 def test_conversions_of_batch_norms_keep_the_leaves() -> None:
     """Also those of a list of auxiliary heads."""
-    model, _, subnet = case('uper', 0)
-    found = []
+    model, found = segmentor('uper'), []
+    subnet = model.backbone.space.smallest
     for convert in (
         lambda same: same,
         nn.SyncBatchNorm.convert_sync_batchnorm,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from segmentors import (
     CLASSES,
@@ -30,6 +31,7 @@ from toys import assert_same_weights, close, random_subnet, snapshot
 from eavit_mm.export import dense_network
 from eavit_mm.export.directory import Exporter, read_network
 from eavit_mm.models.norm_statistics import norm_statistics_of
+from eavit_mm.rearrange import ActivationCriterion
 from eavit_mm.registry import check_options
 
 pytestmark = pytest.mark.usefixtures('run_seed')
@@ -176,6 +178,24 @@ def test_statistics_of_a_subnet(name: str) -> None:
         for batch in batches:
             twin(batch['inputs'])
     assert_same_weights(found, snapshot(twin), 1e-9)
+
+
+def test_calibration_pads_images_and_does_not_mix_them() -> None:
+    made = dict(type='SegDataPreProcessor', size=SIZE)
+    model = segmentor(config('fcn', data_preprocessor=made)).float()
+    model.data_preprocessor.batch_augments = pytest.fail
+    batch = batch_of(0)
+    for i, sample in enumerate(batch['data_samples']):
+        labels = sample.gt_sem_seg.data[:, : 8 + i]
+        sample.gt_sem_seg = PixelData(data=labels)
+    batch['inputs'] = [x[:, : 8 + i] for i, x in enumerate(batch['inputs'])]
+    before = snapshot(model)
+    scores = ActivationCriterion().score(model, [batch])
+    assert all(values.all() for values in scores.values())
+    with norm_statistics_of(model, None, [batch]):
+        key = 'decode_head.convs.0.bn.running_mean'
+        assert (model.state_dict()[key] != before[key]).all()
+    assert model.data_preprocessor.batch_augments is pytest.fail
 
 
 def test_no_batch_is_read_without_statistics() -> None:
