@@ -100,8 +100,11 @@ def check_training(runner: Runner) -> None:
     if type(runner.val_loop) is ValLoop:  # ours does so itself
         check_monitors(runner.val_loop)
     model = unwrap(runner.model)
+    compiled = runner.cfg.get('compile')
+    if isinstance(compiled, Mapping):  # {} asks for it as well
+        compiled = not compiled.get('disable')
     if (
-        runner.cfg.get('compile', False) not in (None, False)
+        compiled
         and isinstance(model, ElasticModelMixin)
         and (not isinstance(model.sampler, LargestSampler) or model.router)
     ):

@@ -102,8 +102,9 @@ def test_changing_shapes_are_not_compiled(tmp_path):
     largest = model_cfg(sampler=dict(type='eavit_mm.LargestSampler'))
     for model in (largest, stock_cfg()):
         check_training(build(tmp_path, model=model, compile=True))
-    check_training(build(tmp_path, compile=False))
-    for value in (True, dict(backend='eager')):
+    for value in (None, False, dict(disable=True)):
+        check_training(build(tmp_path, compile=value))
+    for value in (True, {}, dict(backend='eager')):
         runner = build(tmp_path, compile=value)
         with pytest.raises(ValueError, match='^compile=.* the shapes of each'):
             check_training(runner)
