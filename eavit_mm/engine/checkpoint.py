@@ -11,6 +11,7 @@ import torch
 from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_count
+from eavit_mm.space.search_space import difference_of
 from eavit_mm.weights.read import METAS, read_torch_file
 from eavit_mm.weights.state_dict import CheckpointError
 
@@ -245,12 +246,10 @@ def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:
     own = model.backbone.space.to_config()
     if trained is None or trained == own:
         return
-    differ = sorted(k for k in own if trained.get(k) != own[k])
     raise CheckpointError(
-        f'this checkpoint was trained for another space; different are '
-        f'{differ}: {[trained.get(k) for k in differ]} there, '
-        f'{[own[k] for k in differ]} in this config. To train on all the '
-        'same: default_hooks.supernet_meta.check_space=False'
+        f'this checkpoint was trained for another space; '
+        f'{difference_of(trained, own)}. To train on all the same: '
+        'default_hooks.supernet_meta.check_space=False'
     )
 
 

@@ -154,8 +154,26 @@ class BudgetSolver:
         self.count, self.part = count, part
         self.table = table_for(model, table)
         self._given = front_for(model, front)
+        learnt = model.router and model.router.latency_table
+        if learnt and self.table:
+            self._compare(LatencyTable.read(learnt).setting)
         # Read when a budget first asks for their kind.
         self._tables: dict[str, CostTable] = {}
+
+    def _compare(self, learnt: Mapping[str, Any]) -> None:
+        """Warns if the router learnt the times of something else."""
+        assert self.table is not None
+        now = self.table.setting
+        differ = [key for key in now if learnt[key] != now[key]]
+        if differ:
+            there, here = ({k: of[k] for k in differ} for of in (learnt, now))
+            print_log(
+                f'latency_table: the router was trained with a table of '
+                f'{there}, this one is of {here}: its answers keep the '
+                "budgets, those of by='front' may be better",
+                'current',
+                logging.WARNING,
+            )
 
     def __call__(
         self, budgets: Sequence[Budget], by: str | None = None

@@ -108,6 +108,12 @@ class LatencyTable:
         return asdict(self)
 
     @property
+    def setting(self) -> dict[str, Any]:
+        """What the times are of."""
+        names = ('device', 'backend', 'dtype', 'batch_size', 'threads')
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def times(self) -> dict[str, Any]:
         """Plain values without what a validation adds.
 

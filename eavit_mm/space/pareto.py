@@ -21,7 +21,7 @@ from eavit_mm.options import (
     is_finite,
     is_int,
 )
-from eavit_mm.space.search_space import SearchSpace
+from eavit_mm.space.search_space import SearchSpace, difference_of
 from eavit_mm.space.subnet import Subnet
 
 VERSION = 1
@@ -172,9 +172,8 @@ class ParetoFront:
         _check_plain(given)
         if given['space'] != space.to_config():
             raise ValueError(
-                'this front is of another space: '
-                f'{given["space"]!r:.200}; the network has '
-                f'{space.to_config()!r:.200}'
+                'this front is of another space; '
+                + difference_of(given['space'], space.to_config())
             )
         parts = {k: _members(given, k, space) for k in MEMBERS}
         objectives = tuple(given['objectives'])

@@ -69,7 +69,9 @@ def test_a_file_gives_back_what_was_written(tmp_path, latency):
     write_json(values, path)
     assert ParetoFront.read(path, SPACE) == before
     other = SearchSpace([8, 16], [1, 2], [4, 8], 2, 8, max_off=1)
-    with pytest.raises(ValueError, match=f'{path}: .*of another space'):
+    with pytest.raises(
+        ValueError, match=f'{path}: .*of another space; different are'
+    ):
         ParetoFront.read(path, other)
     assert ('latency' in before.to_dict()['members'][0]) == bool(latency)
 
@@ -162,7 +164,7 @@ BROKEN = [
     (put('objectives', value=[{}]), r'objectives=\[{}\]; must be of'),
     (put('version', value=10**400), 'version=10{79}; this code reads 1'),
     (put('version', value=True), 'version=True; this code reads 1'),
-    (put('space', value=10**400), 'of another space: 10{199}; the network'),
+    (put('space', value=10**400), 'space=10{79}; must be a dict of choices'),
     *[
         (put(*path, value=value), f'{path[-1]}={value!r:.3}.*; must')
         for path in (
