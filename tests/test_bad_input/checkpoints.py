@@ -14,20 +14,25 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from .mutation import REARRANGE, RESUME, SEED, TEST, TRAIN, Mutation, nothing
+from benchmarks.misuse.files import Attack
+
+from .mutation import (
+    REARRANGE,
+    RESUME,
+    SEED,
+    TEST,
+    TRAIN,
+    Mutation,
+    Spoil,
+    make_folder,
+    nothing,
+)
 from .workspace import config, write_config
 
 # What code in a file would leave.
 TRACE = 'trace_of_code'
 QKV = 'backbone.layers.1.attn.qkv.weight'
 HEAD = 'head.fc.weight'
-
-
-class Attack:
-    """Leaves a file when it is unpickled by a careless reader."""
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (Path(TRACE),)
 
 
 # Files: what to do with the bytes.
@@ -50,22 +55,10 @@ def flip(record: str, number: int, path: Path) -> None:
     path.write_bytes(data)
 
 
-def write(data: bytes, path: Path) -> None:
-    path.write_bytes(data)
-
-
-def remove(path: Path) -> None:
-    path.unlink()
-
-
-def make_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-    (path / 'inside.txt').write_text('a file in a folder')
-
-
 def attack(kind: str, path: Path) -> None:
-    value = dict(state_dict={'x': torch.ones(1)}, meta=Attack())
+    """A file that leaves ``TRACE`` when a careless reader unpickles it."""
+    meta = Attack(Path(TRACE))
+    value = dict(state_dict={'x': torch.ones(1)}, meta=meta)
     if kind == 'pickle':
         path.write_bytes(pickle.dumps(value))
     else:
@@ -87,34 +80,26 @@ def edit(change: Callable[[Any], Any], path: Path) -> None:
 # Content: what to do with a checkpoint.
 
 
-def weight(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    def changed(checkpoint: Any) -> None:
-        state = checkpoint['state_dict']
-        state[name] = change(state[name].clone())
-
-    return partial(edit, changed)
+GONE = object()
 
 
-def entry(*keys: Any, value: Any) -> Callable[[Path], None]:
-    """Sets ``checkpoint[a][b]``."""
+def entry(*keys: Any, value: Any) -> Spoil:
+    """Sets ``checkpoint[a][b]``, to what a function makes of it."""
 
     def changed(checkpoint: Any) -> None:
         inner = checkpoint
         for key in keys[:-1]:
             inner = inner.setdefault(key, {})
-        inner[keys[-1]] = value
+        key = keys[-1]
+        inner[key] = value(inner[key].clone()) if callable(value) else value
+        if value is GONE:
+            del inner[key]
 
     return partial(edit, changed)
 
 
-def without(*keys: Any) -> Callable[[Path], None]:
-    def changed(checkpoint: Any) -> None:
-        inner = checkpoint
-        for key in keys[:-1]:
-            inner = inner[key]
-        del inner[keys[-1]]
-
-    return partial(edit, changed)
+def weight(name: str, change: Callable[[Any], Any]) -> Spoil:
+    return entry('state_dict', name, value=change)
 
 
 def fill(number: float) -> Callable[[Any], Any]:
@@ -127,20 +112,24 @@ def fill(number: float) -> Callable[[Any], Any]:
     return filled
 
 
+Flaws = dict[str, tuple[Spoil, tuple[str, ...]]]
 BROKEN = ('is broken or no checkpoint',)
 REFUSED = ('is refused: it asks for', 'Nothing in it was run')
 NOT_FINITE = ('not finite', 'NaN or infinite')
 SPACE = 'meta', 'eavit_mm', 'space'
 # What is done to a file or its content, and what the error must say.
-FLAWS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
-    'empty': (partial(write, b''), BROKEN),
+FLAWS: Flaws = {
+    'empty': (partial(cut, 0.0), BROKEN),
     'folder': (make_folder, ('is a folder',)),
-    'missing': (remove, ('is not there',)),
+    'missing': (Path.unlink, ('is not there',)),
     'attack_pickle': (partial(attack, 'pickle'), BROKEN),
     'attack_zip': (partial(attack, 'zip'), REFUSED),
     'list': (partial(hold, [1, 2]), ('list',)),
     'no_dict': (entry('state_dict', value=[1]), ('list',)),
-    'without_weight': (without('state_dict', QKV), ('missing: ', 'qkv')),
+    'without_weight': (
+        entry('state_dict', QKV, value=GONE),
+        ('missing: ', 'qkv'),
+    ),
     'extra_weight': (
         entry('state_dict', 'backbone.extra', value=torch.ones(1)),
         ('unexpected: ', 'extra'),
@@ -154,7 +143,7 @@ FLAWS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     'text_weight': (weight(QKV, lambda w: 'w'), ('qkv',)),
 }
 # Of whole checkpoints: what stands beside the weights of the backbone.
-META: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+META: Flaws = {
     'meta_list': (entry('meta', value=[1]), ('meta is list', 'a dict')),
     'space_text': (
         entry(*SPACE, value='b'),
@@ -165,7 +154,7 @@ META: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
         ('another space', "['embed_dims']", '[6, 12]', '[4, 8, 12]'),
     ),
     'space_without_axis': (
-        without(*SPACE, 'num_heads'),
+        entry(*SPACE, 'num_heads', value=GONE),
         ('another space', "['num_heads']", 'None'),
     ),
     'rearranged_by_number': (
@@ -190,8 +179,11 @@ def _other_moments(checkpoint: Any) -> None:
 
 
 CODE = f"open('{TRACE}', 'w').close()"
-STATE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
-    'no_meta': (without('meta'), ('not of a training run', 'load_from')),
+STATE: Flaws = {
+    'no_meta': (
+        entry('meta', value=GONE),
+        ('not of a training run', 'load_from'),
+    ),
     'other_moments': (
         partial(edit, _other_moments),
         ("optimizer['state'] has exp_avg of (3,) for a parameter of (1,",),
@@ -204,9 +196,8 @@ STATE: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 def load_from(folder: Path) -> None:
-    cfg = config()
-    cfg['load_from'] = 'trained.pth'
-    write_config(folder, cfg)
+    cfg = dict(config(), load_from='trained.pth')
+    write_config(folder / 'config.py', cfg)
 
 
 def init_cfg(folder: Path) -> None:
@@ -215,7 +206,7 @@ def init_cfg(folder: Path) -> None:
 
 
 # Way to read a checkpoint: command, file, preparation.
-WAYS: dict[str, tuple[tuple[str, ...], str, Callable[[Path], None]]] = {
+WAYS: dict[str, tuple[tuple[str, ...], str, Spoil]] = {
     'test': (TEST, 'trained.pth', nothing),
     'load_from': (TRAIN, 'trained.pth', load_from),
     'init_cfg': (TRAIN, 'pretrained.pth', init_cfg),
@@ -226,35 +217,15 @@ WAYS: dict[str, tuple[tuple[str, ...], str, Callable[[Path], None]]] = {
 
 
 def _read_by(
-    way: str,
-    name: str,
-    spoil: Callable[[Path], None],
-    words: tuple[str, ...],
+    way: str, name: str, spoil: Spoil, words: tuple[str, ...]
 ) -> Mutation:
     command, file, prepare = WAYS[way]
-
-    def spoiled(folder: Path) -> None:
-        spoil(folder / file)
-
     # Its file, and what is wrong with it.
     said = (Path(file).name, *words)
-    return Mutation(f'{way}-{name}', command, spoiled, said, prepare)
+    return Mutation(f'{way}-{name}', command, file, spoil, said, prepare)
 
 
-def _convert(
-    file: str,
-    name: str,
-    spoil: Callable[[Path], None],
-    words: tuple[str, ...],
-) -> Mutation:
-    def spoiled(folder: Path) -> None:
-        spoil(folder / file)
-
-    command = ('convert.py', file, 'out.pth')
-    return Mutation(f'convert-{file}-{name}', command, spoiled, words)
-
-
-def _flat(change: Callable[[Any], Any]) -> Callable[[Path], None]:
+def _flat(change: Callable[[Any], Any]) -> Spoil:
     """Edits a file of timm's, of any format."""
 
     def changed(path: Path) -> None:
@@ -274,7 +245,7 @@ def _flat(change: Callable[[Any], Any]) -> Callable[[Path], None]:
     return changed
 
 
-FOREIGN = 'blocks.1.attn.qkv.weight'
+FOREIGN, UNKNOWN = 'blocks.1.attn.qkv.weight', 'blocks.1.novelty.weight'
 
 
 def _nan(state: Any) -> None:
@@ -282,7 +253,7 @@ def _nan(state: Any) -> None:
 
 
 def _unknown(state: Any) -> None:
-    state['blocks.1.novelty.weight'] = torch.ones(3)
+    state[UNKNOWN] = torch.ones(3)
 
 
 def _conversions() -> list[Mutation]:
@@ -290,14 +261,17 @@ def _conversions() -> list[Mutation]:
     for ending in ('pth', 'bin', 'safetensors', 'npz'):
         file = f'timm.{ending}'
         keep = Random(f'{SEED} {file}').random()
-        for name, spoil, words in [
-            (f'cut_{keep:.3f}', partial(cut, keep), (file, 'is broken or no')),
-            ('attack', partial(attack, 'zip'), (file,)),
-            ('nan', _flat(_nan), (*NOT_FINITE, 'layers.1.attn.qkv')),
-        ]:
-            found.append(_convert(file, name, spoil, words))
-    words = ('no place', 'blocks.1.novelty.weight')
-    found.append(_convert('timm.pth', 'unknown', _flat(_unknown), words))
+        command = ('convert.py', file, 'out.pth')
+        flaws: Flaws = {
+            f'cut_{keep:.3f}': (partial(cut, keep), (file, 'broken or no')),
+            'attack': (partial(attack, 'zip'), (file,)),
+            'nan': (_flat(_nan), (*NOT_FINITE, 'layers.1.attn.qkv')),
+            'unknown': (_flat(_unknown), ('no place', UNKNOWN)),
+        }
+        found += [
+            Mutation(f'convert-{file}-{name}', command, file, *flaw)
+            for name, flaw in flaws.items()
+        ]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a mutation is: a command that works, and one thing put wrong."""
+"""What a mutation is: a command that works, and one file put wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,9 +15,17 @@ REARRANGE = (
     *('--num-batches', '1', '--work-dir', 'work'),
 )
 
+Spoil = Callable[[Path], object]
+
 
 def nothing(folder: Path) -> None:
     """Leaves the folder as it is."""
+
+
+def make_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / 'inside.txt').write_text('a file in a folder')
 
 
 @dataclass(frozen=True)
@@ -28,13 +36,15 @@ class Mutation:
         name: Unique.
         command: A tool and its arguments; works in a folder that is only
             prepared.
-        spoil: Puts one thing wrong in the folder.
+        file: The one that is put wrong.
+        spoil: Puts one thing wrong in the file.
         words: What the error must say: where, what came, what is valid.
         prepare: What makes the folder suit the command.
     """
 
     name: str
     command: tuple[str, ...]
-    spoil: Callable[[Path], None]
+    file: str
+    spoil: Spoil
     words: tuple[str, ...]
-    prepare: Callable[[Path], None] = nothing
+    prepare: Spoil = nothing

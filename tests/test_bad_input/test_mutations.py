@@ -16,16 +16,13 @@ import pytest
 import torch
 from http_folder import serving
 
-from . import checkpoints, configs, routers, subnets
+from . import checkpoints, options
 from .mutation import SEED, TEST, TRAIN, Mutation
 from .workspace import ROOT, make, run
 
-KINDS = dict(
-    config=configs, checkpoint=checkpoints, subnet=subnets, router=routers
-)
 MUTATIONS = {
-    f'{kind}-{mutation.name}': mutation
-    for kind, module in KINDS.items()
+    mutation.name: mutation
+    for module in (options, checkpoints)
     for mutation in module.mutations()
 }
 # Logs of a run, and the config that it ran with.
@@ -75,7 +72,7 @@ def test_a_clear_error_and_nothing_lost(
     print(f'seed {SEED}')  # noqa: T201
     mutation = MUTATIONS[name]
     folder = copy(whole, tmp_path / 'spoiled', mutation)
-    mutation.spoil(folder)
+    mutation.spoil(folder / mutation.file)
     before = digests(folder)
     with pytest.raises(SystemExit) as error:
         run(folder, *mutation.command)
@@ -162,9 +159,9 @@ def test_the_attacks_are_real(
 
 
 def test_the_command_line_says_one_line(whole: Path, tmp_path: Path) -> None:
-    mutation = MUTATIONS['config-model.samplers=3']
+    mutation = MUTATIONS['model.samplers=3']
     folder = copy(whole, tmp_path / 'spoiled', mutation)
-    mutation.spoil(folder)
+    mutation.spoil(folder / mutation.file)
     tool, *args = mutation.command
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', str(ROOT / 'tools' / tool), *args],
@@ -180,50 +177,38 @@ def test_the_command_line_says_one_line(whole: Path, tmp_path: Path) -> None:
     assert all(word in last for word in mutation.words)
 
 
+OWN = 'is the file to read and to write'
+SOME = (*TEST, '--budgets', '0.5', '--out')
+
+
 @pytest.mark.parametrize(
-    'command',
+    ('command', 'words'),
     [
-        ('convert.py', 'timm.pth', './timm.pth'),
-        ('rearrange.py', 'config.py', 'trained.pth', 'trained.pth'),
-        ('rearrange.py', 'config.py', 'trained.pth', 'config.py'),
-        ('latency.py', 'build', 'config.py', './config.py'),
-        (*TEST, '--budgets', '0.5', '--out', 'trained.pth'),
-        (*TEST, '--budgets', '0.5', '--out', 'data/../config.py'),
-        (*TEST, '--subnet', 'subnet.json', '--out', 'subnet.json'),
-        (*TEST, '--subnet', 'subnet.png', '--out', 'subnet.json'),
-        (*TEST, '--subnet', 'work/subnets.json'),
-        (*TEST, '--budgets', '5ms', '--out', 't', '--latency-table', 't'),
+        (('convert.py', 'timm.pth', './timm.pth'), OWN),
+        (('convert.py', 'timm.pth', 'data'), 'data'),
+        (('rearrange.py', 'config.py', 'trained.pth', 'trained.pth'), OWN),
+        (('rearrange.py', 'config.py', 'trained.pth', 'config.py'), OWN),
+        (('latency.py', 'build', 'config.py', './config.py'), OWN),
+        ((*SOME, 'trained.pth'), OWN),
+        ((*SOME, 'data/../config.py'), OWN),
+        ((*SOME, 'res.png'), 'such as .json'),
+        ((*SOME, 'res.PNG'), 'such as .json'),
+        ((*TEST, '--subnet', 'subnet.json', '--out', 'subnet.json'), OWN),
+        ((*TEST, '--subnet', 'subnet.png', '--out', 'subnet.json'), OWN),
+        ((*TEST, '--subnet', 'work/subnets.json'), OWN),
+        ((*SOME, 't', '--latency-table', 't'), OWN),
     ],
-    ids=' '.join,
+    ids=str,
 )
-def test_no_tool_writes_over_what_it_reads(
-    whole: Path, tmp_path: Path, command: tuple[str, ...]
+def test_no_result_goes_where_it_does_not_belong(
+    whole: Path, tmp_path: Path, command: tuple[str, ...], words: str
 ) -> None:
+    """Over what is read, above all."""
     folder = tmp_path / 'copy'
     shutil.copytree(whole, folder)
     for name in ('subnet.png', 'work/subnets.json'):
         shutil.copy(folder / 'subnet.json', folder / name)
     before = digests(folder)
-    with pytest.raises(SystemExit, match='error: .* is the file to read'):
+    with pytest.raises(SystemExit, match=f'error: .*{words}'):
         run(folder, *command)
-    assert digests(folder) == before
-
-
-@pytest.mark.parametrize('out', ['res.png', 'res.PNG'])
-def test_a_table_is_no_figure(whole: Path, tmp_path: Path, out: str) -> None:
-    folder = tmp_path / 'copy'
-    shutil.copytree(whole, folder)
-    with pytest.raises(SystemExit, match=f'--out {out}: .*such as .json'):
-        run(folder, *TEST, '--budgets', '0.5', '--out', out)
-    assert not (folder / out).exists()
-
-
-def test_a_folder_is_no_place_for_a_result(
-    whole: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / 'copy'
-    shutil.copytree(whole, folder)
-    before = digests(folder)
-    with pytest.raises(SystemExit, match='error: .*data'):
-        run(folder, 'convert.py', 'timm.pth', 'data')
     assert digests(folder) == before

@@ -18,14 +18,14 @@ from mmengine.visualization import Visualizer
 from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
 from test_datasets import idx
+from test_weights.foreign import timm_vit
 from torch import Tensor
+from toys import randomise
 
 import eavit_mm  # noqa: F401
 from eavit_mm.datasets import fashion
 
 ROOT = Path(__file__).resolve().parents[2]
-
-State = dict[str, Tensor]
 
 # E = 12, H = 3, F = 10, L = 2; four patches of 14 px.
 NETWORK = dict(
@@ -169,51 +169,33 @@ def put(cfg: Any, place: str, value: Any) -> None:
     cfg[last] = value
 
 
-def write_config(
-    folder: Path, cfg: dict[str, Any], name: str = 'config.py'
-) -> None:
+def write_config(path: Path, cfg: dict[str, Any]) -> None:
     """A config file that says just this."""
     lines = [f'{key} = {value!r}' for key, value in cfg.items()]
     # repr has no literals for these.
     numbers = ["nan = float('nan')", "inf = float('inf')"]
-    (folder / name).write_text('\n'.join([*numbers, *lines, '']))
+    path.write_text('\n'.join([*numbers, *lines, '']))
 
 
 def stock_network() -> Any:
     """mmpretrain's own, its weights random."""
-    head = dict(type='LinearClsHead', num_classes=10, in_channels=12)
+    head = dict(MODEL['head'], type='mmpretrain.LinearClsHead')
     network = MODELS.build(
         dict(
             type='mmpretrain.ImageClassifier',
             backbone=dict(type='mmpretrain.VisionTransformer', **NETWORK),
-            head={**head, 'type': 'mmpretrain.LinearClsHead'},
+            head=head,
         )
     )
-    rng = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        noise = torch.randn(parameter.shape, generator=rng)
-        parameter.data.copy_(0.1 * noise)
-    return network
+    return randomise(network)
 
 
-def timm_names(state: State) -> State:
-    """A network of mmpretrain's in timm's names."""
-    renamed = {}
-    for key, weight in state.items():
-        for old, new in [
-            ('backbone.', ''),
-            ('patch_embed.projection', 'patch_embed.proj'),
-            ('ffn.layers.0.0', 'mlp.fc1'),
-            ('ffn.layers.1', 'mlp.fc2'),
-            ('layers.', 'blocks.'),
-            ('.ln1.', '.norm1.'),
-            ('.ln2.', '.norm2.'),
-            ('ln1.', 'norm.'),
-            ('head.fc', 'head'),
-        ]:
-            key = key.replace(old, new)
-        renamed[key] = weight.clone()
-    return renamed
+def timm_state() -> dict[str, Tensor]:
+    """The weights of timm's network of that size."""
+    sizes = dict(embed_dim=12, depth=2, num_heads=3, mlp_ratio=10 / 12)
+    images = dict(img_size=28, patch_size=14, in_chans=1)
+    network = timm_vit(**sizes, **images, num_classes=10)
+    return dict(network.state_dict())
 
 
 def make(folder: Path) -> None:
@@ -221,14 +203,14 @@ def make(folder: Path) -> None:
     idx.write(folder / 'data', compressed=True)
     state = stock_network().state_dict()
     torch.save(dict(meta={}, state_dict=state), folder / 'pretrained.pth')
-    foreign = timm_names(state)
+    foreign = timm_state()
     torch.save(foreign, folder / 'timm.pth')
     torch.save(foreign, folder / 'timm.bin')
     save_file(foreign, folder / 'timm.safetensors')
     arrays = {key: weight.numpy() for key, weight in foreign.items()}
     np.savez(folder / 'timm.npz', **arrays)
     (folder / 'subnet.json').write_text(repr(SUBNET).replace("'", '"') + '\n')
-    write_config(folder, config())
+    write_config(folder / 'config.py', config())
     first = '--cfg-options', 'train_cfg.max_epochs=1'
     run(folder, 'train.py', 'config.py', '--work-dir', 'work', *first)
     for path in (folder / 'work').iterdir():
