@@ -1,25 +1,38 @@
-"""Runs tools in forked processes, where they can be killed.
+"""Runs tools and functions in forked processes, where they can be killed.
 
-Reads one run per line of its input, as JSON, and answers each with a line.
-A process of its own: what it imports is imported once, and it can fork.
+They are forked by a server, which has imported once what all of them need.
 """
 
-import json
 import os
 import runpy
 import signal
-import subprocess
+import socket
 import sys
-import time
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+import tempfile
+from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+from mmengine.config import config as mmengine_config
+
+from eavit_mm.engine.hooks import ReproducibleHook
+from eavit_mm.engine.hooks.atomic_checkpoint_hook import AtomicBackend
+from eavit_mm.engine.loops import pareto_search_loop
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / 'tools'))
+SERVER = get_context('forkserver')
+SERVER.set_forkserver_preload(
+    [f'eavit_mm.engine.{name}' for name in ('cli', 'hooks', 'loops', 'optim')]
+)
+# What a kill can fall upon.
+POINTS: dict[str, tuple[Any, str]] = {
+    'iter': (ReproducibleHook, 'before_train_iter'),
+    'replace': (Path, 'replace'),
+    'removal': (AtomicBackend, 'remove_doomed'),
+    'write': (pareto_search_loop, 'append_evaluations'),
+}
 
 
 class Done(NamedTuple):
@@ -38,169 +51,89 @@ class Done(NamedTuple):
         return self.text.strip().splitlines()[-1]
 
 
-class ForkedTools:
-    """Starts this file as a process and lets it run tools."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def run(
-        self, tool: str, *args: Any, processes: int = 1, kill: str = ''
-    ) -> Done:
-        """Runs a tool.
-
-        Args:
-            tool: File name in tools/.
-            *args: Of its command line.
-            processes: More than one are a gloo group.
-            kill: 'before:N' or 'after:N' kills rank 0 by SIGKILL there: N is
-                the write to evaluations.jsonl; 'front' when pareto.json gets
-                its name.
-        """
-        job = dict(
-            tool=tool, args=[*map(str, args)], processes=processes, kill=kill
-        )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f'{json.dumps(job)}\n')
-        self.process.stdin.flush()
-        return Done(*json.loads(self.process.stdout.readline()))
+def run(tool: str, *args: Any, processes: int = 1, kill: str = '') -> Done:
+    """Runs a tool; the options are those of :func:`run_ranks`."""
+    argv = [str(ROOT / 'tools' / tool), *map(str, args)]
+    if processes > 1:
+        argv += ['--launcher', 'pytorch']
+    return run_ranks(_run_tool, argv, processes=processes, kill=kill)
 
 
-@contextmanager
-def forked_tools() -> Iterator[ForkedTools]:
-    with subprocess.Popen(
-        [sys.executable, '-W', 'ignore', __file__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-    ) as process:
-        yield ForkedTools(process)
-        assert process.stdin is not None
-        process.stdin.close()
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def kill_at(point: str) -> None:
-    """Makes this process kill itself."""
-    from eavit_mm.engine.loops import pareto_search_loop as loop
-
-    name, _, number = point.partition(':')
-    if name == 'front':
-        rename = Path.replace
-
-        def replace(path: Path, target: Path) -> Path:
-            if Path(target).name == 'pareto.json':
-                die()
-            return rename(path, target)
-
-        Path.replace = replace
-        return
-    left = int(number)
-    write = loop.append_evaluations
-
-    def append(path: Path, members: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0 and name == 'before':
-            die()
-        write(path, members)
-        if left == 0:
-            die()
-
-    loop.append_evaluations = append
-
-
-def run_ranks(world: int, work: Callable[[int], int], output: int) -> int:
-    """Runs a function in forked processes, one for each rank.
+def run_ranks(
+    work: Callable[..., Any], *args: Any, processes: int = 1, kill: str = ''
+) -> Done:
+    """Calls a function in forked processes, one for each rank.
 
     Args:
-        world: How many; the environment of several is that of torchrun.
-        work: What a rank does; gives its exit status.
-        output: File descriptor of all that they write.
-
-    Returns:
-        The exit status of rank 0, negative for a signal; where it is not 0
-        the others are killed.
+        work: What a rank does.
+        *args: Of the function.
+        processes: How many; several have the environment of torchrun's.
+        kill: 'NAME:N' kills rank 0 by SIGKILL before its N-th call of one of
+            ``POINTS``, as a machine would that loses power.
     """
-    port = 20000 + (os.getpid() * 7 + time.monotonic_ns() // 1000) % 20000
-    pids = []
-    for rank in range(world):
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
-                os.dup2(output, 1)
-                os.dup2(output, 2)
-                if world > 1:
-                    os.environ.update(
-                        RANK=str(rank),
-                        LOCAL_RANK=str(rank),
-                        WORLD_SIZE=str(world),
-                        MASTER_ADDR='127.0.0.1',
-                        MASTER_PORT=str(port),
-                    )
-                status = work(rank)
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-        pids.append(pid)
-    _, status = os.waitpid(pids[0], 0)
-    for pid in pids[1:]:
-        if status:
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
+    with tempfile.NamedTemporaryFile() as output:
+        shared = output.name, processes, free_port(), kill, work, args
+        ranks = [
+            SERVER.Process(target=_be_rank, args=(rank, *shared))
+            for rank in range(processes)
+        ]
+        for rank in ranks:
+            rank.start()
+        ranks[0].join()
+        for rank in ranks[1:]:
+            if ranks[0].exitcode:
+                rank.kill()
+            rank.join()
+        assert ranks[0].exitcode is not None
+        return Done(ranks[0].exitcode, output.read().decode())
 
 
-def run_tool(job: dict[str, Any], rank: int) -> int:
-    """What one process of a tool does; its exit status."""
-    args = [str(ROOT / 'tools' / job['tool']), *job['args']]
-    if job['processes'] > 1:
-        args += ['--launcher', 'pytorch']
-    if job['kill'] and rank == 0:
-        kill_at(job['kill'])
-    sys.argv = args
-    try:
-        runpy.run_path(args[0], run_name='__main__')
-    except SystemExit as end:
-        if not isinstance(end.code, str):
-            return end.code or 0
-        sys.stderr.write(f'{end.code}\n')
-        return 1
-    return 0
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return int(free.getsockname()[1])
 
 
-def run(job: dict[str, Any]) -> Done:
-    output = os.memfd_create('output')
-    status = run_ranks(job['processes'], partial(run_tool, job), output)
-    with os.fdopen(output, 'rb') as file:
-        file.seek(0)
-        return Done(status, file.read().decode())
-
-
-def main() -> None:
-    import torch
-    from mmengine.config import config as mmengine_config
-
-    import eavit_mm
-    import eavit_mm.engine.loops  # noqa: F401
-
+def _be_rank(
+    rank: int,
+    output: str,
+    world: int,
+    port: int,
+    kill: str,
+    work: Callable[..., Any],
+    args: Any,
+) -> None:
+    file = os.open(output, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
     torch.set_num_threads(1)
     # Most of the time would go into the layout of logged configs.
     mmengine_config.FormatCode = lambda code, **options: (code, False)
-    answers = os.fdopen(os.dup(1), 'w')
-    for line in sys.stdin:
-        answers.write(f'{json.dumps(run(json.loads(line)))}\n')
-        answers.flush()
+    if world > 1:
+        place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+        group = dict(place, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world)
+        os.environ.update({key: str(value) for key, value in group.items()})
+    if kill and rank == 0:
+        _kill_at(*kill.split(':'))
+    work(*args)
 
 
-if __name__ == '__main__':
-    main()
+def _run_tool(argv: list[str]) -> None:
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    runpy.run_path(argv[0], run_name='__main__')
+
+
+def _kill_at(name: str, number: str) -> None:
+    """Makes this process kill itself."""
+    owner, function = POINTS[name]
+    original, left = getattr(owner, function), int(number)
+
+    def killing(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(owner, function, killing)

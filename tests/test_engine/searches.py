@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .forked_tools import ROOT, Done, ForkedTools
+from .forked_tools import ROOT, Done, run
 
 DIGITS = ROOT / 'configs' / 'eavit' / 'vitmini_digits.py'
 FILES = ('evaluations.jsonl', 'pareto.json')
@@ -31,7 +31,6 @@ SEARCH = (
 
 
 def search(
-    tools: ForkedTools,
     checkpoint: Path,
     folder: Path,
     *args: Any,
@@ -39,18 +38,8 @@ def search(
     **kwargs: Any,
 ) -> Done:
     """Runs tools/search.py; options come after those of ``SEARCH``."""
-    return tools.run(
-        'search.py',
-        DIGITS,
-        checkpoint,
-        '--work-dir',
-        folder,
-        *args,
-        '--cfg-options',
-        *SEARCH,
-        *options,
-        **kwargs,
-    )
+    command = ('search.py', DIGITS, checkpoint, '--work-dir', folder, *args)
+    return run(*command, '--cfg-options', *SEARCH, *options, **kwargs)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -7,12 +7,15 @@ import signal
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.registry import DefaultScope
+from test_bad_input.checkpoints import CODE, GONE, TRACE, edit, entry
+from test_bad_input.mutation import Spoil
 
 from eavit_mm.engine import cli
 from eavit_mm.engine.cli import build_runner, run_tool
@@ -221,17 +224,10 @@ def test_the_log_file_has_the_traceback(
     assert 'Traceback' not in shown.out + shown.err
 
 
-@pytest.fixture
-def trained(tmp_path: Path) -> Path:
-    """The last checkpoint of a toy run with seed 3."""
-    build(tmp_path / 'trained').train()
-    return tmp_path / 'trained' / 'epoch_2.pth'
-
-
 @pytest.mark.parametrize('seed', [None, 5])
 def test_a_resume_reads_one_file_once_and_keeps_its_seed(
     tmp_path: Path,
-    trained: Path,
+    toy_run: Path,
     monkeypatch: pytest.MonkeyPatch,
     seed: int | None,
 ) -> None:
@@ -244,7 +240,7 @@ def test_a_resume_reads_one_file_once_and_keeps_its_seed(
 
     monkeypatch.setattr(torch, 'load', counted)
     cfg = config(
-        trained.parent,
+        toy_run,
         launcher='none',
         resume=True,
         randomness=dict(seed=seed, deterministic=True),
@@ -253,83 +249,95 @@ def test_a_resume_reads_one_file_once_and_keeps_its_seed(
     runner = build_runner(cfg)
     assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     runner.train()
-    last = trained.parent / 'epoch_3.pth'
+    # Where the run was made is not where it is.
+    last = toy_run / 'epoch_3.pth'
     assert read == [str(last)]
     assert cfg.load_from == str(last)
     assert cfg.randomness == dict(seed=3, deterministic=True)
     assert runner.seed == 3
 
 
-def damaged(path: Path, key: str | None) -> Path:
-    checkpoint = torch.load(path)
-    if key == 'config':
-        trace = path.with_name('trace')
-        checkpoint['meta']['config'] = f"open({str(trace)!r}, 'w').close()"
-    elif key == 'groups':
-        groups = checkpoint['optimizer']['param_groups']
-        groups[0]['params'].pop()
-    elif key == 'meta':
-        checkpoint['meta'] = None
-    elif key == 'iter':
-        checkpoint['meta']['iter'] = -5
-    elif key == 'epoch':
-        checkpoint['meta']['epoch'] = 'x'
-    elif key == 'state':
-        checkpoint['optimizer']['state'] = {}
-    elif key is not None:
-        checkpoint.pop(key, None)
-    torch.save(checkpoint, path)
-    return path
+def pop_parameter(checkpoint: Any) -> None:
+    checkpoint['optimizer']['param_groups'][0]['params'].pop()
 
 
 @pytest.mark.parametrize(
-    ('key', 'words'),
+    ('spoil', 'words'),
     [
-        ('meta', "not of a training run, .'epoch', 'iter'. missing; .*load_f"),
-        ('optimizer', "not of a training run, .'optimizer'. missing"),
-        ('message_hub', "not of a training run, .'message_hub'. missing"),
-        ('config', r"meta\['config'\] is refused: mmengine runs it as code"),
-        ('state_dict', 'does not fit ElasticImageClassifier'),
-        ('iter', r"meta\['iter'\]=-5; must be an integer of at least 0"),
-        ('epoch', r"meta\['epoch'\]='x'; must be an integer of at least 0"),
-        ('param_schedulers', 'the state of 0 schedules; the config.* has 1'),
-        ('state', r"optimizer\['state'\] is empty after . iterations"),
+        (
+            entry('meta', value=None),
+            "not of a training run, .'epoch', 'iter'. missing; .*load_from",
+        ),
+        (
+            entry('message_hub', value=GONE),
+            "not of a training run, .'message_hub'. missing",
+        ),
+        (
+            entry('meta', 'config', value=CODE),
+            r"meta\['config'\] is refused: mmengine runs it as code",
+        ),
+        (entry('state_dict', value=GONE), 'does not fit ElasticImageClass'),
+        (
+            entry('meta', 'iter', value=-5),
+            r"meta\['iter'\]=-5; must be an integer of at least 0",
+        ),
+        (
+            entry('meta', 'epoch', value='x'),
+            r"meta\['epoch'\]='x'; must be an integer of at least 0",
+        ),
+        (
+            entry('param_schedulers', value=[]),
+            'the state of 0 schedules; the config.* has 1',
+        ),
+        (
+            entry('optimizer', 'state', value={}),
+            r"optimizer\['state'\] is empty after . iterations",
+        ),
         # torch's own words.
-        ('groups', "parameter group that doesn't match the size"),
+        (partial(edit, pop_parameter), "that doesn't match the size"),
     ],
 )
 def test_what_cannot_be_resumed_is_named_by_its_file(
-    tmp_path: Path, trained: Path, key: str, words: str
+    tmp_path: Path,
+    toy_run: Path,
+    spoil: Spoil,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    damaged(trained, key)
+    monkeypatch.chdir(tmp_path)  # where code would leave its trace
+    path = toy_run / 'epoch_2.pth'
+    spoil(path)
 
     def main() -> None:
         cfg = config(
-            tmp_path, launcher='none', load_from=str(trained), resume=True
+            tmp_path, launcher='none', load_from=str(path), resume=True
         )
-        if key == 'param_schedulers':
+        if 'schedules' in words:
             cfg.param_scheduler = [dict(type='ConstantLR')]
         build_runner(cfg).train()
 
     with pytest.raises(SystemExit, match=f'error: .*epoch_2.pth: .*{words}'):
         run_tool(main)
-    assert not trained.with_name('trace').exists()
+    assert not Path(TRACE).exists()
 
 
-def test_code_is_not_run_by_a_stock_tool(trained: Path) -> None:
-    damaged(trained, 'config')
-    options = dict(load_from=str(trained), resume=True)
+def test_code_is_not_run_by_a_stock_tool(
+    toy_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy_run)
+    entry('meta', 'config', value=CODE)(toy_run / 'epoch_2.pth')
+    options = dict(load_from='epoch_2.pth', resume=True)
 
     def resume(**hooks: Any) -> None:
         hooks = dict(logger=None, **hooks)
-        build(trained.parent, default_hooks=hooks, **options).train()
+        build(toy_run, default_hooks=hooks, **options).train()
 
     with pytest.raises(ValueError, match='as code'):
         resume(**META)
-    assert not trained.with_name('trace').exists()
+    assert not Path(TRACE).exists()
     # Without our hook it is run: the attack is real.
     resume()
-    assert trained.with_name('trace').exists()
+    assert Path(TRACE).exists()
 
 
 def test_a_launcher_that_did_not_start_it_is_named(
@@ -348,16 +356,11 @@ def merged(*options: str) -> Any:
     return cfg
 
 
-def test_options_of_the_command_line_are_merged() -> None:
-    cfg = merged('train_cfg.max_epochs=7', 'model.a=[1,(2,b)]', 'seed=1e-2')
-    assert cfg.train_cfg.max_epochs == 7
-    assert cfg.model.a == [1, (2, 'b')]
-    assert cfg.seed == 0.01
-
-
 @pytest.mark.parametrize(
     ('text', 'value'),
     [
+        ('7', 7),
+        ('1e-2', 0.01),
         ('1,2,b', [1, 2, 'b']),
         ('[ 1 , (2, b) ]', [1, (2, 'b')]),
         ('"[1, 2]"', [1, 2]),

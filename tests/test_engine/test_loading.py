@@ -1,5 +1,7 @@
 """Nothing trains from scratch by mistake; stock and elastic are one."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -13,16 +15,16 @@ from .toys import (
 )
 
 
-@pytest.fixture
-def stock(tmp_path):
+@pytest.fixture(scope='module')
+def stock(tmp_path_factory):
     """A run of mmpretrain's own network."""
-    runner = build(tmp_path / 'stock', model=stock_cfg())
+    runner = build(tmp_path_factory.mktemp('stock'), model=stock_cfg())
     runner.train()
     return runner
 
 
 def test_a_stock_checkpoint_continues_as_a_supernet(tmp_path, stock):
-    path = str(tmp_path / 'stock' / 'epoch_3.pth')
+    path = str(Path(stock.work_dir, 'epoch_3.pth'))
     elastic = build(tmp_path / 'elastic', load_from=path)
     elastic.load_or_resume()
     torch.testing.assert_close(logits(elastic.model), logits(stock.model))
@@ -31,10 +33,10 @@ def test_a_stock_checkpoint_continues_as_a_supernet(tmp_path, stock):
     torch.testing.assert_close(logits(resumed.model), logits(stock.model))
 
 
-def test_a_supernet_loads_strictly_into_the_stock_network(tmp_path):
-    elastic = build(tmp_path / 'elastic')
-    elastic.train()
-    path = tmp_path / 'elastic' / 'epoch_3.pth'
+def test_a_supernet_loads_strictly_into_the_stock_network(tmp_path, toy_run):
+    path = toy_run / 'epoch_3.pth'
+    elastic = build(tmp_path / 'elastic', load_from=str(path))
+    elastic.load_or_resume()
     stock = build(tmp_path / 'stock', model=stock_cfg())
     stock.load_checkpoint(str(path), strict=True)
     torch.testing.assert_close(logits(stock.model), logits(elastic.model))
@@ -64,7 +66,7 @@ def test_init_cfg_loads_the_backbone(tmp_path, stock):
     model = model_cfg()
     model['backbone']['init_cfg'] = dict(
         type='Pretrained',
-        checkpoint=str(tmp_path / 'stock' / 'epoch_3.pth'),
+        checkpoint=str(Path(stock.work_dir, 'epoch_3.pth')),
         prefix='backbone.',
     )
     runner = build(tmp_path / 'run', model=model)

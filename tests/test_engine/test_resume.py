@@ -1,37 +1,151 @@
 """Killed at any moment and resumed = not killed, to the bit."""
 
-import json
+import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from fronts import front_of
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
 
-SCRIPT = Path(__file__).with_name('kill_runs.py')
-# In mid-epoch; while a checkpoint is written, before and after it gets its
-# name; before `last_checkpoint` gets its own; before the old one goes.
-KILLS = ('iter:5', 'fsync:1', 'replace:1', 'fsync:2', 'replace:2', 'unlink:3')
-EPOCHS = tuple(f'epoch_{number}.pth' for number in (1, 2, 3))
-SAVED = {0: ('iter_8.pth', 'iter_16.pth', 'iter_24.pth'), 1: EPOCHS, 2: EPOCHS}
+from eavit_mm.engine.cli import build_runner
+from eavit_mm.files import write_json
+
+from .forked_tools import Done, run_ranks
+from .searches import DIGITS
+
+DISTILLATION = (
+    dict(type='eavit_mm.FrozenDistillation', hidden_weight=0.1),
+    dict(type='eavit_mm.InPlaceDistillation'),
+)
+# In several processes one subnet a step: what it leaves out no rank uses.
+SAMPLERS = (
+    dict(type='eavit_mm.SandwichSampler', num_others=1, _delete_=True),
+    dict(type='eavit_mm.UniformSampler', _delete_=True),
+)
+EPOCH = 8  # iterations
+LEVELS = [
+    dict(begin=0, embed_dims=64, num_heads=3),
+    dict(
+        begin=1,
+        embed_dims=32,
+        num_heads=1,
+        feedforward_channels=48,
+        max_off=2,
+        p_off=0.5,
+    ),
+]
+
+
+def config(folder: Path, stage: int, world: int, workers: int) -> Config:
+    """Three epochs; stage 0 is stage 1 by iterations, without end."""
+    cfg = Config.fromfile(DIGITS)
+    cfg.merge_from_dict(
+        {
+            'model.backbone.drop_path_rate': 0.2,
+            'model.sampler': SAMPLERS[world > 1],
+            'model.distillation': DISTILLATION[stage == 1 and world == 1],
+            'randomness.seed': 1,
+            'train_dataloader.batch_size': 16 // world,
+            'train_dataloader.num_workers': workers,
+            'train_dataloader.persistent_workers': workers > 0,
+            'train_dataloader.dataset.parts': dict(train=120, rest=None),
+            'train_cfg.max_epochs': 3,
+            'train_cfg.val_interval': 100,
+            'param_scheduler': [
+                dict(type='CosineAnnealingLR', convert_to_iter_based=True)
+            ],
+            # No checkpoint falls between two batches of an update.
+            'optim_wrapper.accumulative_counts': 2,
+            'default_hooks.checkpoint.interval': 1,
+            'custom_hooks.1.levels': LEVELS,
+            'log_level': 'ERROR',
+            'work_dir': str(folder),
+        }
+    )
+    cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
+    if stage == 0:
+        cfg.train_dataloader.sampler.type = 'InfiniteSampler'
+        cfg.train_cfg = dict(by_epoch=False, max_iters=3 * EPOCH)
+        cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False)]
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=EPOCH)
+        cfg.custom_hooks[1].by_epoch = False
+        cfg.custom_hooks[1].levels[1].begin = EPOCH
+    if stage == 2:
+        # The second checkpoint falls into the joint phase.
+        cfg.custom_hooks.append(dict(type='eavit_mm.RouterHook', warmup=9))
+        cfg.model.router = dict(
+            type='eavit_mm.RouterHead',
+            front=str(folder.parent / 'pareto.json'),
+            gated_every=2,
+            fit_steps=20,
+        )
+        cfg.optim_wrapper.paramwise_cfg = dict(
+            custom_keys=dict(router=dict(lr_mult=4.0, decay_mult=0.0))
+        )
+    cfg.launcher = 'none' if world == 1 else 'pytorch'
+    cfg.resume = (folder / 'last_checkpoint').exists()
+    return cfg
+
+
+def train(*options: Any) -> None:
+    cfg = config(*options)
+    runner = build_runner(cfg)
+    runner.train()
+    rank = os.environ.get('RANK', '0')
+    state = dict(runner.model.state_dict())
+    torch.save(state, Path(cfg.work_dir, f'rank{rank}.pth'))
+
+
+def difference(a: Any, b: Any, place: str = '') -> str:
+    """The first place where two checkpoints differ; empty if nowhere."""
+    if isinstance(a, torch.Tensor):
+        return '' if torch.equal(a, b) else place
+    if isinstance(a, list | tuple):
+        a, b = dict(enumerate(a)), dict(enumerate(b))
+    if not isinstance(a, dict):
+        return '' if a == b else f'{place}: {a} {b}'
+    if a.keys() != b.keys():
+        return f'{place}: {a.keys() ^ b.keys()}'
+    found = (difference(a[key], b[key], f'{place}.{key}') for key in a)
+    return next(filter(None, found), '')
+
+
+def result(folder: Path, last: str) -> dict[str, Any]:
+    """What must be the same: of the checkpoint, and the ranks' weights."""
+    kept = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
+    checkpoint = torch.load(folder / last, weights_only=True)
+    found = {key: checkpoint[key] for key in kept}
+    for path in folder.glob('rank*.pth'):
+        found[path.stem] = torch.load(path, weights_only=True)
+        assert not difference(found['rank0'], found[path.stem])
+    return found
+
+
+# Kills, each of what resumed behind the one before, and the checkpoint that
+# is then the last: in mid-epoch; before a checkpoint gets its name; before
+# `last_checkpoint` gets its own; before the old checkpoint goes.
+KILLS = [('iter:14', 1), ('replace:1', 1), ('replace:2', 1), ('removal:2', 2)]
 
 
 @pytest.mark.parametrize(
     ('stage', 'processes', 'workers', 'kills'),
     [
-        (1, 1, 2, KILLS),
-        (0, 1, 0, KILLS[:2]),
-        (1, 2, 0, ('iter:2', 'replace:2')),
+        pytest.param(1, 1, 2, KILLS, id='two workers'),
+        pytest.param(0, 1, 0, KILLS[:2], id='by iterations'),
+        pytest.param(1, 2, 0, [KILLS[0], KILLS[2]], id='two processes'),
         # In the router's warm-up, in a save, and in the joint phase.
-        (2, 1, 0, ('iter:1', 'replace:1', 'iter:10')),
-        (2, 2, 0, ('iter:2', 'iter:9')),
-    ],
-    ids=[
-        'two workers',
-        'by iterations',
-        'two processes',
-        'stage 2',
-        'stage 2, two processes',
+        pytest.param(
+            *(2, 1, 0, [('iter:9', 1), KILLS[1], ('iter:10', 2)]), id='stage 2'
+        ),
+        pytest.param(
+            *(2, 2, 0, [('iter:10', 1), ('iter:9', 2)]),
+            id='stage 2, two processes',
+        ),
     ],
 )
 def test_killed_and_resumed_is_uninterrupted(
@@ -39,27 +153,34 @@ def test_killed_and_resumed_is_uninterrupted(
     stage: int,
     processes: int,
     workers: int,
-    kills: tuple[str, ...],
+    kills: list[tuple[str, int]],
 ) -> None:
-    options = map(str, (stage, processes, workers))
-    arguments = [str(tmp_path), *options, *kills]
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(SCRIPT), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    logs = '\n'.join(p.read_text() for p in tmp_path.glob('*/ranks.log'))
-    assert done.returncode == 0, done.stderr + logs
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [result['kill'] for result in results] == list(kills)
-    for result in results:
-        assert result['signal'] == -signal.SIGKILL, result
-        # A complete checkpoint was there, whatever the moment.
-        assert result['resumed_from'] in SAVED[stage][:2]
-        assert result['status'] == 0, (result, logs)
-        assert result['differs'] == '', result
-        assert result['ranks_differ'] == '', result
-        # max_keep_ckpts=1, and nothing half or expired is left.
-        checkpoints = [n for n in result['left'] if 'rank' not in n]
-        assert checkpoints == [SAVED[stage][2]], result
+    """One process: with two workers in turns with none."""
+    names = [f'epoch_{number}.pth' for number in (1, 2, 3)]
+    if stage == 0:
+        names = [f'iter_{number * EPOCH}.pth' for number in (1, 2, 3)]
+    if stage == 2:
+        init_default_scope('mmpretrain')
+        model = MODELS.build(config(tmp_path / 'any', 1, 1, 0).model)
+        write_json(front_of(model).to_dict(), tmp_path / 'pareto.json')
+
+    def run(folder: Path, workers: int, kill: str = '') -> Done:
+        options = folder, stage, processes, workers
+        return run_ranks(train, *options, processes=processes, kill=kill)
+
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    done = run(whole, workers)
+    assert done.status == 0, done.text
+    for kill, last in kills:
+        done = run(killed, workers, kill)
+        assert done.status == -signal.SIGKILL, (kill, done.text)
+        # A complete checkpoint is there, whatever the moment.
+        assert (killed / 'last_checkpoint').read_text() == names[last - 1]
+        workers = 2 - workers if processes == 1 else workers
+    done = run(killed, workers)
+    assert done.status == 0, done.text
+    assert not difference(result(whole, names[2]), result(killed, names[2]))
+    # max_keep_ckpts=1, and nothing half or expired is left.
+    left = {path.name for path in killed.iterdir() if 'pth' in path.name}
+    ranks = {f'rank{rank}.pth' for rank in range(processes)}
+    assert left == {names[2], *ranks}

@@ -3,18 +3,14 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .forked_tools import ROOT
+from .forked_tools import ROOT, free_port
 from .searches import DIGITS, FILES, SEARCH, contents
-
-# Lines of the file at each kill; N counts writes behind the header.
-KILLS = {'before:1': 1, 'before:3': 9, 'front': 29}
 
 
 def lines(folder: Path) -> int:
@@ -22,42 +18,31 @@ def lines(folder: Path) -> int:
     return file.read_bytes().count(b'\n') if file.exists() else 0
 
 
-@pytest.mark.parametrize('kill', KILLS)
-def test_killed_and_resumed_is_uninterrupted(find, searched, tmp_path, kill):
-    done = find(tmp_path, kill=kill)
-    assert done.status == -signal.SIGKILL, done.text
-    assert lines(tmp_path) == KILLS[kill]
-    assert not (tmp_path / 'pareto.json').exists()
+def test_killed_and_resumed_is_uninterrupted(find, searched, tmp_path):
+    """By one process and two in turns, which evaluate four each at a time."""
+    known = 0
+    for kill, processes, written in (
+        ('write:1', 1, 1),
+        ('write:2', 2, 9),
+        ('write:3', 1, 17),
+        ('replace:1', 2, 29),
+    ):
+        resume = ['--resume'] if kill != 'write:1' else []
+        done = find(tmp_path, *resume, processes=processes, kill=kill)
+        assert done.status == -signal.SIGKILL, done.text
+        assert (f'{known} evaluations of ' in done.text) == bool(resume)
+        # The first line says what the others depend on.
+        assert lines(tmp_path) == written
+        assert not (tmp_path / 'pareto.json').exists()
+        known = written - 1
     done = find(tmp_path, '--resume')
     assert done.status == 0, done.text
-    known = max(KILLS[kill] - 1, 0)
     assert f'{known} evaluations of ' in done.text
     assert contents(tmp_path) == contents(searched)
 
 
-def test_two_processes_find_what_one_finds(find, searched, tmp_path):
-    done = find(tmp_path, processes=2)
-    assert done.status == 0, done.text
-    assert contents(tmp_path) == contents(searched)
-
-
-@pytest.mark.parametrize(('first', 'then'), [(2, 1), (1, 2)])
-def test_another_number_of_processes_goes_on(
-    find, searched, tmp_path, first, then
-):
-    done = find(tmp_path, processes=first, kill='after:2')
-    assert done.status == -signal.SIGKILL, done.text
-    # Each process evaluates four subnets between two writes, of eight.
-    assert lines(tmp_path) == {1: 9, 2: 17}[first]
-    done = find(tmp_path, '--resume', processes=then)
-    assert done.status == 0, done.text
-    assert contents(tmp_path) == contents(searched)
-
-
 def test_the_launcher_of_a_checkout(trained, searched, tmp_path):
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
+    """Two processes find what one finds."""
     done = subprocess.run(
         [
             ROOT / 'tools' / 'dist_search.sh',
@@ -73,7 +58,7 @@ def test_the_launcher_of_a_checkout(trained, searched, tmp_path):
         env={
             **os.environ,
             'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
-            'PORT': str(port),
+            'PORT': str(free_port()),
         },
         capture_output=True,
         text=True,

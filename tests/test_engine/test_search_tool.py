@@ -6,6 +6,7 @@ import re
 import pytest
 from mmengine.config import Config
 
+from .forked_tools import run
 from .searches import DIGITS
 
 
@@ -22,9 +23,7 @@ from .searches import DIGITS
         ),
     ],
 )
-def test_data_of_two_purposes_are_refused(
-    tools, trained, tmp_path, dataset, message
-):
+def test_data_of_two_purposes_are_refused(trained, tmp_path, dataset, message):
     config = tmp_path / 'shared.py'
     config.write_text(
         f"_base_ = ['{DIGITS}']\n"
@@ -34,19 +33,17 @@ def test_data_of_two_purposes_are_refused(
         'search_cfg = dict(max_evaluations=4)\n'
     )
     work = tmp_path / 'work'
-    done = tools.run('search.py', config, trained, '--work-dir', work)
+    done = run('search.py', config, trained, '--work-dir', work)
     assert done.status == 1
     assert done.last.startswith(f'error: {message}, such as ')
     assert not work.exists()
 
 
 @pytest.mark.parametrize('arguments', [[], ['--resume']])
-def test_a_config_without_a_search_is_said(
-    tools, trained, tmp_path, arguments
-):
+def test_a_config_without_a_search_is_said(trained, tmp_path, arguments):
     config = tmp_path / 'none.py'
     config.write_text(f"_base_ = ['{DIGITS}']\nsearch_cfg = None\n")
-    done = tools.run(
+    done = run(
         'search.py', config, trained, *arguments, '--work-dir', tmp_path
     )
     assert done.status == 1
@@ -56,50 +53,50 @@ def test_a_config_without_a_search_is_said(
     ), done.text
 
 
-def test_a_config_in_the_work_directory_stays(tools, trained, tmp_path):
+def test_a_config_in_the_work_directory_stays(trained, tmp_path):
     """A training has left its config there; search and test read it."""
     config = tmp_path / 'own.py'
     config.write_text(Config.fromfile(DIGITS).pretty_text)
     before = config.read_bytes()
     options = ('--cfg-options', 'search_cfg.max_evaluations=4')
     shared = (config, trained, '--work-dir', tmp_path)
-    done = tools.run('search.py', *shared, *options)
+    done = run('search.py', *shared, *options)
     assert done.status == 0, done.text
-    done = tools.run('test.py', *shared, '--budgets', '0.5')
+    done = run('test.py', *shared, '--budgets', '0.5')
     assert done.status == 0, done.text
     assert config.read_bytes() == before
     assert (tmp_path / 'own_search.py').exists()
     # A second search, and one that lost its evaluations.
     front = (tmp_path / 'pareto.json').read_bytes()
-    done = tools.run('search.py', *shared, '--resume', *options)
+    done = run('search.py', *shared, '--resume', *options)
     assert done.status == 0, done.text
     fewer = ('--cfg-options', 'search_cfg.max_evaluations=3')
-    done = tools.run('search.py', *shared, '--resume', *fewer)
+    done = run('search.py', *shared, '--resume', *fewer)
     assert done.last.startswith('error: max_evaluations=3; '), done.text
     assert 'has 4 already, must be at least as many' in done.last
     (tmp_path / 'evaluations.jsonl').unlink()
     for args in ([], ['--resume']):
-        done = tools.run('search.py', *shared, *args, *options)
+        done = run('search.py', *shared, *args, *options)
         assert done.status == 1
         assert 'is there, but not the evaluations.jsonl' in done.last
     assert (tmp_path / 'pareto.json').read_bytes() == front
 
 
-def test_a_loop_that_is_no_search_is_refused(tools, trained, tmp_path):
+def test_a_loop_that_is_no_search_is_refused(trained, tmp_path):
     config = tmp_path / 'other.py'
     config.write_text(
         f"_base_ = ['{DIGITS}']\n"
         "search_cfg = dict(_delete_=True, type='eavit_mm.SubnetTestLoop')\n"
     )
     work = tmp_path / 'work'
-    done = tools.run('search.py', config, trained, '--work-dir', work)
+    done = run('search.py', config, trained, '--work-dir', work)
     assert done.status == 1
     assert (
         "search_cfg.type='eavit_mm.SubnetTestLoop' is no search" in done.last
     )
 
 
-def test_data_and_objectives_of_its_own(tools, trained, tmp_path):
+def test_data_and_objectives_of_its_own(trained, tmp_path):
     """search_dataloader needs no more than the others; --objectives."""
     config = tmp_path / 'own.py'
     config.write_text(
@@ -115,7 +112,7 @@ def test_data_and_objectives_of_its_own(tools, trained, tmp_path):
         'train_dataloader = dict(dataset=dict(parts=parts))\n'
         "search_cfg = dict(metric='accuracy/top5', max_evaluations=8)\n"
     )
-    done = tools.run(
+    done = run(
         'search.py',
         config,
         trained,

@@ -17,10 +17,9 @@ def with_space(space):
 
 
 @pytest.fixture
-def trained(tmp_path):
+def trained(toy_run):
     """A checkpoint of a run over the space of the toys."""
-    build(tmp_path / 'first', custom_hooks=[META]).train()
-    return str(tmp_path / 'first' / 'epoch_3.pth')
+    return str(toy_run / 'epoch_3.pth')
 
 
 def test_meta_is_the_space_the_order_and_the_stage(tmp_path):
