@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +35,6 @@ def model(config: Path) -> Any:
 @pytest.fixture(scope='module')
 def checkpoint(model: Any, config: Path) -> Path:
     return stage2_checkpoint(model, config.with_name('epoch_1.pth'))
-
-
-@pytest.fixture
-def call(monkeypatch: Any, tmp_path: Path) -> Any:
-    def called(script: str, *args: Any) -> None:
-        argv = [*map(str, (ROOT / 'tools' / script, *args))]
-        monkeypatch.setattr(sys, 'argv', argv)
-        monkeypatch.chdir(tmp_path)
-        runpy.run_path(argv[0], run_name='__main__')
-
-    return called
 
 
 def expected(model: Any, text: str, by: str) -> Subnet:

@@ -4,12 +4,10 @@ import hashlib
 
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS
 
 from eavit_mm.engine.checkpoint import last_checkpoint
 
-from .toys import build
+from .toys import build, hook_of
 
 ATOMIC = dict(
     logger=None,
@@ -19,21 +17,18 @@ ATOMIC = dict(
 )
 
 
-@HOOKS.register_module()
-class Breaker(Hook):
-    """Puts NaN into a weight behind the last step of an epoch.
+def break_from(runner, iteration):
+    """Puts NaN into a weight behind the last step of an epoch, or another.
 
     So a gradient does that is not finite, of a loss that is.
     """
 
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def after_train_iter(self, runner, batch_idx, **kwargs):
-        is_last = batch_idx == len(runner.train_dataloader) - 1
-        if is_last and runner.epoch == self.epoch:
+    def after_train_iter(runner, **kwargs):
+        if runner.iter == iteration:
             with torch.no_grad():
                 runner.model.backbone.ln1.weight[2] = float('nan')
+
+    hook_of(runner, 'Recorder').after_train_iter = after_train_iter
 
 
 def contents(folder):
@@ -51,12 +46,8 @@ def test_the_last_good_checkpoint_stays(tmp_path):
         train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1000),
     ).train()
     good = contents(tmp_path)
-    runner = build(
-        tmp_path,
-        default_hooks=ATOMIC,
-        custom_hooks=[dict(type='Breaker', epoch=1)],
-        resume=True,
-    )
+    runner = build(tmp_path, default_hooks=ATOMIC, resume=True)
+    break_from(runner, 5)  # three steps an epoch
     with pytest.raises(
         FloatingPointError,
         match=r'no checkpoint is written: .*ln1\.weight: 1 NaN or infinite'
@@ -67,17 +58,8 @@ def test_the_last_good_checkpoint_stays(tmp_path):
 
 
 def test_a_nan_loss_names_the_subnet_and_keeps_the_checkpoint(tmp_path):
-    runner = build(
-        tmp_path,
-        default_hooks=ATOMIC,
-        custom_hooks=[dict(type='Breaker', epoch=1)],
-    )
-    # Broken by the first step of the second epoch.
-    hook = next(h for h in runner.hooks if isinstance(h, Breaker))
-    hook.after_train_iter = lambda runner, batch_idx, **kwargs: (
-        runner.epoch == 1
-        and runner.model.backbone.ln1.weight.data.fill_(float('nan'))
-    )
+    runner = build(tmp_path, default_hooks=ATOMIC)
+    break_from(runner, 3)
     with pytest.raises(
         FloatingPointError, match=r'the loss is nan for Subnet\(embed_dims='
     ):

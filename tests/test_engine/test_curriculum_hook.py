@@ -133,13 +133,6 @@ def test_levels_beyond_the_end_are_refused(tmp_path):
         runner.train()
 
 
-def test_a_curriculum_of_another_space_is_refused(tmp_path):
-    wrong = [*LEVELS[:2], {**LEVELS[2], 'max_off': 3}]
-    runner = build(tmp_path, custom_hooks=hooks(wrong))
-    with pytest.raises(ValueError, match='level 2 of the curriculum'):
-        runner.train()
-
-
 def test_a_test_run_does_not_build_the_training_data(tmp_path):
     cfg = config(tmp_path, custom_hooks=hooks(), **evaluated())
     cfg.train_dataloader.dataset = dict(type='NoSuchDataset')

@@ -20,7 +20,7 @@ from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space.pareto import Member, ParetoFront, bin_of
 
 from .searches import DIGITS, EVALUATIONS
-from .toys import build, evaluated, randomise, stock_cfg
+from .toys import build, evaluated, randomise
 
 TOP1 = 'accuracy/top1'
 BINS = 20
@@ -291,11 +291,3 @@ def test_a_metric_that_is_no_number_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(FloatingPointError, match='NaN weights'):
         runner.test()
     assert not (tmp_path / 'evaluations.jsonl').exists()
-
-
-def test_a_stock_model_is_refused(tmp_path):
-    changes = evaluated()
-    changes['test_cfg'] = dict(type='eavit_mm.ParetoSearchLoop', metric=TOP1)
-    runner = build(tmp_path, model=stock_cfg(), **changes)
-    with pytest.raises(ValueError, match='ParetoSearchLoop needs an elastic'):
-        runner.test()

@@ -22,10 +22,8 @@ from .toys import (
     evaluated,
     hook_of,
     loader,
-    logged_level,
     model_cfg,
     randomise,
-    stock_cfg,
 )
 
 TOP1 = 'accuracy/top1'
@@ -86,33 +84,6 @@ def test_each_subnet_is_what_it_is_by_hand(tmp_path, phase):
     assert metrics['auc'] == pytest.approx(area(points))
     assert model.backbone.subnet is None
     assert loop.metric == TOP1
-
-
-@pytest.mark.parametrize('save_best', [f'half/{TOP1}', 'auc'])
-def test_the_best_checkpoint_is_kept(tmp_path, save_best):
-    runner = build(
-        tmp_path,
-        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
-        default_hooks=dict(
-            logger=None,
-            checkpoint=dict(
-                type='CheckpointHook', interval=1, save_best=save_best
-            ),
-        ),
-        **evaluated(subnets=THREE),
-    )
-    seen = []
-    hook_of(runner, 'Recorder').after_val_epoch = lambda runner, metrics: (
-        seen.append(metrics[save_best])
-    )
-    runner.train()
-    name = save_best.replace('/', '_')
-    (best,) = tmp_path.glob('best_*')
-    expected = max(range(2), key=lambda epoch: seen[epoch])
-    assert best.name == f'best_{name}_epoch_{expected + 1}.pth'
-    hub = torch.load(best)['message_hub']['runtime_info']
-    assert hub['best_score'] == max(seen)
-    assert logged_level(runner) is None
 
 
 ODD: dict[str, tuple[Any, Any]] = dict(
@@ -310,15 +281,6 @@ def test_who_is_not_there_does_not_answer(tmp_path, by):
         build(tmp_path, model=model, **options).test()
 
 
-def test_an_unknown_metric_is_said(tmp_path):
-    runner = random_run(tmp_path, metric='mIoU')
-    with pytest.raises(
-        ValueError,
-        match="metric='mIoU'; .* reports the numbers .'accuracy/top1'",
-    ):
-        runner.val()
-
-
 def test_the_metric_of_the_area_can_be_chosen(tmp_path):
     changes = evaluated(
         subnets=THREE, metric='single-label/recall', metric_scale=0.5
@@ -335,27 +297,6 @@ def test_the_metric_of_the_area_can_be_chosen(tmp_path):
         for row in runner.test_loop.rows
     ]
     assert metrics['auc'] == pytest.approx(area(points))
-
-
-def test_a_stock_model_is_refused(tmp_path):
-    runner = build(tmp_path, model=stock_cfg(), **evaluated())
-    with pytest.raises(
-        ValueError, match='SubnetTestLoop needs an elastic model'
-    ):
-        runner.test()
-
-
-def test_a_failure_does_not_leave_a_subnet(tmp_path):
-    runner = random_run(tmp_path)
-    runner.val()
-
-    def fail(size):
-        raise KeyError
-
-    runner.val_loop.evaluator.evaluate = fail
-    with pytest.raises(KeyError):
-        runner.val_loop.run()
-    assert runner.model.backbone.subnet is None
 
 
 def test_validation_within_training_sees_the_new_weights(tmp_path):

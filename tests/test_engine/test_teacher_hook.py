@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS, MODELS
+from mmpretrain.registry import MODELS
 
 from eavit_mm.engine.hooks.teacher_hook import TEACHER
 
 from .toys import (
     CLASSES,
     build,
+    hook_of,
     logits,
     model_cfg,
     prepared,
@@ -41,27 +41,14 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-@HOOKS.register_module()
-class FirstWeights(Hook):
-    """Keeps the weights with which training begins."""
-
-    priority = 'LOWEST'
-
-    def before_train(self, runner: Any) -> None:
-        self.weights = snapshot(runner.model)
-
-
-def first_weights(runner: Any) -> dict[str, torch.Tensor]:
-    (hook,) = (h for h in runner.hooks if isinstance(h, FirstWeights))
-    return hook.weights
-
-
 def test_a_copy_of_the_network_as_training_begins(tmp_path: Path) -> None:
-    hooks = [dict(type='FirstWeights')]
-    runner = runner_of(tmp_path, custom_hooks=hooks)
+    runner = runner_of(tmp_path)
+    begun: dict[str, torch.Tensor] = {}
+    hook_of(runner, 'Recorder').before_train = lambda runner: begun.update(
+        snapshot(runner.model)
+    )
     runner.train()
     teacher = runner.model.distillation.teacher
-    begun = first_weights(runner)
     assert same(teacher.state_dict(), begun)
     assert not same(runner.model.state_dict(), begun)
     assert not teacher.training

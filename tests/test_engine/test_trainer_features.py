@@ -1,8 +1,7 @@
 """The stock trainer's features, on a supernet in a real toy run.
 
-Elsewhere: accumulation in test_elastic_model.py, test-time augmentation and
-what ``save_best`` keeps in test_subnet_loops.py, AMP on the CPU in
-test_cpu_amp.py, on a GPU in test_gpu.
+Elsewhere: accumulation in test_elastic_model.py, test-time augmentation in
+test_subnet_loops.py, AMP on the CPU in test_cpu_amp.py, on a GPU in test_gpu.
 """
 
 import runpy
@@ -33,31 +32,6 @@ from .toys import (
 TRAIN = Path(__file__).resolve().parents[2] / 'tools' / 'train.py'
 UNIFORM = dict(type='eavit_mm.UniformSampler', num=3)
 TOP1 = 'half/accuracy/top1'
-
-
-class Watch(Hook):
-    """Calls functions of the runner around each training step."""
-
-    priority = 'LOWEST'
-
-    def __init__(self, before: Any = None, after: Any = None) -> None:
-        self.before, self.after = before, after
-
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
-        if self.before:
-            self.before(runner, data_batch)
-
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
-        if self.after:
-            self.after(runner, outputs)
 
 
 def assert_equal(actual: dict[str, Tensor], expected: dict[str, Tensor]):
@@ -100,7 +74,7 @@ def test_the_summed_gradient_is_clipped(tmp_path):
     expected: list[list[Tensor]] = []
     stepped: list[list[Tensor]] = []
 
-    def before(runner: Runner, batch: Any) -> None:
+    def before(runner: Runner, batch_idx: int, data_batch: Any) -> None:
         if not expected:
             runner.optim_wrapper.optimizer.register_step_pre_hook(
                 lambda *args: stepped.append(
@@ -110,18 +84,17 @@ def test_the_summed_gradient_is_clipped(tmp_path):
                     ]
                 )
             )
-        total = summed_gradients(runner.model, batch, runner.iter)
+        total = summed_gradients(runner.model, data_batch, runner.iter)
         norm = sum(float((g**2).sum()) for g in total) ** 0.5
         norms.append(norm)
         expected.append([g * min(1, limit / norm) for g in total])
 
     logged: list[float] = []
     scalars = runner.message_hub.log_scalars
-    runner.register_hook(
-        Watch(
-            before,
-            lambda *args: logged.append(scalars['train/grad_norm'].current()),
-        )
+    recorder = hook_of(runner, 'Recorder')
+    recorder.before_train_iter = before
+    recorder.after_train_iter = lambda *args, **kwargs: logged.append(
+        scalars['train/grad_norm'].current()
     )
     runner.train()
     assert min(norms) > 2 * limit
@@ -157,7 +130,7 @@ def test_the_average_is_validated_and_the_raw_weights_train_on(tmp_path):
     average: dict[str, Tensor] = {}
     seen: list[dict[str, Tensor]] = []
 
-    def after(runner: Runner, outputs: Any) -> None:
+    def after_train_iter(runner: Runner, *args: Any, **kwargs: Any) -> None:
         raw = dict(runner.model.named_parameters())
         for name, p in raw.items():
             p = p.detach().double()
@@ -177,7 +150,7 @@ def test_the_average_is_validated_and_the_raw_weights_train_on(tmp_path):
             torch.testing.assert_close(sample.pred_score, wanted.pred_score)
         seen.append(snapshot(runner.model))
 
-    runner.register_hook(Watch(after=after))
+    hook_of(runner, 'Recorder').after_train_iter = after_train_iter
     hook_of(runner, 'Recorder').after_val_iter = after_val_iter
     runner.train()
     assert len(seen) == 3 * 2 * 5
@@ -276,12 +249,13 @@ def test_tensorboard_shows_loss_and_macs(tmp_path):
         **evaluated(subnets=dict(half=0.5, largest=1.0)),
     )
     losses: list[float] = []
-    runner.register_hook(
-        Watch(after=lambda runner, outs: losses.append(float(outs['loss'])))
-    )
     best: list[float] = []
-    hook_of(runner, 'Recorder').after_val_epoch = lambda runner, metrics: (
-        best.append(metrics[TOP1])
+    recorder = hook_of(runner, 'Recorder')
+    recorder.after_train_iter = lambda runner, outputs, **kwargs: (
+        losses.append(float(outputs['loss']))
+    )
+    recorder.after_val_epoch = lambda runner, metrics: best.append(
+        metrics[TOP1]
     )
     runner.train()
     (folder,) = {p.parent for p in tmp_path.rglob('events.out.tfevents.*')}
@@ -348,7 +322,9 @@ def test_the_old_best_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
         return replace(source, target)
 
     monkeypatch.setattr(Path, 'replace', replacing)
-    runner.register_hook(Watch(before=lambda *args: after.append(best())))
+    hook_of(runner, 'Recorder').before_train_iter = lambda *args, **kwargs: (
+        after.append(best())
+    )
     runner.train()
     assert before == dict(epoch_1=[], epoch_2=['epoch_1'], epoch_4=['epoch_2'])
     assert after[3::3] == [['epoch_1'], ['epoch_2'], ['epoch_2']]

@@ -15,11 +15,10 @@ from mmpretrain.registry import DATASETS, HOOKS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 from torch.utils.data import Dataset
+from toys import randomise as randomise
+from toys import snapshot as snapshot
 
 import eavit_mm  # noqa: F401
-
-# Networks this small are slower on more threads.
-torch.set_num_threads(1)
 
 CLASSES = 3
 SPACE = dict(
@@ -216,16 +215,6 @@ def notes_of(runner: Runner) -> list[dict[str, Any]]:
     return hook_of(runner, 'Recorder').notes
 
 
-def randomise(model: Any, seed: int = 0) -> Any:
-    """Gives every parameter values that no other has; norms as well."""
-    rng = torch.Generator().manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=rng)
-        is_scale = name.endswith('weight') and parameter.ndim == 1
-        parameter.data.copy_(0.4 * noise + float(is_scale))
-    return model
-
-
 def images(number: int = 5) -> Tensor:
     rng = torch.Generator().manual_seed(9)
     return torch.randn(number, 1, 8, 8, generator=rng)
@@ -235,7 +224,3 @@ def images(number: int = 5) -> Tensor:
 def logits(model: Any) -> Tensor:
     model.eval()
     return model(images(), mode='tensor')
-
-
-def snapshot(model: Any) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in model.state_dict().items()}
