@@ -17,7 +17,7 @@ from eavit_mm.analysis.latency import device_of
 from eavit_mm.analysis.subnet_table import format_table, subnet_row
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet, read_config
-from eavit_mm.engine.loops.subnet_loops import Answer
+from eavit_mm.engine.loops.subnet_loops import answer_to
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
@@ -101,14 +101,13 @@ def ask(
     rows: list[dict[str, Any]] = []
     for budget in map(Budget.parse, budgets):
         try:
-            answer = Answer.of(budget, solver, by)
+            subnet, columns = answer_to(budget, solver, by)
         except UnreachableError as error:
             text = budget.text
             rows.append(dict(name=text, budget=text, error=str(error)))
             continue
-        known = solver.metrics_of(answer.subnet)
-        row = subnet_row(answer.text, model, answer.subnet, known)
-        rows.append({**row, **answer.columns()})
+        known = solver.metrics_of(subnet)
+        rows.append(subnet_row(budget.text, model, subnet, known) | columns)
     if all('error' in row for row in rows):
         raise UnreachableError(rows[0]['error'])
     return rows

@@ -25,12 +25,7 @@ _MOMENT = 0.2
 
 
 def write_atomically(content: bytes, path: str | Path) -> None:
-    """Writes under a temporary name, flushes to disk, then renames.
-
-    Args:
-        content: The whole file.
-        path: Its folder is made if it is not there.
-    """
+    """Writes under a temporary name, flushes to disk, then renames."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f'.{path.name}.{token_hex(4)}.partial')
@@ -61,9 +56,6 @@ def lock(path: str | Path) -> Iterator[None]:
 
     By ``flock`` on a hidden file beside it, which falls with the process;
     where the file system has none, by the name of the process in that file.
-
-    Args:
-        path: The result; its folder is made if it is not there.
 
     Raises:
         ValueError: If the lock is held; names the process.
@@ -184,9 +176,6 @@ def folder_atomically(path: str | Path) -> Iterator[Path]:
     An earlier folder of that name is replaced. If the block raises, or the
     process is killed, what was there stays; killed in between the two
     renames, it comes back with :func:`remove_leftovers`.
-
-    Args:
-        path: Its parent is made if it is not there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

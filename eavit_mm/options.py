@@ -39,13 +39,7 @@ def check_count(name: str, value: Any, least: int = 0) -> None:
 
 
 def check_number(name: str, value: Any, *, positive: bool = False) -> None:
-    """Raises unless an option is a finite number, at least 0.
-
-    Args:
-        name: The option, for the message.
-        value: What the config says.
-        positive: 0 is not valid either.
-    """
+    """Raises unless an option is a finite number, at least or above 0."""
     if not is_finite(value) or value < 0 or (positive and value == 0):
         valid = 'positive' if positive else 'at least 0'
         raise ValueError(f'{name}={value!r:.80}; must be {valid} and finite')
@@ -70,11 +64,7 @@ def check_path(name: str, value: Any) -> None:
 
 
 def check_list(name: str, value: Any, of_what: str) -> None:
-    """Raises unless an option is a list with something in it.
-
-    Raises:
-        ValueError: If it is none, or empty; says what it lists.
-    """
+    """Raises unless an option is a list with something in it."""
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(
             f'{name}={value!r:.80}; must list at least one {of_what}'
@@ -82,11 +72,7 @@ def check_list(name: str, value: Any, of_what: str) -> None:
 
 
 def check_choice(name: str, value: Any, valid: Iterable[Any]) -> None:
-    """Raises unless an option is one of the valid values.
-
-    Raises:
-        ValueError: If it is none of them; lists them.
-    """
+    """Raises unless an option is one of the valid values."""
     if value not in list(valid):
         raise ValueError(f'{name}={value!r}; must be one of {valid}')
 
@@ -97,11 +83,7 @@ def check_keys(
     needed: Iterable[str],
     optional: Iterable[str] = (),
 ) -> None:
-    """Raises unless a dict has all needed keys and no unknown one.
-
-    Raises:
-        ValueError: Names what is unknown and missing, and what is valid.
-    """
+    """Raises unless a dict has all needed keys and no unknown one."""
     needed = list(needed)
     valid = [*needed, *optional]
     unknown = sorted(map(str, set(values) - set(valid)))
@@ -111,6 +93,17 @@ def check_keys(
             f'{name}: unknown keys {unknown}, missing keys {missing}; '
             f'valid are {valid}'
         )
+
+
+def difference_of(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Which options of two dicts differ, and how the first does."""
+    keys = sorted(map(str, {*there, *here}))
+    differ = [key for key in keys if there.get(key) != here.get(key)]
+    one = differ[0]
+    return (
+        f'{differ} differ; {one}={there.get(one)!r:.80} there, '
+        f'{here.get(one)!r:.80} here'
+    )
 
 
 def check_mapping(name: str, value: Any, of_what: str) -> None:

@@ -15,6 +15,7 @@ from mmengine.registry import Registry
 from mmengine.utils import get_object_from_string
 
 SCOPE = 'eavit_mm'
+_REGISTRIES: list[Registry] = []
 
 
 class _Models(Registry):
@@ -36,7 +37,9 @@ def _child(
 ) -> Registry:
     parent = getattr(mmengine_registry, name)
     places = [f'{SCOPE}.{location}' for location in locations]
-    return kind(parent.name, parent=parent, scope=SCOPE, locations=places)
+    child = kind(parent.name, parent=parent, scope=SCOPE, locations=places)
+    _REGISTRIES.append(child)
+    return child
 
 
 MODELS = _child('MODELS', 'models', kind=_Models)
@@ -62,16 +65,6 @@ LATENCY_BACKENDS = Registry(
     'latency backend',
     scope=SCOPE,
     locations=[f'{SCOPE}.analysis.latency', f'{SCOPE}.export.backends'],
-)
-_REGISTRIES = (
-    MODELS,
-    MODEL_WRAPPERS,
-    DATASETS,
-    TRANSFORMS,
-    HOOKS,
-    LOOPS,
-    OPTIM_WRAPPERS,
-    TASK_UTILS,
 )
 # What mmengine takes out of a dict before it calls the class of its type.
 _OF_MMENGINE = {'type', '_scope_', 'priority', 'constructor', 'paramwise_cfg'}
@@ -160,38 +153,34 @@ def build_part(
         cfg: A dict with a ``type`` of the registry.
         kind: Class of what comes out.
         registry: Where the type is looked up.
-        **given: Arguments that no config can have.
+        **given: Further arguments, which no config can have.
 
     Raises:
         ValueError: If it is no such dict, the type or one of its options is
             not known, or it makes something else.
     """
     registry.import_from_location()
-    kinds = {
-        f'{SCOPE}.{name}': found
+    valid = sorted(
+        f'{SCOPE}.{name}'
         for name, found in registry.module_dict.items()
         if isinstance(found, type) and issubclass(found, kind)
-    }
-    text, valid = f'{name}={cfg!r}', sorted(kinds)
+    )
+    text, one_of = f'{name}={cfg!r:.80}', f'{kind.__name__}, one of {valid}'
     if not isinstance(cfg, Mapping) or not cfg.get('type'):
         raise ValueError(
-            f"{text}; must be a dict with a 'type', one of {valid}"
+            f"{text}; must be a dict with the 'type' of a {one_of}"
         )
     try:
         part = registry.build(dict(cfg, **given))
     except (KeyError, TypeError) as error:
-        found = registry.get(cfg['type'])
-        if found is None:
+        if registry.get(cfg['type']) is None:
             raise ValueError(
                 f'{name}.type={cfg["type"]!r} is not known; valid are {valid}'
             ) from error
         check_options(name, cfg)
-        if found in kinds.values():
-            options = signature(found).parameters
-            valid = [key for key in options if key not in given]
         raise ValueError(
-            f'{text}: {error.args[0]}; valid are {valid}'
+            f'{text}: {error.args[0]}; must be a {one_of}'
         ) from error
     if not isinstance(part, kind):
-        raise ValueError(f'{text}; must be a {kind.__name__}, one of {valid}')
+        raise ValueError(f'{text}; must be a {one_of}')
     return part

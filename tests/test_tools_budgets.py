@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from mmpretrain.registry import DATASETS
 from stage2 import stage2_checkpoint, stage2_config, stage2_model
 
 import eavit_mm  # noqa: F401
-from eavit_mm.models import BudgetSolver
+from eavit_mm.analysis.latency import build_table
+from eavit_mm.files import write_json
+from eavit_mm.models import BudgetSolver, budget_solver
 from eavit_mm.space import Budget, Subnet
 
 torch.set_num_threads(1)
@@ -84,6 +87,25 @@ def test_tables_tell_what_is_used(
             assert row['regret'] == 0
     assert 'regret' in result
     assert result['samples'] > 0
+
+
+def test_times_that_the_router_did_not_learn_are_told(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(
+        budget_solver, 'print_log', lambda text, *args: said.append(text)
+    )
+    table = build_table(model, rounds=1)
+    write_json(table.to_dict(), tmp_path / 'table.json')
+    learnt = str(tmp_path / 'table.json')
+    monkeypatch.setattr(model.router, 'latency_table', learnt)
+    BudgetSolver(model)
+    BudgetSolver(model, table=replace(table, error=0.1))
+    assert not said
+    BudgetSolver(model, table=replace(table, backend='onnxruntime'))
+    (line,) = said
+    assert "{'backend': 'torch'}, this one is of {'backend': 'onnx" in line
 
 
 def test_the_demo_says_which_promise_is_broken() -> None:

@@ -31,8 +31,9 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     """
     model: Any = unwrap(runner.model)
     loop = runner.val_loop
+    averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     model.eval()
-    with averaged_weights(runner):
+    with _averaged_weights(averages):
         fitness = Fitness(
             model, loop.dataloader, loop.evaluator, model.router.front.metric
         )
@@ -40,7 +41,7 @@ def evaluate_answers(runner: Runner, number: int) -> None:
         ranked = RankedFitness(fitness, costs_of(model, table))
         found = ranked.run(lambda: _measure_answers(model, ranked, number))
     model.train()
-    for each in copies_of(runner):
+    for each in (model, *(hook.ema_model.module for hook in averages)):
         each.router.evaluated = found
         each.router.samples = fitness.size
 
@@ -66,12 +67,8 @@ def _measure_answers(
 def router_answers(model: Any, number: int) -> list[Subnet]:
     """The router's answers to budgets spread evenly over its range.
 
-    Args:
-        model: With a router; of several kinds all get the same share.
-        number: How many budgets.
-
-    Returns:
-        One for each budget that can be kept.
+    Of several kinds all get the same share; budgets that cannot be kept are
+    left out.
     """
     router = model.router
     lowest = max(t.lowest_share for t in router.tables.values())
@@ -85,25 +82,13 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     return answers
 
 
-def copies_of(runner: Runner) -> list[Any]:
-    """The model, and the averages that are kept of it."""
-    averages = [hook.ema_model.module for hook in _averages(runner)]
-    return [unwrap(runner.model), *averages]
-
-
-def _averages(runner: Runner) -> list[EMAHook]:
-    """The hooks that keep averages of the trained weights."""
-    return [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
-
-
 @contextmanager
-def averaged_weights(runner: Runner) -> Iterator[None]:
+def _averaged_weights(averages: list[EMAHook]) -> Iterator[None]:
     """With the weights that a checkpoint will give, averaged if they are."""
-    hooks = _averages(runner)
-    for hook in hooks:
+    for hook in averages:
         hook._swap_ema_parameters()
     try:
         yield
     finally:
-        for hook in hooks:
+        for hook in averages:
             hook._swap_ema_parameters()

@@ -31,11 +31,6 @@ def calibration_batches(
 
     The loader itself is not iterated: its sampler and workers stay as they
     are.
-
-    Args:
-        loader: Whose data set, batch size and collate function are used.
-        num_batches: At most so many.
-        seed: Seed of the shuffle.
     """
     size = loader.batch_size or 32
     order = np.random.default_rng(seed).permutation(len(loader.dataset))

@@ -1,6 +1,6 @@
 """Reading and writing supernet checkpoints outside of a training run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -10,8 +10,7 @@ import torch
 
 from eavit_mm.files import write_atomically
 from eavit_mm.models import ElasticModelMixin
-from eavit_mm.options import check_count
-from eavit_mm.space.search_space import difference_of
+from eavit_mm.options import check_count, difference_of
 from eavit_mm.weights.read import METAS, read_torch_file
 from eavit_mm.weights.state_dict import CheckpointError
 
@@ -29,7 +28,7 @@ def supernet_meta(
 
     Args:
         model: The supernet.
-        rearrangement: Name of the criterion; None if it is in stock order.
+        rearrangement: Name of the criterion; None in stock order.
         stage: 0 rearranged only, 1 or 2 trained.
     """
     space = model.backbone.space.to_config()
@@ -108,20 +107,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         )
     with naming(path):
         meta_of(checkpoint)
-        _check_names(checkpoint.get('state_dict', checkpoint))
+        state = _dict_in(
+            {'state_dict': checkpoint, **checkpoint}, 'state_dict'
+        )
+        for name in state:
+            if not isinstance(name, str):
+                raise CheckpointError(
+                    f'state_dict: {name!r} is no name of a weight; must be a '
+                    'text'
+                )
     return checkpoint
-
-
-def _check_names(state: Any) -> None:
-    if not isinstance(state, dict):
-        raise CheckpointError(
-            f'state_dict is {type(state).__name__}; must be a dict of weights'
-        )
-    odd = [name for name in state if not isinstance(name, str)]
-    if odd:
-        raise CheckpointError(
-            f'state_dict: {odd[0]!r} is no name of a weight; must be a text'
-        )
 
 
 def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,9 +125,8 @@ def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: If what stands there is of another type.
     """
-    meta = _dict_in(checkpoint, 'meta', 'meta')
-    ours = _dict_in(meta, 'eavit_mm', "meta['eavit_mm']")
-    _dict_in(ours, 'space', "meta['eavit_mm']['space']")
+    ours = _dict_in(checkpoint, 'meta', 'eavit_mm')
+    _dict_in(ours, 'space', place="meta['eavit_mm']")
     done = ours.get('rearrangement')
     if not isinstance(done, str | None):
         raise CheckpointError(
@@ -142,29 +136,29 @@ def meta_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     return ours
 
 
-def _dict_in(values: Mapping[str, Any], key: str, name: str) -> dict[str, Any]:
-    """The dict under a key; empty if there is none, or None."""
-    value = values.get(key)
-    if not isinstance(value, dict | None):
-        raise CheckpointError(
-            f'{name} is {type(value).__name__}; must be a dict'
-        )
-    return value or {}
+def _dict_in(values: Any, *keys: str, place: str = '') -> dict[str, Any]:
+    """The dict under keys; empty if there is none, or None."""
+    for key in keys:
+        values = values.get(key)
+        place = f'{place}[{key!r}]' if place else key
+        if not isinstance(values, dict | None):
+            raise CheckpointError(
+                f'{place} is {type(values).__name__}; must be a dict'
+            )
+        values = values or {}
+    return dict(values)
 
 
 def check_resumable(checkpoint: Mapping[str, Any], schedules: Any) -> None:
     """Raises unless mmengine can resume a training from a checkpoint.
-
-    What mmengine would leave out silently is refused; the numbers in the
-    state of the optimizer and of the schedules are not looked at.
 
     Args:
         checkpoint: What the file holds.
         schedules: ``param_scheduler`` of the config that goes on.
 
     Raises:
-        ValueError: Says what is missing or wrong, or that there is code,
-            which mmengine would run.
+        ValueError: If something is missing that mmengine would leave out in
+            silence, or there is code, which it would run.
     """
     meta = checkpoint.get('meta') or {}
     needed = dict(epoch=meta, iter=meta, optimizer=checkpoint)
@@ -183,7 +177,16 @@ def check_resumable(checkpoint: Mapping[str, Any], schedules: Any) -> None:
         )
     for key in ('epoch', 'iter'):
         check_count(f"--resume: meta['{key}']", meta[key])
-    _check_schedules(checkpoint.get('param_schedulers') or (), schedules)
+    # Of several optimizers they stand under their names.
+    if not isinstance(schedules, Mapping) or 'type' in schedules:
+        saved = len(checkpoint.get('param_schedulers') or ())
+        is_one = isinstance(schedules, Mapping)
+        asked = 1 if is_one else len(schedules or ())
+        if saved != asked:  # mmengine would start them anew
+            raise CheckpointError(
+                f'--resume: param_schedulers holds the state of {saved} '
+                f"schedules; the config's param_scheduler has {asked}"
+            )
     optimizer = checkpoint['optimizer']
     groups = optimizer.get('param_groups', ())
     # SGD without momentum remembers nothing.
@@ -192,19 +195,6 @@ def check_resumable(checkpoint: Mapping[str, Any], schedules: Any) -> None:
         raise CheckpointError(
             f"--resume: optimizer['state'] is empty after {meta['iter']} "
             'iterations; must hold the state of every parameter'
-        )
-
-
-def _check_schedules(saved: Sequence[Any], asked: Any) -> None:
-    """Refuses a state of other schedules: mmengine starts those anew."""
-    if isinstance(asked, Mapping):
-        if 'type' not in asked:
-            return  # of several optimizers, by their names
-        asked = [asked]
-    if len(saved) != len(asked or ()):
-        raise CheckpointError(
-            f'--resume: param_schedulers holds the state of {len(saved)} '
-            f"schedules; the config's param_scheduler has {len(asked or ())}"
         )
 
 
@@ -236,25 +226,23 @@ def init_cfg_meta(model: ElasticModelMixin) -> dict[str, Any]:
 
 
 def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:
-    """Raises ``CheckpointError`` if weights were trained for another space.
+    """Raises ``CheckpointError`` if weights are of another space.
 
-    Args:
-        model: The supernet.
-        meta: The checkpoint's, from :func:`meta_of`.
+    ``meta`` is the checkpoint's, from :func:`meta_of`.
     """
     trained = meta.get('space')
     own = model.backbone.space.to_config()
     if trained is None or trained == own:
         return
     raise CheckpointError(
-        f'this checkpoint was trained for another space; '
+        f'this checkpoint was trained for another space: '
         f'{difference_of(trained, own)}. To train on all the same: '
         'default_hooks.supernet_meta.check_space=False'
     )
 
 
 def save_atomically(value: Any, path: str | Path) -> None:
-    """``torch.save`` to a file that is written whole or not at all."""
+    """``torch.save``, whole or not at all."""
     buffer = BytesIO()
     torch.save(value, buffer)
     write_atomically(buffer.getvalue(), path)

@@ -15,8 +15,7 @@ import warnings
 from argparse import Namespace
 from ast import literal_eval
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from copy import deepcopy
+from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb, print_exception
 from typing import Any
@@ -70,10 +69,6 @@ _BUILDS = re.compile(
 
 def run_tool(main: Callable[..., None], *args: Any) -> None:
     """Runs a tool; what the user can put right becomes one line.
-
-    Args:
-        main: The tool.
-        *args: Handed on to it.
 
     Raises:
         SystemExit: With status 1 and 'error: ...' as the last line. The
@@ -147,18 +142,16 @@ def _how_to_go_on(args: Any = None) -> str:
 
 
 def part_of(error: BaseException) -> str | None:
-    """The part of a config that mmengine's runner built as an error came up.
+    """What mmengine's runner built as an error came up, if it did.
 
-    Such as 'train_dataloader'; None if nothing was being built.
+    Such as 'train_dataloader'.
     """
     files = (mmengine_runner.__file__, watched_data.__file__)
-    frames = extract_tb(error.__traceback__)
-    named = (
+    methods = dict.fromkeys(  # each once: ours hands on to the runner's
         frame.name
-        for frame in frames
+        for frame in extract_tb(error.__traceback__)
         if frame.filename in files or frame.name.startswith('turn_on_')
     )
-    methods = dict.fromkeys(named)  # ours hands on to the runner's
     found = filter(None, map(_BUILDS.fullmatch, methods))
     built = [match[match.lastindex or 0] for match in found]
     # Data and evaluator are built by their loop.
@@ -170,26 +163,18 @@ def _log_traceback(error: BaseException) -> bool:
     """Writes an error to the run's log file alone; whether there is one."""
     logger = MMLogger.get_current_instance()
     files = [h for h in logger.handlers if isinstance(h, logging.FileHandler)]
+    how = (type(error), error, error.__traceback__)
+    text = 'The run ends with an error'
+    record = logger.makeRecord(
+        logger.name, logging.ERROR, __file__, 0, text, (), how
+    )
     for handler in files:
-        handler.handle(
-            logger.makeRecord(
-                logger.name,
-                logging.ERROR,
-                __file__,
-                0,
-                'The run ends with an error',
-                (),
-                (type(error), error, error.__traceback__),
-            )
-        )
+        handler.handle(record)
     return bool(files)
 
 
 def leave_ranks() -> None:
-    """Ends the group of processes, if there is one.
-
-    A process that exits with its group's threads running may abort.
-    """
+    """Ends the group of processes: one that exits within it may abort."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
@@ -201,10 +186,6 @@ def load_config(args: Namespace, **dataloader: Any) -> Config:
     Args:
         args: With ``config`` and the options that tools with a runner share.
         **dataloader: Further defaults of every data loader.
-
-    Raises:
-        FileNotFoundError: If there is no such config file.
-        ValueError: If it cannot be read.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config)
@@ -213,7 +194,16 @@ def load_config(args: Namespace, **dataloader: Any) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
-    _set_dataloader_defaults(cfg, args.no_pin_memory, dataloader)
+    # mmseg's and mmpretrain's samples need different collate functions.
+    is_mmseg = cfg.get('default_scope') == 'mmseg'
+    collate = 'pseudo_collate' if is_mmseg else 'default_collate'
+    for field in _DATALOADERS:
+        if cfg.get(field) is not None:
+            check_mapping(f'{cfg.filename}: {field}', cfg[field], 'options')
+            defaults = dict(collate_fn=dict(type=collate), pin_memory=True)
+            cfg[field] = {**defaults, **dataloader, **cfg[field]}
+            if args.no_pin_memory or not torch.cuda.is_available():
+                cfg[field].pin_memory = False
     return cfg
 
 
@@ -238,7 +228,7 @@ def merge_options(cfg: Config, args: Namespace) -> None:
 def _read_option(option: str) -> tuple[str, Any]:
     """A key and a value, as mmengine's DictAction reads them.
 
-    It recurses without end on some brackets that do not fit, takes others for
+    It never returns from some brackets that do not fit, takes others for
     letters, and drops the spaces of a path: it gets what it reads well.
     """
     found = re.fullmatch(r'([^.=\s]+(?:\.[^.=\s]+)*)=(.*)', option, re.DOTALL)
@@ -263,14 +253,9 @@ def _read_option(option: str) -> tuple[str, Any]:
 
 
 def require_parts(cfg: Config, asked_by: str, *parts: str) -> None:
-    """Raises if a config leaves out what an option or a tool needs.
-
-    Raises:
-        ValueError: Names what is missing.
-    """
+    """Raises ``ValueError`` if a config leaves out what a tool needs."""
     for part in parts:
-        value = cfg.get(part)
-        if not isinstance(value, dict):
+        if not isinstance(value := cfg.get(part), dict):
             raise ValueError(
                 f'{asked_by}: {part}={value!r:.80} in {cfg.filename}; must be '
                 'a dict'
@@ -310,16 +295,15 @@ class _Runner(Runner):
 def build_runner(cfg: Config) -> Runner:
     """The runner that a config asks for; without a GPU, over gloo.
 
-    A checkpoint to load is read now, before anything is built, and the
-    runner loads what was read. What does not fit is named by the file.
+    A checkpoint to load is read before anything is built, and what does not
+    fit is named by the file.
 
     Args:
         cfg: To resume, it gets the name of the latest checkpoint, and the
             seed of the run that goes on.
 
     Raises:
-        ValueError: If it has no model, names a class, an option of ours or a
-            key that is not known, or its checkpoint is broken.
+        ValueError: Names the part of the config, or the checkpoint.
     """
     check_mapping(f'{cfg.filename}: model', cfg.get('model'), 'options')
     check_options('', dict(cfg.items()))
@@ -332,9 +316,11 @@ def build_runner(cfg: Config) -> Runner:
         with naming('--launcher pytorch'):
             torch.distributed.init_process_group('gloo')
     _read_checkpoint_of(cfg)
-    is_stock = 'runner_type' not in cfg
-    with nullcontext() if is_stock else naming('runner_type'):
-        runner = _Runner.from_cfg(cfg) if is_stock else RUNNERS.build(cfg)
+    if 'runner_type' in cfg:
+        with naming('runner_type'):
+            runner = RUNNERS.build(cfg)
+    else:
+        runner = _Runner.from_cfg(cfg)
     load = runner.load_or_resume
 
     def load_or_resume() -> None:
@@ -387,8 +373,8 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
         asked_by: Name of the part that needs it, for the message.
 
     Raises:
-        ValueError: If the config has no model, none that is elastic, or one
-            with a class or an option of ours that is not known.
+        ValueError: If the config has no elastic model, or a class or an
+            option of ours in it is not known.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = cfg.get('model')
@@ -406,12 +392,7 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
 
 
 def read_config(path: str) -> Config:
-    """The config of a file.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read.
-    """
+    """The config of a file; ``ValueError`` if it cannot be read."""
     try:
         return Config.fromfile(path)
     except FileNotFoundError:
@@ -420,20 +401,3 @@ def read_config(path: str) -> Config:
         raise ValueError(
             f'{path} is no config that can be read ({one_line(error)})'
         ) from error
-
-
-def _set_dataloader_defaults(
-    cfg: Config, no_pin_memory: bool, extra: dict[str, Any]
-) -> None:
-    # mmseg's and mmpretrain's samples need different collate functions.
-    is_mmseg = cfg.get('default_scope') == 'mmseg'
-    collate = 'pseudo_collate' if is_mmseg else 'default_collate'
-    defaults = dict(pin_memory=True, collate_fn=dict(type=collate), **extra)
-    for field in _DATALOADERS:
-        if cfg.get(field) is None:
-            continue
-        check_mapping(f'{cfg.filename}: {field}', cfg[field], 'options')
-        merged = {**deepcopy(defaults), **cfg[field]}
-        if no_pin_memory or not torch.cuda.is_available():
-            merged['pin_memory'] = False
-        cfg[field] = merged

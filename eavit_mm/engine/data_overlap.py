@@ -41,13 +41,10 @@ def _id_of(info: Mapping[str, Any]) -> str:
 
 
 def check_disjoint(datasets: Mapping[str, Any]) -> None:
-    """Raises if two data sets share a sample.
+    """Raises ``ValueError`` if two data sets share a sample.
 
     Args:
         datasets: What each is for ('train', 'search', 'test'), and it.
-
-    Raises:
-        ValueError: Names both, how many samples they share, and the first.
     """
     known: dict[str, set[str]] = {}
     for name, dataset in datasets.items():

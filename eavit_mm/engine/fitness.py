@@ -58,10 +58,6 @@ class Fitness:
     def __call__(self, subnet: Subnet, dtype: str | None = None) -> Metrics:
         """The numbers that the evaluator reports of a subnet.
 
-        Args:
-            subnet: A member of the space.
-            dtype: In place of the usual one.
-
         Raises:
             ValueError: If there is no number of the metric's name.
             FloatingPointError: If it is not finite, or scores are not; names
@@ -162,13 +158,13 @@ def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
 
 
 def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
-    """``Evaluator.evaluate`` of this process alone.
+    """``Evaluator.evaluate`` of this process alone; it is left empty.
 
     mmengine's gathers the results of all ranks; in a search each rank has
     another subnet.
 
     Args:
-        evaluator: Has processed all data; is left empty.
+        evaluator: Has processed all data.
         size: How many samples there are; what is beyond was padded.
 
     Raises:
@@ -180,11 +176,10 @@ def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
         metric.results.clear()
         prefix = f'{metric.prefix}/' if metric.prefix else ''
         values = {f'{prefix}{name}': value for name, value in values.items()}
-        twice = sorted(found.keys() & values.keys())
-        if twice:
+        for name in found.keys() & values.keys():
             raise ValueError(
-                f'two metrics of the evaluator report {twice[0]!r}: give one '
-                'of them another prefix'
+                f'two metrics of the evaluator report {name!r}: give one of '
+                'them another prefix'
             )
         found.update(values)
     return found
@@ -193,28 +188,22 @@ def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
 def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
     """What of a report a search keeps: its finite numbers.
 
-    Args:
-        report: May hold anything: numbers of any library, tensors of one
-            element, and what is left out, such as a confusion matrix, a list
-            per class, or the NaN of a class without images.
-        metric: Name of the number that is searched for.
+    Left out are a confusion matrix, a list per class, the NaN of a class
+    without images.
 
     Raises:
-        ValueError: If there is no such number; names those there are.
+        ValueError: If the metric is no number; names those there are.
         FloatingPointError: If it is not finite.
     """
-    numbers = {
-        name: number
-        for name, value in report.items()
-        if (number := as_number(value)) is not None
-    }
+    found = {name: as_number(value) for name, value in report.items()}
+    numbers = {name: n for name, n in found.items() if n is not None}
     if metric not in numbers:
-        found = ''
+        reason = ''
         if metric in report:
             kind = type(report[metric]).__name__
-            found = f'what is reported there is no number but a {kind}; '
+            reason = f'what is reported there is no number but a {kind}; '
         raise ValueError(
-            f'metric={metric!r}: {found}the evaluator reports the numbers '
+            f'metric={metric!r}: {reason}the evaluator reports the numbers '
             f'{list(numbers)}'
         )
     if not isfinite(numbers[metric]):

@@ -55,10 +55,7 @@ class RankedFitness:
         self.rank, self.world_size = get_dist_info()
 
     def run(self, ask: Callable[[], Any]) -> Any:
-        """Runs a function on rank 0, while the others evaluate for it.
-
-        Args:
-            ask: May call this object; runs on rank 0 alone.
+        """Runs a function, which may call this object, on rank 0.
 
         Returns:
             What it gives, on every rank; its error is raised on all as well.
@@ -74,12 +71,7 @@ class RankedFitness:
     def __call__(
         self, subnets: Sequence[Subnet], dtype: str | None = None
     ) -> list[Member]:
-        """Metrics and costs of subnets, in their order; within :meth:`run`.
-
-        Args:
-            subnets: Members of the space.
-            dtype: The type of numbers, in place of the usual one.
-        """
+        """Metrics and costs of subnets, in their order; within :meth:`run`."""
         outcomes = self._share(*_broadcast((list(subnets), dtype)))
         members = []
         for place, subnet in enumerate(subnets):
@@ -91,9 +83,9 @@ class RankedFitness:
         self, subnets: Sequence[Subnet], dtype: str | None
     ) -> dict[int, _Outcome]:
         """Evaluates a share of subnets; gives all results by their place."""
-        macs = [self.costs['macs'](subnet) for subnet in subnets]
+        macs = [-self.costs['macs'](subnet) for subnet in subnets]
         # The dearest first: the shares of all ranks end together.
-        order = sorted(range(len(subnets)), key=lambda i: -macs[i])
+        order = sorted(range(len(subnets)), key=macs.__getitem__)
         mine = {
             i: _Outcome.of(self.fitness, subnets[i], dtype)
             for i in order[self.rank :: self.world_size]

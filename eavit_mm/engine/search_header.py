@@ -28,7 +28,7 @@ def search_header(
 
     Args:
         model: The supernet.
-        table: Its latencies; their validation does not count.
+        table: Its latencies.
         objectives: What is minimised, within which limits.
         batches: As the pipeline made them, before the preprocessor.
         **settings: What else the results depend on.

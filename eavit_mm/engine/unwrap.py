@@ -15,15 +15,7 @@ def unwrap(model: Any) -> Any:
 
 
 def elastic_model(model: Any, asked_by: str) -> ElasticModelMixin:
-    """:func:`unwrap`, for parts that need an elastic model.
-
-    Args:
-        model: The runner's.
-        asked_by: Name of the part, for the message.
-
-    Raises:
-        ValueError: If the model is not elastic.
-    """
+    """:func:`unwrap`; ``ValueError`` by the part that asks, if not elastic."""
     inner = unwrap(model)
     if not isinstance(inner, ElasticModelMixin):
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 from zlib import crc32
 
 from eavit_mm.files import lock, naming_file, write_atomically
+from eavit_mm.options import difference_of
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.pareto import Member
 
@@ -83,14 +84,10 @@ def open_evaluations(
             raise FileExistsError(in_use(path))
         try:
             there, members = read_evaluations(path, space)
-            keys = sorted({*there, *header})
-            differ = [k for k in keys if there.get(k) != header.get(k)]
-            if differ:
-                key = differ[0]
+            if there != header:
                 raise ValueError(
-                    f'{path} is of another search: {differ} differ; '
-                    f'{key}={there.get(key)!r:.200} there, '
-                    f'{header.get(key)!r:.200} here. Use another work '
+                    f'{path} is of another search: '
+                    f'{difference_of(there, header)}. Use another work '
                     'directory, or start anew without --resume in an empty '
                     'one.'
                 )

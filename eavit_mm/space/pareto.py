@@ -18,10 +18,11 @@ from eavit_mm.options import (
     check_list,
     check_mapping,
     check_number,
+    difference_of,
     is_finite,
     is_int,
 )
-from eavit_mm.space.search_space import SearchSpace, difference_of
+from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
 VERSION = 1
@@ -170,9 +171,10 @@ class ParetoFront:
         needed = [f.name for f in fields(cls) if f.default is MISSING]
         check_keys('Pareto front', given, needed, ['samples'])
         _check_plain(given)
+        check_mapping('space', given['space'], 'choices')
         if given['space'] != space.to_config():
             raise ValueError(
-                'this front is of another space; '
+                'this front is of another space: '
                 + difference_of(given['space'], space.to_config())
             )
         parts = {k: _members(given, k, space) for k in MEMBERS}

@@ -48,18 +48,6 @@ _FULL = {
 }
 
 
-def difference_of(there: Any, here: Mapping[str, Any]) -> str:
-    """How the config of another space differs from one, in a few words."""
-    check_mapping('space', there, 'choices')
-    keys = sorted(map(str, {*there, *here}))
-    differ = [key for key in keys if there.get(key) != here.get(key)]
-    one = differ[0]
-    return (
-        f'different are {differ}: {one}={there.get(one)!r:.80} there, '
-        f'{here.get(one)!r:.80} here'
-    )
-
-
 @dataclass(frozen=True)
 class SearchSpace:
     """A set of subnets: what a supernet trains and is searched in.

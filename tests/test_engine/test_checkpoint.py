@@ -50,7 +50,7 @@ def test_a_supernet_of_another_space_is_refused(tmp_path):
     torch.save(dict(state_dict=other.state_dict(), meta=meta), path)
     before = logits(model)
     with pytest.raises(
-        ValueError, match=r"another space; different are \['max_off'\]"
+        ValueError, match=r"another space: \['max_off'\] differ"
     ):
         load_supernet(model, path)
     assert torch.equal(logits(model), before)

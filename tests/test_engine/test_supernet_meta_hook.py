@@ -66,7 +66,7 @@ def test_a_foreign_space_is_refused(tmp_path, trained, resume):
     )
     with pytest.raises(
         ValueError,
-        match=r"trained for another space; different are \['embed_dims'\]: "
+        match=r"trained for another space: \['embed_dims'\] differ; "
         r'embed_dims=\[4, 8, 12\] there, \[8, 12\] here.*'
         r'check_space=False',
     ):

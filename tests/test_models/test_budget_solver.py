@@ -12,7 +12,7 @@ import torch
 from fronts import front_of
 from toys import batch_of, classifier
 
-from eavit_mm.models import BudgetSolver, budget_solver
+from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import front_for
 from eavit_mm.space import Budget
 from eavit_mm.space.cells import AXES
@@ -306,26 +306,6 @@ def test_several_budgets_and_kinds_the_router_does_not_know(
         )
         assert table(subnet) <= limit
         assert cost(model, subnet, 'macs') <= 0.4 * model.macs()['total']
-
-
-def test_times_that_the_router_did_not_learn_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr(
-        budget_solver, 'print_log', lambda text, *args: said.append(text)
-    )
-    model = untrained()
-    table = table_of(model.backbone.space)
-    learnt = tmp_path / 'table.json'
-    learnt.write_text(json.dumps(table.to_dict()))
-    model.router.latency_table = str(learnt)
-    BudgetSolver(model)
-    BudgetSolver(model, table=replace(table, error=0.1))
-    assert not said
-    BudgetSolver(model, table=replace(table, backend='onnxruntime'))
-    (line,) = said
-    assert "{'backend': 'torch'}, this one is of {'backend': 'onnx" in line
 
 
 def jagged_table(space: Any, seed: int) -> LatencyTable:

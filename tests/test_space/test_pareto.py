@@ -70,7 +70,7 @@ def test_a_file_gives_back_what_was_written(tmp_path, latency):
     assert ParetoFront.read(path, SPACE) == before
     other = SearchSpace([8, 16], [1, 2], [4, 8], 2, 8, max_off=1)
     with pytest.raises(
-        ValueError, match=f'{path}: .*of another space; different are'
+        ValueError, match=f'{path}: .*of another space: .*differ; '
     ):
         ParetoFront.read(path, other)
     assert ('latency' in before.to_dict()['members'][0]) == bool(latency)

@@ -56,14 +56,10 @@ class AtomicCheckpointHook(CheckpointHook):
     The stock hook removes the oldest checkpoint before it writes the new
     one, and writes in place: with ``max_keep_ckpts=1`` a kill can lose
     everything. Here a checkpoint is written under a temporary name, flushed
-    and renamed; then ``last_checkpoint``; then old ones are removed. All
-    paths are of the folder where the checkpoint is that a run goes on from:
-    it may have been moved or copied. One training at a time writes there.
-    A checkpoint holds no gradients: with ``accumulative_counts`` one must not
-    fall between the batches of an update.
-
-    Where the best checkpoint is kept, a resumed run begins with the
-    validation that the checkpoint comes before.
+    and renamed; then ``last_checkpoint``; then old ones are removed. A run
+    goes on in the folder of its checkpoint, wherever that was moved or copied
+    to; where the best checkpoint is kept, with the validation that it was
+    killed in. One training at a time writes there.
 
     Arguments: those of ``CheckpointHook``, for local folders.
     """
@@ -82,9 +78,8 @@ class AtomicCheckpointHook(CheckpointHook):
             ValueError: If checkpoints would fall into an epoch, or between
                 the batches of an update, or another training writes there.
         """
-        if not self.by_epoch and isinstance(
-            runner.train_loop, EpochBasedTrainLoop
-        ):
+        is_epochs = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if not self.by_epoch and is_epochs:
             raise ValueError(
                 'default_hooks.checkpoint: by_epoch=False in a loop of '
                 'epochs: a resumed run would see the beginning of its epoch '
@@ -105,15 +100,12 @@ class AtomicCheckpointHook(CheckpointHook):
             runner.val_loop.run()
 
     def after_train(self, runner: Runner) -> None:
-        """As the stock hook; then another training may write there."""
+        """Then another training may write there."""
         super().after_train(runner)
         _HELD.close()
 
     def _take_over_paths(self, runner: Runner) -> bool:
-        """Whether the run goes on from its own folder; corrects its paths.
-
-        The stock hook would remove the best checkpoint of another folder.
-        """
+        """Whether the run goes on from its own folder; corrects its paths."""
         folder = Path(runner.work_dir)
         if self.out_dir not in (None, runner.work_dir):
             folder = Path(self.out_dir, folder.name)
@@ -121,13 +113,14 @@ class AtomicCheckpointHook(CheckpointHook):
         is_own = runner._resume and source.resolve() == folder.resolve()
         hub = runner.message_hub
         for key, path in list(hub.runtime_info.items()):
+            # The stock hook would remove the best one of another folder.
             if path and key.startswith(('best_ckpt', 'last_ckpt')):
                 own = str(folder / Path(path).name) if is_own else None
                 hub.update_info(key, own)
         return bool(is_own)
 
     def _check_accumulation(self, runner: Runner) -> None:
-        """Raises if a resume would lose the gradients of some batches."""
+        """A checkpoint holds no gradients, of which some may be waiting."""
         counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
         every = gcd(self.interval, self.save_begin)
         if self.by_epoch:
@@ -164,6 +157,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend.remove_doomed()
 
     def _require_finite(self, runner: Runner) -> None:
+        """Broken weights are not written: the last good ones stay."""
         try:
             require_sound(unwrap(runner.model).state_dict())
         except CheckpointError as error:
@@ -177,12 +171,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(
         self, runner: Runner, step: int, meta: dict[str, Any]
     ) -> None:
-        """Writes the checkpoint, then its name, then removes old ones.
-
-        Raises:
-            FloatingPointError: If a weight is NaN or infinite; the last
-                good checkpoint stays.
-        """
+        """Writes the checkpoint, then its name, then removes old ones."""
         self._require_finite(runner)
         ids = getattr(self, 'keep_ckpt_ids', None)
         if ids is not None and (not ids or ids[-1] != step):
@@ -217,11 +206,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(
         self, runner: Runner, metrics: dict[str, float]
     ) -> None:
-        """Writes the best checkpoint, then removes the one before.
-
-        Raises:
-            FloatingPointError: If a weight is NaN or infinite.
-        """
+        """Writes the best checkpoint, then removes the one before."""
         self._require_finite(runner)
         super()._save_best_checkpoint(runner, metrics)
         if is_main_process():

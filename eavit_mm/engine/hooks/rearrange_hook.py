@@ -78,9 +78,7 @@ class RearrangeHook(ElasticHook):
                 'nothing to sort. Name them in model.backbone.init_cfg or '
                 'load_from; to train from scratch, leave this hook out.'
             )
-        permutation = broadcast_from_rank_0(
-            lambda: self._permutation(runner, model)
-        )
+        permutation = broadcast_from_rank_0(lambda: self._sort(runner, model))
         apply_permutation(model, permutation, model.head_was_loaded)
         name = type(self.criterion).__name__
         runner.message_hub.update_info(INFO, name)
@@ -89,19 +87,13 @@ class RearrangeHook(ElasticHook):
             + ('' if model.head_was_loaded else '; the head is new')
         )
 
-    def _permutation(
-        self, runner: Runner, model: ElasticModelMixin
-    ) -> Permutation:
+    def _sort(self, runner: Runner, model: ElasticModelMixin) -> Permutation:
         with preserved_random_state():
             batches: Iterable[Any] = ()
             if self.criterion.needs_data:
-                batches = calibration_batches(
-                    runner.train_dataloader,
-                    self.num_batches,
-                    runner.seed or 0,
-                )
-            scores = self.criterion.score(model, batches)
-        return sort_units(scores)
+                seed, loader = runner.seed or 0, runner.train_dataloader
+                batches = calibration_batches(loader, self.num_batches, seed)
+            return sort_units(self.criterion.score(model, batches))
 
 
 def note_rearrangement(runner: Runner, checkpoint: dict[str, Any]) -> None:

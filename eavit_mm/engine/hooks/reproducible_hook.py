@@ -27,12 +27,10 @@ _ITERATION, _SAMPLE, _PLACE = range(3)
 
 
 def seed_everything(*stream: int, devices: bool = True) -> None:
-    """Seeds Python, numpy and torch from a tuple of integers.
+    """Seeds Python, numpy and torch; different tuples are unrelated.
 
-    Args:
-        *stream: Non-negative; different tuples give unrelated numbers.
-        devices: Accelerators too. Without them it takes a tenth of the time,
-            which counts where every sample is seeded.
+    Without accelerators it takes a tenth of the time, which counts where
+    every sample is seeded.
     """
     state = np.random.SeedSequence(stream).generate_state(3)
     random.seed(int(state[0]))
@@ -68,22 +66,16 @@ class _SeededItems:
 
 
 class _Batches:
-    """A batch sampler that says when each index was drawn.
-
-    By its index and the pass over the data, or, where an index can come
-    twice in a pass, by its place in it.
-
-    Attributes:
-        epoch: The pass that begins next.
-        skip: Batches that it leaves out.
-    """
+    """A batch sampler that says when each index was drawn."""
 
     def __init__(self, loader: DataLoader[Any]) -> None:
         self.batches: Any = loader.batch_sampler
         # mmengine looks for it here where the loader's own is another.
         self.sampler: Any = getattr(self.batches, 'sampler', None)
+        # Elsewhere an index can come twice in a pass: its place tells then.
         self.by_index = type(self.sampler) is DefaultSampler
-        self.epoch = self.skip = 0
+        self.epoch = 0  # the pass that begins next
+        self.skip = 0  # batches that it leaves out
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -23,9 +23,6 @@ class RouterHook(ElasticHook):
     are evaluated on the validation data. What is found goes into the last
     checkpoint, from which budgets are answered.
 
-    Everything follows from the iteration, so a resumed run goes on where it
-    was.
-
     Args:
         warmup: How long the router trains alone: iterations, or a share of
             the training such as 0.1.

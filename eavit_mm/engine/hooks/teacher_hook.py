@@ -23,13 +23,12 @@ class TeacherHook(Hook):
     """Gives a :class:`eavit_mm.models.FrozenDistillation` its teacher.
 
     A copy of this run's own network is taken as training begins, after
-    weights are loaded and units are sorted, and kept in the checkpoints. Does
-    nothing for other models.
+    weights are loaded and units are sorted, and kept in the checkpoints.
 
     Raises:
-        ValueError: When training starts, if the teacher cannot be made, was
-            trained on images of another normalisation, or hidden states are
-            asked of one that has other layers or units in another order.
+        ValueError: When training starts, if the teacher cannot be made, knows
+            images of another normalisation, or has no hidden states that
+            correspond.
     """
 
     priority = 'LOW'  # behind what loads and sorts
@@ -101,10 +100,8 @@ def _frozen(runner: Runner) -> FrozenDistillation | None:
 
 def _check_normalisation(student: Any, teacher: Any) -> None:
     """Refuses a teacher that knows images as the student does not see them."""
-    ours, theirs = (
-        _normalisation(model.data_preprocessor) for model in (student, teacher)
-    )
-    for name, value in theirs.items():
+    ours = _normalisation(student.data_preprocessor)
+    for name, value in _normalisation(teacher.data_preprocessor).items():
         if value != ours[name]:
             raise ValueError(
                 f'distillation.model.data_preprocessor: {name} is {value}, '
@@ -142,12 +139,9 @@ def _check_layers(student: Any, teacher: Any) -> None:
         )
 
 
-def _load(
-    teacher: nn.Module, distillation: FrozenDistillation, order: str | None
-) -> None:
+def _load(teacher: nn.Module, distillation: Any, order: str | None) -> None:
     """Loads the teacher's file, strictly."""
     path = distillation.checkpoint
-    assert path is not None
     checkpoint = read_checkpoint(path)
     theirs = meta_of(checkpoint).get('rearrangement')
     if distillation.hidden_weight and bool(theirs) != bool(order):

@@ -21,7 +21,7 @@ from eavit_mm.engine.ranked_fitness import (
 from eavit_mm.engine.search_header import plain_evaluator, search_header
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models.budget_solver import costs_of, table_for
-from eavit_mm.options import check_count, check_flag
+from eavit_mm.options import check_choice, check_count, check_flag
 from eavit_mm.registry import LOOPS, build_part
 from eavit_mm.search.algorithms import SubnetSearch, run_search
 from eavit_mm.search.evaluations import (
@@ -108,7 +108,12 @@ class ParetoSearchLoop(TestLoop):
                 "dtype='float16', or 'bfloat16'"
             )
         super().__init__(*args, evaluator=evaluator, **kwargs)
-        _check_options(max_evaluations, bins, seed, dtype, threads, resume)
+        check_count('max_evaluations', max_evaluations, least=1)
+        check_count('bins', bins, least=1)
+        check_count('threads', 1 if threads is None else threads, least=1)
+        check_count('seed', 0 if seed is None else seed)
+        check_flag('resume', resume)
+        check_choice('dtype', dtype, ['float32', *AMP_DTYPES])
         self.evaluator_cfg = plain_evaluator(evaluator)
         self.model = elastic_model(self.runner.model, type(self).__name__)
         self.space = self.model.backbone.space
@@ -163,14 +168,7 @@ class ParetoSearchLoop(TestLoop):
         return metrics
 
     def _seed_and_threads(self) -> tuple[int, int]:
-        """The config's, else those of the search to resume, else our own.
-
-        Raises:
-            FileExistsError: If there is a search that is not to be resumed,
-                or only its front.
-            ValueError: If its file is broken, or has more evaluations than
-                there are to be.
-        """
+        """The config's, else those of the search to resume, else our own."""
         earlier: dict[str, Any] = {}
         if self.path.exists():
             if not self.resume:
@@ -186,13 +184,9 @@ class ParetoSearchLoop(TestLoop):
                 f'{front} is there, but not the {EVALUATIONS} that it was '
                 'made from: move it away, or use another --work-dir'
             )
-        seeds = (
-            self.seed,
-            # The config's; where it has none, runner.seed is one drawn anew.
-            self.runner._randomness_cfg.get('seed'),
-            earlier.get('seed'),
-            self.runner.seed,
-        )
+        # Where the config has none, runner.seed is one drawn anew.
+        of_config = self.runner._randomness_cfg.get('seed')
+        seeds = self.seed, of_config, earlier.get('seed'), self.runner.seed
         threads = self.threads, earlier.get('threads'), torch.get_num_threads()
         seed, number = (
             next(value for value in values if value is not None)
@@ -235,9 +229,8 @@ class ParetoSearchLoop(TestLoop):
                 f'found only {len(members)} different subnets of '
                 f'{self.space.size():.3g}, within the limits if there are any'
             )
-        again = None
-        if self.dtype != 'float32':
-            again = partial(ranked, dtype='float32')
+        exact = partial(ranked, dtype='float32')
+        again = exact if self.dtype != 'float32' else None
         front = build_front(
             self.objectives,
             members,
@@ -281,24 +274,3 @@ class ParetoSearchLoop(TestLoop):
                 self.seed,
                 self.max_evaluations,
             )
-
-
-def _check_options(
-    max_evaluations: int,
-    bins: int,
-    seed: int | None,
-    dtype: str,
-    threads: int | None,
-    resume: bool,
-) -> None:
-    """Raises unless the plain options of a search are valid."""
-    check_count('max_evaluations', max_evaluations, least=1)
-    check_count('bins', bins, least=1)
-    check_flag('resume', resume)
-    if threads is not None:
-        check_count('threads', threads, least=1)
-    if seed is not None:
-        check_count('seed', seed)
-    dtypes = ['float32', *AMP_DTYPES]
-    if dtype not in dtypes:
-        raise ValueError(f'dtype={dtype!r}; must be one of {dtypes}')

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmengine.evaluator import DumpResults
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
@@ -27,51 +27,20 @@ from eavit_mm.space.budget import SOURCES
 DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
 
 
-class Answer(NamedTuple):
-    """A subnet for a budget.
+def answer_to(
+    budget: Budget, solver: BudgetSolver, by: str | None
+) -> tuple[Subnet, dict[str, Any]]:
+    """The subnet for a budget, and what a table says of it beside its row.
 
-    Attributes:
-        text: The budget.
-        subnet: What was chosen.
-        by: Who chose it: 'router', 'front' or 'uniform'.
-        limit: The budget in its own unit.
-        delivered: The subnet's cost, likewise.
-        of_front: The front's best subnet within the budget, where there is
-            a front.
+    Raises:
+        UnreachableError: If nothing fits.
+        ValueError: If there is no such source.
     """
-
-    text: str
-    subnet: Subnet
-    by: str
-    limit: float
-    delivered: float
-    of_front: Subnet | None
-
-    @classmethod
-    def of(
-        cls, budget: Budget, solver: BudgetSolver, by: str | None
-    ) -> 'Answer':
-        """Asks the solver.
-
-        Raises:
-            UnreachableError: If nothing fits.
-            ValueError: If there is no such source.
-        """
-        subnet, source = solver.answer([budget], by)
-        ((kind, limit),) = solver.limits([budget]).items()
-        delivered = solver.cost(kind)(subnet)
-        of_front = solver([budget], 'front') if solver.front else None
-        return cls(budget.text, subnet, source, limit, delivered, of_front)
-
-    def columns(self) -> dict[str, Any]:
-        """What a table says of it beside the subnet's own row."""
-        return dict(
-            budget=self.text,
-            by=self.by,
-            limit=self.limit,
-            delivered=self.delivered,
-            used=self.delivered / self.limit,
-        )
+    subnet, source = solver.answer([budget], by)
+    ((kind, limit),) = solver.limits([budget]).items()
+    cost = solver.cost(kind)(subnet)
+    columns = dict(by=source, limit=limit, delivered=cost, used=cost / limit)
+    return subnet, dict(budget=budget.text, **columns)
 
 
 class _Metrics(dict[str, Any]):
@@ -144,7 +113,7 @@ class _SubnetLoopMixin(BaseLoop):
         self.solver = BudgetSolver(model, count, part, latency_table, front)
         self.subnets: dict[str, Subnet] = {}
         for name, spec in subnets.items():
-            with naming(f'subnets: {name}={spec!r}'):
+            with naming(f'subnets: {name}={spec!r:.80}'):
                 self.subnets[name] = space.resolve(spec)
         if model.router is None or by not in (None, *SOURCES):
             self.solver.check_source(by)  # else a checkpoint may bring it
@@ -189,10 +158,10 @@ class _SubnetLoopMixin(BaseLoop):
         runner.model.eval()
         # Only now: a loaded checkpoint brings the router that answers.
         answers = {
-            name: Answer.of(budget, self.solver, self.by)
+            name: answer_to(budget, self.solver, self.by)
             for name, budget in self.budgets.items()
         }
-        answered = {name: answer.subnet for name, answer in answers.items()}
+        answered = {name: subnet for name, (subnet, _) in answers.items()}
         self.rows, metrics = [], {}
         known: dict[Subnet, dict[str, Any]] = {}
         points = []
@@ -201,14 +170,12 @@ class _SubnetLoopMixin(BaseLoop):
             self.metric = metric = self._metric_of(found)
             row = subnet_row(name, model, subnet, found)
             if name in answers:
-                row.update(answers[name].columns())
-                front_best = answers[name].of_front
-                if front_best is not None and metric is not None:
-                    best = self._evaluate(
-                        model, front_best, known, f'{name}_front'
-                    )
-                    rule = getattr(self.solver.front, 'rule', None)
-                    sign = -1 if rule == 'less' else 1
+                row.update(answers[name][1])
+                front = self.solver.front
+                if front is not None and metric is not None:
+                    other = self.solver([self.budgets[name]], 'front')
+                    best = self._evaluate(model, other, known, f'{name}_front')
+                    sign = -1 if front.rule == 'less' else 1
                     row['regret'] = sign * (best[metric] - found[metric])
             self.rows.append(row)
             metrics.update({f'{name}/{k}': v for k, v in found.items()})
