@@ -167,9 +167,7 @@ def build_part(
     )
     text, one_of = f'{name}={cfg!r:.80}', f'{kind.__name__}, one of {valid}'
     if not isinstance(cfg, Mapping) or not cfg.get('type'):
-        raise ValueError(
-            f"{text}; must be a dict with the 'type' of a {one_of}"
-        )
+        raise ValueError(f"{text}; must be a dict with a 'type': a {one_of}")
     try:
         part = registry.build(dict(cfg, **given))
     except (KeyError, TypeError) as error:

@@ -56,9 +56,8 @@ def test_a_config_without_a_search_is_said(
 ):
     config = tmp_path / 'none.py'
     config.write_text(f"_base_ = ['{DIGITS}']\nsearch_cfg = {search_cfg}\n")
-    for args in ([], ['--resume']):
-        with pytest.raises(SystemExit, match=f'^error: {words}'):
-            call('search.py', config, trained, *args, '--work-dir', 'work')
+    with pytest.raises(SystemExit, match=f'^error: {words}'):
+        call('search.py', config, trained, '--work-dir', 'work')
 
 
 def test_a_config_in_the_work_directory_stays(trained, tmp_path):

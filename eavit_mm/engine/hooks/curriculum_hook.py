@@ -78,9 +78,7 @@ class CurriculumHook(ElasticHook):
                 'space'
             )
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Logs the level of this moment."""
         progress = runner.epoch if self.by_epoch else runner.iter
         level = self.curriculum.index(progress)

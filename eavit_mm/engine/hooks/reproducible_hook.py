@@ -147,9 +147,7 @@ class ReproducibleHook(Hook):
         """Notes the epoch; a loop of iterations has one, without end."""
         self.batches.epoch = runner.epoch
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Seeds what the step draws: dropout, drop path, mixup."""
         seed_everything(self.seed, _ITERATION, runner.iter, get_rank())
 
@@ -159,11 +157,12 @@ def _compare_processes(runner: Runner, loader: Any) -> None:
     size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', 1)
     now = dict(processes=get_world_size(), batch_size=size)
     now['images'] = len(loader.dataset)
-    hub, before = runner.message_hub, {}
+    hub, before = runner.message_hub, dict(now)
     for name, value in now.items():
         key = f'eavit_mm_{name}'  # in every checkpoint
-        before[name] = hub.get_info(key, value) if runner.iter else value
-        check_count(f"--resume: message_hub's {key}", before[name], least=1)
+        if runner.iter:
+            before[name] = old = hub.get_info(key, value)
+            check_count(f"--resume: message_hub's {key}", old, least=1)
         hub.update_info(key, value)
     if before == now:
         return

@@ -68,9 +68,7 @@ class RouterHook(ElasticHook):
             )
         router.fade = (self.warmup, runner.max_iters)
 
-    def before_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Freezes all but the router, or thaws it."""
         is_warm = runner.iter >= self.warmup
         if not is_warm and not self._frozen:
@@ -88,13 +86,7 @@ class RouterHook(ElasticHook):
             self._frozen = []
             runner.logger.info('The router has warmed up: all weights train')
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Any = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """In the last iteration, before its checkpoint is written."""
         if runner.iter + 1 < runner.max_iters or not self.num_budgets:
             return
