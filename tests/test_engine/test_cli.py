@@ -94,11 +94,6 @@ LARGEST = model_cfg(sampler=dict(type='eavit_mm.LargestSampler'))
     [
         (dict(custom_hooks=[HOOK]), 'custom_hooks', "argument 'batches'"),
         (
-            dict(default_hooks=dict(timer=dict(type='Timer'))),
-            'default_hooks',
-            'Timer is not in the',
-        ),
-        (
             dict(train_cfg=dict(type='Loop', max_epochs=1)),
             'train_cfg',
             'Loop is not in',
@@ -277,14 +272,8 @@ def pop_parameter(checkpoint: Any) -> None:
             r"meta\['config'\] is refused: mmengine runs it as code",
         ),
         (entry('state_dict', value=GONE), 'does not fit ElasticImageClass'),
-        (
-            entry('meta', 'iter', value=-5),
-            r"meta\['iter'\]=-5; must be an integer of at least 0",
-        ),
-        (
-            entry('meta', 'epoch', value='x'),
-            r"meta\['epoch'\]='x'; must be an integer of at least 0",
-        ),
+        (entry('meta', 'iter', value=-5), r"'iter'\]=-5; must be an integer"),
+        (entry('meta', 'epoch', value='x'), r"\['epoch'\]='x'; must be an"),
         (
             entry('param_schedulers', value=[]),
             'the state of 0 schedules; the config.* has 1',
