@@ -44,8 +44,7 @@ def images() -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize('by', ['router', 'front', 'uniform'])
-def test_rows_tell_what_the_solver_answers(files: Any, by: str) -> None:
-    network = load(*files)
+def test_rows_tell_what_the_solver_answers(network: Any, by: str) -> None:
     solver = BudgetSolver(network.model)
     budgets = (0.3, '5MMACs', '0.3Mparams')
     rows = ask(network, *budgets, by=by)
@@ -62,8 +61,7 @@ def test_rows_tell_what_the_solver_answers(files: Any, by: str) -> None:
     assert network.model.backbone.subnet is None
 
 
-def test_a_budget_out_of_reach_leaves_the_others(files: Any) -> None:
-    network = load(*files)
+def test_a_budget_out_of_reach_leaves_the_others(network: Any) -> None:
     first, missed, last = ask(network, '50%', '0.01%', 0.5)
     assert first['subnet'] == last['subnet']
     assert set(missed) == {'name', 'budget', 'error'}
@@ -76,9 +74,11 @@ def test_a_budget_out_of_reach_leaves_the_others(files: Any) -> None:
         ask(network, 0.5, 'half')
 
 
-def test_a_front_is_asked_before_stage_2(files: Any, tmp_path: Path) -> None:
+def test_a_front_is_asked_before_stage_2(
+    network: Any, files: Any, tmp_path: Path
+) -> None:
     """Its best network, not the uniform one, with its metrics."""
-    front = load(*files).model.router.front
+    front = network.model.router.front
     path = tmp_path / 'pareto.json'
     front.write(path)
     config = Path(files[0]).with_name('stage1.py')
@@ -96,8 +96,7 @@ def test_a_front_is_asked_before_stage_2(files: Any, tmp_path: Path) -> None:
         ask(network, 0.5, by='front')
 
 
-def test_measured_metrics_are_those_of_the_checkpoint(files: Any) -> None:
-    network = load(*files)
+def test_measured_metrics_are_those_of_the_checkpoint(network: Any) -> None:
     router = network.model.router
     known = {m.subnet: m.metrics for m in router.evaluated['front']}
     (row,) = ask(network, 1.0, by='front')
@@ -108,17 +107,13 @@ def test_measured_metrics_are_those_of_the_checkpoint(files: Any) -> None:
 
 
 def test_predictions_are_those_of_the_stock_inferencer(
-    files: Any, images: Any, tmp_path: Path
+    network: Any, files: Any, images: Any, tmp_path: Path
 ) -> None:
-    network = load(*files)
     stock = ImageClassificationInferencer(*map(str, files))
     seen = []
     for budgets in ((), (0.2,), (0.6, '0.3Mparams'), ()):
         found = predict(network, images, *budgets, batch_size=2)
-        if budgets:
-            stock.model.set_budget(*budgets)
-        else:
-            stock.model.set_budget()
+        stock.model.set_budget(*budgets)
         expected = stock(images)
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(
@@ -149,7 +144,9 @@ def test_a_budget_that_was_set_stays(files: Any, images: Any) -> None:
     )
 
 
-def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
+def test_wrong_input(
+    network: Any, files: Any, images: Any, tmp_path: Path
+) -> None:
     config, checkpoint = files
     with pytest.raises(FileNotFoundError, match=r'no\.pth'):
         load(config, tmp_path / 'no.pth')
@@ -165,7 +162,6 @@ def test_wrong_input(files: Any, images: Any, tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match=r'epoch_1\.pth: .*another space'):
         load(other, checkpoint)
-    network = load(config, checkpoint)
     with pytest.raises(ValueError, match='cannot be reached'):
         ask(network, 0.0001)
     with pytest.raises(ValueError, match='by='):

@@ -68,7 +68,7 @@ def test_a_dense_network_trains_alone(name: str) -> None:
     assert cost == pytest.approx(passes * share(model, subnet))
 
 
-@pytest.mark.parametrize('name', [DEFAULT, 'hydravit', 'no curriculum'])
+@pytest.mark.parametrize('name', [DEFAULT, 'no curriculum'])
 def test_methods_cost_the_same(name: str) -> None:
     cfg = with_cost(method_config(METHODS[name], 'fashion40', 1), PASSES)
     assert training_cost(cfg) == pytest.approx(PASSES, rel=0.01)
