@@ -263,8 +263,7 @@ def measure_in_turn(
     times = np.array(rows)
     level = np.median(times / np.median(times, axis=0), axis=1, keepdims=True)
     relative = np.median(times / level, axis=0)
-    found: list[float] = (relative * np.quantile(level, 0.1)).tolist()
-    return found
+    return [float(ms) for ms in relative * np.quantile(level, 0.1)]
 
 
 def seconds(run: Callable[[], Any], device: torch.device) -> float:

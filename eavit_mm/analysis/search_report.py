@@ -26,6 +26,8 @@ from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import Member, ParetoFront
 
+_INTERVAL = 5.0  # seconds between two lines
+
 
 def profile_table(space: SearchSpace, tables: Mapping[str, CostTable]) -> str:
     """Costs of the cheapest, the middle and the largest subnet, as text."""
@@ -52,8 +54,6 @@ class Progress:
         total: Evaluations in all.
         logger: Where lines go to.
         known: What was evaluated by an earlier run of the search.
-        interval: Seconds between two lines.
-        console: Where a bar goes to; default: standard error.
     """
 
     def __init__(
@@ -62,17 +62,14 @@ class Progress:
         total: int,
         logger: Logger,
         known: Sequence[Member] = (),
-        interval: float = 5.0,
-        console: Console | None = None,
     ) -> None:
         self.objectives = objectives
         self.total = total
         self.logger = logger
-        self.interval = interval
         self.begin = self.last = time.monotonic()
         self.members = list(known)
         self.num_known = len(known)
-        console = console or Console(stderr=True)
+        console = Console(stderr=True)
         self.bar = Bar(
             '{task.description}',
             BarColumn(),
@@ -89,11 +86,10 @@ class Progress:
         self.members += members
         now = time.monotonic()
         done = len(self.members)
-        if now - self.last < self.interval and done < self.total:
+        if now - self.last < _INTERVAL and done < self.total:
             return
         self.last = now
-        measured = done - self.num_known
-        rate = measured / max(now - self.begin, 1e-9)
+        rate = (done - self.num_known) / max(now - self.begin, 1e-9)
         front = self.objectives.front(self.members)
         state = (
             f'{rate:.2f} evaluations/s  front: {len(front)}  '

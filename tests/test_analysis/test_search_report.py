@@ -49,10 +49,10 @@ def lines_of(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
-def progress_of(search, total, **kwargs):
+def progress_of(search, total, *known):
     """A search that tells of every subnet it measures."""
     logger = logging.getLogger('toy')
-    progress = Progress(search.objectives, total, logger, **kwargs)
+    progress = Progress(search.objectives, total, logger, *known)
     search.evaluations.chunk = 1
     search.evaluations.on_chunk = progress.update
     return progress
@@ -68,7 +68,7 @@ def test_progress_says_how_far_a_search_is(clock, caplog):
         return measure(subnets)
 
     search.evaluations.measure = slow
-    progress_of(search, 8003, interval=5.0)
+    progress_of(search, 8003)
     search.evaluations(SPACE.uniform_ladder[:2])
     # Four seconds: too early.
     assert lines_of(caplog) == []
@@ -88,7 +88,7 @@ def test_what_was_known_before_does_not_make_a_search_fast(clock, caplog):
     first = Search(SPACE)
     known = first.evaluations(SPACE.uniform_ladder[:3])
     second = Search(SPACE, known=known)
-    progress_of(second, 4, known=known)
+    progress_of(second, 4, known)
     clock[0] += 10
     second.evaluations(SPACE.uniform_ladder[:4])
     # The end is told at once.
@@ -96,14 +96,15 @@ def test_what_was_known_before_does_not_make_a_search_fast(clock, caplog):
     assert '[4/4]  eta: 0:00:00  0.10 evaluations/s' in line
 
 
-def test_a_terminal_gets_a_bar(clock, caplog):
+def test_a_terminal_gets_a_bar(clock, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     search = Search(SPACE)
     text = io.StringIO()
     console = Console(
         file=text, force_terminal=True, color_system=None, width=120
     )
-    with progress_of(search, 3, console=console).bar:
+    monkeypatch.setattr(search_report, 'Console', lambda stderr: console)
+    with progress_of(search, 3).bar:
         search.evaluations(SPACE.uniform_ladder[:3])
     assert not lines_of(caplog)
     last = text.getvalue().rsplit('Search', 1)[-1]
