@@ -31,8 +31,8 @@ def run_onnx(model: Any, subnet: Subnet, images: Tensor) -> Timed:
     formats.import_onnxruntime('--backend onnxruntime')
     folder = TemporaryDirectory()
     network = dense_network(model, model._config.model, subnet)
-    two = images.new_zeros(2, *images.shape[1:])
-    formats.write_onnx(network, two, Path(folder.name, 'model.onnx'))
+    program = formats.trace(network, tuple(images.shape[1:]))
+    formats.write_onnx(program, Path(folder.name, 'model.onnx'))
     loaded: list[Any] = []
 
     @contextmanager

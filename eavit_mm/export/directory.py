@@ -27,6 +27,7 @@ from eavit_mm.export.formats import (
     OPSET,
     OPSETS,
     import_onnxruntime,
+    trace,
 )
 from eavit_mm.files import (
     folder_atomically,
@@ -126,12 +127,14 @@ class Exporter:
         write_atomically(buffer.getvalue(), folder / WEIGHTS)
         write_atomically(config_text(plain).encode(), folder / 'config.py')
         write_json(subnet.to_dict(), folder / 'subnet.json')
-        images = torch.zeros(2, *image_size(self.model))
-        about = _input(self.model, self.classes)
-        for name in self.formats[1:]:
+        _, *graphs = self.formats
+        if graphs:
+            program = trace(network, image_size(self.model))
+        of_onnx = (_input(self.model, self.classes), self.opset, network)
+        for name in graphs:
             write: Any = GRAPHS[name][0]
-            more = (about, self.opset) if name == 'onnx' else ()
-            write(network, images, folder / f'model.{name}', *more)
+            more = of_onnx if name == 'onnx' else ()
+            write(program, folder / f'model.{name}', *more)
 
     def _report(self, subnet: Subnet, folder: Path) -> dict[str, Any]:
         """Checks the files that were written, and measures them."""

@@ -23,22 +23,23 @@ OPSETS, OPSET, _OLDEST_NEW = tuple(range(14, 23)), 20, 18
 _PACKAGES = ('onnx', 'onnxscript', 'onnxruntime')
 
 
-def trace(network: nn.Module, images: Tensor) -> ExportedProgram:
-    """The graph of a network, for any number of such images."""
+def trace(network: nn.Module, image_size: tuple[int, ...]) -> ExportedProgram:
+    """The graph of a network, for any number of images.
+
+    Args:
+        network: In evaluation mode; takes normalised images.
+        image_size: (channels, height, width); fixed in the graph.
+    """
+    # A batch of 1 would become a constant of the graph.
+    images = next(network.parameters()).new_zeros(2, *image_size)
     shapes = ({0: Dim('batch')},)
     return torch.export.export(network, (images,), dynamic_shapes=shapes)
 
 
-def write_pt2(network: nn.Module, images: Tensor, path: str | Path) -> None:
-    """Writes a network for :func:`torch.export.load`.
-
-    Args:
-        network: In evaluation mode.
-        images: Two or more, normalised, of the only size that it will take.
-        path: The file.
-    """
+def write_pt2(program: ExportedProgram, path: str | Path) -> None:
+    """Writes a graph for :func:`torch.export.load`."""
     buffer = BytesIO()
-    torch.export.save(trace(network, images), buffer)
+    torch.export.save(program, buffer)
     write_atomically(buffer.getvalue(), path)
 
 
@@ -66,34 +67,36 @@ def import_onnxruntime(asked_by: str = '--format onnx') -> Any:
 
 
 def write_onnx(
-    network: nn.Module,
-    images: Tensor,
+    program: ExportedProgram,
     path: str | Path,
     about: Mapping[str, Any] | None = None,
     opset: int = OPSET,
+    network: nn.Module | None = None,
 ) -> None:
-    """Writes a network as ONNX; 'images' in, 'logits' out.
+    """Writes a graph and its weights as ONNX; 'images' in, 'logits' out.
 
     Args:
-        network: As for :func:`write_pt2`.
-        images: Likewise.
+        program: The graph.
         path: The file.
         about: Becomes ``metadata_props``, each value as JSON.
         opset: Version of ONNX's operators, one of :data:`OPSETS`.
+        network: What the graph is of; torch's older exporter reads no graph.
     """
     from onnx import helper, load_from_string
 
     names = dict(input_names=[INPUT], output_names=[OUTPUT])
     options: Any = dict(names, opset_version=opset, verbose=False)
     if opset < _OLDEST_NEW:
+        assert network is not None
+        assert program.example_inputs is not None
+        images, _ = program.example_inputs
         buffer: Any = BytesIO()  # which torch takes, other than its types say
         with warnings.catch_warnings():  # that it is old, and fixes sizes
             warnings.simplefilter('ignore')
             options.update(dynamo=False, dynamic_axes={INPUT: {0: 'batch'}})
-            torch.onnx.export(network, (images,), buffer, **options)
+            torch.onnx.export(network, images, buffer, **options)
         model = load_from_string(buffer.getvalue())
     else:
-        program = trace(network, images)
         exported: Any = torch.onnx.export(program, dynamo=True, **options)
         model = exported.model_proto
     graph = model.graph
