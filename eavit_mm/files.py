@@ -136,10 +136,11 @@ def read_json(path: str | Path, build: Callable[[Any], Content]) -> Content:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no JSON, or the function says so; names the file.
     """
-    if Path(path).is_dir():
+    path = Path(path)
+    if path.is_dir():
         raise FileNotFoundError(f'{path} is a folder; name the file in it')
     try:
-        value = json.loads(Path(path).read_bytes())
+        value = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f'{path}: no JSON: {error}') from error
     try:

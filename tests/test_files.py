@@ -63,8 +63,9 @@ def test_what_is_no_json_is_named(tmp_path):
         path.write_bytes(wrong)
         with pytest.raises(ValueError, match=f'{path}: no JSON: '):
             read_json(path, dict)
-    with pytest.raises(FileNotFoundError, match=f'{tmp_path} is a folder; '):
-        read_json(tmp_path, dict)
+    for folder, name in ((tmp_path, str(tmp_path)), ('', r'\.')):
+        with pytest.raises(FileNotFoundError, match=f'^{name} is a folder; '):
+            read_json(folder, dict)
 
 
 @pytest.mark.parametrize('save', [save_atomically, write_json])

@@ -11,7 +11,7 @@ from eavit_mm.options import is_finite
 SOURCES = ('router', 'front', 'uniform')
 _SCALES = {'': 1, 'k': 1e3, 'm': 1e6, 'g': 1e9, 't': 1e12}
 _PATTERN = re.compile(
-    r'(?P<number>\d+(\.\d*)?|\.\d+)\s*'
+    r'(?P<number>\d+(\.\d*)?|\.\d+) *'
     r'((?P<scale>[kmgt]?)(?P<unit>macs|params)|(?P<ms>ms)|(?P<percent>%))?',
     re.ASCII | re.IGNORECASE,  # no digits or letters of other scripts
 )

@@ -73,7 +73,7 @@ def test_what_a_user_writes(text, kind, value):
             '+5%',
             '1e-1',
         ),
-        *('1e400', '0x1', '5\u200bms', '−5%', '5٪', '½'),
+        *('1e400', '0x1', '5\n%', '5\u200bms', '−5%', '5٪', '½'),
     ],
 )
 def test_anything_else_names_the_option_and_what_is_valid(text):
