@@ -120,73 +120,47 @@ def test_conversions_of_batch_norms_keep_the_leaves() -> None:
     """Also those of a list of auxiliary heads."""
     model, found = segmentor('uper'), []
     subnet = model.backbone.space.smallest
-    for convert in (
-        lambda same: same,
-        nn.SyncBatchNorm.convert_sync_batchnorm,
-    ):
-        model = convert(model)
+    for _ in range(2):
         with torch.no_grad(), model.backbone.use(subnet):
             found.append(outputs(model))
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     close(*found, 1e-12)
 
 
-GN = dict(type='GN', num_groups=4)
+GN, FCN = dict(type='GN', num_groups=4), head('FCN')
+DPT: dict[str, Any] = dict(embed_dims=C, post_process_channels=[6] * 4)
+DPT = many('DPT', input_transform='multiple_select', **DPT)
+TWO = many('FCN', 2 * C, num_convs=0, in_index=[0, 1], **SIDE)
+WIDE = [head('FCN', in_channels=C + 1)]
+REFUSED: dict[str, dict[str, Any]] = {
+    'neck.upsample_4x.1: GroupNorm over channels of the backbone cannot': dict(
+        neck=pyramid(GN), decode_head=uper()
+    ),
+    'decode_head: DPTHead reads the features .* known are .*UPerHead': dict(
+        decode_head=DPT
+    ),
+    'decode_head.conv_cat.conv: out_channels=48; must be the embed': dict(
+        decode_head=TWO
+    ),
+    'auxiliary_head.0.convs.0.conv: in_channels=25; must be 24': dict(
+        decode_head=FCN, auxiliary_head=WIDE
+    ),
+    r'decode_head: UPerHead reads levels \[0, 1, 2, 3\] and is given 2': dict(
+        decode_head=uper(), backbone=dict(out_indices=[1, 3])
+    ),
+    'neck: Feature2Pyramid reads levels .* and is given 1; out_indices': dict(
+        neck=pyramid(), decode_head=uper(), backbone=dict(out_indices=[3])
+    ),
+    "backbone.out_type='raw'; must be 'featmap', which necks and heads": dict(
+        decode_head=FCN, backbone=dict(out_type='raw')
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ('parts', 'words'),
-    [
-        (
-            dict(neck=pyramid(GN), decode_head=uper()),
-            r'neck.upsample_4x.1: GroupNorm over channels of the backbone',
-        ),
-        (
-            dict(
-                decode_head=many(
-                    'DPT',
-                    embed_dims=C,
-                    post_process_channels=[6] * 4,
-                    input_transform='multiple_select',
-                )
-            ),
-            'decode_head: DPTHead reads the features .* known are .*UPerHead',
-        ),
-        (
-            dict(
-                decode_head=many(
-                    'FCN', 2 * C, num_convs=0, in_index=[0, 1], **SIDE
-                )
-            ),
-            'decode_head.conv_cat.conv: out_channels=48; must be the embed',
-        ),
-        (
-            dict(
-                decode_head=head('FCN'),
-                auxiliary_head=[head('FCN', in_channels=C + 1)],
-            ),
-            'auxiliary_head.0.convs.0.conv: in_channels=25; must be 24',
-        ),
-        (
-            dict(decode_head=uper(), backbone=dict(out_indices=[1, 3])),
-            r'decode_head: UPerHead reads levels \[0, 1, 2, 3\] and is giv',
-        ),
-        (
-            dict(
-                neck=pyramid(),
-                decode_head=uper(),
-                backbone=dict(out_indices=[3]),
-            ),
-            'neck: Feature2Pyramid reads levels .* and is given 1; out',
-        ),
-        (
-            dict(decode_head=head('FCN'), backbone=dict(out_type='raw')),
-            "backbone.out_type='raw'; must be 'featmap', which",
-        ),
-    ],
-)
-def test_refused(parts: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize('words', REFUSED)
+def test_refused(words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        segmentor(config(parts))
+        segmentor(config(REFUSED[words]))
 
 
 def test_levels_that_only_partly_are_the_backbones() -> None:
