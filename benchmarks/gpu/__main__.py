@@ -231,6 +231,11 @@ def main() -> None:
     if args.publish:
         publish_run(args.publish)
         return
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        raise SystemExit(
+            'error: --device cuda: there is no GPU here; --device cpu '
+            '--quick tries the bench without one'
+        )
     # So that the part that runs is ended with the bench.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     record = Record(args.out.resolve())

@@ -194,5 +194,19 @@ def test_another_run_is_not_mixed_in(tmp_path: Path) -> None:
     args.again = True
     bench.check_same_run(record, args)
     assert record.read()['commit'] == 'd'
+
+
+def test_only_what_a_gpu_measured_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = tmp_path / 'docs'
+    monkeypatch.setattr(bench, 'FOLDER', docs)
+    record = Record(tmp_path)
+    record.note(**HEAD)
     with pytest.raises(SystemExit, match='not measured on a GPU'):
         bench.publish_run(tmp_path)
+    record.note(device='cuda', quick=False)
+    record.update('tests', state=DONE, rows=[], error='')
+    bench.publish_run(tmp_path)
+    assert (docs / 'gpu_a_card.json').read_bytes() == record.path.read_bytes()
+    assert '## a card' in (docs / 'gpu.md').read_text()

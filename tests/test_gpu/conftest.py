@@ -1,10 +1,14 @@
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from test_models.conftest import run_seed as run_seed
 
+# Its tests are laws here too.
+sys.path.append(str(Path(__file__).parents[1] / 'test_models'))
 # Read when cuBLAS begins; only this makes its sums the same each time.
 os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from test_models.test_elastic_ddp import CASES
-from test_models.test_slim_vit import exported
+from test_elastic_ddp import CASES
+from test_slim_vit import exported
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 from toys import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_models.test_elastic_ddp import CASES, check, child
+from test_elastic_ddp import CASES, check, child
 
 pytestmark = pytest.mark.gpu
 # Seconds: a hang is an error.
