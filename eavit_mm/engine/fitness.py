@@ -48,6 +48,8 @@ class Fitness:
         self.dtype = dtype
         self.size = len(dataloader.dataset)  # type: ignore[arg-type]
         self.batches = _keep(model, dataloader)
+        # To the device: what of them does not fit there stays outside.
+        self._cast = self.model.data_preprocessor.cast_data
         self._measure = self._any_metric
         if _is_plain_accuracy(model, evaluator):
             self._measure = self._plain_accuracy
@@ -79,7 +81,7 @@ class Fitness:
     def _any_metric(self) -> Mapping[str, Any]:
         """Through the stock prediction and the metrics' own processing."""
         for raw, batch in self.batches:
-            outputs = self.model(**self._to_device(batch), mode='predict')
+            outputs = self.model(**self._cast(batch), mode='predict')
             if scores := [s.pred_score for s in outputs if 'pred_score' in s]:
                 _check_finite(torch.stack(scores))
             self.evaluator.process(data_samples=outputs, data_batch=raw)
@@ -89,7 +91,7 @@ class Fitness:
         """The same number without an object for every image."""
         scores = torch.cat(
             [
-                self.model(self._to_device(batch['inputs']), mode='tensor')
+                self.model(self._cast(batch['inputs']), mode='tensor')
                 for _, batch in self.batches
             ]
         )
@@ -102,10 +104,6 @@ class Fitness:
             f'{metric.prefix}/top{k}': values[0].item()
             for k, values in zip(metric.topk, found, strict=True)
         }
-
-    def _to_device(self, batch: Any) -> Any:
-        """What of a batch may have had to stay outside of the device."""
-        return self.model.data_preprocessor.cast_data(batch)
 
 
 def _check_finite(scores: Tensor) -> None:

@@ -202,25 +202,21 @@ class GatedCost(nn.Module):
 
         In the type of the gates: autocast would round it to three digits.
         """
-        with torch.autocast(
-            self.get_buffer('stem').device.type, enabled=False
-        ):
-            return self._share(decisions)
-
-    def _share(self, decisions: DecisionGates) -> Tensor:
+        stem = self.get_buffer('stem')
         chosen: dict[tuple[str, int], Tensor] = {}
         for cell, prefix in zip(
             self.space.cells, decisions.prefixes, strict=True
         ):
             chosen |= dict.fromkeys(cell.choices, _one_hot(prefix))
         embed = chosen[EMBED, 0]
-        total: Tensor = self.get_buffer('stem') @ embed
-        for number, (axis, layer) in enumerate(self.space.branches):
-            table = self.get_buffer(f'{axis}_{layer}')
-            branch = embed @ table @ chosen[axis, layer]
-            if decisions.switches is not None:
-                branch = branch * decisions.switches[number]
-            total = total + branch
+        with torch.autocast(stem.device.type, enabled=False):
+            total: Tensor = stem @ embed
+            for number, (axis, layer) in enumerate(self.space.branches):
+                table = self.get_buffer(f'{axis}_{layer}')
+                branch = embed @ table @ chosen[axis, layer]
+                if decisions.switches is not None:
+                    branch = branch * decisions.switches[number]
+                total = total + branch
         return total
 
 

@@ -1,5 +1,0 @@
-"""Optimizer wrappers that mmengine lacks."""
-
-from .cpu_amp import CpuAmpOptimWrapper
-
-__all__ = ['CpuAmpOptimWrapper']
