@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,9 @@ def _read(
     broken = sorted({*paths} - {*images})
     _log_left_out(folder, broken, 'no image that can be read')
     places = _places_of(folder, images) if is_cut else {folder: images}
-    copies = _copies_in([*chain(*places.values())])
+    pairs = [(root, path) for root in places for path in places[root]]
+    # What lies in no folder of a class is left out itself.
+    copies = _copies_in([path for root, path in pairs if path.parent != root])
     trained, *held = (_classes_in(*p, copies) for p in places.items())
     names = tuple(trained)
     samples = _samples_of(trained, names)

@@ -34,7 +34,6 @@ def partition(
     Raises:
         ValueError: If the sizes do not fit, or more than one is None.
     """
-    check_mapping('parts', parts, 'names and sizes')
     check_count('seed', seed)
     sizes = {name: size for name, size in parts.items() if size is not None}
     valid = all(is_int(size) and size > 0 for size in sizes.values())

@@ -213,11 +213,12 @@ def test_what_the_reader_reads(tmp_path, said):
 
 def test_copies_are_not_in_two_parts(tmp_path, said):
     build(tmp_path, 'a=6 b=6')
-    for copy in ('a/copy.png', 'b/copy.png'):
+    for copy in ('0.png', 'a/copy.png', 'b/copy.png'):
         shutil.copy(tmp_path / 'a' / '0.png', tmp_path / copy)
     assert total_of(tmp_path) == [6, 6]
-    (text,) = said
-    assert text.endswith('copies of other images: 2, a/copy.png, b/copy.png')
+    stray, copies = said  # the first has no class to be an image of
+    assert stray.endswith('in no folder of a class: 1, 0.png')
+    assert copies.endswith('of other images: 2, a/copy.png, b/copy.png')
 
 
 @pytest.mark.parametrize(
