@@ -1,6 +1,7 @@
 """All stages from one config, on a folder of images."""
 
 import argparse
+import fcntl
 import json
 import re
 import runpy
@@ -130,6 +131,11 @@ def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
     refuses('stage1 was made from .*data.train', *args)
     with lock(folder / 'stages.json'):
         refuses(r'stages.json: process \d+ of .* is writing there', *args)
+    # Its training outlives a command that is killed.
+    with (folder / 'stage2' / '.last_checkpoint.lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        print('process 7 of here', file=file, end='', flush=True)
+        refuses('stage2/last_checkpoint: process 7 of here is writing', *args)
 
 
 @pytest.mark.parametrize(
