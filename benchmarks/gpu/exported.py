@@ -1,7 +1,7 @@
 """Exported networks as they are used: in half precision, by batch size."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,13 +102,11 @@ def _typed(
     networks: Mapping[str, Dense], device: str, dtype: str
 ) -> dict[str, Dense]:
     """Copies on the device."""
-
-    def copies() -> Iterator[tuple[str, Dense]]:
-        for name, net in networks.items():
-            module = deepcopy(net.module).to(device, getattr(torch, dtype))
-            yield name, replace(net, module=module)
-
-    return dict(copies())
+    where = (device, getattr(torch, dtype))
+    return {
+        name: replace(net, module=deepcopy(net.module).to(*where))
+        for name, net in networks.items()
+    }
 
 
 def _images(run: Run, batch_size: int, dtype: str) -> torch.Tensor:

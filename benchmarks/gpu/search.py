@@ -3,6 +3,7 @@
 import re
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from torch.utils.data import Dataset
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.timing import setting_of
 from benchmarks.search_speed import forward
-from benchmarks.speed_cases import Network, model_config
+from benchmarks.speed_cases import Setting, batch_of, model_config
 from eavit_mm.analysis.latency import seconds
 from eavit_mm.search.evaluations import read_evaluations
+from eavit_mm.space.pareto import Member
 
 
 @DATASETS.register_module()
@@ -44,92 +46,76 @@ class RandomImages(Dataset):
 
 def search(run: Run) -> None:
     """Rounds in bfloat16, one in float32, which is slow."""
+    setting = setting_of(run)
     rounds = (('bfloat16', 16), ('bfloat16', 16), ('float32', 8))
+    number = 2000
     if run.quick:
-        rounds = (('bfloat16', 4),)
-    number = 16 if run.quick else 2000
-    batch_size = setting_of(run).batch_size
-    network = setting_of(run).network
-    shape = (batch_size, 3, network.size, network.size)
-    images = [
-        torch.rand(shape, device=run.device)[: number - begin]
-        for begin in range(0, number, batch_size)
-    ]
-    for index, (dtype, evaluations) in enumerate(rounds):
+        rounds, number = (('bfloat16', 4),), 16
+    images = batch_of(replace(setting, batch_size=number))['inputs']
+    batches = images.split(setting.batch_size)
+    for dtype, evaluations in rounds:
         with tempfile.TemporaryDirectory() as folder:
-            cfg = config(network, number, batch_size, dtype, evaluations)
-            cfg.work_dir = folder
-            cfg.experiment_name = f'search_{index}'
-            start = time.perf_counter()
-            runner = Runner.from_cfg(cfg)
+            cfg = config(setting, number, dtype, evaluations)
+            runner = Runner.from_cfg(Config(dict(cfg, work_dir=folder)))
             runner.test()
-            whole = time.perf_counter() - start
-            run.add(**_compared(runner, images, dtype, run.device))
-        run.rows[-1].update(images=number, whole_seconds=round(whole, 1))
-        run.show(run.rows)
-
-
-def _compared(
-    runner: Runner, images: list[torch.Tensor], dtype: str, device: str
-) -> dict[str, Any]:
-    """Evaluations per second by the search's log, and of bare forwards."""
-    folder, model = Path(runner.work_dir), runner.model
-    space = model.backbone.space
-    _, members = read_evaluations(folder / 'evaluations.jsonl', space)
-    log = ''.join(path.read_text() for path in folder.rglob('*.log'))
-    rate = float(re.findall(r'([\d.]+) evaluations/s', log)[-1])
-    kind = getattr(torch, dtype)
-    with torch.autocast(device, kind, enabled=dtype != 'float32'):
-        spent = sum(
-            seconds(
-                lambda s=member.subnet: forward(model, images, s),
-                torch.device(device),
+            log = ''.join(p.read_text() for p in Path(folder).rglob('*.log'))
+            _, members = read_evaluations(
+                Path(folder, 'evaluations.jsonl'),
+                runner.model.backbone.space,
             )
-            for member in members
+        rate = float(re.findall(r'([\d.]+) evaluations/s', log)[-1])
+        bare = len(members) / _bare(run, runner.model, batches, dtype, members)
+        run.add(
+            dtype=dtype,
+            images=number,
+            evaluations=len(members),
+            search=rate,
+            bare=bare,
+            ratio=rate / bare,
         )
-    bare = len(members) / spent
-    return dict(
-        dtype=dtype,
-        evaluations=len(members),
-        search=rate,
-        bare=round(bare, 3),
-        ratio=round(rate / bare, 3),
-    )
+
+
+def _bare(
+    run: Run, model: Any, batches: Any, dtype: str, members: list[Member]
+) -> float:
+    """Seconds of the forwards of subnets, and of nothing else."""
+    kind, is_low = getattr(torch, dtype), dtype != 'float32'
+    device = torch.device(run.device)
+    with torch.autocast(run.device, kind, enabled=is_low):
+        return sum(
+            seconds(lambda s=m.subnet: forward(model, batches, s), device)
+            for m in members
+        )
 
 
 def config(
-    network: Network,
-    number: int,
-    batch_size: int,
-    dtype: str,
-    evaluations: int,
-) -> Config:
+    setting: Setting, number: int, dtype: str, evaluations: int
+) -> dict[str, Any]:
     """A search over random images."""
-    data = dict(
-        type='RandomImages',
-        number=number,
-        size=network.size,
-        classes=network.classes,
-    )
-    return Config(
-        dict(
-            default_scope='mmpretrain',
-            model=model_config(True, network),
-            test_dataloader=dict(
-                batch_size=batch_size,
-                num_workers=0,
-                dataset=data,
-                sampler=dict(type='DefaultSampler', shuffle=False),
-                collate_fn=dict(type='default_collate'),
+    network = setting.network
+    return dict(
+        default_scope='mmpretrain',
+        experiment_name=f'search_{dtype}_{time.time_ns()}',
+        model=model_config(True, network),
+        test_dataloader=dict(
+            batch_size=setting.batch_size,
+            num_workers=0,
+            dataset=dict(
+                type='RandomImages',
+                number=number,
+                size=network.size,
+                classes=network.classes,
             ),
-            test_evaluator=dict(type='Accuracy', topk=(1,)),
-            test_cfg=dict(
-                type='eavit_mm.ParetoSearchLoop',
-                metric='accuracy/top1',
-                algorithm=dict(type='eavit_mm.NSGA2', pop_size=8),
-                max_evaluations=evaluations,
-                dtype=dtype,
-                seed=0,
-            ),
-        )
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
+        ),
+        test_evaluator=dict(type='Accuracy', topk=(1,)),
+        test_cfg=dict(
+            type='eavit_mm.ParetoSearchLoop',
+            metric='accuracy/top1',
+            algorithm=dict(type='eavit_mm.NSGA2', pop_size=8),
+            max_evaluations=evaluations,
+            dtype=dtype,
+            seed=0,
+        ),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.gpu.run import Rows, Run
+from benchmarks.gpu.run import Run
 from benchmarks.gpu.timing import rounds, rows_of, setting_of
 from benchmarks.speed import peak_memory
 from benchmarks.speed_cases import (
@@ -38,22 +38,16 @@ def _largest(setting: Setting) -> list[Case]:
 
 
 def _measure(run: Run, makers: Sequence[Maker], seconds: float) -> None:
-    setting, cases = _fitting(setting_of(run), makers)
-    tensors = replace(setting, device='cpu')
-    macs = build(True, tensors).macs()['total']
+    setting, cases = fitting(setting_of(run), makers)
+    macs = build(True, replace(setting, device='cpu')).macs()['total']
     for times in rounds(run, cases, seconds):
         run.show(rows_of(cases, times, setting.batch_size, macs))
-    add_memory(run.rows, cases, run)
-
-
-def add_memory(rows: Rows, cases: Sequence[Case], run: Run) -> None:
-    """Adds the peak that a step needs beyond model and optimizer."""
-    for row, case in zip(rows, cases, strict=True):
+    for row, case in zip(run.rows, cases, strict=True):
         row['memory_mib'] = round(peak_memory(case.runs['step'], run.device))
-        run.show(rows)
+        run.show(run.rows)
 
 
-def _fitting(
+def fitting(
     setting: Setting, makers: Sequence[Maker]
 ) -> tuple[Setting, list[Case]]:
     """Cases at the batch size, halved until each step fits into memory."""

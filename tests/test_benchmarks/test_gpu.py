@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.gpu import __main__ as bench
 from benchmarks.gpu import page as page_module
+from benchmarks.gpu import steps
 from benchmarks.gpu import tests as gpu_tests
 from benchmarks.gpu.page import NOTHING, SECTIONS, page, peak_of
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.record import DONE, FAILED, LATE, RUNNING, Record
 from benchmarks.gpu.run import Run
 from benchmarks.pages import ROOT
+from benchmarks.speed_cases import Case, Setting
 from eavit_mm.files import process_name
 
 from .made_up_parts import MODULE, part
@@ -144,18 +147,18 @@ def test_how_tests_end_is_noted(
     assert '- `test_measures`: passed, difference 0.5' in text
 
 
-def test_the_list_of_parts_is_whole() -> None:
-    assert [p.name for p in PARTS] == [
-        'tests',
-        'stage 1',
-        'stage 2',
-        'search',
-        'exported',
-        'latency',
-        'loading',
-        'compiled',
-    ]
-    assert SECTIONS.keys() == {p.name for p in PARTS}
+def test_every_part_has_a_section_of_the_page() -> None:
+    assert list(SECTIONS) == [p.name for p in PARTS]
+
+
+def test_a_batch_that_does_not_fit_is_halved(tiny: Setting) -> None:
+    def make(setting: Setting) -> list[Case]:
+        if setting.batch_size > 2:
+            raise torch.OutOfMemoryError
+        return [Case('any', 1.0, 'any', dict(step=lambda: None))]
+
+    setting, cases = steps.fitting(replace(tiny, batch_size=16), [make])
+    assert (setting.batch_size, len(cases)) == (2, 1)
 
 
 def test_model_flops_and_goals() -> None:
