@@ -21,24 +21,15 @@ def leaves_of(dataset: Any) -> Iterator[Any]:
 def samples_of(dataset: Any) -> Iterator[dict[str, Any]]:
     """What a data set, or those that it wraps, know of each sample.
 
-    Such as ``img_path``, ``gt_label``, ``sample_id``.
-
-    Raises:
-        ValueError: If it is none of mmengine's nor mmpretrain's.
+    Such as ``img_path``, ``gt_label``, ``sample_id``; of a data set that is
+    none of mmengine's nor mmpretrain's, one empty dict: nothing is known.
     """
     for leaf in leaves_of(dataset):
         if isinstance(leaf, BaseDataset):
             leaf.full_init()
             yield from map(leaf.get_data_info, range(len(leaf)))
-        elif isinstance(getattr(leaf, 'data_list', None), list):
-            # mmpretrain's MultiTaskDataset.
-            yield from leaf.data_list
-        else:
-            raise ValueError(
-                f'samples of {type(leaf).__name__} cannot be told apart: in '
-                'a BaseDataset of mmengine, wrapped or not, one of sample_id, '
-                'img_path or img is needed'
-            )
+        else:  # mmpretrain's MultiTaskDataset has a list
+            yield from getattr(leaf, 'data_list', [{}])
 
 
 def name_of(sample: Mapping[str, Any]) -> str:

@@ -22,22 +22,23 @@ def sample_ids(dataset: Any) -> set[str]:
     Raises:
         ValueError: If there is none of these.
     """
-    return set(map(_id_of, samples_of(dataset)))
-
-
-def _id_of(info: Mapping[str, Any]) -> str:
-    if 'sample_id' in info:
-        return str(info['sample_id'])
-    if 'img_path' in info:
-        path = str(info['img_path'])
-        return path if '://' in path else os.path.realpath(path)
-    if 'img' in info:
-        image = np.ascontiguousarray(info['img'])
-        return sha256(image.tobytes()).hexdigest()
-    raise ValueError(
-        f'samples cannot be told apart: they have {sorted(info)}; one of '
-        'sample_id, img_path or img is needed'
-    )
+    ids = set()
+    for info in samples_of(dataset):
+        if 'sample_id' in info:
+            ids.add(str(info['sample_id']))
+        elif 'img_path' in info:
+            path = str(info['img_path'])
+            ids.add(path if '://' in path else os.path.realpath(path))
+        elif 'img' in info:
+            image = np.ascontiguousarray(info['img'])
+            ids.add(sha256(image.tobytes()).hexdigest())
+        else:
+            raise ValueError(
+                f'samples of {type(dataset).__name__} cannot be told apart: '
+                f'they have {sorted(info)}; in a BaseDataset of mmengine, '
+                'wrapped or not, one of sample_id, img_path or img is needed'
+            )
+    return ids
 
 
 def check_disjoint(datasets: Mapping[str, Any]) -> None:

@@ -1,14 +1,13 @@
 """A sample that is wrong is told by its name."""
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
-from mmengine.dataset import BaseDataset, Compose
+from mmengine.dataset import Compose
 from mmengine.runner import Runner
 
 from eavit_mm.datasets.samples import leaves_of, name_of, samples_of
-from eavit_mm.engine.checkpoint import one_line
+from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.unwrap import unwrap
 
 
@@ -48,9 +47,8 @@ def check_labels(dataset: Any, num_classes: Any) -> None:
             f'classes: must be at least {named}'
         )
     classes = named or num_classes
-    known = [d for d in leaves_of(dataset) if isinstance(d, BaseDataset)]
     has_one: dict[bool, str] = {}  # a label, or none: a sample
-    for sample in chain.from_iterable(map(samples_of, known)):
+    for sample in filter(None, samples_of(dataset)):
         label = sample.get('gt_label')
         has_one[label is not None] = name_of(sample)
         for number in label if isinstance(label, Sequence) else [label]:
@@ -68,10 +66,5 @@ class NamingPipeline(Compose):
 
     def __call__(self, data: dict[str, Any]) -> Any:
         """What the transforms make of a sample."""
-        name = name_of(data)
-        try:
+        with naming(f'{name_of(data)} cannot be read or transformed'):
             return super().__call__(data)
-        except Exception as error:
-            raise ValueError(
-                f'{name} cannot be read or transformed: {one_line(error)}'
-            ) from error
