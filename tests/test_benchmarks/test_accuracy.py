@@ -109,8 +109,11 @@ def test_the_cost_of_a_run_by_hand() -> None:
     assert training_cost(cfg) == pytest.approx(batch * total)
 
 
-def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
+def test_regimes_are_nested_and_keep_off_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # As many images as the real data set has, of one pixel each.
+    monkeypatch.setattr(np, 'rot90', lambda image, turns: image)
     images, labels = (tmp_path / name for name in names('train'))
     images.write_bytes(idx(np.zeros((60_000, 1, 1), np.uint8)))
     labels.write_bytes(idx(np.zeros(60_000, np.uint8)))
@@ -124,7 +127,8 @@ def test_regimes_are_nested_and_keep_off_the_search(tmp_path: Path) -> None:
         large=large.train_dataloader,
         small=small.train_dataloader,
     ).items():
-        loader.dataset.dataset.data_root = str(tmp_path)
+        source = loader.dataset.dataset
+        source.update(data_root=str(tmp_path), serialize_data=False)
         data = DATASETS.build(loader.dataset)
         found = [data.get_data_info(i)['sample_id'] for i in range(len(data))]
         ids[name] = set(found)
