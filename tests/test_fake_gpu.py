@@ -12,11 +12,16 @@ import pytest
 import torch
 from fake_gpu import fake_gpu
 from fronts import front_of
+from mmengine.dataset import default_collate
+from mmengine.evaluator import Evaluator
 from mmengine.optim import OptimWrapper
+from mmpretrain.evaluation import Accuracy
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.data import DataLoader
 from toys import batch_of, classifier, images, member, options, small_vit
 
+from eavit_mm.engine import fitness
 from eavit_mm.export.dense import dense_network
 from eavit_mm.models import Leaf
 from eavit_mm.models.consumers import _DESCRIBE, make_elastic
@@ -174,6 +179,20 @@ def test_a_router_waits_for_each_choice(is_gated: bool) -> None:
     chosen = dict(gates=3) if is_gated else dict(router_groups=3)
     waits = waits_of_step(model, int(not is_gated))
     assert waits == dict(elastic_step=1, **chosen)
+
+
+def test_an_evaluation_moves_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitness, '_fits', lambda *memory: True)
+    batch, model = batch_of(0), trained().eval()
+    pairs = zip(batch['inputs'], batch['data_samples'], strict=True)
+    items: Any = [dict(inputs=x, data_samples=label) for x, label in pairs]
+    loader = DataLoader(items, 1, collate_fn=default_collate)
+    evaluator = Evaluator([Accuracy(topk=(1,))])
+    with fake_gpu(model) as waits:
+        evaluate = fitness.Fitness(model, loader, evaluator, 'accuracy/top1')
+        waits.places.clear()
+        evaluate(member(), 'bfloat16')
+    assert waits.places == dict(fitness=2)  # finite? and the scores
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, BRAIN, HALF])
