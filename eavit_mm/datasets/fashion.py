@@ -60,27 +60,24 @@ class FashionMNIST(_FashionMNIST):
         ]
 
     def _find_files(self) -> list[Path]:
-        """The paths of images and labels."""
-        root = Path(self.data_prefix['root'])
-        files = self._files_in(root)
-        missing = [path.name for path in files if not path.exists()]
-        if not missing:
-            return files
-        packaged = self._files_in(Path(PACKAGE_ROOT))
-        if not all(path.exists() for path in packaged):
-            raise FileNotFoundError(
-                f'Fashion-MNIST: missing in {root.absolute()}: '
-                f'{", ".join(missing)}. {SOURCE}'
-            )
-        text = f'Fashion-MNIST: not in {root}, read from {PACKAGE_ROOT}'
-        print_log(text, logger='current')
-        return packaged
-
-    def _files_in(self, root: Path) -> list[Path]:
-        """The unpacked files that are there, else the compressed ones."""
+        """Images and labels, unpacked where they are, else compressed."""
         both = self.train_list if self.split == 'train' else self.test_list
-        plain = [root / name.removesuffix('.gz') for name, _ in both]
-        return [p if p.exists() else Path(f'{p}.gz') for p in plain]
+        root = Path(self.data_prefix['root'])
+        missing: list[str] = []
+        for folder in (root, Path(PACKAGE_ROOT)):
+            plain = [folder / name.removesuffix('.gz') for name, _ in both]
+            files = [p if p.exists() else Path(f'{p}.gz') for p in plain]
+            lacking = [path.name for path in files if not path.exists()]
+            if not lacking:
+                if missing:
+                    text = f'Fashion-MNIST: not in {root}, read from {folder}'
+                    print_log(text, logger='current')
+                return files
+            missing = missing or lacking
+        raise FileNotFoundError(
+            f'Fashion-MNIST: missing in {root.absolute()}: '
+            f'{", ".join(missing)}. {SOURCE}'
+        )
 
 
 @DATASETS.register_module()
