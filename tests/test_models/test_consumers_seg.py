@@ -1,4 +1,4 @@
-"""mmseg's necks and heads: sliced = gated = exported = ONNX, and counted."""
+"""mmseg's necks and heads: sliced = gated = exported, and counted."""
 
 from copy import deepcopy
 from typing import Any
@@ -10,7 +10,6 @@ from segmentors import (
     FLOWS,
     OTHER_SIZE,
     SIDE,
-    SIZE,
     C,
     config,
     head,
@@ -27,7 +26,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from toys import close, gates_for, images, random_subnet
 
 from eavit_mm.export import dense_network
-from eavit_mm.export.formats import read_onnx, write_onnx
 from eavit_mm.models.axes import units_of
 from eavit_mm.models.consumers_seg import _describe_fcn
 from eavit_mm.rearrange.permute import apply_permutation
@@ -95,25 +93,6 @@ def test_permuted_is_the_same_function(name: str) -> None:
     close(outputs(model), before, 1e-9)
     apply_permutation(model, order, with_head=False)
     assert (outputs(model)[0] - before[0]).abs().max() > 1e-3
-
-
-# UPerHead's pools need the newer exporter, which takes seconds.
-ONNX = dict.fromkeys(FLOWS, 17) | dict(multilevel_uper=20)
-
-
-@pytest.mark.parametrize(
-    'name', sorted(ONNX.keys() - {'uper', 'pyramid_uper'})
-)
-def test_onnx_is_sliced(name: str, tmp_path: Any) -> None:
-    model, cfg, subnet = case(name, 3)
-    dense, path = dense_network(model.float(), cfg, subnet), tmp_path / 'onnx'
-    write_onnx(dense, images(2, SIZE), path, opset=ONNX[name])
-    run = read_onnx(path)
-    for batch in (1, 3):
-        x = images(batch, SIZE)
-        with torch.no_grad(), model.backbone.use(subnet):
-            expected = model(x)
-        close([run(x)], [expected], 1e-4 * max(1.0, expected.abs().max()))
 
 
 def test_conversions_of_batch_norms_keep_the_leaves() -> None:
