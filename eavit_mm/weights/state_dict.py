@@ -156,14 +156,13 @@ def check_state_dict(
             and new.is_floating_point() != old.is_floating_point()
         ],
     }
-    texts = [
-        f'{len(keys)} {what}: {first_few(keys)}'
-        for what, keys in problems.items()
-        if keys
-    ]
-    if texts:
-        start = f'this checkpoint does not fit {type(module).__name__}'
-        raise CheckpointError('; '.join([start, *texts]) + _advice(own, given))
+    found = {what: keys for what, keys in problems.items() if keys}
+    if found:
+        texts = [f'this checkpoint does not fit {type(module).__name__}']
+        for what, keys in found.items():
+            few = first_few(keys, 3 if len(found) == 1 else 2)
+            texts.append(f'{len(keys)} {what}: {few}')
+        raise CheckpointError('; '.join(texts) + _advice(own, given))
     require_sound(given)
 
 
@@ -206,9 +205,8 @@ def _advice(own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     )
     if norm_found == {'ln1.weight'} and norm_needed == {'ln2.weight'}:
         return (
-            '. Its tokens are normed before the mean: take '
-            "out_type='featmap' and final_norm=True, which is the default, "
-            "with neck=dict(type='GlobalAveragePooling')"
+            ". Its tokens are normed before the mean: take out_type='featmap'"
+            " and final_norm=True with neck=dict(type='GlobalAveragePooling')"
         )
     if any(key.startswith('blocks.') for key in given):
         return (
