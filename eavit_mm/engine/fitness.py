@@ -193,8 +193,7 @@ def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
         ValueError: If the metric is no number; names those there are.
         FloatingPointError: If it is not finite.
     """
-    found = {name: as_number(value) for name, value in report.items()}
-    numbers = {name: n for name, n in found.items() if n is not None}
+    numbers = numbers_in(report)
     if metric not in numbers:
         reason = ''
         if metric in report:
@@ -212,9 +211,15 @@ def numbers_of(report: Mapping[str, Any], metric: str) -> dict[str, float]:
     return {name: n for name, n in numbers.items() if isfinite(n)}
 
 
-def as_number(value: Any) -> float | None:
-    """A value as a float; None if it is not one number."""
-    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) == 1:
-        value = value.item()
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    return float(value) if is_number else None
+def numbers_in(report: Mapping[str, Any]) -> dict[str, float]:
+    """What of a report is one number, of whatever library, as a float."""
+    numbers = {}
+    for name, value in report.items():
+        if (
+            isinstance(value, Tensor | np.ndarray)
+            and np.prod(value.shape) == 1
+        ):
+            value = value.item()
+        if isinstance(value, Real) and not isinstance(value, bool):
+            numbers[name] = float(value)
+    return numbers

@@ -21,7 +21,7 @@ from mmengine.runner import Runner, ValLoop
 
 from eavit_mm.engine.calibration import preserved_random_state
 from eavit_mm.engine.checkpoint import LAST, last_checkpoint
-from eavit_mm.engine.fitness import as_number
+from eavit_mm.engine.fitness import numbers_in
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import check_unlocked
 from eavit_mm.models import ElasticModelMixin
@@ -199,8 +199,7 @@ def reported_numbers(loop: Any) -> list[str] | None:
         ]
         model.eval()
         evaluator.process(model.val_step(batch), batch)
-        found = _evaluate(evaluator)
-        numbers = [k for k, v in found.items() if as_number(v) is not None]
+        numbers = list(numbers_in(_evaluate(evaluator)))
         return getattr(loop, 'names_of', list)(numbers)
     return None
 

@@ -13,7 +13,7 @@ from eavit_mm.analysis.subnet_table import (
     subnet_row,
 )
 from eavit_mm.engine.checkpoint import naming
-from eavit_mm.engine.fitness import as_number
+from eavit_mm.engine.fitness import numbers_in
 from eavit_mm.engine.run_checks import check_monitors
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import plain
@@ -224,8 +224,7 @@ class _SubnetLoopMixin(BaseLoop):
                 found = self.evaluator.evaluate(size)
             if not known:
                 self.first = found
-            numbers = {k: as_number(value) for k, value in found.items()}
-            numbers = {k: n for k, n in numbers.items() if n is not None}
+            numbers = numbers_in(found)
             known[subnet] = {**numbers, **plain(found), **numbers}
         return known[subnet]
 
