@@ -141,7 +141,6 @@ def test_an_option_that_is_none_is_named() -> None:
     ('name', 'opset'),
     [
         ('uper', 20),
-        ('pyramid_ln_fpn', 17),
         ('setr_pup', 17),
         ('segmenter', 17),
     ],
