@@ -58,7 +58,7 @@ def test_parts_end_in_their_own_way_and_the_next_one_runs(
     assert len({row['value'] for row in found['dying']['rows']}) == 2
     assert found['good']['rows'] == ['kept']
     text = (tmp_path / 'gpu.md').read_text()
-    assert 'This part is out of time. stopped after 2 s' in text
+    assert 'This part is out of time. stopped after 6 s' in text
     # Without time nothing is begun; a part that cannot go on has failed.
     assert not bench.run_parts([part('hanging')], record, 0, 'cpu', True)
     assert record.read()['parts'] == found
