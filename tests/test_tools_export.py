@@ -256,12 +256,13 @@ def grad_cam(monkeypatch) -> list[torch.Tensor]:
 
     class BaseCAM:
         def __init__(self, model, target_layers, use_cuda):
-            self.model, (self.layer,) = model, target_layers
+            self.model, self.target_layers = model, target_layers
             self.activations_and_grads = SimpleNamespace(release=bool)
 
         def __call__(self, images, *args, **kwargs):
+            (layer,) = self.target_layers
             outputs = []
-            hook = self.layer.register_forward_hook(
+            hook = layer.register_forward_hook(
                 lambda *called: outputs.append(called[-1])
             )
             score = self.model(images).max()
