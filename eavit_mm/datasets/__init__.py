@@ -1,5 +1,6 @@
 """Data sets that mmpretrain and mmseg lack, and the split of a data set."""
 
+from .canvases import Canvases
 from .digits import Digits
 from .fashion import Fashion40, FashionMNIST
 from .flowers import Flowers102
@@ -8,6 +9,7 @@ from .image_folder import ImageFolder
 from .split import split_dataset
 
 __all__ = [
+    'Canvases',
     'Digits',
     'Fashion40',
     'FashionMNIST',

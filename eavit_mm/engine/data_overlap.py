@@ -16,16 +16,17 @@ from eavit_mm.datasets.samples import samples_of
 def sample_ids(dataset: Any) -> set[str]:
     """What identifies the samples of a data set.
 
-    Their ``sample_id``, else the path of the image, however it is spelt, else
-    its content.
+    Their ``sample_id``, or several of what is in one image; else the path of
+    the image, however it is spelt, else its content.
 
     Raises:
         ValueError: If there is none of these.
     """
-    ids = set()
+    ids: set[str] = set()
     for info in samples_of(dataset):
         if 'sample_id' in info:
-            ids.add(str(info['sample_id']))
+            own = info['sample_id']
+            ids.update(map(str, own if isinstance(own, tuple) else [own]))
         elif 'img_path' in info:
             path = str(info['img_path'])
             ids.add(path if '://' in path else os.path.realpath(path))
