@@ -56,7 +56,7 @@ def run(tool: str, *args: Any, processes: int = 1, kill: str = '') -> Done:
     argv = [str(ROOT / 'tools' / tool), *map(str, args)]
     if processes > 1:
         argv += ['--launcher', 'pytorch']
-    return run_ranks(_run_tool, argv, processes=processes, kill=kill)
+    return run_ranks(run_tool, argv, processes=processes, kill=kill)
 
 
 def run_ranks(
@@ -110,15 +110,21 @@ def _be_rank(
     # Most of the time would go into the layout of logged configs.
     mmengine_config.FormatCode = lambda code, **options: (code, False)
     if world > 1:
-        place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
-        group = dict(place, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world)
-        os.environ.update({key: str(value) for key, value in group.items()})
+        enter_group(rank, world, port)
     if kill and rank == 0:
         _kill_at(*kill.split(':'))
     work(*args)
 
 
-def _run_tool(argv: list[str]) -> None:
+def enter_group(rank: int, world: int, port: int) -> None:
+    """Gives this process the environment of a rank, as torchrun does."""
+    place = dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port)
+    group = dict(place, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=world)
+    os.environ.update({key: str(value) for key, value in group.items()})
+
+
+def run_tool(argv: list[str]) -> None:
+    """Is a tool, whose path comes first."""
     sys.argv = argv
     sys.path.insert(0, str(Path(argv[0]).parent))
     runpy.run_path(argv[0], run_name='__main__')

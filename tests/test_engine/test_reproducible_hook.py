@@ -105,6 +105,7 @@ def epochs(number: int, *args: Any, **kwargs: Any) -> list[Any]:
         loader.sampler.set_epoch(epoch)
         loader.batch_sampler.epoch = epoch
         found += draws(loader)
+    loader._iterator = None  # ends its workers, which garbage would wait for
     return found
 
 
@@ -112,10 +113,14 @@ def iterations(
     number: int, *args: Any, done: int = 0, **kwargs: Any
 ) -> list[Any]:
     """What a loop of iterations sees, resumed behind so many."""
-    iterator = hooked(*args, done=done, **kwargs).dataloader_iterator
+    loop = hooked(*args, done=done, **kwargs)
+    iterator = loop.dataloader_iterator
     for _ in range(done):  # as mmengine's does
         next(iterator)
-    return draws(next(iterator) for _ in range(number))
+    found = draws(next(iterator) for _ in range(number))
+    # Ends the workers, which garbage would wait for.
+    loop.dataloader._iterator = loop.dataloader_iterator = iterator = None
+    return found
 
 
 @pytest.mark.parametrize(
