@@ -94,7 +94,14 @@ def adapt_vit_state(
     logged. A checkpoint without a class token was pooled already, behind its
     final norm or before: that norm stays where it is.
 
+    Feature maps without a final norm are taken before those of a pretrained
+    backbone alone, which are dropped.
     """
+    if not prefix and vit.out_type == 'featmap' and not vit.final_norm:
+        for name in ('ln1', 'ln2'):
+            for key in (f'{name}.weight', f'{name}.bias'):
+                if state.pop(key, None) is not None:
+                    print_log(f'{key}: dropped, final_norm=False', 'current')
     token = f'{prefix}cls_token'
     if token not in state:
         return

@@ -199,6 +199,22 @@ def test_pooled_checkpoint_of_timms_kind_keeps_its_norm() -> None:
     assert_same_weights(vit, state)
 
 
+@pytest.mark.parametrize('source', [{}, dict(with_cls_token=False, **POOL)])
+def test_feature_maps_before_the_last_norm_leave_it_out(source: dict) -> None:
+    """Of a pretrained backbone; a whole network has what it needs."""
+    taps = dict(with_cls_token=False, out_type='featmap', final_norm=False)
+    vit, state = small_vit(**taps), dict(small_stock(**source).state_dict())
+    vit.load_state_dict(state)
+    for key, value in vit.state_dict().items():
+        if key != 'pos_embed':
+            assert torch.equal(value, state[key]), key
+    model = classifier(backbone=taps, neck=dict(type='GlobalAveragePooling'))
+    state = dict(model.state_dict())
+    state['backbone.ln1.weight'] = torch.ones(24)
+    with pytest.raises(ValueError, match=r'1 unexpected: backbone\.ln1'):
+        model.load_state_dict(state)
+
+
 def test_changes_are_logged(
     caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
