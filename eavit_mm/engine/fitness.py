@@ -1,6 +1,7 @@
 """Metrics of subnets on data that stays in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from math import isfinite
 from numbers import Real
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ImageClassifier
 from torch import Tensor
@@ -82,8 +84,7 @@ class Fitness:
         """Through the stock prediction and the metrics' own processing."""
         for raw, batch in self.batches:
             outputs = self.model(**self._cast(batch), mode='predict')
-            if scores := [s.pred_score for s in outputs if 'pred_score' in s]:
-                _check_finite(torch.stack(scores))
+            _check_finite(*chain(*map(_scores_in, outputs)))
             self.evaluator.process(data_samples=outputs, data_batch=raw)
         return report_of(self.evaluator, self.size)
 
@@ -106,9 +107,18 @@ class Fitness:
         }
 
 
-def _check_finite(scores: Tensor) -> None:
+def _scores_in(sample: Any) -> Iterator[Tensor]:
+    """What a prediction was made from: scores of the image, or of pixels."""
+    if 'pred_score' in sample:
+        yield sample.pred_score
+    if 'seg_logits' in sample:
+        yield sample.seg_logits.data
+
+
+def _check_finite(*scores: Tensor) -> None:
     """Raises if a network does not compute: its accuracy would be a number."""
-    if not scores.isfinite().all():
+    are_finite = [each.isfinite().all() for each in scores]
+    if are_finite and not torch.stack(are_finite).all():
         raise FloatingPointError(
             'scores are not finite; was the type of numbers too small for '
             'this network (search_cfg.dtype)?'
@@ -169,8 +179,14 @@ def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
         ValueError: If two metrics report under one name.
     """
     found: dict[str, Any] = {}
+    logger = MMLogger.get_current_instance()
     for metric in evaluator.metrics:
-        values = metric.compute_metrics(metric.results[:size])
+        # mmseg's log a table of the classes each time.
+        logger.disabled = True
+        try:
+            values = metric.compute_metrics(metric.results[:size])
+        finally:
+            logger.disabled = False
         metric.results.clear()
         prefix = f'{metric.prefix}/' if metric.prefix else ''
         values = {f'{prefix}{name}': value for name, value in values.items()}

@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size
-from mmengine.evaluator import DumpResults, Evaluator
+from mmengine.evaluator import DumpResults
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 
 from eavit_mm.engine.calibration import preserved_random_state
 from eavit_mm.engine.checkpoint import LAST, last_checkpoint
-from eavit_mm.engine.fitness import numbers_in
+from eavit_mm.engine.fitness import numbers_in, report_of
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import check_unlocked
 from eavit_mm.models import ElasticModelMixin
@@ -199,17 +198,6 @@ def reported_numbers(loop: Any) -> list[str] | None:
         ]
         model.eval()
         evaluator.process(model.val_step(batch), batch)
-        numbers = list(numbers_in(_evaluate(evaluator)))
+        numbers = list(numbers_in(report_of(evaluator, 2)))
         return getattr(loop, 'names_of', list)(numbers)
     return None
-
-
-def _evaluate(evaluator: Evaluator) -> dict[str, Any]:
-    if get_world_size() == 1:
-        return dict(evaluator.evaluate(2))
-    # Each process for itself: from one that fails others would wait for word.
-    return {
-        '/'.join(filter(None, (metric.prefix, name))): value
-        for metric in evaluator.metrics
-        for name, value in metric.compute_metrics(metric.results).items()
-    }

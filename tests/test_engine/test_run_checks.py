@@ -169,7 +169,6 @@ def test_what_is_watched_is_reported(tmp_path, kind):
 
 
 def test_of_several_processes_none_waits_for_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_checks, 'get_world_size', lambda: 2)
     monkeypatch.delattr(Evaluator, 'evaluate')
     changes = watching('EarlyStoppingHook', 'half/top1', 'Accuracy')
     with pytest.raises(ValueError, match=f"'half/top1': .*'half/{TOP1}', "):
