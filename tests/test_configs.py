@@ -28,7 +28,7 @@ LEAVES = sorted(
 )
 NAMES = [str(path.relative_to(CONFIGS)) for path in LEAVES]
 ELASTIC = [name for name in NAMES if not name.startswith('vit/')]
-# Segmentors are built and run in test_segmentation.py.
+# What is in segmentors alone is in test_configs_seg.py.
 CLASSIFIERS = [name for name in NAMES if not name.startswith('eavit_seg/')]
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # By the closed form of the paper, written out.

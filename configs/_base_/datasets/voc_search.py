@@ -1,0 +1,32 @@
+# mmseg's PASCAL VOC 2012 with the annotations of SBD, whose validation images
+# are only reported. Subnets are chosen by images of VOC's own train list that
+# training leaves out; mmseg's aug.txt has none of that list.
+_base_ = ['mmseg::_base_/datasets/pascal_voc12_aug.py']
+
+parts = dict(search=200, train=None)  # of 1,464
+
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(
+        datasets=[
+            dict(
+                type='eavit_mm.Split',
+                part='train',
+                parts=parts,
+                dataset={{_base_.dataset_train}},
+                pipeline={{_base_.train_pipeline}},
+            ),
+            {{_base_.dataset_aug}},
+        ]
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='eavit_mm.Split',
+        part='search',
+        parts=parts,
+        dataset={{_base_.dataset_train}},
+        pipeline={{_base_.test_pipeline}},
+    ),
+)
