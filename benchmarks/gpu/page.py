@@ -1,12 +1,11 @@
 """The page of what was measured on a GPU."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.gpu.parts import PARTS
 from benchmarks.gpu.record import DONE
-from benchmarks.gpu.run import Rows
+from benchmarks.gpu.run import Rows, counts
 from benchmarks.pages import table
 
 # Dense bfloat16, FLOPs per second, by NVIDIA's data sheets: the first whose
@@ -141,12 +140,11 @@ def _goals(row: Mapping[str, Any], mfu: float | None) -> str:
 
 
 def _tests(rows: Rows, card: str) -> str:
-    counts = Counter(row['outcome'] for row in rows)
-    lines = [', '.join(f'{n} {name}' for name, n in counts.items()) + '.']
+    lines = [f'{counts(rows)}.']
     for row in rows:
         measured = [f'{k} {v}' for k, v in row.get('measured', {}).items()]
         if row['outcome'] != 'passed' or measured:
-            name = row['test'].partition('::')[2]
+            name = row['test'].partition('::')[2] or row['test']
             words = [row['outcome'], row.get('error', ''), *measured]
             lines.append(f'- `{name}`: {", ".join(filter(None, words))}')
     return '\n'.join([lines[0], '', *lines[1:]]).rstrip()

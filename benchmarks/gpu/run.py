@@ -1,10 +1,17 @@
 """What a part of the bench is given: where it runs, and where results go."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 Rows = list[dict[str, Any]]
+
+
+def counts(rows: Rows) -> str:
+    """How many tests ended in which way."""
+    ends = Counter(row['outcome'] for row in rows)
+    return ', '.join(f'{number} {end}' for end, number in ends.items())
 
 
 @dataclass

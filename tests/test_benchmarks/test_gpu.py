@@ -127,22 +127,40 @@ def test_is_left_out(): pytest.skip('no such card')
 """
 
 
+HANGING = """
+import pytest
+
+@pytest.mark.gpu
+def test_may_hang(): pass
+"""
+
+
 def test_how_tests_end_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / 'test_made_up.py').write_text(MADE_UP)
+    (tmp_path / 'test_lacks.py').write_text('import a_missing_package')
+    # Alone in its file, which comes before the other by its name.
+    (tmp_path / 'test_a_test_processes.py').write_text(HANGING)
     option = "def pytest_addoption(parser): parser.addoption('--device')"
     (tmp_path / 'conftest.py').write_text(option)
     (tmp_path / 'pytest.ini').write_text('[pytest]\nmarkers = gpu: x')
     monkeypatch.setattr(gpu_tests, 'FOLDER', tmp_path)
     first = dict(test='test_made_up.py::test_dies', outcome=RUNNING)
-    run = Run('cpu', True, [first])
+    lacked = dict(test='test_lacks.py', outcome=gpu_tests.NOT_COLLECTED)
+    run = Run('cpu', True, [lacked, first])
     monkeypatch.chdir(tmp_path)
-    gpu_tests.run_tests(run)
+    counts = '1 died, 1 not collected, 1 failed, 2 passed, 1 skipped'
+    with pytest.raises(RuntimeError, match=counts):
+        gpu_tests.run_tests(run)
     ends = [row['outcome'] for row in run.rows]
-    assert ends == ['died', 'failed', 'passed', 'skipped']
+    wanted = ['died', 'not collected', 'failed', 'passed', 'skipped', 'passed']
+    assert ends == wanted
     text = SECTIONS['tests'](run.rows, 'a card')
-    assert text.startswith('1 died, 1 failed, 1 passed, 1 skipped.')
+    assert text.startswith(f'{counts}.')
+    lacks = "No module named 'a_missing_package'"
+    assert '- `test_lacks.py`: not collected, ModuleNotFoundError: ' in text
+    assert lacks in text
     assert '- `test_fails`: failed, ValueError: two' in text
     assert '- `test_measures`: passed, difference 0.5' in text
 
