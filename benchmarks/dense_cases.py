@@ -75,15 +75,21 @@ class Layer(nn.Module):
 
 
 class PlainViT(nn.Module):
-    """A Vision Transformer with a class token, nothing but torch in it."""
+    """A Vision Transformer, nothing but torch in it.
+
+    The head reads a class token, or where there is none the tokens' mean.
+    """
 
     def __init__(self, subnet: Subnet, network: Network) -> None:
         super().__init__()
         self.size = network.size
         E, patches = subnet.embed_dims, (network.size // network.patch) ** 2
         self.patch = nn.Conv2d(3, E, network.patch, network.patch)
-        self.token = nn.Parameter(torch.zeros(1, 1, E))
-        self.position = nn.Parameter(torch.zeros(1, patches + 1, E))
+        self.has_token = network.backbone.get('with_cls_token', True)
+        if self.has_token:
+            self.token = nn.Parameter(torch.zeros(1, 1, E))
+        tokens = patches + self.has_token
+        self.position = nn.Parameter(torch.zeros(1, tokens, E))
         widths = zip(
             subnet.num_heads, subnet.feedforward_channels, strict=True
         )
@@ -95,10 +101,12 @@ class PlainViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, size, size) -> (B, classes)."""
-        x = self.patch(images).flatten(2).transpose(1, 2)  # (B, N - 1, E)
-        x = torch.cat((self.token.expand(len(x), -1, -1), x), dim=1)
+        x = self.patch(images).flatten(2).transpose(1, 2)  # (B, patches, E)
+        if self.has_token:
+            x = torch.cat((self.token.expand(len(x), -1, -1), x), dim=1)
         x = self.layers(x + self.position)
-        return self.head(self.norm(x)[:, 0])
+        x = x[:, 0] if self.has_token else x.mean(dim=1)
+        return self.head(self.norm(x))
 
 
 def plain_copy(exported: nn.Module, plain: PlainViT) -> PlainViT:

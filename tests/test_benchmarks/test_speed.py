@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -75,7 +76,10 @@ def test_what_is_timed_are_the_networks_of_the_page(
     assert (gated.name, gated.share) == (speed_cases.GATED, 1.0)
     assert 0.3 < sliced.share < 0.7
     step = flops(whole.runs['step'])
-    assert flops(gated.runs['step']) >= step > flops(sliced.runs['step'])
+    assert flops(gated.runs['step']) >= step
+    # The share is that of what the steps train in turn.
+    steps = [flops(sliced.runs['step']) for _ in speed_cases.DRAWS]
+    assert np.mean(steps) / step == pytest.approx(sliced.share, abs=0.05)
 
 
 def test_ratios_are_formed_inside_a_round() -> None:
