@@ -96,9 +96,14 @@ def check_keys(
 
 
 def difference_of(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Which options of two dicts differ, and how the first does."""
-    keys = sorted(map(str, {*there, *here}))
+    """Which options of two dicts differ, and how the first does; else ''.
+
+    None is as good as none.
+    """
+    keys = sorted({*there, *here}, key=str)
     differ = [key for key in keys if there.get(key) != here.get(key)]
+    if not differ:
+        return ''
     one = differ[0]
     return (
         f'{differ} differ; {one}={there.get(one)!r:.80} there, '

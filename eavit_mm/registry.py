@@ -171,14 +171,17 @@ def build_part(
     try:
         part = registry.build(dict(cfg, **given))
     except (KeyError, TypeError) as error:
-        if registry.get(cfg['type']) is None:
+        found = registry.get(cfg['type'])
+        if found is None:
             raise ValueError(
                 f'{name}.type={cfg["type"]!r} is not known; valid are {valid}'
             ) from error
         check_options(name, cfg)
-        raise ValueError(
-            f'{text}: {error.args[0]}; must be a {one_of}'
-        ) from error
+        advice = f'must be a {one_of}'
+        if isinstance(found, type) and issubclass(found, kind):
+            options = [o for o in _options_of(found) if o not in given]
+            advice = f'its options are {options}'
+        raise ValueError(f'{text}: {error.args[0]}; {advice}') from error
     if not isinstance(part, kind):
         raise ValueError(f'{text}; must be a {one_of}')
     return part

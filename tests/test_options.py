@@ -14,11 +14,13 @@ from eavit_mm.options import (
     check_mapping,
     check_number,
     check_path,
+    difference_of,
     is_int,
     is_positive,
 )
 from eavit_mm.rearrange import Criterion, RandomCriterion
 from eavit_mm.registry import build_part
+from eavit_mm.space.samplers import SubnetSampler
 
 nan, inf = float('nan'), float('inf')
 
@@ -79,6 +81,12 @@ def test_choices_lists_and_keys() -> None:
         check_keys('part', {'c': 2, 'd': 3, 7: 4}, ['a'], ['b', 'c'])
 
 
+def test_differences_are_named() -> None:
+    assert difference_of({'a': 1, 'b': None}, {'a': 1, 2: None}) == ''
+    text = difference_of({'a': 1, 'b': 2, 3: 4}, {'a': 1, 'b': 0})
+    assert text == "[3, 'b'] differ; 3=4 there, None here"
+
+
 def test_paths() -> None:
     check_path('file', 'a.pth')
     check_path('file', None)
@@ -102,3 +110,10 @@ def test_another_part_is_refused(cfg: Any) -> None:
         ValueError, match=r'criterion=.*must be .*one of .*RandomCriterion'
     ):
         build_part('criterion', cfg, Criterion)
+
+
+def test_a_missing_option_is_named() -> None:
+    words = "sampler=.*'subnets'; its options are .'subnets', 'num', "
+    cfg = dict(type='eavit_mm.FixedListSampler')
+    with pytest.raises(ValueError, match=words):
+        build_part('sampler', cfg, SubnetSampler)

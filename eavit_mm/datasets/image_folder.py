@@ -261,7 +261,17 @@ def _places_of(folder: Path, images: list[Path]) -> dict[Path, list[Path]]:
     if others:
         text = f'{folder}: left out, neither train nor test: {others}'
         print_log(text, logger='current', level=logging.WARNING)
-    return {_root_of(root / name, groups[name]): groups[name] for name in used}
+    train, test = (groups[name] for name in used)
+    train_root = _root_of(root / used[0], train)
+    # Images of one class alone lie in the first folder that is called so.
+    test_root = _root_of(root / used[1], test)
+    for place in (test_root, *test_root.parents):
+        if place.is_relative_to(root / used[1]):
+            called_so = {*_by_folder(place, test)} & {
+                *_by_folder(train_root, train)
+            }
+            test_root = place if called_so else test_root
+    return {train_root: train, test_root: test}
 
 
 def _root_of(top: Path, images: Sequence[Path]) -> Path:

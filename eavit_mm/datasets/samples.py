@@ -18,7 +18,7 @@ def leaves_of(dataset: Any) -> Iterator[Any]:
         yield from leaves_of(part)
 
 
-def samples_of(dataset: Any) -> Iterator[dict[str, Any]]:
+def samples_of(dataset: Any) -> Iterator[Mapping[str, Any]]:
     """What a data set, or those that it wraps, know of each sample.
 
     Such as ``img_path``, ``gt_label``, ``sample_id``; of a data set that is
@@ -29,7 +29,8 @@ def samples_of(dataset: Any) -> Iterator[dict[str, Any]]:
             leaf.full_init()
             yield from map(leaf.get_data_info, range(len(leaf)))
         else:  # mmpretrain's MultiTaskDataset has a list
-            yield from getattr(leaf, 'data_list', [{}])
+            for sample in getattr(leaf, 'data_list', [{}]):
+                yield sample if isinstance(sample, Mapping) else {}
 
 
 def name_of(sample: Mapping[str, Any]) -> str:

@@ -231,14 +231,15 @@ def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:
     ``meta`` is the checkpoint's, from :func:`meta_of`.
     """
     trained = meta.get('space')
-    own = model.backbone.space.to_config()
-    if trained is None or trained == own:
+    if trained is None:
         return
-    raise CheckpointError(
-        f'this checkpoint was trained for another space: '
-        f'{difference_of(trained, own)}. To train on all the same: '
-        'default_hooks.supernet_meta.check_space=False'
-    )
+    difference = difference_of(trained, model.backbone.space.to_config())
+    if difference:
+        raise CheckpointError(
+            f'this checkpoint was trained for another space: {difference}. '
+            'To train on all the same: '
+            'default_hooks.supernet_meta.check_space=False'
+        )
 
 
 def save_atomically(value: Any, path: str | Path) -> None:

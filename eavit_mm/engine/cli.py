@@ -14,7 +14,7 @@ import sys
 import warnings
 from argparse import Namespace
 from ast import literal_eval
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from traceback import extract_tb, print_exception
@@ -41,7 +41,7 @@ from eavit_mm.engine.checkpoint import (
 from eavit_mm.engine.run_checks import check_keys
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
-from eavit_mm.options import check_mapping, check_path
+from eavit_mm.options import check_choice, check_mapping, check_path
 from eavit_mm.registry import check_options
 from eavit_mm.weights.pretrained import register_loader
 
@@ -278,7 +278,9 @@ class _Runner(Runner):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         """See the base class; mmengine has no word for TF32."""
-        if precision := env_cfg.get('float32_matmul_precision'):
+        if (precision := env_cfg.get('float32_matmul_precision')) is not None:
+            place = 'env_cfg.float32_matmul_precision'
+            check_choice(place, precision, ('highest', 'high', 'medium'))
             torch.set_float32_matmul_precision(precision)
         super().setup_env(env_cfg)
 
@@ -308,7 +310,8 @@ def build_runner(cfg: Config) -> Runner:
     check_mapping(f'{cfg.filename}: model', cfg.get('model'), 'options')
     check_options('', dict(cfg.items()))
     check_keys(cfg)
-    if (cfg.get('randomness') or {}).get('deterministic'):
+    randomness = cfg.get('randomness')
+    if isinstance(randomness, Mapping) and randomness.get('deterministic'):
         # cuBLAS refuses to be without it.
         os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     if cfg.launcher == 'pytorch' and not torch.cuda.is_available():

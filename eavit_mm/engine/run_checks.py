@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -26,6 +25,7 @@ from eavit_mm.files import check_unlocked
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import is_int
 from eavit_mm.space.samplers import LargestSampler
+from eavit_mm.weights.read import read_torch_file
 
 # Keys of a config beside the runner's arguments: mmengine's, mmpretrain's,
 # ours. Pipelines are variables that nobody misspells to good effect.
@@ -76,14 +76,18 @@ def check_work_dir(cfg: Config) -> None:
     if not (is_first and isinstance(folder, str) and isinstance(loop, dict)):
         return
     check_unlocked(Path(folder, LAST))
-    last = last_checkpoint(folder) or ''
-    found = re.search(r'(epoch|iter)_(\d+)\.pth$', last)
-    if not found or cfg.get('resume') or not Path(last).is_file():
+    last = last_checkpoint(folder)
+    if cfg.get('resume') or last is None:
         return
-    end: Any = loop.get(f'max_{found[1]}s')
-    if is_int(end) and end <= int(found[2]):
+    try:
+        there = read_torch_file(last)
+        length = there['message_hub']['runtime_info']['max_iters']
+        has_ended = there['meta']['iter'] >= length
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # no training that could go on
+    if has_ended:
         raise ValueError(
-            f'{folder}: a training has ended there, with {found[0]}; '
+            f'{folder}: a training has ended there, with {Path(last).name}; '
             'to keep it, give --resume or another --work-dir; to train anew, '
             'delete it'
         )

@@ -154,9 +154,9 @@ class BudgetSolver:
         self.count, self.part = count, part
         self.table = table_for(model, table)
         self._given = front_for(model, front)
-        learnt = model.router and model.router.latency_table
+        learnt = model.router and model.router.latency_setting
         if learnt and self.table:
-            self._compare(LatencyTable.read(learnt).setting)
+            self._compare(learnt)
         # Read when a budget first asks for their kind.
         self._tables: dict[str, CostTable] = {}
 

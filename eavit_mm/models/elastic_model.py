@@ -371,6 +371,7 @@ def _build_router(
     router: RouterHead = build_part(
         'router', cfg, RouterHead, MODELS, space=space, tables=tables
     )
+    router.latency_setting = table.setting if table else None
     return router
 
 

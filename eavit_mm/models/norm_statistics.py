@@ -30,6 +30,9 @@ def norm_statistics_of(
         batches: Of the training data, as its loader gives them. Each counts
             as much as the others: mean and variance are averaged.
 
+    Raises:
+        ValueError: If there is a BatchNorm, and no batch.
+
     Example:
         >>> with norm_statistics_of(model, subnet, islice(loader, 20)):
         ...     dense = dense_network(model, cfg.model, subnet)
@@ -63,10 +66,15 @@ def _estimate(
         norm.train()
         norm.momentum = None  # the mean of all batches
     try:
+        batch = None
         with model.backbone.use(subnet):
             for batch in batches:
                 data = model.calibration_data(batch)
                 model._run_forward(data, mode='tensor')
+        if batch is None:
+            raise ValueError(
+                'statistics of a BatchNorm need at least one batch of data'
+            )
     finally:
         for module, mode in modes.items():
             module.training = mode

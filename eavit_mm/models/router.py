@@ -134,6 +134,8 @@ class RouterHead(BaseModule):
         self.costs = nn.ModuleDict(costs)
         self.front_file = front
         self.latency_table = latency_table
+        # What the table was measured with; the model's to say.
+        self.latency_setting: Mapping[str, Any] | None = None
         self.budget_weight, self.pareto_weight = budget_weight, pareto_weight
         self.highest, self.skew = highest, skew
         self.gated_every, self.passes = gated_every, passes

@@ -84,12 +84,11 @@ def open_evaluations(
             raise FileExistsError(in_use(path))
         try:
             there, members = read_evaluations(path, space)
-            if there != header:
+            if difference := difference_of(there, header):
                 raise ValueError(
-                    f'{path} is of another search: '
-                    f'{difference_of(there, header)}. Use another work '
-                    'directory, or start anew without --resume in an empty '
-                    'one.'
+                    f'{path} is of another search: {difference}. Use another '
+                    'work directory, or start anew without --resume in an '
+                    'empty one.'
                 )
             os.truncate(path, path.read_bytes().rfind(b'\n') + 1)
             yield members

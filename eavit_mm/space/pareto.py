@@ -172,11 +172,9 @@ class ParetoFront:
         check_keys('Pareto front', given, needed, ['samples'])
         _check_plain(given)
         check_mapping('space', given['space'], 'choices')
-        if given['space'] != space.to_config():
-            raise ValueError(
-                'this front is of another space: '
-                + difference_of(given['space'], space.to_config())
-            )
+        difference = difference_of(given['space'], space.to_config())
+        if difference:
+            raise ValueError(f'this front is of another space: {difference}')
         parts = {k: _members(given, k, space) for k in MEMBERS}
         objectives = tuple(given['objectives'])
         front = cls(

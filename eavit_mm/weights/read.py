@@ -87,10 +87,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f'{first_few(others) or "none"}; looked for under '
             f'{", ".join(_WRAPPERS[:4])}, ...'
         )
-    for what, names in (('taken from', inside), ('no tensors in', others)):
-        if names:
-            text = f'{path}: weights {what} {first_few(names)}'
-            print_log(text, 'current')
+    if inside:
+        print_log(
+            f'{path}: weights taken from {" > ".join(inside)}', 'current'
+        )
+    if others:
+        print_log(f'{path}: no tensors in {first_few(others)}', 'current')
     plain = {plain_name(name): weight for name, weight in weights.items()}
     return plain if len(plain) == len(weights) else weights
 

@@ -159,6 +159,13 @@ def test_classes_of_named_parts_may_hold_the_same_folders(tmp_path):
     assert counts_of(tmp_path) == SPLIT
 
 
+@pytest.mark.parametrize('folder', ['test/b', 'test/b/2020', 'test/b/a'])
+def test_a_test_of_one_class(folder, tmp_path):
+    build(tmp_path, f'train/a=6 train/b=6 {folder}=4')
+    test = parts_of(tmp_path)['test']
+    assert [test[i]['gt_label'] for i in range(len(test))] == [1] * 4
+
+
 def test_a_name_that_is_no_text_is_left_out(tmp_path, said):
     build(tmp_path, 'a=6 b=6')
     put(tmp_path / 'a', 1, '.tiff')

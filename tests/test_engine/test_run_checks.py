@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmpretrain.registry import METRICS
 
 from eavit_mm.engine import run_checks
+from eavit_mm.engine.cli import build_runner, run_tool
 from eavit_mm.engine.run_checks import (
     check_keys,
     check_training,
@@ -253,10 +254,33 @@ def test_a_work_directory_is_taken_from_no_other(tmp_path, call, monkeypatch):
     call('train.py', path, '--resume')
     before = content()
     cfg.update(launcher='pytorch', train_cfg=dict(max_epochs=4))
-    check_work_dir(cfg)  # is not at its end
+    with pytest.raises(ValueError, match='has ended there'):
+        check_work_dir(cfg)  # a longer one would take its place as well
+    state = torch.load(work / 'epoch_3.pth')
+    state['message_hub']['runtime_info']['max_iters'] += 1
+    torch.save(state, work / 'epoch_3.pth')
+    before = content()
+    check_work_dir(cfg)  # was not at its end
     with lock.open('w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         lock.write_text('process 7 of elsewhere')
         refused('/last_checkpoint: process 7 of elsewhere is writing there; w')
         monkeypatch.setenv('RANK', '1')
         check_work_dir(cfg)  # rank 0 says it
+
+
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        (
+            dict(env_cfg=dict(float32_matmul_precision='hgh')),
+            "config: env_cfg.float32_matmul_precision='hgh'; must be",
+        ),
+        (dict(randomness=3), 'config: TypeError: '),
+    ],
+)
+def test_options_of_the_machine(option, words, tmp_path):
+    with pytest.raises(SystemExit, match=f'^error: {words}'):
+        run_tool(
+            lambda: build_runner(config(tmp_path, launcher='none', **option))
+        )

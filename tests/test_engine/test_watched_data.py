@@ -1,6 +1,7 @@
 """Samples that are wrong are named: labels before, images while training."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -59,6 +60,10 @@ def test_a_label_of_no_class_is_told_before_the_first_step(
 @pytest.mark.parametrize('label', [[0, 2], [], dict(size=9), None])
 def test_other_kinds_of_labels(label):
     check_labels(Listed([dict(sample_id='n1', gt_label=label)]), 3)
+
+
+def test_lists_of_other_kinds():
+    check_labels(SimpleNamespace(data_list=['0.png', ('1.png', 7)]), 3)
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,8 @@ def test_calibration_pads_images_and_does_not_mix_them() -> None:
         key = 'decode_head.convs.0.bn.running_mean'
         assert (model.state_dict()[key] != before[key]).all()
     assert model.data_preprocessor.batch_augments is pytest.fail
+    with pytest.raises(ValueError, match='at least one batch of data'):
+        norm_statistics_of(model, None, iter([])).__enter__()
 
     without = segmentor('mla_without_neck')
     with norm_statistics_of(without, None, map(pytest.fail, ['a batch read'])):
