@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -30,6 +31,7 @@ _CPU_PATIENCE = 3
 # A driver can hold a process back for ever, even from SIGKILL.
 _DRIVER_SECONDS = 10
 _PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
 
 
 def run_parts(
@@ -50,7 +52,7 @@ def run_parts(
         left = end - time.monotonic()
         if record.part(part.name).get('state') == DONE and not again:
             print(f'{part.name}: done earlier')
-        elif left < min(_LEAST_SECONDS, limit):
+        elif left < min(_LEAST_SECONDS, limit / 2):
             print(f'{part.name}: no time is left')
         else:
             most = part.seconds * (_CPU_PATIENCE if device == 'cpu' else 1)
@@ -71,8 +73,8 @@ def run_part(
 ) -> None:
     """Runs a part in a process of its own, anew if it dies and can go on."""
     start = time.monotonic()
-    known = record.part(part.name).get('rows', [])
-    rows = known if part.resumes and not again else []
+    # Those of a part that does not resume stay until there are new ones.
+    rows = [] if again else record.part(part.name).get('rows', [])
     record.update(part.name, state=RUNNING, rows=rows, error='')
     while True:
         left = max(limit - (time.monotonic() - start), 0)
@@ -101,6 +103,7 @@ def _process(
     command = [sys.executable, '-W', 'ignore', '-m', 'benchmarks.gpu']
     command += ['--part', part.name, part.run, '--device', device]
     command += ['--out', str(record.path.parent), *['--quick'] * quick]
+    command += ['--resume'] * part.resumes
     env = {**os.environ, 'PYTHONUNBUFFERED': '1'}
     if device == 'cpu':  # also for what chooses a device for itself
         env.update(CUDA_VISIBLE_DEVICES='', OMP_NUM_THREADS='1')
@@ -115,6 +118,7 @@ def _process(
             stdout=log,
             stderr=log,
             start_new_session=True,
+            preexec_fn=partial(_end_with, os.getpid()),
         )
         try:
             status = process.wait(limit)
@@ -128,10 +132,15 @@ def _process(
     return f'its process ended with {status}'
 
 
+def _end_with(parent: int) -> None:
+    """Ends this process with its parent, from before its program begins."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
+
+
 def be_part(name: str, target: str, args: argparse.Namespace) -> None:
     """The process of a part."""
-    # If the bench is killed, nothing of it goes on.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     record = Record(args.out)
     try:
         module, _, function = target.partition(':')
@@ -140,7 +149,7 @@ def be_part(name: str, target: str, args: argparse.Namespace) -> None:
         run = Run(
             args.device,
             args.quick,
-            record.part(name)['rows'],
+            record.part(name)['rows'] if args.resume else [],
             lambda rows: record.update(name, rows=rows),
         )
         part(run)
@@ -217,6 +226,9 @@ def parse_args() -> argparse.Namespace:
         help='make the page of the documentation of a folder of results',
     )
     parser.add_argument('--part', nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--resume', action='store_true', help=argparse.SUPPRESS
+    )
     args = parser.parse_args()
     if not (args.out or args.publish):
         parser.error('--out or --publish is needed')

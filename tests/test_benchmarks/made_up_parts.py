@@ -24,6 +24,10 @@ def wrong(run: Run) -> None:
     raise ValueError('a device fell off\nand more')
 
 
+def silent(run: Run) -> None:
+    raise ValueError('too early')
+
+
 def hanging(run: Run) -> None:
     run.add(value=os.getpid())
     time.sleep(LONG)

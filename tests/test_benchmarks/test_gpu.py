@@ -41,17 +41,20 @@ def test_parts_end_in_their_own_way_and_the_next_one_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = [part('wrong'), part('hanging', seconds=2), part('dying')]
-    parts += [part('good')]
+    parts += [part('silent'), part('good')]
     record = Record(tmp_path)
     record.note(**HEAD)
     monkeypatch.setattr(page_module, 'PARTS', parts)
     sections = {p.name: lambda rows, card: f'{rows}' for p in parts}
     monkeypatch.setattr(page_module, 'SECTIONS', sections)
     record.update('good', state=DONE, rows=['kept'], error='')
+    record.update('silent', state=LATE, rows=['from before'], error='')
     assert not bench.run_parts(parts, record, 500, 'cpu', quick=True)
     found = record.read()['parts']
     states = {name: value['state'] for name, value in found.items()}
-    assert states == dict(good=DONE, wrong=FAILED, hanging=LATE, dying=DONE)
+    ends = dict(wrong=FAILED, hanging=LATE, dying=DONE, silent=FAILED)
+    assert states == dict(ends, good=DONE)
+    assert found['silent']['rows'] == ['from before']
     assert found['wrong']['error'] == 'ValueError: a device fell off'
     assert found['wrong']['rows'] == [dict(value=2)]
     # In a new process each time.
@@ -67,11 +70,40 @@ def test_parts_end_in_their_own_way_and_the_next_one_runs(
     assert record.part('dying')['error'] == 'its process ended with -11'
 
 
+def test_a_limit_of_seconds_begins_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(
+        bench, 'run_part', lambda part, *args: begun.append(part.name)
+    )
+    record = Record(tmp_path)
+    record.note(**HEAD)
+    bench.run_parts([part('good')], record, 5, 'cpu', quick=True)
+    assert begun == ['good']
+
+
 def wait_for(ready: Any) -> None:
     end = time.monotonic() + 120
     while not ready():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_part_that_has_hardly_begun_ends_with_the_bench(
+    tmp_path: Path,
+) -> None:
+    record = Record(tmp_path)
+    record.note(**HEAD)
+    command = [sys.executable, '-m', MODULE, str(tmp_path)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    path = Path(f'/proc/{process.pid}/task/{process.pid}/children')
+    wait_for(lambda: record.part('hanging') and path.read_text())
+    pid = int(path.read_text())
+    process.kill()
+    process.wait()
+    wait_for(lambda: not process_name(pid))
+    assert not record.part('hanging')['rows']  # It was at its imports.
 
 
 def test_a_killed_bench_keeps_what_it_had_and_leaves_nothing_running(
