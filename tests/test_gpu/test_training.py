@@ -52,6 +52,9 @@ def test_mixed_precision(tmp_path: Path, kind: str, device: str) -> None:
 
 
 def test_the_average_of_the_weights(tmp_path: Path, device: str) -> None:
+    # It holds a training against another one, to the bit.
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic = True
     AVERAGED(tmp_path)
 
 
