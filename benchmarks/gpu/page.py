@@ -170,8 +170,10 @@ SECTIONS: dict[str, Callable[[Rows, str], str]] = {
     'stage 2': _times,
     'search': _columns(
         'Evaluations per second of a search over random images in memory, and '
-        'of the bare forwards of the same subnets.',
+        'of the bare forwards of the same subnets. In float32 the recipes '
+        'multiply in TF32, which torch calls high.',
         dtype='',
+        matmul='',
         images='',
         evaluations='',
         search='.2f',
@@ -199,6 +201,7 @@ SECTIONS: dict[str, Callable[[Rows, str], str]] = {
         'gives. Where it does not keep up, more workers are what helps, as '
         'far as there are cores.',
         workers='',
+        pinned='',
         loader='.0f',
         step='.0f',
         together='.0f',
