@@ -2,6 +2,7 @@
 
 import argparse
 import ctypes
+import hashlib
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import torch
 from benchmarks.gpu.page import page
 from benchmarks.gpu.parts import PARTS, Part
 from benchmarks.gpu.record import DONE, FAILED, LATE, RUNNING, Record
-from benchmarks.gpu.run import Run
+from benchmarks.gpu.run import NO_COMPILER, Run, has_c_compiler
 from benchmarks.pages import FOLDER, ROOT, commit, measurements, publish
 from eavit_mm.analysis.latency import device_name
 from eavit_mm.files import write_atomically, write_json
@@ -173,10 +174,21 @@ def describe(record: Record, device: str) -> None:
     )
 
 
+def contents() -> str:
+    """What names the code where git is not: a hash of its files."""
+    folders = (ROOT / 'eavit_mm', ROOT / 'benchmarks', ROOT / 'tests')
+    paths = sorted(path for f in folders for path in f.rglob('*.py'))
+    found = hashlib.sha256(b''.join(path.read_bytes() for path in paths))
+    return f'unknown, files {found.hexdigest()[:10]}'
+
+
 def check_same_run(record: Record, args: argparse.Namespace) -> None:
     """Raises if the folder holds another run than the one asked for."""
     head = dict(
-        commit=args.commit or commit(), device=args.device, quick=args.quick
+        commit=args.commit or commit() or contents(),
+        device=args.device,
+        quick=args.quick,
+        name=device_name(torch.device(args.device)),
     )
     found = record.read()
     for key, value in head.items():
@@ -253,6 +265,8 @@ def main() -> None:
     record = Record(args.out.resolve())
     check_same_run(record, args)
     parts = [part for part in PARTS if part.name in args.only]
+    if 'compiled' in args.only and not (args.quick or has_c_compiler()):
+        print(f'compiled: will fail, {NO_COMPILER}')
     options = (args.limit, args.device, args.quick, args.again)
     is_done = run_parts(parts, record, *options)
     print(record.path.with_suffix('.md'))

@@ -15,7 +15,7 @@ from benchmarks.dense_cases import (
     dense_pair,
     without_grad,
 )
-from benchmarks.gpu.run import Run
+from benchmarks.gpu.run import NO_COMPILER, Run, has_c_compiler
 from benchmarks.gpu.timing import rounds, rows_of, setting_of
 from benchmarks.speed_cases import LARGEST, STOCK, Case, build, subnets_of
 
@@ -54,7 +54,13 @@ def exported(run: Run) -> None:
 
 
 def compiled(run: Run) -> None:
-    """By `torch.compile`, at two batch sizes; each takes its time."""
+    """By `torch.compile`, at two batch sizes; each takes its time.
+
+    Raises:
+        RuntimeError: If there is no C compiler, at once.
+    """
+    if not (run.quick or has_c_compiler()):
+        raise RuntimeError(NO_COMPILER)
     networks, macs = _networks(run, SUBNETS[-1:])
     # The C++ of a compiler for the CPU tells nothing about a GPU.
     options = dict(backend='aot_eager') if run.quick else dict()
@@ -64,20 +70,19 @@ def compiled(run: Run) -> None:
         if not run.quick and batch_size == 1:
             # Launches take longer than kernels: CUDA graphs leave them out.
             options = dict(mode='reduce-overhead')
-        ready = {
-            name: replace(
-                net,
-                module=torch.compile(net.module, dynamic=False, **options),
-            )
-            for name, net in typed.items()
-        }
-        start = time.perf_counter()
-        for name, net in ready.items():
-            case = net.case(name, _images(run, batch_size, 'bfloat16'))
-            case.runs['forward']()
-        spent = round(time.perf_counter() - start, 1)
-        how = dict(dtype='bfloat16', compile_seconds=spent, **options)
-        _measure(run, ready, batch_size, macs, 3, **how)
+        images, ready = _images(run, batch_size, 'bfloat16'), {}
+        for name, net in typed.items():
+            module = torch.compile(net.module, dynamic=False, **options)
+            ready[name] = replace(net, module=module)
+            start = time.perf_counter()
+            ready[name].case(name, images).runs['forward']()
+            spent = round(time.perf_counter() - start, 1)
+            # With what it is held against, which is known by now.
+            other = replace(ready[net.reference], reference=net.reference)
+            pair = {net.reference: other, name: ready[name]}
+            how = dict(dtype='bfloat16', compile_seconds=spent, **options)
+            first = len(pair) - 1
+            _measure(run, pair, batch_size, macs, 2, first, **how)
 
 
 def _networks(
@@ -121,12 +126,13 @@ def _measure(
     batch_size: int,
     macs: int,
     seconds: float,
+    first: int = 0,
     **how: Any,
 ) -> None:
-    """Adds the rows of a batch size; they grow more exact by the round."""
+    """Adds rows, from the first on; they grow more exact by the round."""
     images = _images(run, batch_size, how['dtype'])
     cases = [net.case(name, images) for name, net in networks.items()]
     before = run.rows
     for times in rounds(run, cases, seconds):
-        rows = rows_of(cases, times, batch_size, macs)
+        rows = rows_of(cases, times, batch_size, macs)[first:]
         run.show([*before, *({**row, **how} for row in rows)])

@@ -1,11 +1,20 @@
 """What a part of the bench is given: where it runs, and where results go."""
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 Rows = list[dict[str, Any]]
+NO_COMPILER = 'torch.compile needs a C compiler: $CC, gcc or clang'
+
+
+def has_c_compiler() -> bool:
+    """Whether there is one where Triton looks for it."""
+    names = (os.environ.get('CC', 'gcc'), 'clang')
+    return any(map(shutil.which, names))
 
 
 def counts(rows: Rows) -> str:

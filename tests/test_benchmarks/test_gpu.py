@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as bench
-from benchmarks.gpu import loading, steps
+from benchmarks.gpu import exported, loading, steps
 from benchmarks.gpu import page as page_module
 from benchmarks.gpu import tests as gpu_tests
 from benchmarks.gpu.page import NOTHING, SECTIONS, page, peak_of
@@ -135,8 +135,8 @@ def test_every_part_ends_with_numbers(name: str) -> None:
     assert saved[-1] == run.rows
     parts = {name: dict(state=DONE, error='', rows=run.rows)}
     text = page([dict(HEAD, parts=parts)])
-    assert SECTIONS[name](run.rows, 'a card') in text
-    assert 'there is no MFU' in text
+    assert SECTIONS[name](run.rows, '') in text
+    assert 'The quick form, which tells nothing of speed' in text
 
 
 def test_a_loader_that_fails_does_not_stop_the_next_one(
@@ -227,6 +227,22 @@ def test_how_tests_end_is_noted(
     assert '- `test_measures`: passed, difference 0.5' in text
 
 
+def test_networks_are_compiled_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saved: list[Any] = []
+    exported.compiled(Run('cpu', True, save=saved.append))
+    # Each in two rounds.
+    assert [len(rows) for rows in saved[::2]] == [1, 2, 3, 4]
+    assert len({row['case'] for row in saved[-1]}) == 4
+    references = {row['case']: row.get('over') for row in saved[-1]}
+    assert list(map(bool, references.values())) == [False, True, True, True]
+    monkeypatch.setenv('PATH', '')
+    monkeypatch.setenv('CC', 'none')
+    with pytest.raises(RuntimeError, match='needs a C compiler'):
+        exported.compiled(Run('cpu', False))
+
+
 def test_every_part_has_a_section_of_the_page() -> None:
     assert list(SECTIONS) == [p.name for p in PARTS]
 
@@ -255,22 +271,37 @@ def test_model_flops_and_goals() -> None:
     )
     slow = dict(row, case='uniform 25%', over='largest', macs_ratio=0.25)
     parts = {'stage 1': dict(state=DONE, error='', rows=[row, slow])}
-    head = dict(HEAD, name='NVIDIA H100 80GB HBM3', quick=False)
-    text = page([dict(head, parts=parts)])
+    head = dict(HEAD, name='NVIDIA H100 80GB HBM3', parts=parts)
+    for trial in (dict(device='cpu', quick=False), dict(device='cuda')):
+        text = page([{**head, **trial}])
+        assert '| MFU' not in text
+        assert '| goal' not in text
+    text = page([dict(head, device='cuda', quick=False)])
     # 6 x 1e9 x 80000 / 989e12
     assert '48.5%' in text
     assert '≤ 1.02: met, MFU ≥ 45%: met' in text
     assert '≤ 0.3: **missed**' in text
     assert peak_of('NVIDIA H100 PCIe') == 756e12
-    assert peak_of('AMD EPYC') is None
+    for other in ('AMD EPYC', 'H100 NVL', 'H200 NVL', 'H100 MIG 1g.10gb'):
+        assert peak_of(other) is None
     assert NOTHING in page([])
 
 
-def test_another_run_is_not_mixed_in(tmp_path: Path) -> None:
+def test_another_run_is_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = Record(tmp_path)
     args = Namespace(**HEAD, out=tmp_path, again=False)
     bench.check_same_run(record, args)
     bench.check_same_run(record, args)
+    with monkeypatch.context() as patch:
+        patch.setattr(bench, 'device_name', lambda device: 'another')
+        with pytest.raises(SystemExit, match="name .*, not 'another'"):
+            bench.check_same_run(record, args)
+        patch.setattr(bench, 'commit', str)  # no git here
+        args.commit = None
+        with pytest.raises(SystemExit, match='not .unknown, files [0-9a-f]+'):
+            bench.check_same_run(record, args)
     args.commit = 'd'
     with pytest.raises(SystemExit, match="measured with commit 'c', not 'd'"):
         bench.check_same_run(record, args)
