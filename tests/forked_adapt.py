@@ -26,7 +26,10 @@ from forked_tools import enter_group, free_port, run_tool  # noqa: E402
 def forked(command: list[str], **options: Any) -> Popen[bytes]:
     """A process that is what it becomes, for a program of this project."""
 
+    begin = options.pop('preexec_fn', lambda: None)
+
     def run() -> None:
+        begin()
         os.closerange(3, 4096)  # Popen waits for it
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if command[1] != '-m':

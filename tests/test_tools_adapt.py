@@ -131,7 +131,7 @@ def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
     refuses('stage1 was made from .*data.train', *args)
     with lock(folder / 'stages.json'):
         refuses(r'stages.json: process \d+ of .* is writing there', *args)
-    # Its training outlives a command that is killed.
+    # Somebody trains in its folder by hand.
     with (folder / 'stage2' / '.last_checkpoint.lock').open('w') as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         print('process 7 of here', file=file, end='', flush=True)

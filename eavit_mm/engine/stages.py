@@ -1,5 +1,6 @@
 """Stages in one folder; what each was made from is noted beside them."""
 
+import ctypes
 import hashlib
 import os
 import signal
@@ -32,6 +33,9 @@ _NO_SETTINGS = ('num_workers', 'persistent_workers', 'pin_memory')
 _TAIL = 1024
 # Seconds that a stopped stage has to end in order; torchrun needs up to 30.
 _PATIENCE = 40
+_PR_SET_PDEATHSIG = 1
+# Linux alone has it.
+_prctl = getattr(ctypes.CDLL(None), 'prctl', lambda *args: None)
 
 
 class Stages:
@@ -219,6 +223,7 @@ def _group(command: Sequence[str], log: Any) -> Iterator[Any]:
         stdout=log,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=_end_with_parent,
     )
     try:
         yield process
@@ -230,3 +235,8 @@ def _group(command: Sequence[str], log: Any) -> Iterator[Any]:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _end_with_parent() -> None:
+    """Asks this process to end in order as soon as its parent is killed."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,24 @@ def test_a_stopped_stage_leaves_no_process(
     sleep(0.2)
     # Nor is one that nobody has asked how it ended.
     assert not any(map(process_name, map(int, place.read_text().split())))
+
+
+def test_a_stage_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    place = tmp_path / 'pid'
+    code = (
+        'import os, time\n'
+        f'open({str(place)!r}, "w").write(f"{{os.getpid()}} ")\n'
+        'time.sleep(60)\n'
+    )
+    command = [sys.executable, '-c', code]
+    parent = get_context('fork').Process(
+        target=run_logged, args=(command, tmp_path / 'log', 'one')
+    )
+    parent.start()
+    while not place.exists() or not place.read_text().endswith(' '):
+        assert parent.is_alive()
+        time.sleep(0.01)
+    parent.kill()
+    parent.join()
+    time.sleep(0.2)
+    assert not process_name(int(place.read_text()))
