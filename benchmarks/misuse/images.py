@@ -162,6 +162,9 @@ def _check(folder: Path, good: list[str], output: str) -> str:
     taken = {str(Path(p)) for rows in found.values() for p, _ in rows}
     for path in good:
         resolved = {path, str(Path(path).resolve())}
-        if not resolved & taken and Path(path).name not in output:
+        # Named itself, or its part.
+        names = Path(path).name, f"'{Path(path).parts[-3]}'"
+        told = any(name in output for name in names)
+        if not resolved & taken and not told:
             return f'{path} is left out without a word'
     return ''

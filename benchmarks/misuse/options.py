@@ -227,11 +227,14 @@ def stop(rng: Random, space: Workspace) -> Case:
             else:
                 process.send_signal(sign)
             process.wait()
-            time.sleep(2)
-            alive = subprocess.run(
-                ['pgrep', '-f', str(space.folder)], capture_output=True
-            ).stdout.split()
-            if set(map(int, alive)) - {os.getpid()}:
+            for _ in range(20):  # what it has started ends in order
+                time.sleep(1)
+                alive = subprocess.run(
+                    ['pgrep', '-f', str(space.folder)], capture_output=True
+                ).stdout.split()
+                if not set(map(int, alive)) - {os.getpid()}:
+                    break
+            else:
                 raise SystemExit('a process goes on') from None
         raise SystemExit(subprocess.run(command, check=False).returncode)
 

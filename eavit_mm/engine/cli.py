@@ -17,6 +17,7 @@ from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from traceback import extract_tb, print_exception
 from typing import Any
 
@@ -73,7 +74,7 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
     Raises:
         SystemExit: With status 1 and 'error: ...' as the last line. The
             traceback is in the log file; where there is none yet, that of an
-            error whose words may not say enough is printed before the line.
+            error whose words may not say enough is in a file that it names.
             Stopped by a signal, with its number and how to go on.
     """
     for message in _NOT_OURS:
@@ -93,10 +94,15 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
         is_plain = isinstance(error, USER_ERRORS)
         if part is None and not is_plain:
             raise
+        text = f'error: {part}: ' if part else 'error: '
+        text += one_line(error)
         if not _log_traceback(error) and not is_plain:
-            print_exception(error)
-        where = f'{part}: ' if part else ''
-        raise SystemExit(f'error: {where}{one_line(error)}') from error
+            with NamedTemporaryFile(
+                'w', prefix='eavit_mm_', suffix='.log', delete=False
+            ) as file:
+                print_exception(error, file=file)
+            text += f'; its traceback is in {file.name}'
+        raise SystemExit(text) from error
 
 
 @contextmanager

@@ -218,7 +218,12 @@ def make(folder: Path) -> None:
             path.rename(folder.parent / f'{folder.name}_{path.name}')
     # The folder will be copied.
     (folder / 'work' / 'last_checkpoint').write_text('work/epoch_1.pth')
-    shutil.copy(folder / 'work' / 'epoch_1.pth', folder / 'trained.pth')
+    last = folder / 'work' / 'epoch_1.pth'
+    shutil.copy(last, folder / 'trained.pth')
+    # It is of the first epoch of the config's two.
+    state = torch.load(last)
+    state['message_hub']['runtime_info']['max_iters'] *= 2
+    torch.save(state, last)
 
 
 def _forget_runs() -> None:

@@ -279,8 +279,9 @@ def test_a_work_directory_is_taken_from_no_other(tmp_path, call, monkeypatch):
         (dict(randomness=3), 'config: TypeError: '),
     ],
 )
-def test_options_of_the_machine(option, words, tmp_path):
+def test_options_of_the_machine(option, words, tmp_path, capsys):
     with pytest.raises(SystemExit, match=f'^error: {words}'):
         run_tool(
             lambda: build_runner(config(tmp_path, launcher='none', **option))
         )
+    assert not capsys.readouterr().err  # no traceback
