@@ -16,7 +16,6 @@ from stage2 import stage2_checkpoint, stage2_config, stage2_model
 
 import eavit_mm  # noqa: F401
 from eavit_mm.analysis.latency import build_table
-from eavit_mm.files import write_json
 from eavit_mm.models import BudgetSolver, budget_solver
 from eavit_mm.space import Budget, Subnet
 
@@ -90,16 +89,14 @@ def test_tables_tell_what_is_used(
 
 
 def test_times_that_the_router_did_not_learn_are_told(
-    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(
         budget_solver, 'print_log', lambda text, *args: said.append(text)
     )
     table = build_table(model, rounds=1)
-    write_json(table.to_dict(), tmp_path / 'table.json')
-    learnt = str(tmp_path / 'table.json')
-    monkeypatch.setattr(model.router, 'latency_table', learnt)
+    monkeypatch.setattr(model.router, 'latency_setting', table.setting)
     BudgetSolver(model)
     BudgetSolver(model, table=replace(table, error=0.1))
     assert not said
