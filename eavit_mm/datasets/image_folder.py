@@ -264,13 +264,12 @@ def _places_of(folder: Path, images: list[Path]) -> dict[Path, list[Path]]:
     train, test = (groups[name] for name in used)
     train_root = _root_of(root / used[0], train)
     # Images of one class alone lie in the first folder that is called so.
+    known = {*_by_folder(train_root, train)}
     test_root = _root_of(root / used[1], test)
     for place in (test_root, *test_root.parents):
-        if place.is_relative_to(root / used[1]):
-            called_so = {*_by_folder(place, test)} & {
-                *_by_folder(train_root, train)
-            }
-            test_root = place if called_so else test_root
+        is_inside = place.is_relative_to(root / used[1])
+        if is_inside and known & {*_by_folder(place, test)}:
+            test_root = place
     return {train_root: train, test_root: test}
 
 
