@@ -63,14 +63,11 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
     begin = time.monotonic()
     status = _run_forked(case.run, folder)
     output = (folder / 'output.txt').read_text(errors='replace')
-    text = case.text
-    for place in (folder, ROOT):  # no page tells where it was made
-        output = output.replace(f'{place}/', '')
-        text = text.replace(f'{place}/', '')
+    output = _without_places(output, folder)
     last = (output.strip().splitlines() or [''])[-1]
     result: dict[str, Any] = dict(
         kind=case.kind,
-        text=text,
+        text=_without_places(case.text, folder),
         seconds=round(time.monotonic() - begin, 1),
         said=last[:300],
     )
@@ -82,7 +79,8 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
     if status is None:
         return dict(result, outcome='hangs')
     if lost:
-        return dict(result, outcome='lost a file', said=str(lost[0]))
+        lost_file = _without_places(str(lost[0]), folder)
+        return dict(result, outcome='lost a file', said=lost_file)
     if 'Traceback (most recent call last)' in output:
         return dict(result, outcome='traceback')
     if status:
@@ -94,8 +92,16 @@ def run_case(case: Case, folder: Path) -> dict[str, Any]:
     except Exception as error:  # what should be there is not
         wrong = repr(error)
     if wrong:
-        return dict(result, outcome='wrong', said=wrong)
+        said = _without_places(wrong, folder)
+        return dict(result, outcome='wrong', said=said)
     return dict(result, outcome='works')
+
+
+def _without_places(text: str, folder: Path) -> str:
+    """A text that does not tell where it was made."""
+    for place in (folder, ROOT):
+        text = text.replace(f'{place}/', '')
+    return text
 
 
 def _run_forked(run: Callable[[], Any], folder: Path) -> int | None:
