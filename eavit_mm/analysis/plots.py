@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from eavit_mm.analysis.subnet_table import cost_unit
 from eavit_mm.files import write_atomically
@@ -147,6 +148,51 @@ def plot_anatomy(front: ParetoFront, path: str | Path) -> Path:
         ticks, [f'{members[i].cost(cost) / unit:.3g}' for i in ticks]
     )
     others[-1].set_xlabel(f'members of the front, by {name}')
+    return save_figure(figure, path)
+
+
+def plot_segmentation(
+    images: Sequence[Any],
+    masks: Mapping[str, Sequence[Any]],
+    classes: Mapping[str, Sequence[int]],
+    path: str | Path,
+    title: str = '',
+) -> Path:
+    """Draws images and their masks, a row for each image.
+
+    Args:
+        images: Each (height, width) or (height, width, 3), of bytes.
+        masks: Name of a column to the classes of the pixels of each image,
+            (height, width); a number without a class, as 255, is white.
+        classes: Names to colours (red, green, blue) of 0 to 255, in order.
+        path: As in :func:`plot_metric_over_macs`.
+        title: Above the picture.
+    """
+    colours = np.full((256, 3), 255, np.uint8)
+    colours[: len(classes)] = list(classes.values())
+    coloured = {k: [colours[mask] for mask in v] for k, v in masks.items()}
+    columns = {'input': images, **coloured}
+    size = (1.5 * len(columns), 1.5 * len(images) + 1)
+    figure = Figure(figsize=size, layout='constrained')
+    grid = figure.subplots(len(images), len(columns), squeeze=False)
+    for column, (name, shown) in zip(grid.T, columns.items(), strict=True):
+        column[0].set_title(name)
+        for axes, image in zip(column, shown, strict=True):
+            axes.imshow(image, cmap='gray', vmin=0, vmax=255)
+            axes.set_axis_off()
+    patches = [
+        Patch(facecolor=colours[i] / 255, edgecolor='0.5', label=name)
+        for i, name in enumerate(classes)
+    ]
+    # A letter is about 0.09 inches wide, a patch and its gaps 0.6.
+    widest = 0.6 + 0.09 * max(map(len, classes))
+    figure.legend(
+        handles=patches,
+        ncols=max(1, int(size[0] / widest)),
+        loc='outside lower center',
+        frameon=False,
+    )
+    figure.suptitle(title)
     return save_figure(figure, path)
 
 

@@ -86,10 +86,13 @@ class Canvases(BaseDataset):
         """What is on each canvas; ids are those of the things."""
         self.things = DATASETS.build(deepcopy(self.source))
         names = self.things.metainfo['classes']
-        hues = (i / len(names) for i in range(len(names)))
+        # Neighbours in hue differ in how light they are.
         colours = [
-            [int(255 * part) for part in hsv_to_rgb(hue, 0.8, 1.0)]
-            for hue in hues
+            [
+                int(255 * part)
+                for part in hsv_to_rgb(i / len(names), 0.8, 1.0 - i % 2 * 0.35)
+            ]
+            for i in range(len(names))
         ]
         self._metainfo.setdefault('classes', ('background', *names))
         self._metainfo.setdefault('palette', [[0, 0, 0], *colours])

@@ -10,6 +10,7 @@ from eavit_mm.analysis.plots import (
     plot_front,
     plot_hypervolume,
     plot_metric_over_macs,
+    plot_segmentation,
 )
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cells import BRANCHES
@@ -172,3 +173,32 @@ def test_hypervolume_over_evaluations(tmp_path, drawn, number):
     plot_hypervolume({'a': points, 'b': points[:1]}, path)
     (axes,) = drawn[-1].axes
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ['a', 'b']
+
+
+def test_masks_beside_their_images(tmp_path, drawn):
+    """A row for each image, in the colours of the classes, 255 in white."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(2, 5, 4), dtype=np.uint8)
+    masks = {name: rng.integers(3, size=(2, 5, 4)) for name in ('true', 'b')}
+    masks['true'][1, 0] = 255
+    classes = dict(none=(0, 0, 0), cat=(255, 0, 0), dog=(0, 80, 0))
+    plot_segmentation(images, masks, classes, tmp_path / 'a.png', 'Pets')
+    (figure,) = drawn
+    panels = np.reshape(figure.axes, (2, 3))
+    shown = [[axes.get_images()[0] for axes in row] for row in panels]
+    names = [axes.get_title() for axes in panels[0]]
+    assert names == ['input', 'true', 'b']
+    for i, (image, *found) in enumerate(shown):
+        np.testing.assert_array_equal(image.get_array(), images[i])
+        assert image.get_clim() == (0, 255)
+        for mask, each in zip(masks.values(), found, strict=True):
+            for number, colour in enumerate(classes.values()):
+                there = each.get_array()[mask[i] == number]
+                assert (there == colour).all()
+    assert (shown[1][1].get_array()[0] == 255).all()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(classes)
+    colours = [patch.get_facecolor()[:3] for patch in legend.get_patches()]
+    expected = np.array(list(classes.values())) / 255
+    np.testing.assert_allclose(colours, expected)
+    assert figure.get_suptitle() == 'Pets'
