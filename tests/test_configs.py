@@ -261,13 +261,16 @@ def test_parts_of_digits_are_disjoint():
     assert len(set.union(*ids)) == 1797
 
 
-def test_fashion40_keeps_off_what_was_pretrained_on():
+def test_fashion_keeps_off_what_was_pretrained_on():
     before = load('vit/vitmini_fashion_pretrain.py').train_dataloader.dataset
     after = load('eavit/vitmini_fashion40.py').train_dataloader.dataset
+    canvases = load('eavit_seg/vitmini_fashion_seg.py').train_dataloader
+    source = canvases.dataset.source
     assert before.part == 'pretrain'
-    assert after.part == 'train'
-    assert before.parts == after.parts
-    for dataset in (before, after):
+    assert after.part == source.part == 'train'
+    for dataset in (before, after, source):
+        # Their order says which images are in which.
+        assert list(dataset.parts.items()) == list(before.parts.items())
         assert dataset.balanced is False
         assert 'seed' not in dataset
         assert dataset.dataset.split == 'train'
