@@ -32,8 +32,8 @@ _FRONT_STYLES: Styles = (
     dict(color='#d55e00', marker='s', linestyle='--', markersize=4),
     dict(color='#0072b2', marker='o', markersize=4),
 )
-# Label to points, each an x and a y.
-Curves = Mapping[str, Sequence[tuple[float, float]]]
+# Label to points, each an x and a y, and a spread of y if it is known.
+Curves = Mapping[str, Sequence[tuple[float, ...]]]
 
 
 def plot_metric_over_macs(
@@ -46,7 +46,8 @@ def plot_metric_over_macs(
     """Draws one curve per entry and writes a picture.
 
     Args:
-        curves: Label to (MACs, metric) points, MACs of one image.
+        curves: Label to (MACs, metric) points, MACs of one image; or
+            (MACs, metric, spread).
         path: Ends in .png, .svg or .pdf; replaced in one step, and returned.
         metric: Name on the vertical axis.
         title: Above the picture.
@@ -88,10 +89,10 @@ def _plot_over_costs(
     """Draws curves over each cost, in its unit, from the cheapest on."""
     figure, axes = _figure(len(panels))
     for one, (cost, curves) in zip(axes, panels.items(), strict=True):
-        costs = [x for points in curves.values() for x, _ in points]
+        costs = [x for points in curves.values() for x, *_ in points]
         unit, name = cost_unit(cost, max(costs))
         shown = {
-            label: [(x / unit, value) for x, value in sorted(points)]
+            label: [(x / unit, *rest) for x, *rest in sorted(points)]
             for label, points in curves.items()
         }
         _draw(one, shown, styles)
@@ -208,7 +209,11 @@ def _draw(axes: Any, curves: Curves, styles: Styles) -> None:
     pairs = zip(curves.items(), cycle(styles), strict=False)
     for (label, points), style in pairs:
         if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+            x, y, *spread = zip(*points, strict=True)
+            axes.plot(x, y, label=label, **style)
+            if spread:
+                bars = dict(fmt='none', ecolor=style['color'], capsize=3)
+                axes.errorbar(x, y, *spread, **bars)
 
 
 def save_figure(figure: Figure, path: str | Path) -> Path:

@@ -1,0 +1,209 @@
+"""Adaptations of a really pretrained ViT to real photographs.
+
+A run is all of one data set and seed: the whole network fine-tuned alone,
+stage 1, search, stage 2, and one exported network in the toolbox's own tools.
+What a run has done is not repeated.
+"""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+import eavit_mm  # noqa: F401
+from benchmarks.accuracy import (
+    LOG,
+    READING,
+    add_record,
+    add_run_arguments,
+    call,
+    config_hash,
+    read_records,
+    train,
+)
+from benchmarks.cost import CURRICULUM, with_length
+from benchmarks.methods import read_config
+from benchmarks.pages import ROOT, commit
+from benchmarks.search import SEARCHED, search
+from benchmarks.stage2 import FRONT, ROUTER, UNIFORM, ask
+
+# Holds the data sets' folders and the pretrained weights.
+DATA = Path(os.environ.get('EAVIT_DATA', ROOT / 'data')).absolute()
+METHOD = 'EA-ViT'
+# Shares of the largest network's MACs; the claims are about four of them.
+BUDGETS = (0.2, 0.25, 0.3, 0.4, 0.5, 0.625, 0.75, 1.0)
+EXPORTED = 0.5
+DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
+# Which networks are tested: those of a checkpoint that a source answers with.
+CURVES = {
+    'router': (STAGE2, ROUTER),
+    'front': (STAGE2, FRONT),
+    'uniform': (STAGE2, UNIFORM),
+    'uniform, stage 1': (STAGE1, UNIFORM),
+    'slices of dense': (DENSE, UNIFORM),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is adapted to, and how it is measured.
+
+    Attributes:
+        sets: Name to the config of stage 1; that of stage 2 lies beside it.
+        module: Of the command that runs it.
+        records: File of what was measured.
+        metric: Name of a number of the evaluator.
+        part: What of the model budgets limit.
+        test: The toolbox's own test tool.
+    """
+
+    sets: Mapping[str, str]
+    module: str
+    records: Path
+    metric: str
+    part: str
+    test: Path
+
+
+def configs_of(path: str, seed: int) -> dict[str, Config]:
+    """Stage name to its config; what stage 2 begins with is not known yet."""
+    with READING:
+        first = read_config(path)
+        second = read_config(path.replace('.py', '_stage2.py'))
+    for cfg in (first, second):
+        cfg.randomness.seed = seed
+        cfg.search_cfg.update(seed=seed, threads=1)
+    lengths = [cfg.train_cfg.max_iters for cfg in (first, second)]
+    return {
+        DENSE: dense_of(first, sum(lengths)),
+        STAGE1: first,
+        STAGE2: second,
+    }
+
+
+def dense_of(first: Config, max_iters: int) -> Config:
+    """The whole network alone, for so long; its units are sorted as well."""
+    cfg = with_length(first, max_iters)
+    cfg.model.sampler = dict(type='eavit_mm.LargestSampler')
+    hooks = [h for h in cfg.custom_hooks if h['type'] != CURRICULUM]
+    cfg.custom_hooks = hooks
+    return cfg
+
+
+def hash_of(configs: Mapping[str, Config]) -> str:
+    """One hash of what the results of a run depend on."""
+    parts = {
+        name: {key: cfg.get(key) for key in SEARCHED}
+        for name, cfg in configs.items()
+    }
+    return config_hash(Config(parts), list(parts))
+
+
+def placed(cfg: Config) -> Config:
+    """The config with data and weights where they lie here."""
+    text = cfg.pretty_text
+    for folder in ('data', 'checkpoints'):
+        text = text.replace(f"'{folder}/", f"'{DATA}/")
+    with READING:
+        return Config.fromstring(text, '.py')
+
+
+def run(task: Task, name: str, seed: int, folder: Path) -> str:
+    """Trains and tests one run, unless its record is there."""
+    label = f'{name}, seed {seed}'
+    configs = configs_of(task.sets[name], seed)
+    code = hash_of(configs)
+    if any(record['hash'] == code for record in read_records(task.records)):
+        return f'{label}: known'
+    iterations = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
+    configs = {stage: placed(cfg) for stage, cfg in configs.items()}
+    trained = {
+        stage: train(configs[stage], folder) for stage in (DENSE, STAGE1)
+    }
+    work_dir, checkpoint = trained[STAGE1]
+    found = work_dir / 'search'
+    found.mkdir(exist_ok=True)
+    front, second = found / 'pareto.json', configs[STAGE2]
+    if not front.exists():
+        search(configs[STAGE1], label, checkpoint, found)
+    second.load_from, second.model.router.front = checkpoint, str(front)
+    # The router's answers are measured on the images kept for the search.
+    trained[STAGE2] = train(second, folder, validate=True)
+    answers = {
+        curve: answers_of(task, configs[stage], *trained[stage], source)
+        for curve, (stage, source) in CURVES.items()
+    }
+    exported = stock_metric(task, *trained[STAGE2])
+    add_record(
+        dict(
+            method=METHOD,
+            regime=name,
+            seed=seed,
+            hash=code,
+            commit=commit(),
+            machine=f'{platform.machine()}, one thread, no GPU',
+            command=f'python -m {task.module} --sets {name} --seeds {seed}',
+            iterations=iterations,
+            answers=answers,
+            exported=exported,
+        ),
+        task.records,
+    )
+    return f'{label}: measured'
+
+
+def answers_of(
+    task: Task, cfg: Config, work_dir: Path, checkpoint: str, source: str
+) -> list[tuple[float, int, float]]:
+    """Budget, MACs of the part and metric, on the test split."""
+    options = ('--part', task.part)
+    return [
+        (float(r['budget']), r['delivered'], r['metrics'][task.metric])
+        for r in ask(cfg, checkpoint, work_dir, source, BUDGETS, *options)
+    ]
+
+
+def stock_metric(task: Task, work_dir: Path, checkpoint: str) -> float:
+    """The metric of an exported network by the toolbox's own tool."""
+    out, tested = work_dir / 'exported', work_dir / 'stock'
+    log = work_dir / LOG
+    asked = ('--budget', str(EXPORTED), '--part', task.part)
+    config = str(work_dir / 'config.py')
+    call(
+        *('tools/export.py', config, checkpoint, *asked, '--out', str(out)),
+        log=log,
+    )
+    network = (str(out / 'config.py'), str(out / 'model.pth'))
+    call(str(task.test), *network, '--work-dir', str(tested), log=log)
+    last = max(tested.glob('*/*.json'))
+    return float(json.loads(last.read_text())[task.metric])
+
+
+def run_all(task: Task, description: str | None) -> None:
+    """Runs what the command line asks for, unless it is the page alone."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('--sets', nargs='+', default=list(task.sets))
+    add_run_arguments(parser, seeds=3)
+    parser.add_argument(
+        '--report', action='store_true', help='only write the page'
+    )
+    args = parser.parse_args()
+    if args.report:
+        return
+    if not DATA.is_dir():
+        parser.error(f'no folder {DATA}: EAVIT_DATA names that of the data')
+    folder = Path(args.work_dir).absolute()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        futures = [
+            pool.submit(run, task, name, seed, folder)
+            for seed in args.seeds
+            for name in args.sets
+        ]
+        for future in futures:
+            print(future.result(), flush=True)

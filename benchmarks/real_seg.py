@@ -1,0 +1,162 @@
+"""Segmentation of real photographs, from a pretrained ViT-Ti.
+
+The folder that EAVIT_DATA names (default: data) has the sets in mmseg's
+layout, camvid and pets_seg, and the weights, vit-tiny-p16_in1k_fp16.pth.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mmseg
+import numpy as np
+
+from benchmarks.accuracy import read_records
+from benchmarks.pages import (
+    FOLDER,
+    commits,
+    mean_and_spread,
+    publish,
+    spread_text,
+    table,
+)
+from benchmarks.real import BUDGETS, CURVES, EXPORTED, Task, run_all
+from benchmarks.stage2 import area, lead
+from eavit_mm.analysis.plots import plot_metric_over_macs
+
+TASK = Task(
+    sets={
+        name: f'configs/eavit_seg/vitti_{name}.py'
+        for name in ('pets', 'camvid')
+    },
+    module='benchmarks.real_seg',
+    records=FOLDER / 'real_seg.json',
+    metric='mIoU',
+    part='backbone',
+    test=Path(mmseg.__file__).parent / '.mim/tools/test.py',
+)
+ROUTER, UNIFORM, SLICES = 'router', 'uniform', 'slices of dense'
+INTRO = """# Segmentation of real photographs
+
+Made by `python -m benchmarks.real_seg` from [real_seg.json](real_seg.json)."""
+FINDINGS: dict[str, str] = {}
+
+
+def at(record: Mapping[str, Any], curve: str, budget: float) -> float:
+    """The mIoU of the answer to a budget."""
+    return float({b: y for b, _, y in record['answers'][curve]}[budget])
+
+
+def claims(records: Sequence[Mapping[str, Any]]) -> str:
+    """What was promised beside what was found, seed by seed."""
+
+    def share(budget: float) -> list[float]:
+        return [
+            100 * at(r, ROUTER, budget) / at(r, UNIFORM, 1.0) for r in records
+        ]
+
+    def lead_over(other: str) -> list[float]:
+        curves = [r['answers'] for r in records]
+        return [lead(each[ROUTER], each[other]) for each in curves]
+
+    areas = [
+        area(r['answers'][ROUTER]) - area(r['answers'][UNIFORM])
+        for r in records
+    ]
+    rows = [
+        (
+            'the largest network less the dense one, points',
+            '≥ -1',
+            [at(r, UNIFORM, 1.0) - at(r, SLICES, 1.0) for r in records],
+        ),
+        ('at half of the MACs, % of the largest', '≥ 95', share(0.5)),
+        ('at a quarter, % of the largest', '≥ 88', share(0.25)),
+        ('area: router less uniform, over budgets', '> 0', areas),
+        ('the same over the MACs taken', '> 0', lead_over(UNIFORM)),
+        (
+            'area: router less front, over the MACs taken',
+            '',
+            lead_over('front'),
+        ),
+        (
+            f'exported ({EXPORTED:.0%}), by mmseg, less the supernet, points',
+            '0',
+            [r['exported'] - at(r, ROUTER, EXPORTED) for r in records],
+        ),
+    ]
+    cells = [
+        [
+            name,
+            wanted,
+            spread_text(values),
+            ' '.join(f'{value:.2f}' for value in values),
+        ]
+        for name, wanted, values in rows
+    ]
+    return table(['', 'wanted', 'found', 'seed by seed'], cells)
+
+
+def section(records: Sequence[Mapping[str, Any]], name: str) -> str:
+    """What was measured on one set."""
+    rows = [
+        [
+            curve,
+            *(
+                spread_text([at(r, curve, budget) for r in records], 1)
+                for budget in BUDGETS
+            ),
+        ]
+        for curve in CURVES
+    ]
+    seeds = ', '.join(str(r['seed']) for r in records)
+    parts = [
+        f'## {name}',
+        f'Seeds: {seeds}.',
+        f'![mIoU over MACs](real_seg_{name}.png)',
+        table(['mIoU (%)', *(f'{b:.1%}' for b in BUDGETS)], rows),
+        claims(records),
+        FINDINGS.get(name, ''),
+    ]
+    return '\n\n'.join(filter(None, parts))
+
+
+def draw(
+    records: Sequence[Mapping[str, Any]], name: str, folder: Path
+) -> None:
+    """Mean mIoU over the MACs that answers take, and its spread."""
+    curves = {}
+    for curve in CURVES:
+        points = []
+        for found in zip(*(r['answers'][curve] for r in records), strict=True):
+            _, macs, values = zip(*found, strict=True)
+            points.append((float(np.mean(macs)), *mean_and_spread(values)))
+        curves[curve] = points
+    plot_metric_over_macs(
+        curves,
+        folder / f'real_seg_{name}.png',
+        'mIoU (%)',
+        f'{name}, test split: backbone, mean and spread over '
+        f'{len(records)} seeds',
+    )
+
+
+def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Writes real_seg.md and a figure of each set into a folder."""
+    parts = [INTRO]
+    for name in TASK.sets:
+        found = [r for r in records if r['regime'] == name]
+        if found:
+            draw(found, name, folder)
+            parts.append(section(found, name))
+    if records:
+        parts.append(f'Commits: {commits(records)}.')
+    return publish('\n\n'.join(parts), folder / 'real_seg.md')
+
+
+def main() -> None:
+    run_all(TASK, __doc__)
+    write_report(read_records(TASK.records), FOLDER)
+
+
+if __name__ == '__main__':
+    main()

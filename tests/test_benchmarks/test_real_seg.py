@@ -1,0 +1,108 @@
+"""The benchmark on real photographs: configs, a run, and its page."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import real, real_seg
+from benchmarks.accuracy import read_records
+from benchmarks.real import BUDGETS, CURVES, DENSE, STAGE1, STAGE2
+
+TASK = real_seg.TASK
+
+
+@pytest.mark.parametrize('name', TASK.sets)
+def test_the_dense_network_trains_as_long_as_both_stages(name: str) -> None:
+    configs = real.configs_of(TASK.sets[name], 3)
+    length = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
+    assert length[DENSE] == length[STAGE1] + length[STAGE2]
+    dense, first = configs[DENSE], configs[STAGE1]
+    assert dense.param_scheduler[-1].end == length[DENSE]
+    assert dense.model.sampler.type == 'eavit_mm.LargestSampler'
+    # Sorted alike: slices of it are of its most important units.
+    assert dense.custom_hooks == first.custom_hooks[:1]
+    for key in ('train_dataloader', 'optim_wrapper'):
+        assert dense[key] == first[key]
+    assert {cfg.randomness.seed for cfg in configs.values()} == {3}
+    assert configs[STAGE2].model.router
+
+
+@pytest.mark.parametrize('name', TASK.sets)
+def test_no_stage_sees_a_test_image(name: str) -> None:
+    for cfg in real.configs_of(TASK.sets[name], 0).values():
+        test = cfg.test_dataloader.dataset
+        folders = test.data_prefix.values()
+        assert all(folder.endswith('/test') for folder in folders)
+        for key in ('train_dataloader', 'val_dataloader'):
+            assert '/test' not in repr(cfg[key])
+        train, search = (
+            cfg[f'{key}_dataloader'].dataset for key in ('train', 'val')
+        )
+        assert search.part == 'search'
+        if train.type == 'eavit_mm.Split':
+            assert train.part == 'train'
+            assert train.parts == search.parts
+            train = train.dataset
+            assert train == search.dataset
+        else:
+            assert train.data_prefix != search.dataset.data_prefix
+
+
+@pytest.fixture
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Runs train nothing; a network's mIoU follows from its curve and MACs."""
+    done: list[str] = []
+
+    def train(cfg: Any, folder: Path, **_: Any) -> tuple[Path, str]:
+        done.append(str(cfg.train_cfg.max_iters))
+        assert str(real.DATA) in cfg.test_dataloader.dataset.data_root
+        work_dir = tmp_path / str(len(done))
+        work_dir.mkdir(exist_ok=True)
+        return work_dir, f'{len(done)}.pth'
+
+    def ask(*args: Any) -> list[dict[str, Any]]:
+        _, checkpoint, _, source, budgets, *options = args
+        assert options == ['--part', 'backbone']
+        better = dict(router=2.0, front=1.0, uniform=0.0)[source]
+        lost = 30.0 if checkpoint == '1.pth' else 10.0
+        return [
+            dict(
+                budget=str(budget),
+                delivered=int(1000 * budget),
+                metrics=dict(mIoU=70 - lost * (1 - budget) + better),
+            )
+            for budget in budgets
+        ]
+
+    monkeypatch.setattr(real, 'train', train)
+    monkeypatch.setattr(real, 'ask', ask)
+    monkeypatch.setattr(real, 'search', lambda *args: done.append('search'))
+    monkeypatch.setattr(real, 'stock_metric', lambda *args: 67.0)
+    return done
+
+
+def test_a_run_is_recorded_once_and_shown(
+    tmp_path: Path, made_up: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / 'records.json'
+    task = real.Task(**{**vars(TASK), 'records': path})
+    assert real.run(task, 'pets', 1, tmp_path) == 'pets, seed 1: measured'
+    assert made_up == ['500', '250', 'search', '250']
+    assert real.run(task, 'pets', 1, tmp_path) == 'pets, seed 1: known'
+    (record,) = json.loads(path.read_text())
+    assert list(record['answers']) == list(CURVES)
+    assert real_seg.at(record, 'slices of dense', 0.5) == 55
+    assert len(record['answers']['router']) == len(BUDGETS)
+    text = real_seg.write_report([record], tmp_path).read_text()
+    assert (tmp_path / 'real_seg_pets.png').exists()
+    # 67 of 70 at half of the MACs.
+    assert '| ≥ 95 | 95.71 ± 0.00 | 95.71 |' in text
+    assert '| > 0 | 2.00 ± 0.00 | 2.00 |' in text
+
+
+def test_committed_records_are_of_todays_configs() -> None:
+    for found in read_records(TASK.records):
+        configs = real.configs_of(TASK.sets[found['regime']], found['seed'])
+        assert real.hash_of(configs) == found['hash']
