@@ -181,16 +181,20 @@ def run(method: str, regime: str, seed: int, folder: Path) -> str:
 
 
 def evaluate(
-    cfg: Config, split: str, checkpoint: str, work_dir: Path
+    cfg: Config,
+    split: str,
+    checkpoint: str,
+    work_dir: Path,
+    metric: str = 'accuracy/top1',
 ) -> dict[str, tuple[int, float]]:
-    """MACs and accuracy of a run's networks on one split."""
+    """MACs and accuracy, or another metric, of networks on one split."""
     config, out = work_dir / 'eval.py', work_dir / f'{split}.json'
     text = evaluation_config(cfg, split).pretty_text
     write_atomically(text.encode(), config)
     shared = ('--work-dir', str(work_dir), '--out', str(out))
     call('tools/test.py', str(config), checkpoint, *shared, log=work_dir / LOG)
     return {
-        row['name']: (row['macs'], row['metrics']['accuracy/top1'])
+        row['name']: (row['macs'], row['metrics'][metric])
         for row in json.loads(out.read_text())['subnets']
     }
 

@@ -9,7 +9,8 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from benchmarks.accuracy import (
     add_run_arguments,
     call,
     config_hash,
+    evaluate,
     read_records,
     train,
 )
@@ -31,7 +33,11 @@ from benchmarks.cost import CURRICULUM, with_length
 from benchmarks.methods import read_config
 from benchmarks.pages import ROOT, commit
 from benchmarks.search import SEARCHED, search
-from benchmarks.stage2 import FRONT, ROUTER, UNIFORM, ask
+from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
+from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.engine.cli import build_supernet
+from eavit_mm.models import BudgetSolver
+from eavit_mm.space import Budget
 
 # Holds the data sets' folders and the pretrained weights.
 DATA = Path(os.environ.get('EAVIT_DATA', ROOT / 'data')).absolute()
@@ -40,13 +46,11 @@ METHOD = 'EA-ViT'
 BUDGETS = (0.2, 0.25, 0.3, 0.4, 0.5, 0.625, 0.75, 1.0)
 EXPORTED = 0.5
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
-# Which networks are tested: those of a checkpoint that a source answers with.
-CURVES = {
-    'router': (STAGE2, ROUTER),
-    'front': (STAGE2, FRONT),
-    'uniform': (STAGE2, UNIFORM),
-    'uniform, stage 1': (STAGE1, UNIFORM),
-    'slices of dense': (DENSE, UNIFORM),
+# Who answers budgets, by the stage whose weights are tested.
+SOURCES = {
+    STAGE2: (ROUTER, FRONT, UNIFORM),
+    STAGE1: (UNIFORM,),
+    DENSE: (UNIFORM,),
 }
 
 
@@ -124,20 +128,12 @@ def run(task: Task, name: str, seed: int, folder: Path) -> str:
     iterations = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
     configs = {stage: placed(cfg) for stage, cfg in configs.items()}
     trained = {
-        stage: train(configs[stage], folder) for stage in (DENSE, STAGE1)
+        DENSE: train(configs[DENSE], folder),
+        **adapt(configs[STAGE1], configs[STAGE2], label, folder),
     }
-    work_dir, checkpoint = trained[STAGE1]
-    found = work_dir / 'search'
-    found.mkdir(exist_ok=True)
-    front, second = found / 'pareto.json', configs[STAGE2]
-    if not front.exists():
-        search(configs[STAGE1], label, checkpoint, found)
-    second.load_from, second.model.router.front = checkpoint, str(front)
-    # The router's answers are measured on the images kept for the search.
-    trained[STAGE2] = train(second, folder, validate=True)
     answers = {
-        curve: answers_of(task, configs[stage], *trained[stage], source)
-        for curve, (stage, source) in CURVES.items()
+        stage: answers_of(task, configs[stage], *trained[stage], sources)
+        for stage, sources in SOURCES.items()
     }
     exported = stock_metric(task, *trained[STAGE2])
     add_record(
@@ -158,15 +154,52 @@ def run(task: Task, name: str, seed: int, folder: Path) -> str:
     return f'{label}: measured'
 
 
+def adapt(
+    first: Config, second: Config, label: str, folder: Path
+) -> dict[str, tuple[Path, str]]:
+    """Stage 1, search and stage 2; work directory and checkpoint of both."""
+    work_dir, checkpoint = train(first, folder)
+    found = work_dir / 'search'
+    found.mkdir(exist_ok=True)
+    front = found / 'pareto.json'
+    if not front.exists():
+        search(first, label, checkpoint, found)
+    second.load_from, second.model.router.front = checkpoint, str(front)
+    # The router's answers are measured on the images kept for the search.
+    last = train(second, folder, validate=True)
+    return {STAGE1: (work_dir, checkpoint), STAGE2: last}
+
+
 def answers_of(
-    task: Task, cfg: Config, work_dir: Path, checkpoint: str, source: str
-) -> list[tuple[float, int, float]]:
-    """Budget, MACs of the part and metric, on the test split."""
-    options = ('--part', task.part)
-    return [
-        (float(r['budget']), r['delivered'], r['metrics'][task.metric])
-        for r in ask(cfg, checkpoint, work_dir, source, BUDGETS, *options)
-    ]
+    task: Task,
+    cfg: Config,
+    work_dir: Path,
+    checkpoint: str,
+    sources: Sequence[str],
+) -> dict[str, list[tuple[float, int, float]]]:
+    """Budget, MACs of the part and metric by source, on the test split."""
+    with READING:
+        model = build_supernet(Config(cfg.to_dict()), task.module)
+    load_supernet(model, checkpoint)
+    solver = BudgetSolver(model, part=task.part)
+    subnets = {
+        (source, budget): solver([Budget.parse(budget)], source)
+        for source in sources
+        for budget in BUDGETS
+    }
+    tested = Config(cfg.to_dict())
+    # A subnet that is asked for twice is tested once.
+    tested.test_cfg.subnets = {
+        f'{source} {budget}': subnet.to_dict()
+        for (source, budget), subnet in subnets.items()
+    }
+    found = evaluate(tested, 'test', checkpoint, work_dir, task.metric)
+    answers: dict[str, list[tuple[float, int, float]]] = defaultdict(list)
+    for (source, budget), subnet in subnets.items():
+        macs = model.macs(subnet)[task.part]
+        value = found[f'{source} {budget}'][1]
+        answers[source].append((budget, macs, value))
+    return answers
 
 
 def stock_metric(task: Task, work_dir: Path, checkpoint: str) -> float:

@@ -20,8 +20,16 @@ from benchmarks.pages import (
     spread_text,
     table,
 )
-from benchmarks.real import BUDGETS, CURVES, EXPORTED, Task, run_all
-from benchmarks.stage2 import area, lead
+from benchmarks.real import (
+    BUDGETS,
+    DENSE,
+    EXPORTED,
+    STAGE1,
+    STAGE2,
+    Task,
+    run_all,
+)
+from benchmarks.stage2 import FRONT, ROUTER, UNIFORM, area, lead
 from eavit_mm.analysis.plots import plot_metric_over_macs
 
 TASK = Task(
@@ -35,16 +43,32 @@ TASK = Task(
     part='backbone',
     test=Path(mmseg.__file__).parent / '.mim/tools/test.py',
 )
-ROUTER, UNIFORM, SLICES = 'router', 'uniform', 'slices of dense'
+Curve = tuple[str, str]
+BY_ROUTER, BY_FRONT = (STAGE2, ROUTER), (STAGE2, FRONT)
+BY_WIDTH, SLICES = (STAGE2, UNIFORM), (DENSE, UNIFORM)
+# What the page shows: whose answers with which weights.
+CURVES: dict[str, Curve] = {
+    'router': BY_ROUTER,
+    'front': BY_FRONT,
+    'uniform': BY_WIDTH,
+    'uniform, stage 1': (STAGE1, UNIFORM),
+    'dense, sliced': SLICES,
+}
 INTRO = """# Segmentation of real photographs
 
 Made by `python -m benchmarks.real_seg` from [real_seg.json](real_seg.json)."""
 FINDINGS: dict[str, str] = {}
 
 
-def at(record: Mapping[str, Any], curve: str, budget: float) -> float:
+def answers(record: Mapping[str, Any], curve: Curve) -> Any:
+    """Budget, MACs of the backbone and mIoU of a curve."""
+    stage, source = curve
+    return record['answers'][stage][source]
+
+
+def at(record: Mapping[str, Any], curve: Curve, budget: float) -> float:
     """The mIoU of the answer to a budget."""
-    return float({b: y for b, _, y in record['answers'][curve]}[budget])
+    return float({b: y for b, _, y in answers(record, curve)}[budget])
 
 
 def claims(records: Sequence[Mapping[str, Any]]) -> str:
@@ -52,36 +76,38 @@ def claims(records: Sequence[Mapping[str, Any]]) -> str:
 
     def share(budget: float) -> list[float]:
         return [
-            100 * at(r, ROUTER, budget) / at(r, UNIFORM, 1.0) for r in records
+            100 * at(r, BY_ROUTER, budget) / at(r, BY_WIDTH, 1.0)
+            for r in records
         ]
 
-    def lead_over(other: str) -> list[float]:
-        curves = [r['answers'] for r in records]
-        return [lead(each[ROUTER], each[other]) for each in curves]
+    def lead_over(other: Curve) -> list[float]:
+        return [
+            lead(answers(r, BY_ROUTER), answers(r, other)) for r in records
+        ]
 
     areas = [
-        area(r['answers'][ROUTER]) - area(r['answers'][UNIFORM])
+        area(answers(r, BY_ROUTER)) - area(answers(r, BY_WIDTH))
         for r in records
     ]
     rows = [
         (
             'the largest network less the dense one, points',
             '≥ -1',
-            [at(r, UNIFORM, 1.0) - at(r, SLICES, 1.0) for r in records],
+            [at(r, BY_WIDTH, 1.0) - at(r, SLICES, 1.0) for r in records],
         ),
         ('at half of the MACs, % of the largest', '≥ 95', share(0.5)),
         ('at a quarter, % of the largest', '≥ 88', share(0.25)),
         ('area: router less uniform, over budgets', '> 0', areas),
-        ('the same over the MACs taken', '> 0', lead_over(UNIFORM)),
+        ('the same over the MACs taken', '> 0', lead_over(BY_WIDTH)),
         (
             'area: router less front, over the MACs taken',
             '',
-            lead_over('front'),
+            lead_over(BY_FRONT),
         ),
         (
             f'exported ({EXPORTED:.0%}), by mmseg, less the supernet, points',
             '0',
-            [r['exported'] - at(r, ROUTER, EXPORTED) for r in records],
+            [r['exported'] - at(r, BY_ROUTER, EXPORTED) for r in records],
         ),
     ]
     cells = [
@@ -100,13 +126,13 @@ def section(records: Sequence[Mapping[str, Any]], name: str) -> str:
     """What was measured on one set."""
     rows = [
         [
-            curve,
+            label,
             *(
                 spread_text([at(r, curve, budget) for r in records], 1)
                 for budget in BUDGETS
             ),
         ]
-        for curve in CURVES
+        for label, curve in CURVES.items()
     ]
     seeds = ', '.join(str(r['seed']) for r in records)
     parts = [
@@ -125,12 +151,12 @@ def draw(
 ) -> None:
     """Mean mIoU over the MACs that answers take, and its spread."""
     curves = {}
-    for curve in CURVES:
+    for label, curve in CURVES.items():
         points = []
-        for found in zip(*(r['answers'][curve] for r in records), strict=True):
+        for found in zip(*(answers(r, curve) for r in records), strict=True):
             _, macs, values = zip(*found, strict=True)
             points.append((float(np.mean(macs)), *mean_and_spread(values)))
-        curves[curve] = points
+        curves[label] = points
     plot_metric_over_macs(
         curves,
         folder / f'real_seg_{name}.png',

@@ -132,32 +132,19 @@ def budgets() -> list[float]:
     return [float(np.ceil(1e4 * share) / 1e4) for share in shares]
 
 
-def ask(
-    cfg: Config,
-    checkpoint: str,
-    work_dir: Path,
-    source: str,
-    asked: Sequence[float],
-    *options: str,
-) -> list[dict[str, Any]]:
-    """What a source answers to budgets, measured on the test split."""
-    config, out = work_dir / 'eval.py', work_dir / f'{source}.json'
-    write_atomically(cfg.pretty_text.encode(), config)
-    limits = ('--budgets', *map(str, asked), '--by', source, *options)
-    shared = ('--work-dir', str(work_dir), '--out', str(out))
-    log = work_dir / LOG
-    call('tools/test.py', str(config), checkpoint, *limits, *shared, log=log)
-    found: list[dict[str, Any]] = json.loads(out.read_text())['subnets']
-    return found
-
-
 def answers(
     cfg: Config, checkpoint: str, work_dir: Path, source: str
 ) -> list[tuple[float, float, float]]:
     """Budget, used share of the MACs and accuracy, on the test split."""
+    config, out = work_dir / 'eval.py', work_dir / f'{source}.json'
+    write_atomically(cfg.pretty_text.encode(), config)
+    asked = ('--budgets', *map(str, budgets()), '--by', source)
+    shared = ('--work-dir', str(work_dir), '--out', str(out))
+    log = work_dir / LOG
+    call('tools/test.py', str(config), checkpoint, *asked, *shared, log=log)
     return [
         (float(row['budget']), row['macs_ratio'], row['metrics'][METRIC])
-        for row in ask(cfg, checkpoint, work_dir, source, budgets())
+        for row in json.loads(out.read_text())['subnets']
     ]
 
 

@@ -1,6 +1,7 @@
 """The benchmark on real photographs: configs, a run, and its page."""
 
 import json
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 
 from benchmarks import real, real_seg
 from benchmarks.accuracy import read_records
-from benchmarks.real import BUDGETS, CURVES, DENSE, STAGE1, STAGE2
+from benchmarks.real import BUDGETS, DENSE, STAGE1, STAGE2
+from eavit_mm.models import BudgetSolver
 
 TASK = real_seg.TASK
+WHOLE = 367_902_720  # MACs of the backbone
 
 
 @pytest.mark.parametrize('name', TASK.sets)
@@ -62,22 +65,31 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         work_dir.mkdir(exist_ok=True)
         return work_dir, f'{len(done)}.pth'
 
-    def ask(*args: Any) -> list[dict[str, Any]]:
-        _, checkpoint, _, source, budgets, *options = args
-        assert options == ['--part', 'backbone']
-        better = dict(router=2.0, front=1.0, uniform=0.0)[source]
+    def evaluate(cfg: Any, *args: Any) -> dict[str, tuple[int, float]]:
+        split, checkpoint, _, metric = args
+        assert (split, metric) == ('test', 'mIoU')
         lost = 30.0 if checkpoint == '1.pth' else 10.0
-        return [
-            dict(
-                budget=str(budget),
-                delivered=int(1000 * budget),
-                metrics=dict(mIoU=70 - lost * (1 - budget) + better),
-            )
-            for budget in budgets
-        ]
+        better = dict(router=2.0, front=1.0, uniform=0.0)
+        found = {}
+        for name in cfg.test_cfg.subnets:
+            source, budget = name.split()
+            value = 70 - lost * (1 - float(budget)) + better[source]
+            found[name] = (0, value)
+        return found
+
+    class Solver(BudgetSolver):
+        """Uniform networks answer for a router that no training made."""
+
+        def check_source(self, by: str | None) -> None:
+            assert by in ('router', 'front', 'uniform')
+
+        def _sources(self) -> dict[str, Any]:
+            return dict.fromkeys(('router', 'front', 'uniform'), self._uniform)
 
     monkeypatch.setattr(real, 'train', train)
-    monkeypatch.setattr(real, 'ask', ask)
+    monkeypatch.setattr(real, 'evaluate', evaluate)
+    monkeypatch.setattr(real, 'BudgetSolver', Solver)
+    monkeypatch.setattr(real, 'load_supernet', lambda *args: None)
     monkeypatch.setattr(real, 'search', lambda *args: done.append('search'))
     monkeypatch.setattr(real, 'stock_metric', lambda *args: 67.0)
     return done
@@ -92,9 +104,13 @@ def test_a_run_is_recorded_once_and_shown(
     assert made_up == ['500', '250', 'search', '250']
     assert real.run(task, 'pets', 1, tmp_path) == 'pets, seed 1: known'
     (record,) = json.loads(path.read_text())
-    assert list(record['answers']) == list(CURVES)
-    assert real_seg.at(record, 'slices of dense', 0.5) == 55
-    assert len(record['answers']['router']) == len(BUDGETS)
+    assert real_seg.at(record, real_seg.SLICES, 0.5) == 55
+    for curve in real_seg.CURVES.values():
+        budgets, macs, _ = zip(*real_seg.answers(record, curve), strict=True)
+        assert budgets == BUDGETS
+        assert macs[-1] == WHOLE
+        shares = [used / WHOLE for used in macs]
+        assert all(map(operator.le, shares, budgets))
     text = real_seg.write_report([record], tmp_path).read_text()
     assert (tmp_path / 'real_seg_pets.png').exists()
     # 67 of 70 at half of the MACs.
