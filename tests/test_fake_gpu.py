@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.data import DataLoader
 from toys import batch_of, classifier, images, member, options, small_vit
 
-from eavit_mm.engine import fitness
+from eavit_mm.engine import fitness, kept_data
 from eavit_mm.export.dense import dense_network
 from eavit_mm.models import Leaf
 from eavit_mm.models.consumers import _DESCRIBE, make_elastic
@@ -182,7 +182,7 @@ def test_a_router_waits_for_each_choice(is_gated: bool) -> None:
 
 
 def test_an_evaluation_moves_no_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitness, '_fits', lambda *memory: True)
+    monkeypatch.setattr(kept_data, '_fits', lambda *memory: True)
     batch, model = batch_of(0), trained().eval()
     pairs = zip(batch['inputs'], batch['data_samples'], strict=True)
     items: Any = [dict(inputs=x, data_samples=label) for x, label in pairs]

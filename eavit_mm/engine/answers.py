@@ -43,7 +43,7 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     model.train()
     for each in (model, *(hook.ema_model.module for hook in averages)):
         each.router.evaluated = found
-        each.router.samples = fitness.size
+        each.router.samples = fitness.data.size
 
 
 def _measure_answers(

@@ -1,6 +1,7 @@
-"""Metrics of subnets on data that stays in memory."""
+"""Metrics of subnets, on data that are read once if they fit."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from math import isfinite
 from numbers import Real
@@ -15,22 +16,21 @@ from mmpretrain.models import ImageClassifier
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from eavit_mm.engine.kept_data import KeptData
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.space import Subnet
 
 AMP_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
-# Share of a GPU's free memory for data that stays there.
-_MEMORY_SHARE = 0.5
 
 Metrics = dict[str, float]
 
 
 class Fitness:
-    """Evaluates subnets on data that went through its pipeline once.
+    """Evaluates subnets on the whole data of a loader.
 
     Args:
         model: The supernet, in eval mode.
-        dataloader: Its batches are kept, on the model's device if they fit.
+        dataloader: Its data are kept, see :class:`KeptData`.
         evaluator: The evaluator that reports the metrics.
         metric: Name of the one that is searched for.
         dtype: 'float32', or 'float16' and 'bfloat16' for autocast.
@@ -48,14 +48,12 @@ class Fitness:
         self.evaluator = evaluator
         self.metric = metric
         self.dtype = dtype
-        self.size = len(dataloader.dataset)  # type: ignore[arg-type]
-        self.batches = _keep(model, dataloader)
-        # To the device: what of them does not fit there stays outside.
-        self._cast = self.model.data_preprocessor.cast_data
+        self.preprocess = self.model.data_preprocessor
+        self.data = KeptData(dataloader, self.preprocess.cast_data)
         self._measure = self._any_metric
         if _is_plain_accuracy(model, evaluator):
             self._measure = self._plain_accuracy
-            samples = (s for _, b in self.batches for s in b['data_samples'])
+            samples = (s for batch in self.data for s in batch['data_samples'])
             self.labels = torch.cat([s.gt_label for s in samples]).cpu()
 
     @torch.no_grad()
@@ -82,18 +80,22 @@ class Fitness:
 
     def _any_metric(self) -> Mapping[str, Any]:
         """Through the stock prediction and the metrics' own processing."""
-        for raw, batch in self.batches:
-            outputs = self.model(**self._cast(batch), mode='predict')
+        for raw in self.data:
+            batch = self.preprocess(raw, False)
+            outputs = self.model(**batch, mode='predict')
             _check_finite(*chain(*map(_scores_in, outputs)))
             self.evaluator.process(data_samples=outputs, data_batch=raw)
-        return report_of(self.evaluator, self.size)
+        return report_of(self.evaluator, self.data.size)
 
     def _plain_accuracy(self) -> Mapping[str, Any]:
         """The same number without an object for every image."""
         scores = torch.cat(
             [
-                self.model(self._cast(batch['inputs']), mode='tensor')
-                for _, batch in self.batches
+                self.model(
+                    **self.preprocess(dict(inputs=batch['inputs'])),
+                    mode='tensor',
+                )
+                for batch in self.data.batches
             ]
         )
         _check_finite(scores)
@@ -125,35 +127,6 @@ def _check_finite(*scores: Tensor) -> None:
         )
 
 
-def _keep(model: Any, dataloader: DataLoader[Any]) -> list[tuple[Any, Any]]:
-    """Every batch before and after the data preprocessor."""
-    batches: list[tuple[Any, Any]] = []
-    on_device = True
-    # The loader's own sampler gives each rank another part of the data.
-    whole = DataLoader(
-        dataloader.dataset,
-        batch_size=dataloader.batch_size,
-        num_workers=dataloader.num_workers,
-        collate_fn=dataloader.collate_fn,
-    )
-    for raw in whole:
-        batch = model.data_preprocessor(raw, False)
-        left = len(whole) - len(batches) - 1
-        on_device = on_device and _fits(batch['inputs'], left)
-        if not on_device:
-            batch['inputs'] = batch['inputs'].cpu()
-        batches.append((raw, batch))
-    return batches
-
-
-def _fits(inputs: Tensor, number: int) -> bool:
-    """Whether so many batches more leave the device room to compute."""
-    if inputs.device.type != 'cuda':
-        return True
-    free, _ = torch.cuda.mem_get_info(inputs.device)
-    return inputs.nbytes * number < _MEMORY_SHARE * free
-
-
 def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
     """Whether the metric is known from scores and labels alone."""
     metrics = evaluator.metrics
@@ -163,6 +136,17 @@ def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
         and type(metrics[0]) is Accuracy
         and len(metrics[0].thrs) == 1
     )
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is logged: mmseg's metrics log a table of classes each time."""
+    logger = MMLogger.get_current_instance()
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
 
 
 def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
@@ -179,14 +163,9 @@ def report_of(evaluator: Evaluator, size: int) -> dict[str, Any]:
         ValueError: If two metrics report under one name.
     """
     found: dict[str, Any] = {}
-    logger = MMLogger.get_current_instance()
     for metric in evaluator.metrics:
-        # mmseg's log a table of the classes each time.
-        logger.disabled = True
-        try:
+        with silence():
             values = metric.compute_metrics(metric.results[:size])
-        finally:
-            logger.disabled = False
         metric.results.clear()
         prefix = f'{metric.prefix}/' if metric.prefix else ''
         values = {f'{prefix}{name}': value for name, value in values.items()}

@@ -193,7 +193,6 @@ def reported_numbers(loop: Any) -> list[str] | None:
     """
     loader, model = loop.dataloader, loop.runner.model
     with preserved_random_state(), suppress(Exception):
-        batch = loader.collate_fn([loader.dataset[i] for i in (0, 1)])
         evaluator = deepcopy(loop.evaluator)
         evaluator.metrics = [
             metric
@@ -201,7 +200,9 @@ def reported_numbers(loop: Any) -> list[str] | None:
             if not isinstance(metric, DumpResults)  # writes its file
         ]
         model.eval()
-        evaluator.process(model.val_step(batch), batch)
+        for i in (0, 1):  # alone: they may differ in size
+            batch = loader.collate_fn([loader.dataset[i]])
+            evaluator.process(model.val_step(batch), batch)
         numbers = list(numbers_in(report_of(evaluator, 2)))
         return getattr(loop, 'names_of', list)(numbers)
     return None

@@ -1,6 +1,5 @@
 """Metrics of subnets on kept data against those of the loops."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,7 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 from mmpretrain.structures import DataSample
-from torch.utils.data import DataLoader
 
-from eavit_mm.engine import fitness as module
 from eavit_mm.engine.fitness import Fitness, numbers_of, report_of
 from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.models.budget_solver import costs_of
@@ -118,26 +115,6 @@ def test_a_network_that_does_not_compute_has_no_accuracy(
     assert str(e.value).startswith(subnet.to_json())
 
 
-def test_memory_that_kept_batches_took_counts_once(monkeypatch):
-    """Ten batches of 10 in 202: half of the memory is enough."""
-    free = [202]
-    monkeypatch.setattr(
-        module.torch.cuda, 'mem_get_info', lambda device: (free[0], 500)
-    )
-
-    def preprocess(raw, training):
-        free[0] -= 10
-        device = SimpleNamespace(type='cuda')
-        kept = SimpleNamespace(device=device, nbytes=10, cpu=lambda: 'cpu')
-        return dict(inputs=kept)
-
-    model = SimpleNamespace(data_preprocessor=preprocess)
-    data = DataLoader([0] * 10, batch_size=1)
-    assert all(b['inputs'] != 'cpu' for _, b in module._keep(model, data))
-    free[0] = 190
-    assert module._keep(model, data)[0][1]['inputs'] == 'cpu'
-
-
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_the_type_is_what_was_asked_for(tmp_path, dtype):
     runner = ready(tmp_path)
@@ -191,7 +168,7 @@ def test_data_are_read_once_and_whole(tmp_path, monkeypatch):
     for subnet in subnets_of(runner.model.backbone.space):
         fitness(subnet)
     assert sorted(read) == list(range(len(data)))
-    assert len(fitness.labels) == fitness.size == len(data)
+    assert len(fitness.labels) == fitness.data.size == len(data)
 
 
 def _processed(evaluator: Evaluator, number: int) -> Evaluator:

@@ -1,6 +1,7 @@
 """Validation and test of several subnets, one after the other."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from eavit_mm.analysis.subnet_table import (
     subnet_row,
 )
 from eavit_mm.engine.checkpoint import naming
-from eavit_mm.engine.fitness import numbers_in
+from eavit_mm.engine.fitness import numbers_in, silence
 from eavit_mm.engine.run_checks import check_monitors
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.files import plain
@@ -221,7 +222,9 @@ class _SubnetLoopMixin(BaseLoop):
             with model.backbone.frozen(subnet):
                 for idx, data_batch in enumerate(self.dataloader):
                     self.run_iter(idx, data_batch)
-                found = self.evaluator.evaluate(size)
+                # The first network's table of classes is enough.
+                with silence() if known else nullcontext():
+                    found = self.evaluator.evaluate(size)
             if not known:
                 self.first = found
             numbers = numbers_in(found)

@@ -1,0 +1,118 @@
+"""Data that several subnets are evaluated on, read once if they fit."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement, PixelData
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+# Share of the memory that is free, of a machine or a GPU, for data that stay.
+_SHARE = 0.5
+
+
+class KeptData:
+    """Batches as the pipeline packs them, as often as they are asked for.
+
+    They are kept on a device, what does not fit there in the memory of the
+    machine, masks in one byte a pixel; data that do not fit into that either
+    are read anew each time.
+
+    Args:
+        dataloader: Its whole data, whichever part its sampler takes.
+        cast: Brings a batch to the device.
+    """
+
+    def __init__(
+        self, dataloader: DataLoader[Any], cast: Callable[[Any], Any]
+    ) -> None:
+        # The loader's own sampler gives each rank another part of the data.
+        whole = DataLoader(
+            dataloader.dataset,
+            batch_size=dataloader.batch_size,
+            num_workers=dataloader.num_workers,
+            collate_fn=dataloader.collate_fn,
+        )
+        self.size = len(dataloader.dataset)  # type: ignore[arg-type]
+        self.batches: Iterable[Any] = whole
+        kept: list[Any] = []
+        to_device = True
+        for batch in whole:
+            small = _with_masks(batch, torch.uint8)
+            if whole.num_workers:  # what they send holds files open
+                small = deepcopy(small)
+            left = len(whole) - len(kept) - 1
+            if to_device:
+                moved = cast(small)
+                to_device = _fits(moved, left)
+            kept.append(moved if to_device else small)
+            if not _fits(kept[-1], left):
+                break
+        else:
+            self.batches = kept
+        megabytes = sum(t.nbytes for t in _tensors_in(kept)) / 1e6
+        print_log(
+            f'{self.size} images of the search: kept, {megabytes:.0f} MB'
+            if kept is self.batches
+            else f'{self.size} images of the search: read anew for each '
+            f'subnet, {megabytes:.0f} MB for {len(kept)} of {len(whole)} '
+            'batches are too much to keep',
+            'current',
+        )
+
+    def __iter__(self) -> Iterator[Any]:
+        """Batches as they were packed, whose samples may be changed."""
+        return (_with_masks(batch, torch.int64) for batch in self.batches)
+
+
+def _with_masks(batch: Any, dtype: torch.dtype) -> Any:
+    """A batch with new samples, whose masks are of a type that holds them."""
+    if not isinstance(batch, Mapping) or not batch.get('data_samples'):
+        return batch
+    samples = [sample.clone() for sample in batch['data_samples']]
+    for sample in samples:
+        if 'gt_sem_seg' in sample:
+            mask = sample.gt_sem_seg.data
+            if torch.equal(mask.to(dtype).to(mask.dtype), mask):
+                sample.gt_sem_seg = PixelData(data=mask.to(dtype))
+    return {**batch, 'data_samples': samples}
+
+
+def _fits(batch: Any, number: int) -> bool:
+    """Whether so many batches more leave room to compute, where they lie."""
+    size = Counter[torch.device]()
+    for tensor in _tensors_in(batch):
+        size[tensor.device] += tensor.nbytes
+    return all(
+        size[device] * number < _SHARE * _free_memory(device)
+        for device in size
+    )
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | BaseDataElement):
+        for part in value.values():
+            yield from _tensors_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _tensors_in(part)
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes that this process can still have; infinite if it is not known."""
+    if device.type == 'cuda':
+        return torch.cuda.mem_get_info(device)[0]
+    with suppress(OSError, StopIteration):
+        with Path('/proc/meminfo').open() as lines:
+            found = next(x for x in lines if x.startswith('MemAvailable:'))
+        return 1024 * int(found.split()[1])
+    return inf
