@@ -1,67 +1,6 @@
-# EA-ViT's stage 1 for segmentation: ViT-B/16 with UPerNet on ADE20K, mmseg's
-# recipe; the curriculum at the same shares of the training as in the release.
+# Stage 1: ViT-B/16 with UPerNet on ADE20K.
 _base_ = [
     '../_base_/models/elastic_vitb_upernet.py',
     '../_base_/datasets/ade20k_search.py',
-    '../_base_/schedules/adamw_seg_80k.py',
-    '../_base_/elastic_seg_runtime.py',
-]
-
-model = dict(
-    backbone=dict(
-        # As in eavit/vitb_flowers.py. The final norm is left out.
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='checkpoints/vit-base-p16_in21k.pth',
-            prefix='backbone.',
-        )
-    )
-)
-
-env_cfg = dict(float32_matmul_precision='high')
-default_hooks = dict(
-    checkpoint=dict(
-        by_epoch=False, interval=8000, max_keep_ckpts=2, save_best='auc'
-    )
-)
-custom_hooks = [
-    dict(
-        type='eavit_mm.RearrangeHook',
-        criterion=dict(type='eavit_mm.ActivationCriterion'),
-    ),
-    dict(
-        type='eavit_mm.CurriculumHook',
-        by_epoch=False,
-        levels=[
-            dict(begin=0),
-            dict(begin=8000, embed_dims=704, num_heads=11),
-            dict(
-                begin=12000,
-                embed_dims=640,
-                num_heads=10,
-                feedforward_channels=2304,
-            ),
-            dict(begin=16000, embed_dims=576, num_heads=9),
-            dict(
-                begin=20000,
-                embed_dims=512,
-                num_heads=8,
-                feedforward_channels=1536,
-            ),
-            dict(
-                begin=24000,
-                embed_dims=448,
-                num_heads=7,
-                feedforward_channels=768,
-            ),
-            dict(
-                begin=28000,
-                embed_dims=384,
-                num_heads=6,
-                feedforward_channels=384,
-                max_off=2,
-                p_off=0.3,
-            ),
-        ],
-    ),
+    '../_base_/eavit_seg_80k.py',
 ]

@@ -8,7 +8,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     router=dict(
         type='eavit_mm.RouterHead',
-        front='work_dirs/vitb_upernet_ade20k-512x512_stage2/search/pareto.json',
+        front='work_dirs/{{fileBasenameNoExtension}}/search/pareto.json',
     ),
 )
 optim_wrapper = dict(
@@ -18,6 +18,4 @@ optim_wrapper = dict(
     )
 )
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
-load_from = (
-    'work_dirs/vitb_upernet_ade20k-512x512_stage2/stage1/iter_80000.pth'
-)
+load_from = 'work_dirs/{{fileBasenameNoExtension}}/stage1/iter_80000.pth'

@@ -13,11 +13,12 @@ def shorten(cfg: Config, share: float) -> None:
         share: The part of the length to keep, in (0, 1).
     """
 
-    def scale(value: int, least: int) -> int:
+    def scale(value: float, least: int) -> int:
         return max(least, round(value * share))
 
     loop = cfg.train_cfg
     length = 'max_epochs' if loop.get('max_epochs') else 'max_iters'
+    whole = loop[length]
     # Every level of a curriculum takes at least one.
     hooks = cfg.get('custom_hooks') or []
     levels = max((len(h.get('levels', ())) for h in hooks), default=0)
@@ -30,7 +31,9 @@ def shorten(cfg: Config, share: float) -> None:
     for hook in hooks:
         begin = -1
         for level in hook.get('levels', ()):
-            level['begin'] = begin = max(scale(level['begin'], 0), begin + 1)
+            old = level['begin']
+            old = old * whole if isinstance(old, float) else old
+            level['begin'] = begin = max(scale(old, 0), begin + 1)
         if is_int(hook.get('warmup')):  # else a share of the length
             hook['warmup'] = scale(hook['warmup'], 1)
     saved = cfg.default_hooks.checkpoint

@@ -48,9 +48,10 @@ class Curriculum:
 
     Args:
         space: The space that the last level reaches.
-        levels: Dicts with ``begin`` (epoch or iteration, from 0 on) and any
-            of ``embed_dims``, ``num_heads``, ``feedforward_channels``,
-            ``max_off``, ``p_off``.
+        levels: Dicts with ``begin`` (epoch or iteration, from 0 on, or a
+            share of ``length`` such as 0.1) and any of ``embed_dims``,
+            ``num_heads``, ``feedforward_channels``, ``max_off``, ``p_off``.
+        length: Of the training, in epochs or iterations.
 
     Raises:
         ValueError: If a key or value is not valid, ``begin`` does not rise,
@@ -64,7 +65,10 @@ class Curriculum:
     """
 
     def __init__(
-        self, space: SearchSpace, levels: Sequence[Mapping[str, Any]]
+        self,
+        space: SearchSpace,
+        levels: Sequence[Mapping[str, Any]],
+        length: int | None = None,
     ) -> None:
         check_list('levels', levels, 'level')
         largest = space.largest
@@ -79,9 +83,8 @@ class Curriculum:
         self.levels: list[Level] = []
         for number, level in enumerate(levels):
             place = f'level {number} of the curriculum'
-            _check_level(place, level, self.begins)
-            begin, given = level['begin'], {**level}
-            del given['begin']
+            begin = _begin_of(place, level, self.begins, length)
+            given = {k: v for k, v in level.items() if k != 'begin'}
             if self.begins:
                 _check_wider(place, given, bounds)
             bounds.update(given)
@@ -101,17 +104,24 @@ class Curriculum:
         return bisect_right(self.begins, progress) - 1
 
 
-def _check_level(place: str, level: Any, begins: Sequence[int]) -> None:
-    """Raises unless a level has valid keys and values."""
+def _begin_of(
+    place: str, level: Any, begins: Sequence[int], length: int | None
+) -> int:
+    """When a level begins; raises unless its keys and values are valid."""
     check_mapping(place, level, "'begin' and bounds")
     check_keys(place, level, ['begin'], [*AXES, 'max_off', 'p_off'])
-    begin = level['begin']
-    check_count(f'{place}: begin', begin, begins[-1] + 1 if begins else 0)
+    begin, name = level['begin'], f'{place}: begin'
+    if isinstance(begin, float) and length is not None:
+        check_probability(name, begin)
+        name = f'{name}={begin} of {length}'
+        begin = round(begin * length)
+    check_count(name, begin, begins[-1] + 1 if begins else 0)
     if not begins and begin:
         raise ValueError(f'{place}: begin={begin!r}; must be 0')
     for key in (*AXES, 'max_off'):
         check_count(f'{place}: {key}', level.get(key, 0))
     check_probability(f'{place}: p_off', level.get('p_off', 0.0))
+    return int(begin)
 
 
 def _check_wider(

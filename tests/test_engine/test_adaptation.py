@@ -6,11 +6,11 @@ from mmengine.config import Config
 
 from eavit_mm.engine.adaptation import shorten
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs' / 'eavit'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 
 
 def test_a_shorter_training_keeps_its_shape() -> None:
-    cfg = Config.fromfile(CONFIGS / 'vitmini_digits.py')
+    cfg = Config.fromfile(CONFIGS / 'eavit' / 'vitmini_digits.py')
     shorten(cfg, 0.1)
     assert cfg.train_cfg.max_epochs == 8
     assert cfg.train_cfg.val_interval == 8
@@ -18,7 +18,7 @@ def test_a_shorter_training_keeps_its_shape() -> None:
     (levels,) = (h.levels for h in cfg.custom_hooks if 'levels' in h)
     assert [level.begin for level in levels] == [0, 1, 2]
     assert cfg.default_hooks.checkpoint.interval == 2
-    cfg = Config.fromfile(CONFIGS / 'vitmini_fashion40_stage2.py')
+    cfg = Config.fromfile(CONFIGS / 'eavit' / 'vitmini_fashion40_stage2.py')
     shorten(cfg, 0.01)
     assert cfg.train_cfg.max_iters == 60
     assert [(s.get('begin'), s.end) for s in cfg.param_scheduler] == [
@@ -26,3 +26,14 @@ def test_a_shorter_training_keeps_its_shape() -> None:
         (1, 60),
     ]
     assert cfg.custom_hooks[0].warmup == 1
+    # Levels at shares of 80,000 iterations; each takes at least one.
+    recipe = CONFIGS / '_base_' / 'eavit_seg_80k.py'
+    for share, begins in (
+        (0.001, [0, 8, 12, 16, 20, 24, 28]),
+        (0.00001, [0, 1, 2, 3, 4, 5, 6]),
+    ):
+        cfg = Config.fromfile(recipe)
+        shorten(cfg, share)
+        levels = cfg.custom_hooks[1].levels
+        assert [level.begin for level in levels] == begins
+        assert cfg.train_cfg.max_iters > begins[-1]

@@ -53,8 +53,11 @@ def test_levels_follow_the_epochs(tmp_path):
         assert levels[epoch].box.contains(subnet)
 
 
-def test_levels_follow_the_iterations(tmp_path):
-    levels = [{**LEVELS[1], 'begin': 2}, {**LEVELS[2], 'begin': 4}]
+@pytest.mark.parametrize('begins', [(2, 4), (0.3, 0.6)])
+def test_levels_follow_the_iterations(tmp_path, begins):
+    """Shares of six iterations are rounded to them."""
+    pairs = zip(LEVELS[1:], begins, strict=True)
+    levels = [{**level, 'begin': begin} for level, begin in pairs]
     runner = build(
         tmp_path,
         custom_hooks=hooks([LEVELS[0], *levels], by_epoch=False),

@@ -54,6 +54,16 @@ def test_levels_change_exactly_where_they_begin(curriculum, data):
         assert curriculum.index(now) == level
 
 
+def test_levels_begin_at_shares_of_a_training():
+    levels = [dict(begin=0), dict(begin=0.15), dict(begin=0.29, **REACH)]
+    assert Curriculum(SPACE, levels, 100).begins == [0, 15, 29]
+    assert Curriculum(SPACE, levels, 80000).begins == [0, 12000, 23200]
+    with pytest.raises(ValueError, match=r'1 .*begin=0.15 of 2=0; .* least 1'):
+        Curriculum(SPACE, levels, 2)
+    with pytest.raises(ValueError, match=r'begin=0.15; must be an integer'):
+        Curriculum(SPACE, levels)
+
+
 def test_training_starts_with_the_largest_subnet_alone():
     curriculum = Curriculum(SPACE, [dict(begin=0), dict(begin=3, **REACH)])
     assert members(box_at(curriculum, 0)) == {SPACE.largest}

@@ -24,6 +24,12 @@ model = dict(
         out_indices=[2, 5, 8, 11],
         final_norm=False,
         space={{_base_.model.backbone.space}},
+        # As in eavit/vitb_flowers.py. The final norm is left out.
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='checkpoints/vit-base-p16_in21k.pth',
+            prefix='backbone.',
+        ),
     ),
     neck=dict(
         type='MultiLevelNeck',

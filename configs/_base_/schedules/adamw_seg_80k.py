@@ -1,6 +1,5 @@
 # mmseg's recipe for ViTs with UPerNet: AdamW, batch 16 on 8 GPUs, 80,000
-# iterations, 1,500 of warm-up, linear decay.
-max_iters = 80000
+# iterations, 1,500 of warm-up, linear decay to the end, whatever the length.
 optim_wrapper = dict(
     # On a GPU in bfloat16, as eavit_100e.py.
     type='AmpOptimWrapper',
@@ -16,15 +15,8 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=1500),
-    dict(
-        type='PolyLR',
-        eta_min=0.0,
-        power=1.0,
-        begin=1500,
-        end=max_iters,
-        by_epoch=False,
-    ),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=1500, by_epoch=False),
 ]
-train_cfg = dict(by_epoch=False, max_iters=max_iters, val_interval=8000)
+train_cfg = dict(by_epoch=False, max_iters=80000, val_interval=8000)
 log_processor = dict(by_epoch=False)
 auto_scale_lr = dict(base_batch_size=16)

@@ -22,7 +22,8 @@ class CurriculumHook(ElasticHook):
     Args:
         levels: Lower bounds from an epoch or iteration on, see
             :class:`eavit_mm.space.Curriculum`.
-        by_epoch: ``begin`` counts epochs, else iterations.
+        by_epoch: ``begin`` counts epochs, else iterations. A share of the
+            training, such as 0.1, is rounded to these.
 
     Raises:
         ValueError: When training starts, if the levels do not fit the space
@@ -45,8 +46,11 @@ class CurriculumHook(ElasticHook):
     def before_train(self, runner: Runner) -> None:
         """Builds the curriculum for the model's space, or refuses it."""
         model = elastic_model(runner.model, type(self).__name__)
-        self.curriculum = Curriculum(model.backbone.space, self.levels)
-        self._check_end(runner)
+        loop: Any = runner.train_loop
+        end = loop.max_epochs if self.by_epoch else loop.max_iters
+        space = model.backbone.space
+        self.curriculum = Curriculum(space, self.levels, end)
+        self._check_end(end)
         model.levels = list(
             zip(self._begins(runner), self.curriculum.levels, strict=True)
         )
@@ -66,9 +70,7 @@ class CurriculumHook(ElasticHook):
             runner.iter + (begin - runner.epoch) * length for begin in begins
         ]
 
-    def _check_end(self, runner: Runner) -> None:
-        loop = runner.train_loop
-        end = loop.max_epochs if self.by_epoch else loop.max_iters
+    def _check_end(self, end: int) -> None:
         late = [begin for begin in self.curriculum.begins if begin >= end]
         if late:
             unit = 'epoch' if self.by_epoch else 'iteration'
