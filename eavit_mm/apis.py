@@ -32,7 +32,7 @@ _PACKAGE = Path(__file__).parent
 for _folder in (_PACKAGE.parent, _PACKAGE / '.mim'):
     _index = _folder / 'model-index.yml'
     if _index.exists() and not ModelHub.has('eavit_vitb_flowers'):
-        ModelHub.register_model_index(_index)
+        ModelHub.register_model_index(_index, config_prefix=_folder)
 
 
 def load(

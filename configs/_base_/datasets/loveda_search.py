@@ -1,0 +1,19 @@
+# mmseg's LoveDA, whose validation images are only reported (its test part has
+# no public masks). Subnets are chosen by training images that training leaves
+# out.
+_base_ = ['mmseg::_base_/datasets/loveda.py']
+
+split = dict(
+    _delete_=True,
+    type='eavit_mm.Split',
+    parts=dict(search=250, train=None),  # of 2,522
+    dataset={{_base_.train_dataloader.dataset}},
+)
+train_dataloader = dict(
+    batch_size=2,
+    dataset=dict(split, part='train', pipeline={{_base_.train_pipeline}}),
+)
+val_dataloader = dict(
+    dataset=dict(split, part='search', pipeline={{_base_.test_pipeline}}),
+)
+del split

@@ -1,0 +1,21 @@
+# Stage 2: the router alone for 1,000 iterations, then together with the
+# head. Needs the checkpoint of stage 1 and the front of its search.
+_base_ = ['./vitb_linear_ade20k-512x512.py']
+
+stage1 = '{{fileDirname}}/vitb_linear_ade20k-512x512.py'
+
+model = dict(
+    backbone=dict(init_cfg=None),
+    router=dict(
+        type='eavit_mm.RouterHead',
+        front='work_dirs/{{fileBasenameNoExtension}}/search/pareto.json',
+    ),
+)
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        # 1e-3 for the router.
+        custom_keys=dict(router=dict(lr_mult=1.0, decay_mult=0.0))
+    )
+)
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
+load_from = 'work_dirs/{{fileBasenameNoExtension}}/stage1/iter_40000.pth'
