@@ -11,6 +11,6 @@ model = dict(
         gated_every=5,
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=2e-4))
+optim_wrapper = dict(optimizer=dict(lr=4e-4))
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.1)]
 load_from = 'work_dirs/vitti_pets_stage2/stage1/iter_250.pth'

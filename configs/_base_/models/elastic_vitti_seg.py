@@ -28,10 +28,9 @@ model = dict(
             prefix='backbone.',
         ),
         space=dict(
-            embed_dims=[96, 112, 128, 144, 160, 176, 192],
+            embed_dims=[128, 144, 160, 176, 192],
             num_heads=[1, 2, 3],
             feedforward_channels=[192, 288, 384, 480, 576, 672, 768],
-            max_off=2,
         ),
     ),
     neck=dict(

@@ -4,7 +4,7 @@ _base_ = ['../elastic_seg_runtime.py']
 
 max_iters = 250
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=3e-4, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
@@ -14,7 +14,7 @@ optim_wrapper = dict(
             # New here, unlike the backbone.
             neck=dict(lr_mult=5.0),
             decode_head=dict(lr_mult=5.0),
-            router=dict(lr_mult=2.0, decay_mult=0.0),
+            router=dict(lr_mult=1.0, decay_mult=0.0),
         ),
     ),
 )
@@ -42,17 +42,15 @@ custom_hooks = [
             dict(begin=0),
             dict(
                 begin=25,
-                embed_dims=144,
+                embed_dims=160,
                 num_heads=2,
                 feedforward_channels=480,
             ),
             dict(
                 begin=50,
-                embed_dims=96,
+                embed_dims=128,
                 num_heads=1,
                 feedforward_channels=192,
-                max_off=2,
-                p_off=0.1,
             ),
         ],
     ),
