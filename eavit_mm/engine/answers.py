@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
+from eavit_mm.engine.calibration import norm_batches
 from eavit_mm.engine.fitness import Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.engine.unwrap import unwrap
@@ -31,6 +32,7 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     """
     model: Any = unwrap(runner.model)
     loop = runner.val_loop
+    model.norm_batches = norm_batches(runner.cfg)
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     model.eval()
     with _averaged_weights(averages):
@@ -72,7 +74,7 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     """
     router = model.router
     lowest = max(t.lowest_share for t in router.tables.values())
-    solver = BudgetSolver(model, table=router.latency_table)
+    solver = BudgetSolver(model, part=router.part, table=router.latency_table)
     answers = []
     for share in np.linspace(lowest, 1.0, number):
         limits = router.limits([float(share)] * len(router.kinds))

@@ -1,13 +1,17 @@
 """Batches to calibrate with, taken without a trace."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.runner import Runner, set_random_seed
 from torch.utils.data import DataLoader
+
+# Batches that BatchNorms have their statistics of.
+_NORM_BATCHES = 16
 
 
 @contextmanager
@@ -42,3 +46,22 @@ def calibration_batches(
             collate_fn=loader.collate_fn,
         )
     )
+
+
+def norm_batches(cfg: Mapping[str, Any]) -> Callable[[], Iterator[Any]]:
+    """What gives a model its ``norm_batches``: training data of a config.
+
+    They are read when first asked for, and are the same each time: a subnet
+    is measured the same on any rank, and after an interruption.
+    """
+    kept: list[Any] = []
+
+    def batches() -> Iterator[Any]:
+        if not kept and cfg.get('train_dataloader'):
+            with preserved_random_state():
+                set_random_seed(0)
+                loader = Runner.build_dataloader(cfg['train_dataloader'], 0)
+                kept.extend(calibration_batches(loader, _NORM_BATCHES, 0))
+        yield from kept
+
+    return batches

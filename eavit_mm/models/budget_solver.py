@@ -344,11 +344,14 @@ class BudgetSolver:
             ValueError: If no subnet was found within the limits.
         """
         router, walker = self.model.router, self._walker(limits)
+        known = set(router.kinds) & set(limits)
+        if (self.part, self.count) != (router.part, 'exact'):
+            known.clear()
         shares = [
-            limits[k] / self._table(k).largest if k in limits else 1.0
+            limits[k] / self._table(k).largest if k in known else 1.0
             for k in router.kinds
         ]
-        if not set(router.kinds) & set(limits):
+        if not known:
             # Its own budgets from low to high: the last choice that fits.
             smaller = _up_to(shares)
             for own, choice in zip(

@@ -1,6 +1,7 @@
 """What makes a stock model elastic: which subnets a training step trains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from eavit_mm.models.consumers import (
 from eavit_mm.models.distillation import Distillation
 from eavit_mm.models.elastic_step import Pass, elastic_step
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
+from eavit_mm.models.norm_statistics import norm_statistics_of
 from eavit_mm.models.router import Route, RouterHead
 from eavit_mm.options import check_flag, check_mapping, check_path
 from eavit_mm.registry import MODELS, build_part
@@ -98,6 +100,8 @@ class ElasticModelMixin(BaseModel):
         # From which iteration on draws keep to which level; the whole space.
         # A constant of the run, which only CurriculumHook knows.
         self.levels = [(0, Level(self.backbone.space))]
+        # Gives training data for the statistics of BatchNorms, if asked.
+        self.norm_batches: Callable[[], Iterable[Any]] = tuple
         for part in (self.backbone, *self.consumers.values()):
             untyped: Any = part
             untyped.register_load_state_dict_pre_hook(_note_loading)
@@ -166,19 +170,32 @@ class ElasticModelMixin(BaseModel):
 
     # Use
 
+    @contextmanager
+    def evaluating(self, subnet: Subnet | None) -> Iterator[None]:
+        """``backbone.frozen``, with a subnet's own statistics of BatchNorms.
+
+        Raises:
+            ValueError: If there is a BatchNorm, and no ``norm_batches``.
+        """
+        own = norm_statistics_of(self, subnet, self.norm_batches())
+        with own, self.backbone.frozen(subnet):
+            yield
+
     def subnet_for(
         self,
         *budgets: str | float,
         by: str | None = None,
+        part: str = 'total',
         latency_table: str | Path | None = None,
         front: str | Path | None = None,
     ) -> Subnet:
         """The subnet for a budget.
 
         Args:
-            *budgets: Such as '50%', '8GMACs', '20Mparams', '5ms', of the
-                whole model; several at once, or none for the largest subnet.
+            *budgets: Such as '50%', '8GMACs', '20Mparams', '5ms'; several at
+                once, or none for the largest subnet.
             by: Who chooses; see :class:`eavit_mm.models.BudgetSolver`.
+            part: What is limited, if it is not the whole model.
             latency_table: File of a table, for milliseconds.
             front: File of a Pareto front, to answer.
 
@@ -188,8 +205,8 @@ class ElasticModelMixin(BaseModel):
         if not budgets:
             return self.backbone.space.largest
         limits = [Budget.parse(budget) for budget in budgets]
-        solver = BudgetSolver(self, table=latency_table, front=front)
-        return solver(limits, by)
+        files: Any = dict(table=latency_table, front=front)
+        return BudgetSolver(self, part=part, **files)(limits, by)
 
     def set_budget(self, *budgets: str | float, **kwargs: Any) -> Subnet:
         """Makes :meth:`subnet_for` the active subnet until further notice.
@@ -360,12 +377,12 @@ def _build_router(
 ) -> RouterHead:
     """The router of a config, with the model's space and costs."""
     check_mapping('router', cfg, "options with type='eavit_mm.RouterHead'")
-    kinds = cfg.get('budgets', ('macs',))
+    kinds, part = cfg.get('budgets', ('macs',)), cfg.get('part', 'total')
     _check_budgets(kinds, cfg.get('latency_table'))
     space = model.backbone.space
     table = table_for(model, cfg.get('latency_table'))
     tables = {
-        kind: CostTable(space, cost_of(model, kind, table=table))
+        kind: CostTable(space, cost_of(model, kind, part=part, table=table))
         for kind in kinds
     }
     router: RouterHead = build_part(

@@ -70,6 +70,9 @@ class RouterHead(BaseModule):
             MLPs are fitted to before training; None only where a checkpoint
             brings the router's weights.
         budgets: Kinds of cost that are limited: 'macs', 'params', 'latency'.
+        part: What of the model budgets limit, such as 'backbone' where neck
+            and head cost most and hardly less for a smaller one; a latency
+            is always the whole's.
         latency_table: File of a table, for 'latency'.
         hidden: Units of an MLP's hidden layer for each of its gates.
         temperature: Temperature of the Gumbel sigmoid.
@@ -106,6 +109,7 @@ class RouterHead(BaseModule):
         tables: Mapping[str, CostTable],
         front: str | None = None,
         budgets: Sequence[str] = ('macs',),
+        part: str = 'total',
         latency_table: str | None = None,
         hidden: int = 1,
         temperature: float = 1.0,
@@ -127,7 +131,7 @@ class RouterHead(BaseModule):
         check_count('router.passes', passes, least=1)
         check_count('router.fit_steps', fit_steps)
         self.space = space
-        self.kinds = tuple(budgets)
+        self.kinds, self.part = tuple(budgets), part
         self.tables = {kind: tables[kind] for kind in self.kinds}
         _check_highest(highest, self.tables)
         costs = {kind: GatedCost(t) for kind, t in self.tables.items()}
@@ -306,6 +310,7 @@ class RouterHead(BaseModule):
         """Front and evaluated subnets: bytes of JSON, as all are tensors."""
         values = dict(
             budgets=self.kinds,
+            part=self.part,
             is_ready=self.is_ready,
             front=None if self.front is None else self.front.to_dict(),
             evaluated={
@@ -326,6 +331,7 @@ class RouterHead(BaseModule):
         try:
             values = json.loads(bytes(state.cpu().tolist()))
             kinds = tuple(values.get('budgets', self.kinds))
+            part = values.get('part', 'total')  # not in earlier versions
             front = values['front']
             if front is not None:
                 self.set_front(ParetoFront.from_dict(front, self.space))
@@ -339,11 +345,15 @@ class RouterHead(BaseModule):
                 f'the front beside the router is broken: {error!r:.200}; '
                 'the checkpoint is damaged, take an earlier one'
             ) from error
-        if kinds != self.kinds:
-            raise ValueError(
-                f'router.budgets={list(self.kinds)}; the router of the '
-                f'checkpoint has {list(kinds)}'
-            )
+        for name, own, found in (
+            ('budgets', list(self.kinds), list(kinds)),
+            ('part', self.part, part),
+        ):
+            if own != found:
+                raise ValueError(
+                    f'router.{name}={own!r}; the router of the checkpoint has '
+                    f'{found!r}'
+                )
         self.is_ready = bool(values.get('is_ready', True))
 
 

@@ -401,6 +401,10 @@ def test_a_router_of_other_budgets_is_refused() -> None:
         words = f'router.budgets={own}; the router of the checkpoint has'
         with pytest.raises(ValueError, match=re.escape(words)):
             routed(budgets=own).load_state_dict(state)
+    state = routed(part='backbone').state_dict()
+    words = "router.part='total'; the router of the checkpoint has 'backbone'"
+    with pytest.raises(ValueError, match=re.escape(words)):
+        routed().load_state_dict(state)
 
 
 def test_one_member_leaves_nothing_to_choose() -> None:
