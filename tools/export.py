@@ -81,8 +81,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch.nn.functional import interpolate
 
-from eavit_mm.analysis.latency import device_of
+from eavit_mm.analysis.latency import device_of, image_size
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import (
     build_supernet,
@@ -90,7 +91,7 @@ from eavit_mm.engine.cli import (
     read_config,
     run_tool,
 )
-from eavit_mm.export.config import class_names
+from eavit_mm.export.config import dataset_meta
 from eavit_mm.export.directory import Exporter, check_folder
 from eavit_mm.export.formats import GRAPHS
 from eavit_mm.export.front import export_front
@@ -112,7 +113,7 @@ def merge_args(args: argparse.Namespace) -> Config:
 
 
 def some_images(cfg: Config, model: Any, num: int) -> torch.Tensor | None:
-    """The first images of ``val_dataloader``, normalised.
+    """The first images of ``val_dataloader``, normalised, of one size.
 
     Raises:
         ValueError: If the config has none.
@@ -123,7 +124,9 @@ def some_images(cfg: Config, model: Any, num: int) -> torch.Tensor | None:
         raise ValueError(f'--images {num}: the config has no val_dataloader')
     found: list[torch.Tensor] = []
     for data in Runner.build_dataloader(cfg.val_dataloader, seed=0):
-        found.extend(model.data_preprocessor(data, False)['inputs'])
+        inputs = model.data_preprocessor(data, False)['inputs']
+        # Segmentors see images of any size; a graph is of one.
+        found.extend(interpolate(inputs, image_size(model)[1:]))
         if len(found) >= num:
             break
     return torch.stack(found[:num])
@@ -194,7 +197,7 @@ def main(args: argparse.Namespace) -> None:
         args.batch_size,
         args.rounds,
         args.opset,
-        class_names(cfg, meta),
+        dataset_meta(cfg, meta),
     )
     if front is not None:
         table = export_front(exporter, front, args.out, print)

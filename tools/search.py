@@ -39,6 +39,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
+from eavit_mm.engine.calibration import norm_batches
 from eavit_mm.engine.cli import (
     build_runner,
     load_config,
@@ -106,12 +107,14 @@ def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     disjoint_data(cfg)
+    training = norm_batches(dict(train_dataloader=cfg.get('train_dataloader')))
     runner = build_runner(search_config(cfg))
     if not isinstance(runner.test_loop, ParetoSearchLoop):
         raise ValueError(
             f'{args.config}: search_cfg.type={cfg.search_cfg.get("type")!r} '
             "is no search; must be 'eavit_mm.ParetoSearchLoop'"
         )
+    runner.test_loop.model.norm_batches = training
     metric = runner.test_loop.objectives.metric
     names = reported_numbers(runner.test_loop)
     if names is not None and metric not in names:

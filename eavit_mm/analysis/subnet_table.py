@@ -10,6 +10,9 @@ from rich.table import Table
 
 from eavit_mm.files import plain
 
+# Share of the MACs that leaves nothing to say of neck and head.
+_MOST = 0.95
+
 
 def area_under_curve(points: Iterable[tuple[float, float]]) -> float:
     """Area under a metric over MACs / MACs of the largest (EA-ViT's AUC).
@@ -39,12 +42,13 @@ def subnet_row(
         subnet: One of its subnets.
         metrics: As the evaluator reports them.
     """
-    macs = model.macs(subnet)['total']
+    parts = model.macs(subnet)
     return dict(
         name=name,
         subnet=subnet.to_dict(),
-        macs=macs,
-        macs_ratio=macs / model.macs()['total'],
+        macs=parts['total'],
+        macs_ratio=parts['total'] / model.macs()['total'],
+        macs_of_parts=parts,
         params=model.params(subnet)['total'],
         metrics=plain(metrics),
     )
@@ -96,11 +100,20 @@ def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
 def cost_columns(
     header: str, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[str]]:
-    """Names, under a header, and costs of networks, for a table."""
+    """Names, under a header, and costs of networks, for a table.
+
+    Those of the parts too, unless the backbone has nearly all of them.
+    """
     unit, unit_name = macs_unit(max(row['macs'] for row in rows))
+    parts = [row.get('macs_of_parts', {}) for row in rows]
+    shown: list[str] = []
+    if any(p and p['backbone'] < _MOST * p['total'] for p in parts):
+        names = [name for name, macs in parts[0].items() if macs]
+        shown = [name for name in names if name != 'total']
     return {
         header: [row['name'] for row in rows],
         unit_name: [f'{row["macs"] / unit:.3f}' for row in rows],
+        **{n: [f'{p[n] / unit:.3f}' for p in parts] for n in shown},
         '% MACs': [f'{row["macs_ratio"]:.1%}' for row in rows],
         'Mparams': [f'{row["params"] / 1e6:.3f}' for row in rows],
     }

@@ -30,6 +30,7 @@ from mmengine.runner import runner as mmengine_runner
 from mmpretrain.registry import MODELS
 
 from eavit_mm.engine import watched_data
+from eavit_mm.engine.calibration import norm_batches
 from eavit_mm.engine.checkpoint import (
     USER_ERRORS,
     check_moments,
@@ -396,6 +397,7 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
         built = MODELS.build(model)
     supernet: Any = elastic_model(built, asked_by)
     supernet._config = cfg  # where mmpretrain's functions keep it
+    supernet.norm_batches = norm_batches(cfg)
     supernet.eval()
     return supernet
 

@@ -72,7 +72,7 @@ class Fitness:
             enabled=dtype in AMP_DTYPES,
         )
         try:
-            with self.model.backbone.frozen(subnet), autocast:
+            with self.model.evaluating(subnet), autocast:
                 report = self._measure()
             return numbers_of(report, self.metric)
         except FloatingPointError as error:

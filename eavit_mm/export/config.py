@@ -1,10 +1,11 @@
 """The config of an exported network: plain, for the stock tools."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from inspect import signature
 from keyword import iskeyword
 from math import isfinite
+from types import MappingProxyType
 from typing import Any
 
 from mmengine.config import Config
@@ -23,7 +24,7 @@ _HEADER = """\
 """
 # What is written, an empty line between groups. What else a config has is
 # about subnets, or is a name that its parts share: these get names here.
-_NAMED = ('classes', 'train_pipeline', 'test_pipeline')
+_NAMED = ('classes', 'palette', 'train_pipeline', 'test_pipeline')
 _GROUPS = (
     ('default_scope', 'custom_imports'),
     ('model', 'data_preprocessor'),
@@ -44,7 +45,9 @@ _LOADING = {'pretrained', 'init_cfg'}
 
 
 def plain_config(
-    cfg: Config, dense: Mapping[str, Any], classes: Sequence[str] = ()
+    cfg: Config,
+    dense: Mapping[str, Any],
+    meta: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """A supernet's config, for one of its subnets as a dense network.
 
@@ -54,7 +57,8 @@ def plain_config(
     Args:
         cfg: The supernet's; not changed.
         dense: The config of the network itself, by :func:`dense_config`.
-        classes: Their names, for data sets that do not know them.
+        meta: Names and palette of the classes, by :func:`dataset_meta`, for
+            data sets that do not know them.
     """
     everything = {**cfg.to_dict(), 'model': Config(dense).to_dict()}
     taken = {name for group in _GROUPS for name in group} - {*_NAMED}
@@ -89,7 +93,7 @@ def plain_config(
     paramwise.get('custom_keys', {}).pop('router', None)
     if paramwise == dict(custom_keys={}):
         del optimizer['paramwise_cfg']
-    _complete_data(plain, classes)
+    _complete_data(plain, meta)
     return plain
 
 
@@ -99,21 +103,25 @@ def _fits(part: Mapping[str, Any] | None) -> bool:
     return not kind.startswith('eavit_mm.') or kind in _HOOKS
 
 
-def _complete_data(plain: dict[str, Any], classes: Sequence[str]) -> None:
+def _complete_data(plain: dict[str, Any], meta: Mapping[str, Any]) -> None:
     """Tells data sets the names of classes; test images get gray if need be.
 
     The stock inferencer leaves out of a pipeline what reads a file, and reads
-    it in colours.
+    it in colours; mmseg's does as the pipeline says.
     """
     gray = dict(type='eavit_mm.LoadGrayImage')
     is_gray = plain['model']['backbone'].get('in_channels') == 1
     for part in ('train', 'val', 'test'):
         for dataset in _datasets(plain.get(f'{part}_dataloader', {})):
-            if classes and _names_in(dataset) == ():
-                plain['classes'] = list(classes)
-                dataset['metainfo'] = dict(classes=plain['classes'])
+            if meta and _meta_in(dataset) == {}:
+                plain.update(meta)
+                dataset['metainfo'] = dict(meta)
             steps = dataset.get('pipeline')
-            if steps and is_gray and part != 'train' and gray not in steps:
+            is_read = any(
+                step == gray or step.get('color_type') == 'grayscale'
+                for step in steps or ()
+            )
+            if steps and is_gray and part != 'train' and not is_read:
                 reads = steps[0]['type'] == 'LoadImageFromFile'
                 steps = [*steps[:reads], gray, *steps[reads:]]
                 dataset['pipeline'] = steps
@@ -129,8 +137,11 @@ def _datasets(parent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _datasets(inner)
 
 
-def _names_in(dataset: Mapping[str, Any]) -> Sequence[str] | None:
-    """The classes of a data set; () if it must be told them, None: cannot."""
+def _meta_in(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a data set says of its classes; {} if it must be told them.
+
+    None if it cannot be.
+    """
     kind = dataset['type']
     if isinstance(kind, str):
         with DATASETS.switch_scope_and_registry(None) as registry:
@@ -138,23 +149,33 @@ def _names_in(dataset: Mapping[str, Any]) -> Sequence[str] | None:
     known = getattr(kind, 'METAINFO', None)
     if known is None or 'classes' in dataset:
         return None
-    return {**known, **dataset.get('metainfo', {})}.get('classes', ())
+    found = {**known, **dataset.get('metainfo', {})}
+    return found if found.get('classes') else {}
 
 
-def class_names(cfg: Config, meta: Mapping[str, Any]) -> list[str]:
-    """Names of the classes; none if they are not known.
+def dataset_meta(cfg: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of the classes, and their palette; as far as they are known.
 
     Args:
         cfg: The supernet's; its test data may know them.
         meta: That of the checkpoint, which may as well.
     """
     tested = _datasets(cfg.get('test_dataloader') or {})
-    given = (meta.get('dataset_meta') or {}).get('classes')
-    names = next(filter(None, [given, *map(_names_in, tested)]), ())
-    wanted = (cfg.model.get('head') or {}).get('num_classes')
-    # The inferencer looks up any class that the head has.
-    is_list = isinstance(names, list | tuple) and len(names) == wanted
-    return list(map(str, names)) if is_list else []
+    heads = [cfg.model.get(name) or {} for name in ('head', 'decode_head')]
+    wanted = {head.get('num_classes') for head in heads} - {None}
+    for found in (meta.get('dataset_meta') or {}, *map(_meta_in, tested)):
+        # The inferencer looks up any class that the head has.
+        lists = {
+            name: list(value)
+            for name, value in (found or {}).items()
+            if isinstance(value, list | tuple) and len(value) in wanted
+        }
+        if 'classes' in lists:
+            known = dict(classes=list(map(str, lists['classes'])))
+            colours = lists.get('palette', ())
+            palette = [list(map(int, colour)) for colour in colours]
+            return {**known, **({'palette': palette} if palette else {})}
+    return {}
 
 
 def config_text(plain: Mapping[str, Any]) -> str:

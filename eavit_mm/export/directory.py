@@ -36,6 +36,7 @@ from eavit_mm.files import (
     write_json,
 )
 from eavit_mm.models import ElasticModelMixin
+from eavit_mm.models.norm_statistics import norm_statistics_of
 from eavit_mm.options import check_choice
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
@@ -67,7 +68,8 @@ class Exporter:
     batch_size: int = 1
     rounds: int = 20
     opset: int = OPSET
-    classes: Sequence[str] = ()  # their names, if they are known
+    # Names of the classes and their palette, as far as they are known.
+    meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -81,7 +83,6 @@ class Exporter:
         self.formats = [f for f in FORMATS if f in ('pth', *self.formats)]
         self.model = self.model.float()
         self.model.eval()
-        self._exact = deepcopy(self.model).double()
 
     def export(self, subnet: Subnet, out: str | Path) -> dict[str, Any]:
         """Writes the folder of a subnet, whole or not at all.
@@ -101,7 +102,11 @@ class Exporter:
         check_folder(out)
         out = Path(out).absolute()
         remove_leftovers(out)
-        with folder_atomically(out) as folder:
+        batches = self.model.norm_batches()
+        with (
+            norm_statistics_of(self.model, subnet, batches),
+            folder_atomically(out) as folder,
+        ):
             self._write(subnet, folder)
             report = self._report(subnet, folder)
             write_json(report, folder / REPORT)
@@ -118,10 +123,9 @@ class Exporter:
     def _write(self, subnet: Subnet, folder: Path) -> None:
         """Everything but the report."""
         dense = dense_config(self.model, self.cfg.model, subnet)
-        plain = plain_config(self.cfg, dense, self.classes)
+        plain = plain_config(self.cfg, dense, self.meta)
         network = dense_network(self.model, self.cfg.model, subnet)
-        named = dict(dataset_meta=dict(classes=list(self.classes)))
-        meta = named if self.classes else {}
+        meta = dict(dataset_meta=dict(self.meta)) if self.meta else {}
         buffer = BytesIO()
         torch.save(dict(meta=meta, state_dict=network.state_dict()), buffer)
         write_atomically(buffer.getvalue(), folder / WEIGHTS)
@@ -130,7 +134,7 @@ class Exporter:
         _, *graphs = self.formats
         if graphs:
             program = trace(network, image_size(self.model))
-        of_onnx = (_input(self.model, self.classes), self.opset, network)
+        of_onnx = (_input(self.model, self.meta), self.opset, network)
         for name in graphs:
             write: Any = GRAPHS[name][0]
             more = of_onnx if name == 'onnx' else ()
@@ -163,7 +167,7 @@ class Exporter:
                 for path in sorted(folder.glob('model.*'))
             },
             latency_ms=certificate.latencies(model, subnet, network, *times),
-            input=_input(model, self.classes),
+            input=_input(model, self.meta),
             opset=self.opset if 'onnx' in self.formats else None,
         )
 
@@ -177,7 +181,8 @@ class Exporter:
         compared = {name: dict(float32=value) for name, value in found.items()}
         # Rounding aside: any other weight shows here.
         exact = {WEIGHTS: deepcopy(network).double()}
-        double = certificate.certify(self._exact, subnet, exact, self.images)
+        model = deepcopy(self.model).double()
+        double = certificate.certify(model, subnet, exact, self.images)
         compared[WEIGHTS]['float64'] = double[WEIGHTS]
         return compared
 
@@ -246,19 +251,24 @@ def names_in(out: str | Path) -> list[str]:
     return sorted(path.name for path in out.iterdir()) if out.exists() else []
 
 
-def _input(model: Any, classes: Sequence[str]) -> dict[str, Any]:
+def _input(model: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
     """What a user of ONNX or pt2 must feed, and what comes out."""
     preprocessor = model.data_preprocessor
     channels, *size = image_size(model)
-    to_rgb = getattr(preprocessor, 'to_rgb', False)
+    # mmseg reverses the order under another name.
+    to_rgb = getattr(preprocessor, 'to_rgb', False) or getattr(
+        preprocessor, 'channel_conversion', False
+    )
     orders = {1: 'gray', 3: 'RGB' if to_rgb else 'BGR'}
     expected = dict(
         shape=['batch', channels, *size],
         to_rgb=to_rgb,
         channel_order=orders.get(channels),
-        classes=list(classes),
+        **{'classes': [], **meta},
     )
     for name in ('mean', 'std'):
         if (numbers := getattr(preprocessor, name, None)) is not None:
             expected[name] = numbers.flatten().tolist()
+    if hasattr(model, 'align_corners'):  # of maps, which are to be enlarged
+        expected['align_corners'] = model.align_corners
     return expected

@@ -26,6 +26,7 @@ def front_row(
         subnet=report['subnet'],
         macs=report['macs'],
         macs_ratio=report['macs'] / report['macs_of_largest'],
+        macs_of_parts=report['macs_of_parts'],
         params=report['params'],
         bytes=report['bytes'][WEIGHTS],
         latency_ms=latency['exported'],

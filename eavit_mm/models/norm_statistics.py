@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eavit_mm.space import Subnet
 
@@ -21,11 +21,11 @@ def norm_statistics_of(
     """Gives BatchNorms a subnet's own statistics inside a ``with`` block.
 
     To evaluate or export the subnet there; outside of it the supernet is as
-    it was. Without a BatchNorm that keeps statistics no batch is read.
+    it was. Without a BatchNorm that keeps statistics no batch is read. Those
+    of auxiliary heads, which run in training alone, stay as they are.
 
     Args:
-        model: The elastic model; what is no BatchNorm runs in evaluation
-            mode.
+        model: The elastic model.
         subnet: A member of the space; None for the largest.
         batches: Of the training data, as its loader gives them. Each counts
             as much as the others: mean and variance are averaged.
@@ -46,7 +46,9 @@ def norm_statistics_of(
     kept = [(b, b.clone()) for norm in norms for b in norm.buffers()]
     try:
         if norms:
-            _estimate(model, subnet, batches, norms)
+            found = _moments(model, subnet, batches, norms)
+            for norm, moments in found.items():
+                _set_statistics(norm, moments)
         yield
     finally:
         for buffer, value in kept:
@@ -54,17 +56,26 @@ def norm_statistics_of(
 
 
 @torch.no_grad()
-def _estimate(
+def _moments(
     model: Any, subnet: Subnet | None, batches: Iterable[Any], norms: list[Any]
-) -> None:
-    """Runs the batches, in which the norms learn and nothing else does."""
+) -> dict[Any, list[tuple[Tensor, Tensor]]]:
+    """Mean and variance of what each norm is given, of every batch.
+
+    Without buffers a norm takes those of the batch itself, and that of no
+    other process, as one of type SyncBN in training mode would.
+    """
     modes = {module: module.training for module in model.modules()}
-    momenta = [norm.momentum for norm in norms]
+    buffers = {norm: dict(norm._buffers) for norm in norms}
+    found: dict[Any, list[tuple[Tensor, Tensor]]] = {}
+
+    def note(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
+        x = args[0].transpose(0, 1).flatten(1)  # (B, E, ...) -> (E, -1)
+        found.setdefault(norm, []).append((x.mean(1), x.var(1)))
+
+    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     model.eval()
     for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-        norm.momentum = None  # the mean of all batches
+        norm._buffers.update(dict.fromkeys(buffers[norm]))
     try:
         batch = None
         with model.backbone.use(subnet):
@@ -73,10 +84,23 @@ def _estimate(
                 model._run_forward(data, mode='tensor')
         if batch is None:
             raise ValueError(
-                'statistics of a BatchNorm need at least one batch of data'
+                'statistics of a BatchNorm need at least one batch of data: '
+                'train_dataloader of the config; GN and LN need none'
             )
     finally:
+        for hook in hooks:
+            hook.remove()
+        for norm, own in buffers.items():
+            norm._buffers.update(own)
         for module, mode in modes.items():
             module.training = mode
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    return found
+
+
+def _set_statistics(norm: Any, moments: list[tuple[Tensor, Tensor]]) -> None:
+    """Averages over the batches, of the channels that are open."""
+    norm.reset_running_stats()
+    norm.num_batches_tracked += len(moments)
+    means, variances = map(torch.stack, zip(*moments, strict=True))
+    norm.running_mean[: means.shape[1]] = means.mean(0)
+    norm.running_var[: means.shape[1]] = variances.mean(0)

@@ -56,6 +56,7 @@ def test_a_row_is_what_stands_in_json(rows):
         ),
         macs=1_000_000,
         macs_ratio=0.25,
+        macs_of_parts=dict(backbone=999_999, total=1_000_000),
         params=80_000,
         metrics=dict(top1=70.0),
     )

@@ -6,8 +6,8 @@ from mmpretrain.datasets import CustomDataset
 from tool_runs import DIGITS
 
 from eavit_mm.export.config import (
-    class_names,
     config_text,
+    dataset_meta,
     dense_config,
     plain_config,
 )
@@ -144,7 +144,7 @@ def test_the_text_is_as_a_person_writes_it(tmp_path, channels):
     names = ["it's", *(f'class {i}' for i in range(8))]
     dense = dense_config(model, cfg.model, member())
     plain = plain_config(
-        cfg, dense, class_names(cfg, dict(dataset_meta=dict(classes=names)))
+        cfg, dense, dataset_meta(cfg, dict(dataset_meta=dict(classes=names)))
     )
     text = config_text(plain)
     folder = tmp_path / "a person's"
@@ -170,18 +170,24 @@ def test_the_text_is_as_a_person_writes_it(tmp_path, channels):
 
 
 def test_names_of_classes_are_those_of_the_head():
-    cfg = folder_config(3)
-    for meta, found in (
-        (dict(classes=tuple('abcdefghi')), list('abcdefghi')),
-        (dict(classes=tuple('abc')), []),  # the head has nine
-        (dict(classes='names.txt'), []),
-        (None, []),
+    cfg, nine = folder_config(3), list('abcdefghi')
+    colours = [(i, 0, 9) for i in range(9)]
+    for given, found in (
+        (dict(classes=tuple(nine)), dict(classes=nine)),
+        (dict(classes=tuple('abc')), {}),  # the head has nine
+        (dict(classes='names.txt'), {}),
+        (dict(classes=nine, palette=colours[:3]), dict(classes=nine)),
+        (
+            dict(classes=nine, palette=colours),
+            dict(classes=nine, palette=list(map(list, colours))),
+        ),
+        (None, {}),
     ):
-        assert class_names(cfg, dict(dataset_meta=meta)) == found
+        assert dataset_meta(cfg, dict(dataset_meta=given)) == found
     cfg.test_dataloader.dataset.type = CustomDataset  # of a config in Python
-    assert class_names(cfg, {}) == []
+    assert dataset_meta(cfg, {}) == {}
     digits = Config.fromfile(DIGITS)
-    assert class_names(digits, {}) == list('0123456789')
+    assert dataset_meta(digits, {}) == dict(classes=list('0123456789'))
 
 
 def test_imports_of_the_user_stay():

@@ -31,7 +31,7 @@ def test_what_an_export_holds(tmp_path):
     ours = exporter(
         formats=['pt2', 'onnx'],
         images=torch.ones(3, 3, 8, 12),
-        classes=tuple(names),
+        meta=dict(classes=names),
         opset=17,
     )
     out = tmp_path / 'a' / 'b'

@@ -149,6 +149,8 @@ def test_a_folder_of_a_segmentor(name: str, opset: int, tmp_path: Any) -> None:
     """An export compares its files, ONNX too, with the supernet's subnet."""
     cfg = Config(dict(model=config(name), default_scope='mmseg'))
     model = segmentor(deepcopy(cfg.model)).float()
+    batch = dict(inputs=batch_of(0, batch=4)['inputs'].float())
+    model.norm_batches = lambda: [batch]
     subnet = random_subnet(model.backbone.space, 2)
     exporter = Exporter(model, cfg, formats=('onnx',), opset=opset, rounds=1)
     report = exporter.export(subnet, tmp_path / 'out')

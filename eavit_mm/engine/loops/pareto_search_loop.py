@@ -13,6 +13,7 @@ from eavit_mm.analysis.search_report import (
     profile_table,
     write_figures,
 )
+from eavit_mm.engine.calibration import norm_batches
 from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
 from eavit_mm.engine.ranked_fitness import (
     RankedFitness,
@@ -116,6 +117,7 @@ class ParetoSearchLoop(TestLoop):
         check_choice('dtype', dtype, ['float32', *AMP_DTYPES])
         self.evaluator_cfg = plain_evaluator(evaluator)
         self.model = elastic_model(self.runner.model, type(self).__name__)
+        self.model.norm_batches = norm_batches(self.runner.cfg)
         self.space = self.model.backbone.space
         self.table = table_for(self.model, latency_table)
         self.costs = costs_of(self.model, self.table)

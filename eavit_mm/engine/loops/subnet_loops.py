@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmengine.evaluator import DumpResults
 from mmengine.runner import BaseLoop, TestLoop, ValLoop
 
 from eavit_mm.analysis.subnet_table import (
@@ -13,6 +13,7 @@ from eavit_mm.analysis.subnet_table import (
     format_table,
     subnet_row,
 )
+from eavit_mm.engine.calibration import norm_batches
 from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.fitness import numbers_in, silence
 from eavit_mm.engine.run_checks import check_monitors
@@ -25,6 +26,8 @@ from eavit_mm.registry import LOOPS
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.budget import SOURCES
 
+# Where metrics and the visualizer keep the place that they write to.
+_OUTPUTS = ('out_file_path', 'output_dir', '_img_save_dir')
 DEFAULT_SUBNETS = dict(largest=1.0, half=0.5, smallest='smallest')
 
 
@@ -132,7 +135,8 @@ class _SubnetLoopMixin(BaseLoop):
         self.metric = metric
         self.metric_scale = metric_scale
         self.rows: list[dict[str, Any]] = []
-        self.dumps: dict[DumpResults, Path] = {}
+        self.outputs: dict[Any, Path] = {}
+        model.norm_batches = norm_batches(self.runner.cfg)
         self.first: Mapping[str, Any] = {}
 
     def _add_budget(self, budget: Budget) -> None:
@@ -215,11 +219,11 @@ class _SubnetLoopMixin(BaseLoop):
         metric if they are not told which. The rest is what JSON can hold.
         """
         if subnet not in known:
-            self._name_dumps(name)
+            self._name_outputs(name)
             size = len(self.dataloader.dataset)
             if not size:
                 raise ValueError(f'{self.phase}_dataloader: no image in it')
-            with model.backbone.frozen(subnet):
+            with model.evaluating(subnet):
                 for idx, data_batch in enumerate(self.dataloader):
                     self.run_iter(idx, data_batch)
                 # The first network's table of classes is enough.
@@ -231,14 +235,26 @@ class _SubnetLoopMixin(BaseLoop):
             known[subnet] = {**numbers, **plain(found), **numbers}
         return known[subnet]
 
-    def _name_dumps(self, name: str) -> None:
-        """Predictions to a file per subnet: PRED_NAME.pkl for PRED.pkl."""
-        for dump in self.evaluator.metrics:
-            several = len(self.subnets) + len(self.budgets) > 1
-            if several and type(dump) is DumpResults:
-                path = self.dumps.setdefault(dump, Path(dump.out_file_path))
-                stem = f'{path.stem}_{name}'.replace('/', '_')
-                dump.out_file_path = str(path.with_stem(stem))
+    def _name_outputs(self, name: str) -> None:
+        """What is written of each subnet apart from the others.
+
+        Predictions to PRED_NAME.pkl for PRED.pkl, mmseg's masks and pictures
+        to DIR/NAME for DIR.
+        """
+        if len(self.subnets) + len(self.budgets) < 2:
+            return
+        name = name.replace('/', '_')
+        backend = self.runner.visualizer.get_backend('LocalVisBackend')
+        for part in (*self.evaluator.metrics, backend):
+            attribute = next(filter(partial(hasattr, part), _OUTPUTS), '')
+            if given := getattr(part, attribute, None):
+                path = self.outputs.setdefault(part, Path(given))
+                named = path / name
+                if attribute == 'out_file_path':
+                    named = path.with_stem(f'{path.stem}_{name}')
+                if attribute == 'output_dir':  # mmseg makes it but once
+                    named.mkdir(parents=True, exist_ok=True)
+                setattr(part, attribute, str(named))
 
     def _metric_of(self, found: Mapping[str, Any]) -> str | None:
         """The metric of the curve; None if there is none, and none asked."""
