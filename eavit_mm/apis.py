@@ -1,8 +1,9 @@
 """What a notebook calls: load a supernet, ask for budgets, predict."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,18 @@ import cv2
 import numpy as np
 import torch
 from mmcv.image import imread
+from mmengine.config import Config
 from mmpretrain import ImageClassificationInferencer
 from mmpretrain.apis.model import ModelHub
+from mmseg.apis import MMSegInferencer
+from mmseg.models.segmentors import BaseSegmentor
 
 from eavit_mm.analysis.latency import device_of
 from eavit_mm.analysis.subnet_table import format_table, subnet_row
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet, read_config
 from eavit_mm.engine.loops.subnet_loops import answer_to
+from eavit_mm.export.config import dataset_meta
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
@@ -35,12 +40,60 @@ for _folder in (_PACKAGE.parent, _PACKAGE / '.mim'):
         ModelHub.register_model_index(_index, config_prefix=_folder)
 
 
+class SegmentationInferencer(MMSegInferencer):
+    """mmseg's inferencer of a model that is there; see :func:`load`."""
+
+    def __init__(
+        self, model: Any, cfg: Config, device: torch.device, meta: Any
+    ) -> None:
+        self._given, model.dataset_meta = model, meta
+        cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
+        # Without colours of their own names would get those of Cityscapes.
+        drawn = meta if 'palette' in meta else {}
+        super().__init__(cfg, device=str(device), **drawn)
+
+    def _init_model(self, cfg: Any, weights: Any, device: str) -> Any:
+        """In place of a new one, which would be loaded less strictly."""
+        return self._given.to(device).eval()
+
+    def preprocess(
+        self, inputs: Iterable[Any], batch_size: int = 1
+    ) -> Iterator[Any]:
+        """Batches of images of one size: mmseg takes no others."""
+        samples = map(self.pipeline, inputs)
+        for _, alike in groupby(samples, lambda s: s['inputs'].shape):
+            chunks = self._get_chunk_data(alike, batch_size)
+            yield from map(self.collate_fn, chunks)
+
+    def predictions(
+        self, images: Iterable[Any], batch_size: int
+    ) -> list[dict[str, Any]]:
+        """What :func:`predict` returns; logits are kept of a batch alone."""
+        return [
+            _pixels_of(sample) | self.model.dataset_meta
+            for batch in self.preprocess(images, batch_size)
+            for sample in self.forward(batch)
+        ]
+
+
+def _pixels_of(sample: Any) -> dict[str, Any]:
+    """The class of each pixel, and the probability of it."""
+    labels, logits = sample.pred_sem_seg.data[0], sample.seg_logits.data
+    scores = logits.softmax(0).amax(0)
+    if len(logits) == 1:  # mmseg has made probabilities of them already
+        scores = torch.where(labels > 0, logits[0], 1 - logits[0])
+    return dict(
+        pred_sem_seg=labels.long().cpu().numpy(),
+        pred_score=scores.float().cpu().numpy(),
+    )
+
+
 def load(
     config: str | Path,
     checkpoint: str | Path,
     device: str | torch.device | None = None,
-) -> ImageClassificationInferencer:
-    """Loads a supernet into the inferencer of mmpretrain.
+) -> ImageClassificationInferencer | SegmentationInferencer:
+    """Loads a supernet into the inferencer of its toolbox.
 
     Unlike the stock way no code in the checkpoint is run, and it must fit
     the config to the last weight.
@@ -63,15 +116,20 @@ def load(
     cfg = read_config(str(config))
     model: Any = build_supernet(cfg, 'load')
     meta = load_supernet(model, checkpoint)
+    place = device_of(device)
+    if isinstance(model, BaseSegmentor):
+        known = dataset_meta(cfg, meta)
+        return SegmentationInferencer(model, cfg, place, known)
     # Where mmpretrain's own functions keep it.
     model._dataset_meta = meta.get('dataset_meta') or {}
-    return ImageClassificationInferencer(model, device=device_of(device))
+    return ImageClassificationInferencer(model, device=place)
 
 
 def ask(
-    network: ImageClassificationInferencer,
+    network: Any,
     *budgets: str | float,
     by: str | None = None,
+    part: str = 'total',
     latency_table: str | Path | None = None,
     front: str | Path | None = None,
 ) -> list[dict[str, Any]]:
@@ -81,15 +139,17 @@ def ask(
         network: What :func:`load` returned.
         *budgets: Each on its own: 0.5, '50%', '8GMACs', '20Mparams', '5ms'.
         by: Who answers; see :class:`eavit_mm.models.BudgetSolver`.
+        part: What of the network budgets limit: 'total', 'backbone', ...
         latency_table: File of a table, for milliseconds.
         front: File of a Pareto front, to answer.
 
     Returns:
-        A row for each: ``subnet``, ``macs``, ``macs_ratio``, ``params``,
-        ``budget``, ``by``, ``limit``, ``delivered``, ``used``, and
-        ``metrics``: those measured on the held-out data after training, where
-        they are known. That of a budget that cannot be reached has ``budget``
-        and ``error``. :func:`table` makes text of the rows.
+        A row for each: ``subnet``, ``macs``, ``macs_ratio``,
+        ``macs_of_parts`` (backbone, neck, head), ``params``, ``budget``,
+        ``by``, ``limit``, ``delivered``, ``used``, and ``metrics``: those
+        measured on the held-out data after training, where they are known.
+        That of a budget that cannot be reached has ``budget`` and ``error``.
+        :func:`table` makes text of the rows.
 
     Raises:
         ValueError: If a budget is none, or none can be reached.
@@ -97,7 +157,7 @@ def ask(
     if not budgets:
         raise ValueError("no budget is given; must be such as 0.5, '8GMACs'")
     model = network.model
-    solver = BudgetSolver(model, table=latency_table, front=front)
+    solver = BudgetSolver(model, part=part, table=latency_table, front=front)
     rows: list[dict[str, Any]] = []
     for budget in map(Budget.parse, budgets):
         try:
@@ -119,13 +179,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def predict(
-    network: ImageClassificationInferencer,
+    network: Any,
     images: Any,
     *budgets: str | float,
     batch_size: int = 32,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Classifies images with the subnet for a budget.
+    """Classifies images, or their pixels, with the subnet for a budget.
 
     The subnet is chosen for this call alone.
 
@@ -140,11 +200,15 @@ def predict(
             which is the largest unless ``network.model.set_budget`` chose
             another.
         batch_size: Images at once.
-        **options: ``by``, ``latency_table`` and ``front``, as in :func:`ask`.
+        **options: ``by``, ``part``, ``latency_table`` and ``front``, as in
+            :func:`ask`.
 
     Returns:
         For each image ``pred_label``, ``pred_score``, ``pred_scores``, and
-        ``pred_class`` where the checkpoint knows the names.
+        ``pred_class`` where the checkpoint knows the names. Of a segmentor
+        ``pred_sem_seg``, the class of every pixel, and ``pred_score``, the
+        probability of it, both (height, width) of the image that was given,
+        and where they are known ``classes`` and ``palette``.
 
     Raises:
         FileNotFoundError: If there is no such image.
@@ -159,8 +223,9 @@ def predict(
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
     arrays = [_read(image, channels) for image in several]
-    with model.backbone.frozen(subnet):
-        return network(arrays, batch_size=batch_size)
+    run: Any = getattr(network, 'predictions', network)
+    with model.evaluating(subnet):
+        return run(arrays, batch_size=batch_size)
 
 
 def _read(image: Any, channels: int) -> np.ndarray:

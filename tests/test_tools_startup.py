@@ -43,5 +43,6 @@ def test_choices_of_the_tools_are_those_of_the_package():
     parser = argparse.ArgumentParser()
     arguments.add_budget_arguments(parser)
     choices = {a.dest: a.choices for a in parser._actions if a.choices}
-    parts = ['backbone', 'neck', 'head', 'total']  # a model names its own
+    # A model names its own.
+    parts = ['backbone', 'neck', 'head', 'decode_head', 'total']
     assert choices == dict(by=list(SOURCES), count=list(COUNTS), part=parts)

@@ -62,7 +62,7 @@ def add_budget_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         '--part',
-        choices=['backbone', 'neck', 'head', 'total'],
+        choices=['backbone', 'neck', 'head', 'decode_head', 'total'],
         default='total',
         help='part of the model that budgets limit',
     )
