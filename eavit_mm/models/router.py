@@ -136,8 +136,7 @@ class RouterHead(BaseModule):
         _check_highest(highest, self.tables)
         costs = {kind: GatedCost(t) for kind, t in self.tables.items()}
         self.costs = nn.ModuleDict(costs)
-        self.front_file = front
-        self.latency_table = latency_table
+        self.front_file, self.latency_table = front, latency_table
         # What the table was measured with; the model's to say.
         self.latency_setting: Mapping[str, Any] | None = None
         self.budget_weight, self.pareto_weight = budget_weight, pareto_weight
