@@ -14,8 +14,6 @@ from toys import batch_of, classifier
 
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import front_for
-from eavit_mm.models.consumers import Count
-from eavit_mm.models.elastic_model import ElasticModelMixin
 from eavit_mm.space import Budget
 from eavit_mm.space.cells import AXES
 from eavit_mm.space.cost_table import CostTable
@@ -93,27 +91,6 @@ def table_of(space: Any) -> LatencyTable:
         {e: {h: 0.2 + 0.01 * e + 0.1 * h for h in heads} for e in embeds},
         {e: {f: 0.1 + 0.002 * e * f for f in channels} for e in embeds},
     )
-
-
-@pytest.mark.parametrize('part', ['backbone', 'total'])
-def test_a_router_is_asked_for_its_own_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    """Where the head has most of the MACs and the same for all subnets."""
-    heavy = dict(head=Count(10**7, 0))
-    monkeypatch.setattr(
-        ElasticModelMixin, '_count_consumers', lambda *args: heavy
-    )
-    model = fitted(tmp_path, hidden=2, fit_steps=120, part=part)
-    assert model.router.tables['macs'].largest == model.macs()[part]
-    solver, same = BudgetSolver(model, part='backbone'), 0
-    references = model.router.front.references
-    for reference in references:
-        own = model.macs(reference.subnet)['backbone']
-        subnet = solver([Budget.parse(f'{own}macs')], 'router')
-        assert 0.95 * own <= model.macs(subnet)['backbone'] <= own
-        same += subnet == reference.subnet
-    assert same >= len(references) - 3
 
 
 @pytest.mark.parametrize('kinds', [['macs'], ['params'], KINDS])

@@ -1,0 +1,30 @@
+"""A router of budgets of a part of the network."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_budget_solver import fitted
+
+from eavit_mm.models import BudgetSolver
+from eavit_mm.models.consumers import Count
+from eavit_mm.models.elastic_model import ElasticModelMixin
+from eavit_mm.space import Budget
+
+
+@pytest.mark.parametrize('part', ['backbone', 'total'])
+def test_a_router_is_asked_for_its_own_part(
+    tmp_path: Path, monkeypatch: Any, part: str
+) -> None:
+    """Where the head has most of the MACs and the same for all subnets."""
+    name, heavy = '_count_consumers', dict(head=Count(10**7, 0))
+    monkeypatch.setattr(ElasticModelMixin, name, lambda *args: heavy)
+    model = fitted(tmp_path, hidden=2, fit_steps=120, part=part)
+    assert model.router.tables['macs'].largest == model.macs()[part]
+    solver, other = BudgetSolver(model, part='backbone'), 0
+    for reference in model.router.front.references:
+        own = model.macs(reference.subnet)['backbone']
+        subnet = solver([Budget.parse(f'{own}macs')], 'router')
+        assert 0.95 * own <= model.macs(subnet)['backbone'] <= own
+        other += subnet != reference.subnet
+    assert other <= 3
