@@ -20,7 +20,7 @@ def elastic_model(model: Any, asked_by: str) -> ElasticModelMixin:
     if not isinstance(inner, ElasticModelMixin):
         raise ValueError(
             f'{asked_by} needs an elastic model, such as '
-            "type='eavit_mm.ElasticImageClassifier'; got "
-            f'{type(inner).__name__}'
+            "type='eavit_mm.ElasticImageClassifier' or "
+            f"'eavit_mm.ElasticEncoderDecoder'; got {type(inner).__name__}"
         )
     return inner

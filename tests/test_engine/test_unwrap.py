@@ -35,6 +35,6 @@ def test_a_model_that_is_not_elastic_is_named(wrap):
     with pytest.raises(
         ValueError,
         match=r"Part needs an elastic model, such as type='eavit_mm\."
-        r"ElasticImageClassifier'; got ImageClassifier",
+        r"ElasticImageClassifier' or '\S+Decoder'; got ImageClassifier",
     ):
         elastic_model(model, 'Part')

@@ -15,6 +15,8 @@ from eavit_mm.engine.watched_data import check_labels
 from .test_data_overlap import Listed
 from .toys import config, evaluated, loader, model_cfg, stock_cfg
 
+HEADS = {'model.head': SimpleNamespace(num_classes=3)}
+
 
 def images(folder: Path, *labels: Any) -> dict[str, Any]:
     """A data set of small images and an annotation file."""
@@ -59,11 +61,11 @@ def test_a_label_of_no_class_is_told_before_the_first_step(
 
 @pytest.mark.parametrize('label', [[0, 2], [], dict(size=9), None])
 def test_other_kinds_of_labels(label):
-    check_labels(Listed([dict(sample_id='n1', gt_label=label)]), 3)
+    check_labels(Listed([dict(sample_id='n1', gt_label=label)]), HEADS)
 
 
 def test_lists_of_other_kinds():
-    check_labels(SimpleNamespace(data_list=['0.png', ('1.png', 7)]), 3)
+    check_labels(SimpleNamespace(data_list=['0.png', ('1.png', 7)]), HEADS)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_lists_of_other_kinds():
 def test_labels_that_are_none(infos, words):
     data = [dict(info, sample_id=f'n{i}') for i, info in enumerate(infos)]
     with pytest.raises(ValueError, match=f'^{words}'):
-        check_labels(Listed(data), 3)
+        check_labels(Listed(data), HEADS)
 
 
 @pytest.mark.parametrize('make', [model_cfg, stock_cfg])

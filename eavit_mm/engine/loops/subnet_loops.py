@@ -76,7 +76,7 @@ class _SubnetLoopMixin(BaseLoop):
             One that no subnet keeps gets a row that says so.
         by: Who answers budgets, see :class:`eavit_mm.models.BudgetSolver`.
         count: How budgets count MACs, 'exact' or 'paper'.
-        part: What budgets limit: 'total', 'backbone' or 'head'.
+        part: What budgets limit: 'total', 'backbone', 'head' and the like.
         latency_table: File of a table, for budgets such as '5ms'.
         front: A ``pareto.json``, to answer in place of the checkpoint's.
         metric: Whose area under the curve is reported; None for the first
