@@ -6,6 +6,7 @@ from .fashion import Fashion40, FashionMNIST
 from .flowers import Flowers102
 from .gray import LoadGrayImage
 from .image_folder import ImageFolder
+from .mask_folder import MaskFolder
 from .split import split_dataset
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     'Flowers102',
     'ImageFolder',
     'LoadGrayImage',
+    'MaskFolder',
     'split_dataset',
 ]

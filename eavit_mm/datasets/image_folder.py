@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +25,8 @@ _SEARCH_SHARE, _MOST_SEARCHED = 0.1, 2000
 _TEST_SHARE = 0.2
 _LAYOUTS = 'train/CLASS/* and test/CLASS/* (or val), or CLASS/*'
 # What folders of parts are called, in any case.
-_ROLES = dict(train='train', training='train', test='test', testing='test')
-_ROLES |= dict(val='val', valid='val', validation='val')
+ROLES = dict(train='train', training='train', test='test', testing='test')
+ROLES |= dict(val='val', valid='val', validation='val')
 # What systems leave in folders, beside names that begin with a dot.
 _JUNK = {'__macosx', '__pycache__', '@eadir', '@recycle', '#recycle'}
 _JUNK |= {'$recycle.bin', 'lost+found', 'system volume information'}
@@ -75,7 +75,7 @@ class ImageFolder(BaseDataset):
             raise FileNotFoundError(
                 f'{folder}: no such folder; must hold {_LAYOUTS}'
             )
-        paths = sorted(_files_in(folder), key=str)
+        paths = sorted(files_in(folder), key=str)
         stats = (path.lstat() for path in paths)
         times = tuple((stat.st_size, stat.st_mtime_ns) for stat in stats)
         is_cut = self.part is not None
@@ -89,7 +89,7 @@ class ImageFolder(BaseDataset):
         return list(parts[self.part])  # mmengine empties it
 
 
-def _files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """All files, behind links too, but those that are hidden."""
     real = folder.resolve()
     if real in above:
@@ -98,7 +98,7 @@ def _files_in(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
         if entry.name.startswith('.') or entry.name.lower() in _JUNK:
             continue
         if entry.is_dir():
-            yield from _files_in(entry, (*above, real))
+            yield from files_in(entry, (*above, real))
         else:
             yield entry
 
@@ -115,13 +115,13 @@ def _read(
         stamps: Their sizes and times: other files are read anew.
         is_cut: Whether it has parts, or is cut into them.
     """
-    images = [path for path in paths if _is_image(path)]
+    images = [path for path in paths if is_image(path)]
     broken = sorted({*paths} - {*images})
-    _log_left_out(folder, broken, 'no image that can be read')
+    log_left_out(folder, broken, 'no image that can be read')
     places = _places_of(folder, images) if is_cut else {folder: images}
     pairs = [(root, path) for root in places for path in places[root]]
     # What lies in no folder of a class is left out itself.
-    copies = _copies_in([path for root, path in pairs if path.parent != root])
+    copies = copies_in([path for root, path in pairs if path.parent != root])
     trained, *held = (_classes_in(*p, copies) for p in places.items())
     names = tuple(trained)
     samples = _samples_of(trained, names)
@@ -155,7 +155,7 @@ def _samples_of(classes: Classes, names: Sequence[str]) -> Samples:
     ]
 
 
-def _is_image(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Whether mmcv reads it: by first and last bytes, where these do."""
     try:
         if not path.is_file():  # a pipe, a link to nothing
@@ -173,7 +173,8 @@ def _is_image(path: Path) -> bool:
         return False
 
 
-def _log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
+def log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
+    """Warns of files in a folder that are not taken, if there are any."""
     # A name need not be text.
     names = [
         os.fsencode(path.relative_to(folder)).decode(errors='replace')
@@ -185,7 +186,7 @@ def _log_left_out(folder: Path, paths: Sequence[Path], why: str) -> None:
         print_log(text, logger='current', level=logging.WARNING)
 
 
-def _copies_in(paths: Sequence[Path]) -> dict[Path, Path]:
+def copies_in(paths: Sequence[Path]) -> dict[Path, Path]:
     """Files with the content of an earlier one, and that one."""
     sizes = Counter(path.stat().st_size for path in paths)
     known: dict[bytes, Path] = {}
@@ -196,6 +197,20 @@ def _copies_in(paths: Sequence[Path]) -> dict[Path, Path]:
             if (first := known.setdefault(content, path)) != path:
                 copies[path] = first
     return copies
+
+
+def check_apart(root: Path, copies: Mapping[Path, Path]) -> None:
+    """Raises if an image below a folder is the copy of one elsewhere."""
+    shared = [
+        path
+        for path, first in copies.items()
+        if root in path.parents and root not in first.parents
+    ]
+    for path in shared:
+        raise ValueError(
+            f'{root}: train and test share {len(shared)} images, such as '
+            f'{copies[path]} and {path}; remove them from one of the two'
+        )
 
 
 def _by_folder(root: Path, paths: Sequence[Path]) -> Classes:
@@ -212,20 +227,11 @@ def _classes_in(
     root: Path, images: Sequence[Path], copies: dict[Path, Path]
 ) -> Classes:
     """The images of each class, every content once; the rest is logged."""
-    shared = [
-        path
-        for path, first in copies.items()
-        if root in path.parents and root not in first.parents
-    ]
-    for path in shared:
-        raise ValueError(
-            f'{root}: train and test share {len(shared)} images, such as '
-            f'{copies[path]} and {path}; remove them from one of the two'
-        )
+    check_apart(root, copies)
     strays = [path for path in images if path.parent == root]
-    _log_left_out(root, strays, 'in no folder of a class')
+    log_left_out(root, strays, 'in no folder of a class')
     again = [path for path in images if path in copies]
-    _log_left_out(root, again, 'copies of other images')
+    log_left_out(root, again, 'copies of other images')
     return _by_folder(root, [path for path in images if path not in copies])
 
 
@@ -241,15 +247,15 @@ def _places_of(folder: Path, images: list[Path]) -> dict[Path, list[Path]]:
     found = [
         name
         for name, paths in groups.items()
-        if name.lower() in _ROLES
+        if name.lower() in ROLES
         and all(path.parent != root / name for path in paths)
     ]
     # Alone in its folder, a part is the root or above it.
     inner = root.relative_to(folder).parts
-    parts = found or [name for name in inner if name.lower() in _ROLES]
+    parts = found or [name for name in inner if name.lower() in ROLES]
     if not parts:
         return {root: images}
-    roles = {_ROLES[name.lower()]: name for name in found}
+    roles = {ROLES[name.lower()]: name for name in found}
     if len(roles) < max(len(parts), 2) or 'train' not in roles:
         raise ValueError(
             f'{folder}: has folders of classes in {parts}; must be '
