@@ -11,7 +11,10 @@ from eavit_mm.space.pareto import Member, ParetoFront
 
 
 def front_of(
-    model: Any, number: int = 8, subnets: Iterable[Subnet] | None = None
+    model: Any,
+    number: int = 8,
+    subnets: Iterable[Subnet] | None = None,
+    metric: str = 'accuracy/top1',
 ) -> ParetoFront:
     """Uniform subnets, or given ones, as if a search had found them."""
     space = model.backbone.space
@@ -23,11 +26,11 @@ def front_of(
         macs = model.macs(subnet)['total']
         params = model.params(subnet)['total']
         if not members or macs > members[-1].macs:
-            metrics = {'accuracy/top1': 50.0 + i}
+            metrics = {metric: 50.0 + i}
             members.append(Member(subnet, metrics, macs, params))
     return ParetoFront(
         space,
-        'accuracy/top1',
+        metric,
         'greater',
         ('metric', 'macs'),
         tuple(members),

@@ -3,6 +3,7 @@
 They are forked by a server, which has imported once what all of them need.
 """
 
+import gc
 import os
 import runpy
 import signal
@@ -24,7 +25,10 @@ from eavit_mm.engine.loops import pareto_search_loop
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = get_context('forkserver')
 SERVER.set_forkserver_preload(
-    [f'eavit_mm.engine.{name}' for name in ('cli', 'hooks', 'loops', 'optim')]
+    [
+        *(f'eavit_mm.engine.{name}' for name in ('cli', 'hooks', 'loops')),
+        *('eavit_mm.engine.optim', 'eavit_mm.models.elastic_segmentor'),
+    ]
 )
 # What a kill can fall upon.
 POINTS: dict[str, tuple[Any, str]] = {
@@ -107,6 +111,9 @@ def _be_rank(
     for stream in (1, 2):
         os.dup2(file, stream)
     torch.set_num_threads(1)
+    # Every data set collects garbage: what was imported need not be looked
+    # through each time.
+    gc.freeze()
     # Most of the time would go into the layout of logged configs.
     mmengine_config.FormatCode = lambda code, **options: (code, False)
     if world > 1:

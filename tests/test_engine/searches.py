@@ -35,10 +35,11 @@ def search(
     folder: Path,
     *args: Any,
     options: tuple[str, ...] = (),
+    config: Path = DIGITS,
     **kwargs: Any,
 ) -> Done:
     """Runs tools/search.py; options come after those of ``SEARCH``."""
-    command = ('search.py', DIGITS, checkpoint, '--work-dir', folder, *args)
+    command = ('search.py', config, checkpoint, '--work-dir', folder, *args)
     return run(*command, '--cfg-options', *SEARCH, *options, **kwargs)
 
 

@@ -11,6 +11,7 @@ from fronts import front_of
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
+from seg_leaves import LOVEDA, WIDEST, layout_of, short, write
 
 from eavit_mm.engine.cli import build_runner
 from eavit_mm.files import write_json
@@ -28,10 +29,12 @@ SAMPLERS = (
     dict(type='eavit_mm.UniformSampler', _delete_=True),
 )
 EPOCH = 8  # iterations
+NARROW_LEVELS = [dict(begin=0), dict(WIDEST, begin=1 / 3)]
+SAMPLING = 'Infinite', 'Default'
 LEVELS = [
     dict(begin=0, embed_dims=64, num_heads=3),
     dict(
-        begin=1,
+        begin=1 / 3,
         embed_dims=32,
         num_heads=1,
         feedforward_channels=48,
@@ -42,39 +45,49 @@ LEVELS = [
 
 
 def config(folder: Path, stage: int, world: int, workers: int) -> Config:
-    """Three epochs; stage 0 is stage 1 by iterations, without end."""
-    cfg = Config.fromfile(DIGITS)
+    """Three epochs; stage 0 is stage 1 by iterations, without end.
+
+    Of digits, or of the segmentor that lies beside the folder.
+    """
+    own = folder.with_name(LOVEDA.name)
+    batch, levels, parts = 16, LEVELS, dict(train=120, rest=None)
+    if own.exists():
+        batch, levels, parts = 4, NARROW_LEVELS, {}
+    cfg = Config.fromfile(own if own.exists() else DIGITS)
+    by_epoch = stage > 0
+    length = dict(max_epochs=3) if by_epoch else dict(max_iters=3 * EPOCH)
+    cfg.train_cfg = dict(by_epoch=by_epoch, val_interval=100, **length)
     cfg.merge_from_dict(
         {
             'model.backbone.drop_path_rate': 0.2,
             'model.sampler': SAMPLERS[world > 1],
             'model.distillation': DISTILLATION[stage == 1 and world == 1],
             'randomness.seed': 1,
-            'train_dataloader.batch_size': 16 // world,
+            'train_dataloader.batch_size': batch // world,
             'train_dataloader.num_workers': workers,
             'train_dataloader.persistent_workers': workers > 0,
-            'train_dataloader.dataset.parts': dict(train=120, rest=None),
-            'train_cfg.max_epochs': 3,
-            'train_cfg.val_interval': 100,
+            'train_dataloader.dataset.parts': parts,
+            'train_dataloader.sampler.type': f'{SAMPLING[by_epoch]}Sampler',
             'param_scheduler': [
-                dict(type='CosineAnnealingLR', convert_to_iter_based=True)
+                dict(
+                    type='CosineAnnealingLR',
+                    by_epoch=by_epoch,
+                    convert_to_iter_based=by_epoch,
+                )
             ],
             # No checkpoint falls between two batches of an update.
             'optim_wrapper.accumulative_counts': 2,
-            'default_hooks.checkpoint.interval': 1,
-            'custom_hooks.1.levels': LEVELS,
+            'default_hooks.checkpoint.by_epoch': by_epoch,
+            'default_hooks.checkpoint.interval': 1 if by_epoch else EPOCH,
+            'custom_hooks.1.by_epoch': by_epoch,
+            'custom_hooks.1.levels': levels,
             'log_level': 'ERROR',
             'work_dir': str(folder),
         }
     )
+    for name in ('type', 'dtype', 'loss_scale'):  # of a GPU
+        cfg.optim_wrapper.pop(name, None)
     cfg.custom_hooks.append(dict(type='EMAHook', momentum=0.1))
-    if stage == 0:
-        cfg.train_dataloader.sampler.type = 'InfiniteSampler'
-        cfg.train_cfg = dict(by_epoch=False, max_iters=3 * EPOCH)
-        cfg.param_scheduler = [dict(type='CosineAnnealingLR', by_epoch=False)]
-        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=EPOCH)
-        cfg.custom_hooks[1].by_epoch = False
-        cfg.custom_hooks[1].levels[1].begin = EPOCH
     if stage == 2:
         # The second checkpoint falls into the joint phase.
         cfg.custom_hooks.append(dict(type='eavit_mm.RouterHook', warmup=9))
@@ -133,18 +146,26 @@ KILLS = [('iter:14', 1), ('replace:1', 1), ('replace:2', 1), ('removal:2', 2)]
 
 
 @pytest.mark.parametrize(
-    ('stage', 'processes', 'workers', 'kills'),
+    ('stage', 'processes', 'workers', 'kills', 'segments'),
     [
-        pytest.param(1, 1, 2, KILLS, id='two workers'),
-        pytest.param(0, 1, 0, KILLS[:2], id='by iterations'),
-        pytest.param(1, 2, 0, [KILLS[0], KILLS[2]], id='two processes'),
+        pytest.param(1, 1, 2, KILLS, False, id='two workers'),
+        pytest.param(0, 1, 0, KILLS[:2], False, id='by iterations'),
+        pytest.param(
+            *(1, 2, 0, [KILLS[0], KILLS[2]], False), id='two processes'
+        ),
         # In the router's warm-up, in a save, and in the joint phase.
         pytest.param(
-            *(2, 1, 0, [('iter:9', 1), KILLS[1], ('iter:10', 2)]), id='stage 2'
+            *(2, 1, 0, [('iter:9', 1), KILLS[1], ('iter:10', 2)], False),
+            id='stage 2',
         ),
         pytest.param(
-            *(2, 2, 0, [('iter:10', 1), ('iter:9', 2)]),
+            *(2, 2, 0, [('iter:10', 1), ('iter:9', 2)], False),
             id='stage 2, two processes',
+        ),
+        pytest.param(0, 1, 2, KILLS[:1], True, id='segmentor by iterations'),
+        pytest.param(
+            *(2, 2, 0, [('iter:20', 2)], True),
+            id='segmentor, stage 2, two processes',
         ),
     ],
 )
@@ -154,15 +175,24 @@ def test_killed_and_resumed_is_uninterrupted(
     processes: int,
     workers: int,
     kills: list[tuple[str, int]],
+    segments: bool,
 ) -> None:
     """One process: with two workers in turns with none."""
     names = [f'epoch_{number}.pth' for number in (1, 2, 3)]
     if stage == 0:
         names = [f'iter_{number * EPOCH}.pth' for number in (1, 2, 3)]
+    if segments:
+        images = layout_of(LOVEDA)._replace(images=32)
+        write(tmp_path / 'data', images)
+        rest = {'save_best': None, 'max_keep_ckpts': 1}
+        hook = {f'default_hooks.checkpoint.{k}': v for k, v in rest.items()}
+        short(LOVEDA, tmp_path, tmp_path / 'data', **hook)
     if stage == 2:
-        init_default_scope('mmpretrain')
-        model = MODELS.build(config(tmp_path / 'any', 1, 1, 0).model)
-        write_json(front_of(model).to_dict(), tmp_path / 'pareto.json')
+        cfg = config(tmp_path / 'any', 1, 1, 0)
+        init_default_scope(cfg.default_scope)
+        model = MODELS.build(cfg.model)
+        front = front_of(model, metric=cfg.search_cfg.metric)
+        write_json(front.to_dict(), tmp_path / 'pareto.json')
 
     def run(folder: Path, workers: int, kill: str = '') -> Done:
         options = folder, stage, processes, workers

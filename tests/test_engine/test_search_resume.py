@@ -5,12 +5,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from seg_leaves import LOVEDA, layout_of, short, write
 
 from .forked_tools import ROOT, free_port
-from .searches import DIGITS, FILES, SEARCH, contents
+from .searches import DIGITS, FILES, SEARCH, contents, search
+
+FEWER = ('search_cfg.max_evaluations=12',)
 
 
 def lines(folder: Path) -> int:
@@ -39,6 +46,24 @@ def test_killed_and_resumed_is_uninterrupted(find, searched, tmp_path):
     assert done.status == 0, done.text
     assert f'{known} evaluations of ' in done.text
     assert contents(tmp_path) == contents(searched)
+
+
+def test_a_segmentor_killed_and_resumed(tmp_path):
+    """Begun by one process, ended by two, as one finds it."""
+    write(tmp_path / 'data', layout_of(LOVEDA)._replace(images=7))
+    config = short(LOVEDA, tmp_path, tmp_path / 'data')
+    init_default_scope('mmseg')
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(model.state_dict(), weights := tmp_path / 'model.pth')
+    find = partial(search, weights, config=config, options=FEWER)
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    done = find(whole)
+    assert done.status == 0, done.text
+    done = find(killed, kill='write:2')
+    assert done.status == -signal.SIGKILL, done.text
+    done = find(killed, '--resume', processes=2)
+    assert done.status == 0, done.text
+    assert contents(whole) == contents(killed)
 
 
 def test_the_launcher_of_a_checkout(trained, searched, tmp_path):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_elastic_ddp import CASES
+from test_elastic_ddp import CLASSIFIERS
 from test_slim_vit import exported
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
@@ -85,10 +85,10 @@ def test_the_largest_is_the_stock_network(dtype: str, device: str) -> None:
 
 
 @pytest.mark.usefixtures('run_seed')
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize('name', CLASSIFIERS)
 def test_a_step_is_that_of_the_cpu(name: str, device: str) -> None:
     """Samplers, distillation, accumulation and router, in float64."""
-    cfg: dict[str, Any] = dict(CASES[name])
+    cfg: dict[str, Any] = dict(CLASSIFIERS[name])
     counts = cfg.pop('accumulative_counts', 1)
     there = classifier(**cfg)
     here = copy.deepcopy(there).to(device)

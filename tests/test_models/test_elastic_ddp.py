@@ -13,6 +13,8 @@ import torch.distributed as dist
 from mmengine.dist import get_rank
 from mmengine.logging import MessageHub
 from mmengine.optim import OptimWrapper
+from segmentors import batch_of as segments_of
+from segmentors import config, segmentor
 from steps import gradients
 from toys import batch_of, classifier
 
@@ -23,7 +25,7 @@ UNIFORM = dict(type='eavit_mm.UniformSampler')
 ROUTER = dict(type='eavit_mm.RouterHead')
 SANDWICH = dict(type='eavit_mm.SandwichSampler', num_others=2)
 # Half of all draws have up to six branches off; the ranks' may differ.
-CASES: dict[str, dict[str, Any]] = {
+CLASSIFIERS: dict[str, dict[str, Any]] = {
     'one subnet': dict(sampler=UNIFORM),
     'several subnets': dict(sampler=dict(UNIFORM, num=3)),
     'a draw per rank': dict(sampler=UNIFORM, draw_per_rank=True),
@@ -39,6 +41,13 @@ CASES: dict[str, dict[str, Any]] = {
     ),
     'router per rank': dict(
         router=dict(ROUTER, gated_every=2), draw_per_rank=True
+    ),
+}
+# With dropout, and auxiliary heads that read levels of their own.
+CASES = CLASSIFIERS | {
+    'segmentor': dict(flow='mla', sampler=dict(UNIFORM, num=2)),
+    'segmentor, router': dict(
+        flow='setr_naive', router=dict(ROUTER, gated_every=2, passes=2)
     ),
 }
 
@@ -77,7 +86,11 @@ def differences(
     cfg = dict(cfg)
     counts = cfg.pop('accumulative_counts', 1)
     MessageHub.get_current_instance().update_info('seed', seed)
-    model = classifier(**cfg).to(device)
+    flow = cfg.pop('flow', None)
+    model = (
+        segmentor(config(flow, **cfg)).train() if flow else classifier(**cfg)
+    )
+    model.to(device)
     wrapper = ElasticDistributedDataParallel(model)
     recorder = Recorder(wrapper, counts)
     worst, largest = 0.0, 0.0
@@ -88,9 +101,11 @@ def differences(
         for part in range(counts):
             number = (step * counts + part) * dist.get_world_size()
             number += get_rank()
-            data = batch_of(number + 100 * seed)
-            wrapper.train_step(data, recorder)
-            twin.train_step(data, alone)
+            number += 100 * seed
+            data = segments_of(number) if flow else batch_of(number)
+            for each, optimizer in ((wrapper, recorder), (twin, alone)):
+                torch.manual_seed(number)  # of dropout
+                each.train_step(data, optimizer)
         expected = mean_over_ranks(alone.steps[-1])
         for ours, mean in zip(recorder.steps[-1], expected, strict=True):
             worst = max(worst, (ours - mean).abs().max().item())
