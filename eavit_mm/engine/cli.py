@@ -54,7 +54,8 @@ _DATALOADERS = tuple(
 # own use of its old file clients.
 _INVENTORY = re.compile(
     r'\n-+\nSystem environment:|Config:\n|Hooks will be executed in|'
-    r'Distributed training is not used|"(FileClient|HardDiskBackend)" '
+    r'Distributed training is not used|"(FileClient|HardDiskBackend)" |'
+    r'The prefix is not set in metric class'
 )
 # Warnings of mmengine and of torch's pt2 about themselves, on every run.
 _NOT_OURS = (

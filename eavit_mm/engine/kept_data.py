@@ -1,6 +1,5 @@
 """Data that several subnets are evaluated on, read once if they fit."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.structures import BaseDataElement, PixelData
+from mmengine.structures import PixelData
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -51,21 +50,14 @@ class KeptData:
             left = len(whole) - len(kept) - 1
             if to_device:
                 moved = cast(small)
-                to_device = _fits(moved, left)
+                to_device = _fits(moved['inputs'], left)
             kept.append(moved if to_device else small)
-            if not _fits(kept[-1], left):
+            if not _fits(kept[-1]['inputs'], left):
+                how = 'read anew for each subnet: they do not fit into memory'
                 break
         else:
-            self.batches = kept
-        megabytes = sum(t.nbytes for t in _tensors_in(kept)) / 1e6
-        print_log(
-            f'{self.size} images of the search: kept, {megabytes:.0f} MB'
-            if kept is self.batches
-            else f'{self.size} images of the search: read anew for each '
-            f'subnet, {megabytes:.0f} MB for {len(kept)} of {len(whole)} '
-            'batches are too much to keep',
-            'current',
-        )
+            how, self.batches = 'kept in memory', kept
+        print_log(f'{self.size} images of the search: {how}', 'current')
 
     def __iter__(self) -> Iterator[Any]:
         """Batches as they were packed, whose samples may be changed."""
@@ -85,26 +77,11 @@ def _with_masks(batch: Any, dtype: torch.dtype) -> Any:
     return {**batch, 'data_samples': samples}
 
 
-def _fits(batch: Any, number: int) -> bool:
+def _fits(images: Iterable[Tensor], number: int) -> bool:
     """Whether so many batches more leave room to compute, where they lie."""
-    size = Counter[torch.device]()
-    for tensor in _tensors_in(batch):
-        size[tensor.device] += tensor.nbytes
-    return all(
-        size[device] * number < _SHARE * _free_memory(device)
-        for device in size
-    )
-
-
-def _tensors_in(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | BaseDataElement):
-        for part in value.values():
-            yield from _tensors_in(part)
-    elif isinstance(value, list | tuple):
-        for part in value:
-            yield from _tensors_in(part)
+    sizes = [image.nbytes for image in images]
+    device = next(iter(images)).device
+    return sum(sizes) * number < _SHARE * _free_memory(device)
 
 
 def _free_memory(device: torch.device) -> float:

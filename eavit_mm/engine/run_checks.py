@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import DumpResults
@@ -18,7 +19,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 
 from eavit_mm.engine.calibration import preserved_random_state
-from eavit_mm.engine.checkpoint import LAST, last_checkpoint
+from eavit_mm.engine.checkpoint import LAST, last_checkpoint, naming
 from eavit_mm.engine.fitness import numbers_in, report_of
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.files import check_unlocked
@@ -38,6 +39,8 @@ _KEYS = [
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'val_pipeline'),
     *('test_pipeline', 'pipeline'),
 ]
+# Images that are tried together before a training.
+_TRIED = 8
 # Where launchers say which process this is.
 _RANKS = dict(pytorch='RANK', slurm='SLURM_PROCID', mpi='OMPI_COMM_WORLD_RANK')
 
@@ -103,6 +106,9 @@ def check_training(runner: Runner) -> None:
     if type(runner.val_loop) is ValLoop:  # ours does so itself
         check_monitors(runner.val_loop)
     model = unwrap(runner.model)
+    check_batch('train_dataloader', runner.train_loop.dataloader, model, True)
+    if runner.val_loop is not None:
+        check_batch('val_dataloader', runner.val_loop.dataloader, model)
     compiled = runner.cfg.get('compile')
     if isinstance(compiled, Mapping):  # {} asks for it as well
         compiled = not compiled.get('disable')
@@ -116,6 +122,19 @@ def check_training(runner: Runner) -> None:
             'anew for the shapes of each subnet, for longer than the training '
             "takes: leave it out, or train with 'eavit_mm.LargestSampler'"
         )
+
+
+def check_batch(
+    place: str, loader: Any, model: Any, training: bool = False
+) -> None:
+    """Raises ``ValueError`` if images do not come out in one size."""
+    data = loader.dataset
+    number = min(loader.batch_size or 1, _TRIED, len(data))
+    with preserved_random_state():
+        spread = np.linspace(0, len(data) - 1, number).astype(int).tolist()
+        samples = [data[index] for index in spread]
+        with naming(f'{place}: images of a batch must come out in one size'):
+            model.data_preprocessor(loader.collate_fn(samples), training)
 
 
 def _schedules(runner: Runner) -> Iterator[tuple[str, Any]]:

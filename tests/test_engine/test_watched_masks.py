@@ -8,6 +8,7 @@ import pytest
 from mmengine.config import Config
 
 from eavit_mm.engine.cli import build_runner, run_tool
+from eavit_mm.engine.run_checks import check_training
 
 from . import masks
 from .masks import fcn, mask, put, run, segmentor, write
@@ -121,3 +122,18 @@ def test_every_head_has_the_classes_of_the_data(tmp_path, heads, words):
     words = f'train_dataloader: model.{words}; the data have 3 classes'
     data = set_of(tmp_path)
     refuses(run(tmp_path / 'run', data, model=segmentor(**heads)), words)
+
+
+@pytest.mark.parametrize('part', ['train', 'val'])
+def test_images_of_a_batch_have_one_size(tmp_path, part):
+    data = masks.data(write(tmp_path / 'data', SIZE, (16, 24), all=4), 'all')
+    changes: dict[str, Any] = dict(
+        val_dataloader=masks.loader(data),
+        val_cfg={},
+        val_evaluator=dict(type='IoUMetric'),
+    )
+    check_training(build_runner(run(tmp_path / 'run', data, **changes)))
+    changes[f'{part}_dataloader'] = masks.loader(data, batch_size=2)
+    runner = build_runner(run(tmp_path / 'again', data, **changes))
+    with pytest.raises(ValueError, match=f'^{part}_dataloader: images of a'):
+        check_training(runner)
