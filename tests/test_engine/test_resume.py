@@ -162,10 +162,12 @@ KILLS = [('iter:14', 1), ('replace:1', 1), ('replace:2', 1), ('removal:2', 2)]
             *(2, 2, 0, [('iter:10', 1), ('iter:9', 2)], False),
             id='stage 2, two processes',
         ),
-        pytest.param(0, 1, 2, KILLS[:1], True, id='segmentor by iterations'),
         pytest.param(
-            *(2, 2, 0, [('iter:20', 2)], True),
-            id='segmentor, stage 2, two processes',
+            *(0, 2, 1, KILLS[:1], True),
+            id='segmentor by iterations, two processes, workers',
+        ),
+        pytest.param(
+            *(2, 1, 0, [('iter:20', 2)], True), id='segmentor, stage 2'
         ),
     ],
 )
