@@ -1,7 +1,7 @@
 # The demo of segmentation: the pretrained ViT-mini becomes an elastic
 # segmentor of handwritten digits on textures.
 _base_ = [
-    '../_base_/models/elastic_vitmini_fpn.py',
+    '../_base_/models/elastic_vitmini_pup.py',
     '../_base_/datasets/digits_canvases.py',
     '../_base_/schedules/adamw_mini.py',
     '../_base_/elastic_seg_runtime.py',
@@ -18,10 +18,24 @@ model = dict(
 )
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-train_cfg = dict(max_epochs=50, val_interval=25)
-default_hooks = dict(
-    logger=dict(interval=25), checkpoint=dict(interval=25, max_keep_ckpts=1)
-)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-2,
+        by_epoch=True,
+        end=1,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        begin=1,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=10, val_interval=5)
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=1))
 custom_hooks = [
     dict(
         type='eavit_mm.RearrangeHook',
@@ -32,10 +46,10 @@ custom_hooks = [
         levels=[
             dict(begin=0),
             dict(
-                begin=4, embed_dims=64, num_heads=4, feedforward_channels=192
+                begin=1, embed_dims=64, num_heads=4, feedforward_channels=192
             ),
             dict(
-                begin=8,
+                begin=2,
                 embed_dims=32,
                 num_heads=1,
                 feedforward_channels=48,
@@ -45,3 +59,4 @@ custom_hooks = [
         ],
     ),
 ]
+search_cfg = dict(max_evaluations=300)

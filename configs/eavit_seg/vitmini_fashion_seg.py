@@ -1,6 +1,6 @@
 # The pretrained ViT-mini becomes an elastic segmentor of clothes on textures.
 _base_ = [
-    '../_base_/models/elastic_vitmini_fpn.py',
+    '../_base_/models/elastic_vitmini_pup.py',
     '../_base_/datasets/fashion_canvases.py',
     '../_base_/schedules/adamw_mini.py',
     '../_base_/elastic_seg_runtime.py',

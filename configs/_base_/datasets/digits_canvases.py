@@ -21,7 +21,7 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
@@ -32,7 +32,7 @@ train_dataloader = dict(
             parts=parts,
             dataset=dict(type='eavit_mm.Digits', split='train'),
         ),
-        number=800,
+        number=3000,
         seed=0,
         pipeline=train_pipeline,
     ),

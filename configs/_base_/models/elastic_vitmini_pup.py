@@ -1,8 +1,7 @@
-# ViT-mini as an elastic segmentor of 56 px: three taps, a light pyramid whose
-# norms come behind convolutions of its own.
+# ViT-mini as an elastic segmentor of 56 px. SETR's progressive upsampling:
+# what a token says of its 7 x 7 pixels takes several convolutions to unfold.
 _base_ = ['./elastic_vitmini.py']
 
-norm_cfg = dict(type='GN', num_groups=4)
 model = dict(
     _delete_=True,
     type='eavit_mm.ElasticEncoderDecoder',
@@ -21,26 +20,21 @@ model = dict(
         in_channels=1,
         with_cls_token=False,
         out_type='featmap',
-        out_indices=[1, 3, 5],
+        out_indices=[5],
         final_norm=False,
         space={{_base_.model.backbone.space}},
     ),
-    neck=dict(
-        type='MultiLevelNeck',
-        in_channels=[96, 96, 96],
-        out_channels=16,
-        scales=[4, 2, 1],
-        norm_cfg=norm_cfg,
-    ),
     decode_head=dict(
-        type='FPNHead',
-        in_channels=[16, 16, 16],
-        in_index=[0, 1, 2],
-        feature_strides=[1, 2, 4],
-        channels=24,
+        type='SETRUPHead',
+        in_channels=96,
+        in_index=0,
+        channels=48,
+        num_convs=2,
+        up_scale=2,
+        kernel_size=3,
         dropout_ratio=0.0,
         num_classes=11,
-        norm_cfg=norm_cfg,
+        norm_cfg=dict(type='GN', num_groups=4),
         align_corners=False,
         loss_decode=dict(type='CrossEntropyLoss'),
     ),
