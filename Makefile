@@ -3,10 +3,11 @@
 #   PYTHON=python3.12   makes .venv with it (a new .venv: python3; else kept)
 #   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
 #                       else kept); MMCV_WHEEL=FILE is taken instead of a build
-#   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo) or
-#                       the first of the benchmarks (speed, gpu, benchmark)
+#   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo,
+#                       demo-seg) or the first of the benchmarks (speed, gpu,
+#                       benchmark)
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint speed gpu benchmark clean
+.PHONY: help env demo demo-seg test lint speed gpu benchmark clean
 VENV_PYTHON := .venv/bin/python
 
 PYTHON ?=
@@ -14,8 +15,8 @@ MMCV ?=
 ARGS ?=
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
-		| expand -t 8
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
+		| expand -t 11
 	@sed -n '/^# Variables/,/^[^#]/s/^# *//p' $(firstword $(MAKEFILE_LIST))
 
 env:  ## Make .venv, or bring it up to date
@@ -24,6 +25,9 @@ env:  ## Make .venv, or bring it up to date
 
 demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
+
+demo-seg: env  ## Run the demo of segmentation
+	@$(VENV_PYTHON) tools/demo.py --task segmentation $(ARGS)
 
 # xdist would begin with the files of most tests: the long ones have few, and
 # the last would run alone.

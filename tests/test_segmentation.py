@@ -4,8 +4,11 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from runpy import run_path
+from shutil import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config, config
@@ -17,6 +20,8 @@ from tool_runs import ROOT
 from torch.utils.data import DataLoader
 
 import eavit_mm  # noqa: F401
+from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.engine.cli import build_supernet
 from eavit_mm.engine.fitness import Fitness
 
 DEMO = ROOT / 'configs' / 'eavit_seg' / 'vitmini_digits_seg.py'
@@ -91,8 +96,9 @@ def test_all_stages_of_the_demo(call, tmp_path, monkeypatch):
         'hook = dict(type="eavit_mm.RouterHook", warmup=1, num_budgets=4)\n'
         'custom_hooks = [hook]\n',
     )
-    call('train.py', stage2, '--work-dir', '2')
-    second = tmp_path / '2' / 'epoch_3.pth'
+    call('train.py', stage2, '--work-dir', 'adapt/stage2')
+    second = tmp_path / 'adapt' / 'stage2' / 'epoch_3.pth'
+    check_picture(stage2, second, monkeypatch)
     asked = ('--budgets', '0.5', '0.3')
     call('test.py', stage2, second, *asked, '--out', 'by_router.json')
     rows = json.loads((tmp_path / 'by_router.json').read_text())['subnets']
@@ -110,6 +116,38 @@ def test_all_stages_of_the_demo(call, tmp_path, monkeypatch):
         assert row['metrics'] == known[json.dumps(row['subnet'])]
     call('test.py', stage1, first, '--tta', '--out', 'tta.json')
     assert len(json.loads((tmp_path / 'tta.json').read_text())['subnets']) == 3
+
+
+def check_picture(config: Path, checkpoint: Path, monkeypatch: Any) -> None:
+    """The demo draws what a network says that is set to the budget."""
+    folder = checkpoint.parents[1]
+    copy(config, folder / 'stage2.py')
+    draw = run_path(str(ROOT / 'tools' / 'demo.py'))['draw']
+    given: list[Any] = []
+    monkeypatch.setitem(
+        draw.__globals__, 'plot_segmentation', lambda *all: given.extend(all)
+    )
+    task = draw.__globals__['TASKS']['segmentation']
+    draw(task, folder.parent)
+    images, masks, classes, *_ = given
+    cfg = Config.fromfile(config)
+    model: Any = build_supernet(cfg, 'test')
+    load_supernet(model, checkpoint)
+    data = DATASETS.build(cfg.test_dataloader.dataset)
+    assert list(classes) == list(data.metainfo['classes'])
+    assert len(images) == 4
+    truth, *found = masks.values()
+    assert len(found) == len(task.drawn)
+    assert not np.array_equal(np.stack(found[0]), np.stack(found[-1]))
+    for i, image in enumerate(images):
+        sample = data[i]
+        assert np.array_equal(image, sample['inputs'][0])
+        assert torch.equal(truth[i], sample['data_samples'].gt_sem_seg.data[0])
+        for budget, each in zip(task.drawn, found, strict=True):
+            model.set_budget(budget)
+            (alone,) = model.test_step(pseudo_collate([sample]))
+            same = each[i] == alone.pred_sem_seg.data[0].numpy()
+            assert same.mean() > 0.99
 
 
 @pytest.fixture

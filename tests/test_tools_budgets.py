@@ -1,7 +1,6 @@
 """One checkpoint of stage 2 answers budgets, in every tool alike."""
 
 import json
-import runpy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from eavit_mm.models import BudgetSolver, budget_solver
 from eavit_mm.space import Budget, Subnet
 
 torch.set_num_threads(1)
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope='module')
@@ -103,36 +100,6 @@ def test_times_that_the_router_did_not_learn_are_told(
     BudgetSolver(model, table=replace(table, backend='onnxruntime'))
     (line,) = said
     assert "{'backend': 'torch'}, this one is of {'backend': 'onnx" in line
-
-
-def test_the_demo_says_which_promise_is_broken() -> None:
-    demo = runpy.run_path(str(ROOT / 'tools/demo.py'))
-
-    def result(accuracy: float, used: float = 0.9) -> dict[str, Any]:
-        rows = [
-            dict(name=name, used=used, metrics={demo['METRIC']: accuracy})
-            for name in demo['BUDGETS']
-        ]
-        return dict(subnets=rows, samples=450)
-
-    def broken_promises(**results: Any) -> list[str]:
-        found: list[str] = demo['broken_promises'](results)
-        return found
-
-    # One standard error of 99.8 % right of 450 is 0.38 %.
-    assert broken_promises(adapted=result(99.5), uniform=result(99.8)) == []
-    broken = broken_promises(adapted=result(99.0), uniform=result(99.8))
-    assert len(broken) == len(demo['BUDGETS']) + 1
-    assert broken[0] == '100% of the MACs: 99.0 < 99.1'
-    broken = broken_promises(adapted=result(99.2), uniform=result(99.8))
-    assert broken == ['mean over budgets: 99.2 < 99.4']
-    assert broken_promises(adapted=result(97.5), uniform=result(90.0)) == [
-        '100% of the MACs: 97.5 < 98.0'
-    ]
-    (first, *_) = broken_promises(
-        adapted=result(99.8, 0.3), uniform=result(99.8)
-    )
-    assert first == '100% of the MACs: 30.0% of it is used'
 
 
 @pytest.mark.parametrize('by', ['front', 'router'])

@@ -1,10 +1,10 @@
 """The main job on data that ships in a package, in a few minutes.
 
-A ViT-mini pretrained on Fashion-MNIST becomes elastic on handwritten digits:
-tools/adapt.py sorts its units, trains nested subnets, searches the Pareto
-front, trains the router, and exports networks for two budgets. Then every
-budget gets a network. Beside it, the same slices of a plainly fine-tuned
-network.
+A ViT-mini pretrained on Fashion-MNIST becomes elastic on handwritten digits,
+to name them or to segment them: tools/adapt.py sorts its units, trains nested
+subnets, searches the Pareto front, trains the router, and exports networks for
+two budgets. Then every budget gets a network. Beside it, the same slices of a
+plainly fine-tuned network.
 """
 
 import argparse
@@ -12,7 +12,9 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--work-dir', default='work_dirs/demo')
+    tasks = ['classification', 'segmentation']
+    parser.add_argument('--task', choices=tasks, default=tasks[0])
+    parser.add_argument('--work-dir', help='(default: work_dirs/demo[_seg])')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--check',
@@ -33,19 +35,19 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mmengine.registry import DATASETS
 from rich.console import Console
 from rich.table import Table
 
-from eavit_mm.analysis.plots import plot_metric_over_macs
+from eavit_mm.analysis.plots import plot_metric_over_macs, plot_segmentation
+from eavit_mm.apis import load, predict
 from eavit_mm.engine.checkpoint import last_checkpoint
 from eavit_mm.files import write_json
 from eavit_mm.space.pareto import standard_error
 
 ROOT = Path(__file__).resolve().parents[1]
-ADAPTED = 'configs/eavit/vitmini_digits_stage2.py'
-PLAIN = 'configs/eavit/vitmini_digits_dense.py'
 # Name of a result to its label in the figure.
 LABELS = dict(
     adapted='adapted: stage 2, by the router',
@@ -54,15 +56,54 @@ LABELS = dict(
     plain='slices of plain fine-tuning',
 )
 EXPORTED = ('0.5', '0.2')
-BUDGETS = ('1.0', '0.75', '0.5', '0.4', '0.3', '0.2', '0.1', '0.05')
 # What the README promises of the adapted network: the share of every budget
-# that it uses, and for some budgets its accuracy.
+# that it uses, and for some budgets its accuracy or mIoU.
 LEAST_USED = 0.85
 # Standard errors of the test split by which it may be below the uniform
 # network of a budget: of sixteen answers one was by 1.5, three digits of 450.
 MOST_ERRORS = 2
-LEAST_ACCURACY = {'1.0': 98.0, '0.5': 97.0, '0.2': 94.0}
-METRIC = 'accuracy/top1'
+DRAWN = 4  # canvases
+
+
+class Task(NamedTuple):
+    """What is another in each demo."""
+
+    title: str  # of the table and the figures
+    folder: str  # for the results
+    adapted: str  # config of stage 2
+    plain: str  # config of the control
+    metric: str
+    axis: str  # its name in the figure
+    budgets: tuple[str, ...]
+    least: dict[str, float]
+    error: float = 0.0  # standard error of the metric; 0: of an accuracy
+    drawn: tuple[str, ...] = ()  # budgets whose predictions are drawn
+
+
+TASKS = dict(
+    classification=Task(
+        'Digits, test split',
+        'work_dirs/demo',
+        'configs/eavit/vitmini_digits_stage2.py',
+        'configs/eavit/vitmini_digits_dense.py',
+        'accuracy/top1',
+        'accuracy (%)',
+        ('1.0', '0.75', '0.5', '0.4', '0.3', '0.2', '0.1', '0.05'),
+        least={'1.0': 98.0, '0.5': 97.0, '0.2': 94.0},
+    ),
+    segmentation=Task(
+        'Digits on canvases, test split',
+        'work_dirs/demo_seg',
+        'configs/eavit_seg/vitmini_digits_seg_stage2.py',
+        'configs/eavit_seg/vitmini_digits_seg_dense.py',
+        'mIoU',
+        'mIoU (%)',
+        ('1.0', '0.75', '0.5', '0.4', '0.3', '0.2'),
+        least={'1.0': 60.0, '0.5': 55.0, '0.2': 40.0},
+        error=1.0,
+        drawn=('1.0', '0.5', '0.2'),
+    ),
+)
 # Lines of the logs that the terminal shows; the first are adapt's.
 SHOWN = (
     '/6] ',
@@ -103,6 +144,7 @@ def run(name: str, command: list[str], log: Path) -> None:
 
 
 def test(
+    task: Task,
     name: str,
     config: str | Path,
     checkpoint: str,
@@ -112,13 +154,15 @@ def test(
     """Evaluates the budgets with a checkpoint; returns the results."""
     out = work_dir / f'{name}.json'
     command = ['tools/test.py', str(config), checkpoint]
-    command += ['--budgets', *BUDGETS, '--out', str(out)]
+    command += ['--budgets', *task.budgets, '--out', str(out)]
     command += ['--work-dir', str(work_dir / 'test'), *options]
     run(name, command, work_dir / f'{name}_test.log')
     return json.loads(out.read_text())
 
 
-def adapt(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
+def adapt(
+    task: Task, work_dir: Path, options: list[str]
+) -> dict[str, dict[str, Any]]:
     """All stages; the budgets after the first and after the last.
 
     After the last, uniform networks answer them too: of the same weights, they
@@ -126,7 +170,7 @@ def adapt(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
     """
     folder = work_dir / 'adapt'
     shutil.rmtree(folder, ignore_errors=True)
-    command = ['tools/adapt.py', ADAPTED, '--work-dir', str(folder)]
+    command = ['tools/adapt.py', task.adapted, '--work-dir', str(folder)]
     command += ['--budgets', *EXPORTED, '--cfg-options', *options]
     run('adapt', command, work_dir / 'adapt.log')
     results = {}
@@ -137,32 +181,37 @@ def adapt(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
     ):
         checkpoint = last_checkpoint(folder / stage)
         config = folder / f'{stage}.py'
-        results[name] = test(name, config, checkpoint, work_dir, *by)
+        results[name] = test(task, name, config, checkpoint, work_dir, *by)
     return results
 
 
-def plain(work_dir: Path, options: list[str]) -> dict[str, dict[str, Any]]:
+def plain(
+    task: Task, work_dir: Path, options: list[str]
+) -> dict[str, dict[str, Any]]:
     """The control: fine-tuned whole, then sliced for the budgets."""
     folder = work_dir / 'plain'
     shutil.rmtree(folder, ignore_errors=True)
-    command = ['tools/train.py', PLAIN, '--work-dir', str(folder)]
+    command = ['tools/train.py', task.plain, '--work-dir', str(folder)]
     run('plain', [*command, '--cfg-options', *options], work_dir / 'plain.log')
     checkpoint = last_checkpoint(folder)
-    return dict(plain=test('plain', PLAIN, checkpoint, work_dir))
+    return dict(plain=test(task, 'plain', task.plain, checkpoint, work_dir))
 
 
-def accuracies(result: dict[str, Any]) -> dict[str, float]:
-    """Budget to accuracy."""
-    return {row['name']: row['metrics'][METRIC] for row in result['subnets']}
+def values_of(task: Task, result: dict[str, Any]) -> dict[str, float]:
+    """Budget to metric."""
+    rows = result['subnets']
+    return {row['name']: row['metrics'][task.metric] for row in rows}
 
 
-def show(results: dict[str, dict[str, Any]], seconds: float) -> None:
+def show(
+    task: Task, results: dict[str, dict[str, Any]], seconds: float
+) -> None:
     """Prints the table of all networks."""
-    table = Table(title='Digits, test split: accuracy for a budget')
+    table = Table(title=f'{task.title}: {task.axis} for a budget')
     headers = ('budget', 'MACs used', 'M params', *LABELS)
     for header in headers:
         table.add_column(header, justify='right')
-    found = [accuracies(results[name]) for name in LABELS]
+    found = [values_of(task, results[name]) for name in LABELS]
     for row in results['adapted']['subnets']:
         name = row['name']
         table.add_row(
@@ -179,23 +228,54 @@ def show(results: dict[str, dict[str, Any]], seconds: float) -> None:
     )
 
 
-def broken_promises(results: dict[str, dict[str, Any]]) -> list[str]:
+def draw(task: Task, work_dir: Path) -> Path:
+    """Draws what the adapted network makes of the first test images."""
+    folder = work_dir / 'adapt'
+    checkpoint = str(last_checkpoint(folder / 'stage2'))
+    network = load(folder / 'stage2.py', checkpoint)
+    data = DATASETS.build(network.cfg.test_dataloader.dataset)
+    samples = [data[i] for i in range(DRAWN)]
+    images = [each['inputs'][0].numpy() for each in samples]
+    truth = [each['data_samples'].gt_sem_seg.data[0] for each in samples]
+    masks = {'ground truth': truth}
+    for budget in task.drawn:
+        found = predict(network, images, budget)
+        name = f'{float(budget):.0%} of the MACs'
+        masks[name] = [each['pred_sem_seg'] for each in found]
+    return plot_segmentation(
+        images,
+        masks,
+        dict(zip(found[0]['classes'], found[0]['palette'], strict=True)),
+        work_dir / 'picture.png',
+        task.title,
+    )
+
+
+def broken_promises(
+    task: Task, results: dict[str, dict[str, Any]]
+) -> list[str]:
     """Promises that the adapted network does not keep."""
-    found, uniform = (accuracies(results[n]) for n in ('adapted', 'uniform'))
+    found, uniform = (
+        values_of(task, results[name]) for name in ('adapted', 'uniform')
+    )
     samples = results['adapted']['samples']
+
+    def below(value: float, errors: float) -> float:
+        error = task.error or standard_error(task.metric, value, samples)
+        return value - errors * error
+
     broken = []
     for row in results['adapted']['subnets']:
         name = row['name']
-        error = standard_error(METRIC, uniform[name], samples)
-        least = uniform[name] - MOST_ERRORS * error
-        least = max(least, LEAST_ACCURACY.get(name, 0.0))
+        least = below(uniform[name], MOST_ERRORS)
+        least = max(least, task.least.get(name, 0.0))
         budget = f'{float(name):.0%} of the MACs'
         if row['used'] < LEAST_USED:
             broken.append(f'{budget}: {row["used"]:.1%} of it is used')
         if found[name] < least:
             broken.append(f'{budget}: {found[name]:.1f} < {least:.1f}')
     means = [sum(v.values()) / len(v) for v in (found, uniform)]
-    least = means[1] - standard_error(METRIC, means[1], samples)
+    least = below(means[1], 1)
     if means[0] < least:
         broken.append(f'mean over budgets: {means[0]:.1f} < {least:.1f}')
     return broken
@@ -203,35 +283,40 @@ def broken_promises(results: dict[str, dict[str, Any]]) -> list[str]:
 
 def main(args: argparse.Namespace) -> None:
     start = time.monotonic()
-    work_dir = Path(args.work_dir).absolute()
+    task = TASKS[args.task]
+    work_dir = Path(args.work_dir or task.folder).absolute()
     work_dir.mkdir(parents=True, exist_ok=True)
     options = [f'randomness.seed={args.seed}']
     results: dict[str, dict[str, Any]] = {}
     with ThreadPoolExecutor() as pool:
         runs = [
-            pool.submit(task, work_dir, options) for task in (adapt, plain)
+            pool.submit(networks, task, work_dir, options)
+            for networks in (adapt, plain)
         ]
         for future in runs:
             results |= future.result()
     write_json(results, work_dir / 'demo.json')
     curves = {
         label: [
-            (row['macs'], row['metrics'][METRIC])
+            (row['macs'], row['metrics'][task.metric])
             for row in results[name]['subnets']
         ]
         for name, label in LABELS.items()
     }
     figure = plot_metric_over_macs(
-        curves, work_dir / 'demo.png', 'accuracy (%)', 'Digits, test split'
+        curves, work_dir / 'demo.png', task.axis, task.title
     )
-    show(results, time.monotonic() - start)
+    pictures = [draw(task, work_dir)] if task.drawn else []
+    show(task, results, time.monotonic() - start)
     adapted = work_dir / 'adapt'
     print(
         f'Figure: {figure}\nResults: {work_dir / "demo.json"}\n'
         f'Pareto front: {adapted}/search/pareto.json and .png\n'
-        f'Exported networks: {adapted}/export'
+        f'Exported networks: {adapted}/export',
+        *(f'Picture: {picture}' for picture in pictures),
+        sep='\n',
     )
-    if args.check and (broken := broken_promises(results)):
+    if args.check and (broken := broken_promises(task, results)):
         raise SystemExit('; '.join(broken))
 
 
