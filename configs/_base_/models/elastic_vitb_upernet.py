@@ -6,6 +6,7 @@ norm_cfg = dict(type='GN', num_groups=32)
 model = dict(
     _delete_=True,
     type='eavit_mm.ElasticEncoderDecoder',
+    _scope_='mmseg',  # for mmpretrain's get_model
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         size=(512, 512),

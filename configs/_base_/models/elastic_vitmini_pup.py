@@ -5,6 +5,7 @@ _base_ = ['./elastic_vitmini.py']
 model = dict(
     _delete_=True,
     type='eavit_mm.ElasticEncoderDecoder',
+    _scope_='mmseg',  # for mmpretrain's get_model
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         size=(56, 56),

@@ -3,6 +3,7 @@
 norm_cfg = dict(type='GN', num_groups=8)
 model = dict(
     type='eavit_mm.ElasticEncoderDecoder',
+    _scope_='mmseg',  # for mmpretrain's get_model
     data_preprocessor=dict(
         type='SegDataPreProcessor',
         size=(112, 144),
