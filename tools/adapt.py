@@ -139,10 +139,10 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
     """
     budgets = [Budget.parse(text) for text in texts]
     cfg = Config(cfg.to_dict())
-    path = cfg.model.router.get('latency_table')
-    cfg.model.router = None
+    router, cfg.model.router = cfg.model.router, None
+    path, part = router.get('latency_table'), router.get('part', 'total')
     model = build_supernet(cfg, 'tools/adapt.py')
-    solver = BudgetSolver(model, table=path)
+    solver = BudgetSolver(model, part=part, table=path)
     for budget in budgets:
         solver.limits([budget])
 
@@ -266,10 +266,12 @@ class Adaptation:
         """Evaluates and exports the networks for the budgets."""
         args, last = self.args, self.last('stage2')
         adapted = (self.folder / 'stage2.py', last)
-        times = self.configs['stage2'].model.router.get('latency_table')
-        latency = ('--latency-table', times) if times else ()
+        router = self.configs['stage2'].model.router
+        times = router.get('latency_table')
+        limits = ('--latency-table', times) if times else ()
+        limits += ('--part', router.get('part', 'total'))
         table, work_dir = self.folder / 'budgets.json', self.folder / 'test'
-        options = ('--out', table, '--work-dir', work_dir, *latency)
+        options = ('--out', table, '--work-dir', work_dir, *limits)
         source = self.source('test', adapted=last, budgets=str(args.budgets))
         self.make(
             *('test', source, table.is_file, 'test', *adapted),
@@ -282,7 +284,7 @@ class Adaptation:
             source = self.source('export', **made_from)
             of = read_report(out).get('source', {})
             is_there = partial(is_whole, out, of, args.format)
-            options = ('--format', *args.format, '--out', out, *latency)
+            options = ('--format', *args.format, '--out', out, *limits)
             self.make(
                 *(f'export/{text}', source, is_there, 'export', *adapted),
                 *('--budget', text, *options),

@@ -97,11 +97,10 @@ def use_tta(cfg: Config) -> None:
             f'{cfg.filename}; must be a pipeline with a TestTimeAug of what '
             'leaves the labels true, as in configs/_base_/datasets'
         )
-    is_mmseg = cfg.get('default_scope') == 'mmseg'
-    merge = (
-        'mmseg.SegTTAModel' if is_mmseg else 'mmpretrain.AverageClsScoreTTA'
-    )
-    cfg.setdefault('tta_model', dict(type=merge))
+    if not cfg.get('tta_model'):
+        is_mmseg = cfg.get('default_scope') == 'mmseg'
+        merge = 'SegTTAModel' if is_mmseg else 'mmpretrain.AverageClsScoreTTA'
+        cfg.tta_model = dict(type=merge)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     dataset.pipeline = cfg.tta_pipeline
 

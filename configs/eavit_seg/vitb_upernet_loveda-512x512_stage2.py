@@ -8,6 +8,7 @@ model = dict(
     backbone=dict(init_cfg=None),
     router=dict(
         type='eavit_mm.RouterHead',
+        part='backbone',  # neck and head cost most, whatever it is
         front='work_dirs/{{fileBasenameNoExtension}}/search/pareto.json',
     ),
 )

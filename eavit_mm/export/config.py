@@ -171,10 +171,10 @@ def dataset_meta(cfg: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(value, list | tuple) and len(value) in wanted
         }
         if 'classes' in lists:
-            known = dict(classes=list(map(str, lists['classes'])))
-            colours = lists.get('palette', ())
-            palette = [list(map(int, colour)) for colour in colours]
-            return {**known, **({'palette': palette} if palette else {})}
+            known: dict[str, Any] = dict(classes=[*map(str, lists['classes'])])
+            if 'palette' in lists:
+                known['palette'] = [[*map(int, c)] for c in lists['palette']]
+            return known
     return {}
 
 

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from eavit_mm.space import Subnet
 
+_MOMENTS = ('running_mean', 'running_var')
+
 
 @contextmanager
 def norm_statistics_of(
@@ -43,39 +45,39 @@ def norm_statistics_of(
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         and module.track_running_stats
     ]
-    kept = [(b, b.clone()) for norm in norms for b in norm.buffers()]
+    before = {norm: dict(norm._buffers) for norm in norms}
     try:
         if norms:
-            found = _moments(model, subnet, batches, norms)
-            for norm, moments in found.items():
-                _set_statistics(norm, moments)
+            _estimate(model, subnet, batches, before)
         yield
     finally:
-        for buffer, value in kept:
-            buffer.copy_(value)
+        for norm, buffers in before.items():
+            norm._buffers.update(buffers)
 
 
 @torch.no_grad()
-def _moments(
-    model: Any, subnet: Subnet | None, batches: Iterable[Any], norms: list[Any]
-) -> dict[Any, list[tuple[Tensor, Tensor]]]:
-    """Mean and variance of what each norm is given, of every batch.
+def _estimate(
+    model: Any,
+    subnet: Subnet | None,
+    batches: Iterable[Any],
+    before: dict[Any, dict[str, Any]],
+) -> None:
+    """Runs the batches, and averages what each norm was given.
 
-    Without buffers a norm takes those of the batch itself, and that of no
-    other process, as one of type SyncBN in training mode would.
+    Meanwhile a norm has no buffers and takes the statistics of the batch: in
+    training mode one of type SyncBN would wait for other processes.
     """
     modes = {module: module.training for module in model.modules()}
-    buffers = {norm: dict(norm._buffers) for norm in norms}
-    found: dict[Any, list[tuple[Tensor, Tensor]]] = {}
+    found: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
 
     def note(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
         x = args[0].transpose(0, 1).flatten(1)  # (B, E, ...) -> (E, -1)
         found.setdefault(norm, []).append((x.mean(1), x.var(1)))
 
-    hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(note) for norm in before]
     model.eval()
-    for norm in norms:
-        norm._buffers.update(dict.fromkeys(buffers[norm]))
+    for norm, own in before.items():
+        norm._buffers.update(dict.fromkeys(own))
     try:
         batch = None
         with model.backbone.use(subnet):
@@ -90,17 +92,12 @@ def _moments(
     finally:
         for hook in hooks:
             hook.remove()
-        for norm, own in buffers.items():
-            norm._buffers.update(own)
         for module, mode in modes.items():
             module.training = mode
-    return found
-
-
-def _set_statistics(norm: Any, moments: list[tuple[Tensor, Tensor]]) -> None:
-    """Averages over the batches, of the channels that are open."""
-    norm.reset_running_stats()
-    norm.num_batches_tracked += len(moments)
-    means, variances = map(torch.stack, zip(*moments, strict=True))
-    norm.running_mean[: means.shape[1]] = means.mean(0)
-    norm.running_var[: means.shape[1]] = variances.mean(0)
+    for norm, own in before.items():
+        norm._buffers.update(own)
+        moments = zip(*found.get(norm, ()), strict=True)
+        for name, values in zip(_MOMENTS, moments, strict=False):
+            mean = torch.stack(values).mean(0)
+            norm._buffers[name] = buffer = own[name].clone()
+            buffer[: len(mean)] = mean  # of the channels that are open
