@@ -116,6 +116,9 @@ def test_the_stock_inferencer_runs_an_export(
     found = network(images(project), out_dir=str(tmp_path), return_vis=True)
     pairs = zip(predicted['half'], found['predictions'], strict=True)
     assert all((ours == theirs).all() for ours, theirs in pairs)
+    supernet = apis.MMSegInferencer(*map(str, project[:2]))
+    supernet.model.set_budget(0.5)
+    assert supernet(images(project)[0])['predictions'].shape == (18, 24)
 
 
 def test_what_an_export_says(project, exported):
