@@ -34,8 +34,8 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(max_epochs=10, val_interval=5)
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=1))
+train_cfg = dict(max_epochs=8, val_interval=4)
+default_hooks = dict(checkpoint=dict(interval=4, max_keep_ckpts=1))
 custom_hooks = [
     dict(
         type='eavit_mm.RearrangeHook',
@@ -59,4 +59,4 @@ custom_hooks = [
         ],
     ),
 ]
-search_cfg = dict(max_evaluations=300)
+search_cfg = dict(max_evaluations=200)

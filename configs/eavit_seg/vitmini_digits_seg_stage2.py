@@ -16,7 +16,7 @@ optim_wrapper = dict(
     optimizer=dict(lr=3e-4),
     paramwise_cfg=dict(custom_keys={'router': dict(decay_mult=0.0)}),
 )
-train_cfg = dict(max_epochs=4, val_interval=4)
+train_cfg = dict(max_epochs=3, val_interval=3)
 default_hooks = dict(checkpoint=dict(interval=1))
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.1)]
-load_from = 'work_dirs/vitmini_digits_seg_stage2/stage1/epoch_10.pth'
+load_from = 'work_dirs/vitmini_digits_seg_stage2/stage1/epoch_8.pth'

@@ -31,7 +31,8 @@ class Canvases(BaseDataset):
     A canvas has ``grid`` times ``grid`` cells, most with one thing: an image
     of another data set, at a size and place of its own, light or dark. Its
     silhouette has its class, all else is the background, class 0. Everything
-    is drawn from the seed and the canvas's number, when it is asked for.
+    is drawn from the seed and the canvas's number, when it is first asked for,
+    and kept as bytes.
 
     Canvases share things only if their sources do: cut the source, not the
     canvases, into parts.
@@ -75,6 +76,7 @@ class Canvases(BaseDataset):
         check_count('seed', seed)
         self.source, self.number, self.seed = source, number, seed
         self.grid, self.cell = grid, cell
+        self._kept: dict[int, tuple[Image, Image]] = {}
         steps = [
             step
             for step in pipeline
@@ -116,7 +118,18 @@ class Canvases(BaseDataset):
     def prepare_data(self, idx: int) -> Any:
         """The canvas and its labels, through the pipeline."""
         info = self.get_data_info(idx)
-        chosen, rng = self._draw(info['number'])
+        number = info['number']
+        if number not in self._kept:
+            self._kept[number] = self._paint(number)
+        canvas, labels = (each.copy() for each in self._kept[number])
+        info.update(img=canvas, gt_seg_map=labels)
+        info.update(seg_fields=['gt_seg_map'], img_shape=canvas.shape)
+        info.update(ori_shape=canvas.shape, reduce_zero_label=False)
+        return self.pipeline(info)
+
+    def _paint(self, number: int) -> tuple[Image, Image]:
+        """A canvas and the class of every pixel."""
+        chosen, rng = self._draw(number)
         canvas = texture(self.grid * self.cell, rng)
         labels = np.zeros(canvas.shape, np.uint8)
         for place, index in enumerate(chosen):
@@ -129,11 +142,7 @@ class Canvases(BaseDataset):
                 area = canvas[rows, columns]
                 silhouette = paste(area, thing['img'], rng)
                 labels[rows, columns][silhouette] = 1 + thing['gt_label']
-        shape = canvas.shape
-        info.update(img=canvas.astype(np.uint8), gt_seg_map=labels)
-        info.update(seg_fields=['gt_seg_map'], img_shape=shape)
-        info.update(ori_shape=shape, reduce_zero_label=False)
-        return self.pipeline(info)
+        return canvas.astype(np.uint8), labels
 
 
 def texture(side: int, rng: np.random.Generator) -> Image:
