@@ -7,7 +7,10 @@ _base_ = [
     '../_base_/eavit_seg_80k.py',
 ]
 
-optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=1e-4))
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3, weight_decay=1e-4),
+    paramwise_cfg=dict(custom_keys=dict(router=dict(lr_mult=1.0))),
+)
 train_cfg = dict(max_iters=40000)
 custom_hooks = [
     dict(

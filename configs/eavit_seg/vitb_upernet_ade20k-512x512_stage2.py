@@ -12,11 +12,5 @@ model = dict(
         front='work_dirs/{{fileBasenameNoExtension}}/search/pareto.json',
     ),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        # 1e-3 for the router.
-        custom_keys=dict(router=dict(lr_mult=16.0, decay_mult=0.0))
-    )
-)
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
 load_from = 'work_dirs/{{fileBasenameNoExtension}}/stage1/iter_80000.pth'

@@ -9,7 +9,9 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         custom_keys=dict(
-            pos_embed=dict(decay_mult=0.0), cls_token=dict(decay_mult=0.0)
+            pos_embed=dict(decay_mult=0.0),
+            cls_token=dict(decay_mult=0.0),
+            router=dict(lr_mult=16.0, decay_mult=0.0),  # 1e-3, in stage 2
         ),
     ),
 )
