@@ -116,6 +116,9 @@ def test_all_stages_of_the_demo(call, tmp_path, monkeypatch):
         assert row['metrics'] == known[json.dumps(row['subnet'])]
     call('test.py', stage1, first, '--tta', '--out', 'tta.json')
     assert len(json.loads((tmp_path / 'tta.json').read_text())['subnets']) == 3
+    # mmseg's table of classes is logged for one of several subnets.
+    logs = [path.read_text() for path in tmp_path.rglob('*.log')]
+    assert max(text.count('per class results') for text in logs) == 1
 
 
 def check_picture(config: Path, checkpoint: Path, monkeypatch: Any) -> None:

@@ -127,11 +127,7 @@ def _read(
 ) -> list[list[Pair]]:
     """Images with their masks, to train on and to test on; copies are out.
 
-    Args:
-        places: The folders of images and masks of both.
-        unused: Those of other parts.
-        files: All files in each of these folders.
-        stamps: Their sizes and times: other files are read anew.
+    Of the files in each place; with other stamps they are read anew.
     """
     log_left_out(places[0].parents[1], unused, 'in neither train nor test')
     parts = [_pairs_in(places[i : i + 2], *files[i : i + 2]) for i in (0, 2)]

@@ -114,7 +114,11 @@ def check_files(dataset: Any) -> None:
     samples = [s for s in samples_of(dataset) if 'seg_map_path' in s]
     for key, kind in (('img_path', 'images'), ('seg_map_path', 'masks')):
         paths = [sample[key] for sample in samples]
-        missing = [path for path in paths if not Path(path).is_file()]
+        missing = [
+            path
+            for path in paths
+            if '://' not in path and not Path(path).is_file()
+        ]
         if missing:
             raise ValueError(
                 f'{len(missing)} of {len(paths)} {kind} are not there, such '
