@@ -240,7 +240,7 @@ def draw(task: Task, work_dir: Path) -> Path:
     masks = {'ground truth': truth}
     for budget in task.drawn:
         found = predict(network, images, budget)
-        name = f'{float(budget):.0%} of the MACs'
+        name = f'{float(budget):.0%} of MACs'
         masks[name] = [each['pred_sem_seg'] for each in found]
     return plot_segmentation(
         images,
