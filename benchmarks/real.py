@@ -10,10 +10,11 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 
@@ -49,9 +50,9 @@ EXPORTED = 0.5
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
 # Who answers budgets, by the stage whose weights are tested.
 SOURCES = {
-    STAGE2: (ROUTER, FRONT, UNIFORM),
-    STAGE1: (UNIFORM,),
     DENSE: (UNIFORM,),
+    STAGE1: (FRONT, UNIFORM),
+    STAGE2: (ROUTER, FRONT, UNIFORM),
 }
 
 
@@ -125,63 +126,63 @@ def placed(cfg: Config) -> Config:
 
 
 def run(task: Task, name: str, seed: int, folder: Path) -> str:
-    """Trains and tests one run, unless its record is there."""
+    """Trains and tests one run, unless its record is there.
+
+    What is measured is recorded stage by stage.
+    """
     label = f'{name}, seed {seed}'
     configs = configs_of(task.sets[name], seed)
     code = hash_of(configs)
-    if any(record['hash'] == code for record in read_records(task.records)):
-        return f'{label}: known'
-    iterations = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
-    configs = {stage: placed(cfg) for stage, cfg in configs.items()}
-    trained = {
-        DENSE: train(configs[DENSE], folder),
-        **adapt(configs[STAGE1], configs[STAGE2], label, folder),
-    }
-    answers = {
-        stage: answers_of(task, configs[stage], *trained[stage], sources)
-        for stage, sources in SOURCES.items()
-    }
-    exported = stock_metric(task, *trained[STAGE2])
-    add_record(
-        dict(
-            method=METHOD,
-            regime=name,
-            seed=seed,
-            hash=code,
-            commit=commit(),
-            machine=f'{platform.machine()}, one thread, no GPU',
-            command=f'python -m {task.module} --sets {name} --seeds {seed}',
-            iterations=iterations,
-            answers=answers,
-            exported=exported,
-        ),
-        task.records,
+    for known in read_records(task.records):
+        if known['hash'] == code and known['exported'] is not None:
+            return f'{label}: known'
+    record: dict[str, Any] = dict(
+        method=METHOD,
+        regime=name,
+        seed=seed,
+        hash=code,
+        commit=commit(),
+        machine=f'{platform.machine()}, one thread, no GPU',
+        command=f'python -m {task.module} --sets {name} --seeds {seed}',
+        iterations={k: c.train_cfg.max_iters for k, c in configs.items()},
+        answers={},
+        exported=None,
     )
+    checkpoint, front = '', None
+    for stage, cfg in configs.items():
+        cfg = placed(cfg)
+        if stage == STAGE2:
+            cfg.load_from, cfg.model.router.front = checkpoint, str(front)
+        # The router's answers are measured on the images kept for the search.
+        work_dir, checkpoint = train(cfg, folder, validate=stage == STAGE2)
+        front = None
+        if stage == STAGE1:
+            front = searched(cfg, label, checkpoint, work_dir)
+        found = answers_of(task, stage, cfg, work_dir, checkpoint, front)
+        record['answers'][stage] = found
+        add_record(record, task.records)
+    record['exported'] = stock_metric(task, work_dir, checkpoint)
+    add_record(record, task.records)
     return f'{label}: measured'
 
 
-def adapt(
-    first: Config, second: Config, label: str, folder: Path
-) -> dict[str, tuple[Path, str]]:
-    """Stage 1, search and stage 2; work directory and checkpoint of both."""
-    work_dir, checkpoint = train(first, folder)
+def searched(cfg: Config, label: str, checkpoint: str, work_dir: Path) -> Path:
+    """The front of a supernet."""
     found = work_dir / 'search'
     found.mkdir(exist_ok=True)
     front = found / 'pareto.json'
     if not front.exists():
-        search(first, label, checkpoint, found)
-    second.load_from, second.model.router.front = checkpoint, str(front)
-    # The router's answers are measured on the images kept for the search.
-    last = train(second, folder, validate=True)
-    return {STAGE1: (work_dir, checkpoint), STAGE2: last}
+        search(cfg, label, checkpoint, found)
+    return front
 
 
 def answers_of(
     task: Task,
+    stage: str,
     cfg: Config,
     work_dir: Path,
     checkpoint: str,
-    sources: Sequence[str],
+    front: Path | None = None,
 ) -> dict[str, list[tuple[float, int, float]]]:
     """Budget, MACs of the part and metric by source; measured once."""
     done = work_dir / 'answers.json'
@@ -190,10 +191,10 @@ def answers_of(
     with READING:
         model = build_supernet(Config(cfg.to_dict()), task.module)
     load_supernet(model, checkpoint)
-    solver = BudgetSolver(model, part=task.part)
+    solver = BudgetSolver(model, part=task.part, front=front)
     subnets = {
         (source, budget): solver([Budget.parse(budget)], source)
-        for source in sources
+        for source in SOURCES[stage]
         for budget in BUDGETS
     }
     tested = Config(cfg.to_dict())

@@ -44,13 +44,13 @@ TASK = Task(
     test=Path(mmseg.__file__).parent / '.mim/tools/test.py',
 )
 Curve = tuple[str, str]
-BY_ROUTER, BY_FRONT = (STAGE2, ROUTER), (STAGE2, FRONT)
-BY_WIDTH, SLICES = (STAGE2, UNIFORM), (DENSE, UNIFORM)
+SLICES = (DENSE, UNIFORM)
 # What the page shows: whose answers with which weights.
 CURVES: dict[str, Curve] = {
-    'router': BY_ROUTER,
-    'front': BY_FRONT,
-    'uniform': BY_WIDTH,
+    'router': (STAGE2, ROUTER),
+    'front': (STAGE2, FRONT),
+    'uniform': (STAGE2, UNIFORM),
+    'front, stage 1': (STAGE1, FRONT),
     'uniform, stage 1': (STAGE1, UNIFORM),
     'dense, sliced': SLICES,
 }
@@ -88,45 +88,54 @@ def at(record: Mapping[str, Any], curve: Curve, budget: float) -> float:
     return float({b: y for b, _, y in answers(record, curve)}[budget])
 
 
+def measured(records: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+    """The curves that every record has: of stages that all have ended."""
+    return {
+        label: (stage, source)
+        for label, (stage, source) in CURVES.items()
+        if all(source in r['answers'].get(stage, {}) for r in records)
+    }
+
+
 def claims(records: Sequence[Mapping[str, Any]]) -> str:
-    """What was promised beside what was found, seed by seed."""
+    """What was promised beside what was found, seed by seed.
+
+    Of the router, or before stage 2 of the front.
+    """
+    own = next(iter(measured(records).values()))
+    stage, source = own
+    width = (stage, UNIFORM)
 
     def share(budget: float) -> list[float]:
-        return [
-            100 * at(r, BY_ROUTER, budget) / at(r, BY_WIDTH, 1.0)
-            for r in records
-        ]
+        return [100 * at(r, own, budget) / at(r, width, 1.0) for r in records]
 
     def lead_over(other: Curve) -> list[float]:
+        return [lead(answers(r, own), answers(r, other)) for r in records]
+
+    def area_over(other: Curve) -> list[float]:
         return [
-            lead(answers(r, BY_ROUTER), answers(r, other)) for r in records
+            area(answers(r, own)) - area(answers(r, other)) for r in records
         ]
 
-    areas = [
-        area(answers(r, BY_ROUTER)) - area(answers(r, BY_WIDTH))
-        for r in records
-    ]
     rows = [
         (
             'the largest network less the dense one, points',
             '≥ -1',
-            [at(r, BY_WIDTH, 1.0) - at(r, SLICES, 1.0) for r in records],
+            [at(r, width, 1.0) - at(r, SLICES, 1.0) for r in records],
         ),
         ('at half of the MACs, % of the largest', '≥ 95', share(0.5)),
         ('at a quarter, % of the largest', '≥ 88', share(0.25)),
-        ('area: router less uniform, over budgets', '> 0', areas),
-        ('the same over the MACs taken', '> 0', lead_over(BY_WIDTH)),
-        (
-            'area: router less front, over the MACs taken',
-            '',
-            lead_over(BY_FRONT),
-        ),
-        (
-            f'exported ({EXPORTED:.0%}), by mmseg, less the supernet, points',
-            '0',
-            [r['exported'] - at(r, BY_ROUTER, EXPORTED) for r in records],
-        ),
+        (f'area: {source} less uniform', '> 0', area_over(width)),
+        ('the same over the MACs taken', '> 0', lead_over(width)),
+        (f'area: {source} less slices', '> 0', area_over(SLICES)),
     ]
+    if source == ROUTER:
+        others = lead_over((stage, FRONT))
+        rows.append(('router less front, over the MACs taken', '', others))
+    if all(r['exported'] is not None for r in records):
+        differences = [r['exported'] - at(r, own, EXPORTED) for r in records]
+        name = f'exported ({EXPORTED:.0%}), by mmseg, less the supernet'
+        rows.append((name, '0', differences))
     cells = [
         [
             name,
@@ -136,7 +145,7 @@ def claims(records: Sequence[Mapping[str, Any]]) -> str:
         ]
         for name, wanted, values in rows
     ]
-    return table(['', 'wanted', 'found', 'seed by seed'], cells)
+    return table([f'{source}, {stage}', 'wanted', 'found', 'by seed'], cells)
 
 
 def section(records: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -149,7 +158,7 @@ def section(records: Sequence[Mapping[str, Any]], name: str) -> str:
                 for budget in BUDGETS
             ),
         ]
-        for label, curve in CURVES.items()
+        for label, curve in measured(records).items()
     ]
     seeds = ', '.join(str(r['seed']) for r in records)
     parts = [
@@ -168,7 +177,7 @@ def draw(
 ) -> None:
     """Mean mIoU over the MACs that answers take, and its spread."""
     curves = {}
-    for label, curve in CURVES.items():
+    for label, curve in measured(records).items():
         points = []
         for found in zip(*(answers(r, curve) for r in records), strict=True):
             _, macs, values = zip(*found, strict=True)

@@ -8,6 +8,7 @@ model = dict(
     router=dict(
         type='eavit_mm.RouterHead',
         front='work_dirs/vitti_pets_stage2/search/pareto.json',
+        part='backbone',
         gated_every=5,
     ),
 )

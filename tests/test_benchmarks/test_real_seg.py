@@ -79,6 +79,9 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     class Solver(BudgetSolver):
         """Uniform networks answer for a router that no training made."""
 
+        def __init__(self, model: Any, part: str, front: Any) -> None:
+            super().__init__(model, part=part)
+
         def check_source(self, by: str | None) -> None:
             assert by in ('router', 'front', 'uniform')
 
@@ -110,6 +113,10 @@ def test_a_run_is_recorded_once_and_shown(
         assert macs[-1] == WHOLE
         shares = [used / WHOLE for used in macs]
         assert all(map(operator.le, shares, budgets))
+    begun = {**record, 'exported': None, 'answers': {**record['answers']}}
+    del begun['answers'][STAGE2]
+    text = real_seg.write_report([begun], tmp_path).read_text()
+    assert '| ≥ 95 | 94.20 ± 0.00 | 94.20 |' in text
     text = real_seg.write_report([record], tmp_path).read_text()
     assert (tmp_path / 'real_seg_pets.png').exists()
     # 67 of 70 at half of the MACs.
