@@ -20,6 +20,7 @@ from benchmarks import (
 )
 from benchmarks.gpu import page as gpu
 from benchmarks.methods import DEFAULT, METHODS, method_config
+from benchmarks.misuse import __main__ as misuse
 from benchmarks.report import write_report
 
 # A page whose figure is written with it.
@@ -34,7 +35,7 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
         accuracy.read_records(stage2.RECORDS), folder
     ),
 )
-ALONE = dict(budgets=budgets, export=export, finetune=finetune)
+ALONE = dict(budgets=budgets, export=export, finetune=finetune, misuse=misuse)
 OF_DEVICES = dict(gpu=gpu, latency=latency, speed=speed)
 
 
