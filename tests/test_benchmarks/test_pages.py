@@ -14,6 +14,7 @@ from benchmarks import (
     finetune,
     latency,
     pages,
+    real_seg,
     search,
     speed,
     stage2,
@@ -27,6 +28,9 @@ from benchmarks.report import write_report
 WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     accuracy=lambda folder: write_report(
         accuracy.read_records(), folder, accuracy.INTRO
+    ),
+    real_seg=lambda folder: real_seg.write_report(
+        accuracy.read_records(real_seg.TASK.records), folder
     ),
     search=lambda folder: search.write_report(
         accuracy.read_records(search.RECORDS), folder
