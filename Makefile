@@ -27,7 +27,7 @@ demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
 
 demo-seg: env  ## Run the demo of segmentation
-	@$(VENV_PYTHON) tools/demo.py --task segmentation $(ARGS)
+	@$(VENV_PYTHON) -W ignore tools/demo.py --task segmentation $(ARGS)
 
 # xdist would begin with the files of most tests: the long ones have few, and
 # the last would run alone.

@@ -59,4 +59,4 @@ custom_hooks = [
         ],
     ),
 ]
-search_cfg = dict(max_evaluations=200)
+search_cfg = dict(max_evaluations=120)
