@@ -44,9 +44,10 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread_text(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and spread as a cell of a table."""
+    """Mean and spread as a cell of a table; one value has no spread."""
     mean, spread = mean_and_spread(values)
-    return f'{mean:.{digits}f} ± {spread:.{digits}f}'
+    known = len(values) > 1
+    return f'{mean:.{digits}f}' + known * f' ± {spread:.{digits}f}'
 
 
 def quartiles(ratios: Any) -> list[float]:
