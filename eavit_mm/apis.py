@@ -48,9 +48,7 @@ class SegmentationInferencer(MMSegInferencer):
     ) -> None:
         self._given, model.dataset_meta = model, meta
         cfg.setdefault('visualizer', dict(type='SegLocalVisualizer'))
-        # Without colours of their own names would get those of Cityscapes.
-        drawn = meta if 'palette' in meta else {}
-        super().__init__(cfg, device=str(device), **drawn)
+        super().__init__(cfg, device=str(device), **meta)
 
     def _init_model(self, cfg: Any, weights: Any, device: str) -> Any:
         """In place of a new one, which would be loaded less strictly."""
@@ -182,7 +180,7 @@ def predict(
     network: Any,
     images: Any,
     *budgets: str | float,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Classifies images, or their pixels, with the subnet for a budget.
@@ -199,7 +197,8 @@ def predict(
         *budgets: Limits that all hold at once; none for the active subnet,
             which is the largest unless ``network.model.set_budget`` chose
             another.
-        batch_size: Images at once.
+        batch_size: Images at once; None for 32 of a classifier, 1 of a
+            segmentor.
         **options: ``by``, ``part``, ``latency_table`` and ``front``, as in
             :func:`ask`.
 
@@ -215,6 +214,9 @@ def predict(
         ValueError: If the budgets cannot be reached, an image is broken or
             of another range, or ``batch_size`` is no positive integer.
     """
+    segment: Any = getattr(network, 'predictions', None)
+    if batch_size is None:
+        batch_size = 1 if segment else 32
     check_count('batch_size', batch_size, least=1)
     model = network.model
     subnet = model.backbone.subnet
@@ -223,9 +225,8 @@ def predict(
     several = images if isinstance(images, list | tuple) else [images]
     channels = model.backbone.patch_embed.projection.in_channels
     arrays = [_read(image, channels) for image in several]
-    run: Any = getattr(network, 'predictions', network)
     with model.evaluating(subnet):
-        return run(arrays, batch_size=batch_size)
+        return (segment or network)(arrays, batch_size=batch_size)
 
 
 def _read(image: Any, channels: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 HIDDEN_DATA = Path(__file__).with_name('hidden_data')
 # Processes that tests start are watched as well.
@@ -51,6 +52,15 @@ def _less_garbage() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _own_scope() -> Iterator[None]:
+    # Runners and inferencers leave their toolbox's scope behind.
+    kept = dict(DefaultScope._instance_dict)
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(kept)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ def parse_args() -> argparse.Namespace:
         '--data',
         metavar='DIR',
         help='images instead of the data of the config: DIR/train/CLASS/* '
-        'and DIR/test/CLASS/*, or DIR/CLASS/*, in any format of OpenCV',
+        'and DIR/test/CLASS/*, or DIR/CLASS/*, in any format of OpenCV; of a '
+        'segmentor DIR/images/{train,val}/* and DIR/annotations/{train,val}/*',
     )
     parser.add_argument(
         '--quick',

@@ -192,9 +192,14 @@ def _by_name(
     found: dict[str, Path] = {}
     for path in sorted(paths):
         name = path.relative_to(root).with_suffix('').as_posix()
-        other = found.setdefault(name.removesuffix(end), path)
-        if other != path:
-            raise ValueError(f'{other} and {path} have the same name')
+        key = name.removesuffix(end)
+        other = found.setdefault(key, path)
+        if other != path and is_image(path):
+            if is_image(other):
+                raise ValueError(
+                    f'{other} and {path} have the same name; must be one'
+                )
+            found[key] = path  # the other tells of it, as .json and .jgw do
     return found
 
 

@@ -34,7 +34,7 @@ def calibration_batches(
     """The first batches of a shuffle of a loader's data.
 
     The loader itself is not iterated: its sampler and workers stay as they
-    are.
+    are. No batch is smaller than the others: one image may have no variance.
     """
     size = loader.batch_size or 32
     order = np.random.default_rng(seed).permutation(len(loader.dataset))
@@ -44,6 +44,7 @@ def calibration_batches(
             batch_size=size,
             sampler=order[: size * num_batches].tolist(),
             collate_fn=loader.collate_fn,
+            drop_last=len(order) > size,
         )
     )
 
@@ -57,10 +58,13 @@ def norm_batches(cfg: Mapping[str, Any]) -> Callable[[], Iterator[Any]]:
     kept: list[Any] = []
 
     def batches() -> Iterator[Any]:
-        if not kept and cfg.get('train_dataloader'):
+        trained = cfg.get('train_dataloader')
+        if not kept and trained:
+            # SyncBN trains on one image a process, with the others' beside.
+            trained = {**trained, 'batch_size': max(trained['batch_size'], 2)}
             with preserved_random_state():
                 set_random_seed(0)
-                loader = Runner.build_dataloader(cfg['train_dataloader'], 0)
+                loader = Runner.build_dataloader(trained, 0)
                 kept.extend(calibration_batches(loader, _NORM_BATCHES, 0))
         yield from kept
 

@@ -1,7 +1,8 @@
 """Data of one purpose must not serve another."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from hashlib import sha256
 from typing import Any
@@ -62,6 +63,20 @@ def check_disjoint(datasets: Mapping[str, Any]) -> None:
         known[name] = ids
 
 
+@contextmanager
+def images_found(place: str) -> Iterator[None]:
+    """Tells what is wrong where a data set that is built has no image."""
+    try:
+        yield
+    except ValueError as error:
+        if 'need at least one array' not in str(error):
+            raise
+        raise ValueError(  # mmengine's packs an empty list
+            f'{place}: no image found: are data_root, data_prefix, img_suffix '
+            'and ann_file those of the files there are?'
+        ) from error
+
+
 def disjoint_data(cfg: Config) -> dict[str, Any]:
     """The data sets to train on, to test on and to search on.
 
@@ -72,10 +87,10 @@ def disjoint_data(cfg: Config) -> dict[str, Any]:
     names = dict(train='train', test='test', search=search)
     loaders = {k: cfg.get(f'{name}_dataloader') for k, name in names.items()}
     # Building takes a config apart.
-    built = {
-        name: DATASETS.build(deepcopy(loader['dataset']))
-        for name, loader in loaders.items()
-        if loader
-    }
+    built = {}
+    for name, loader in loaders.items():
+        if loader:
+            with images_found(f'{names[name]}_dataloader'):
+                built[name] = DATASETS.build(deepcopy(loader['dataset']))
     check_disjoint(built)
     return built

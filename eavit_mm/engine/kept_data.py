@@ -50,9 +50,9 @@ class KeptData:
             left = len(whole) - len(kept) - 1
             if to_device:
                 moved = cast(small)
-                to_device = _fits(moved['inputs'], left)
+                to_device = _fits(moved, left)
             kept.append(moved if to_device else small)
-            if not _fits(kept[-1]['inputs'], left):
+            if not _fits(kept[-1], left):
                 how = 'read anew for each subnet: they do not fit into memory'
                 break
         else:
@@ -77,11 +77,13 @@ def _with_masks(batch: Any, dtype: torch.dtype) -> Any:
     return {**batch, 'data_samples': samples}
 
 
-def _fits(images: Iterable[Tensor], number: int) -> bool:
-    """Whether so many batches more leave room to compute, where they lie."""
-    sizes = [image.nbytes for image in images]
-    device = next(iter(images)).device
-    return sum(sizes) * number < _SHARE * _free_memory(device)
+def _fits(batch: Any, number: int) -> bool:
+    """Whether so many such batches more leave room to compute."""
+    images: list[Tensor] = list(batch['inputs'])
+    samples = batch.get('data_samples') or ()
+    masks = [s.gt_sem_seg.data for s in samples if 'gt_sem_seg' in s]
+    needed = number * sum(part.nbytes for part in (*images, *masks))
+    return needed < _SHARE * _free_memory(images[0].device)
 
 
 def _free_memory(device: torch.device) -> float:

@@ -131,8 +131,10 @@ def check_batch(
     data = loader.dataset
     number = min(loader.batch_size or 1, _TRIED, len(data))
     with preserved_random_state():
-        spread = np.linspace(0, len(data) - 1, number).astype(int).tolist()
-        samples = [data[index] for index in spread]
+        # A validation takes them in order, a training any of them.
+        last = len(data) - 1 if training else number - 1
+        tried = np.linspace(0, last, number).astype(int).tolist()
+        samples = [data[index] for index in tried]
         with naming(f'{place}: images of a batch must come out in one size'):
             model.data_preprocessor(loader.collate_fn(samples), training)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from eavit_mm.datasets.samples import leaves_of, name_of, samples_of
 from eavit_mm.engine.checkpoint import naming
+from eavit_mm.engine.data_overlap import images_found
 from eavit_mm.engine.unwrap import unwrap
 
 # How mmpretrain's and mmseg's models call them; each may be a list.
@@ -27,15 +28,8 @@ def watch_data(runner: Runner) -> None:
     build = runner.build_dataloader
 
     def build_dataloader(*args: Any, **kwargs: Any) -> Any:
-        try:
+        with images_found('dataloader'):
             loader = build(*args, **kwargs)
-        except ValueError as error:
-            if 'need at least one array' not in str(error):
-                raise
-            raise ValueError(  # mmengine's packs an empty list
-                'no image found: are data_root, data_prefix, img_suffix and '
-                'ann_file those of the files there are?'
-            ) from error
         heads = heads_of(unwrap(runner.model))
         classes = check_labels(loader.dataset, heads)
         ignored = {getattr(h, 'ignore_index', 255) for h in heads.values()}

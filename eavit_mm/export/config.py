@@ -8,6 +8,7 @@ from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from torch import nn
 from yapf.yapflib.yapf_api import FormatCode
@@ -154,7 +155,7 @@ def _meta_in(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def dataset_meta(cfg: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Names of the classes, and their palette; as far as they are known.
+    """Names of the classes, as far as they are known, and their palette.
 
     Args:
         cfg: The supernet's; its test data may know them.
@@ -172,8 +173,13 @@ def dataset_meta(cfg: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
         }
         if 'classes' in lists:
             known: dict[str, Any] = dict(classes=[*map(str, lists['classes'])])
-            if 'palette' in lists:
-                known['palette'] = [[*map(int, c)] for c in lists['palette']]
+            colours: Any = lists.get('palette')
+            if colours is None and 'decode_head' in cfg.model:
+                # Without one mmseg draws no picture.
+                size = (len(known['classes']), 3)
+                colours = np.random.default_rng(0).integers(256, size=size)
+            if colours is not None:
+                known['palette'] = [[*map(int, c)] for c in colours]
             return known
     return {}
 

@@ -346,7 +346,7 @@ class BudgetSolver:
         router, walker = self.model.router, self._walker(limits)
         known = set(router.kinds) & set(limits)
         if (self.part, self.count) != (router.part, 'exact'):
-            known.clear()
+            known &= {'latency'}  # which is always the whole network's
         shares = [
             limits[k] / self._table(k).largest if k in known else 1.0
             for k in router.kinds

@@ -41,9 +41,10 @@ def norm_statistics_of(
     """
     norms = [
         module
-        for module in model.modules()
+        for name, module in model.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         and module.track_running_stats
+        and not name.startswith('auxiliary_head')
     ]
     before = {norm: dict(norm._buffers) for norm in norms}
     try:
