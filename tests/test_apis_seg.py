@@ -22,6 +22,7 @@ def files(request: Any, tmp_path_factory: Any) -> tuple[Path, Path, int]:
     """A config, a checkpoint without names of classes, and channels."""
     folder = tmp_path_factory.mktemp('seg')
     config = write_config(folder, request.param)
+    torch.manual_seed(request.param)
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = build_supernet(read_config(str(config)), 'a test')
     torch.save(randomised(model.state_dict()), folder / 'net.pth')

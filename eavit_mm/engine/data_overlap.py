@@ -64,7 +64,7 @@ def check_disjoint(datasets: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def images_found(place: str) -> Iterator[None]:
+def images_found(place: str = '') -> Iterator[None]:
     """Tells what is wrong where a data set that is built has no image."""
     try:
         yield
@@ -72,7 +72,7 @@ def images_found(place: str) -> Iterator[None]:
         if 'need at least one array' not in str(error):
             raise
         raise ValueError(  # mmengine's packs an empty list
-            f'{place}: no image found: are data_root, data_prefix, img_suffix '
+            f'{place}no image found: are data_root, data_prefix, img_suffix '
             'and ann_file those of the files there are?'
         ) from error
 
@@ -90,7 +90,7 @@ def disjoint_data(cfg: Config) -> dict[str, Any]:
     built = {}
     for name, loader in loaders.items():
         if loader:
-            with images_found(f'{names[name]}_dataloader'):
+            with images_found(f'{names[name]}_dataloader: '):
                 built[name] = DATASETS.build(deepcopy(loader['dataset']))
     check_disjoint(built)
     return built

@@ -28,7 +28,7 @@ def watch_data(runner: Runner) -> None:
     build = runner.build_dataloader
 
     def build_dataloader(*args: Any, **kwargs: Any) -> Any:
-        with images_found('dataloader'):
+        with images_found():
             loader = build(*args, **kwargs)
         heads = heads_of(unwrap(runner.model))
         classes = check_labels(loader.dataset, heads)

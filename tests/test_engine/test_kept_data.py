@@ -76,9 +76,9 @@ def test_labels_that_are_no_bytes_stay_as_they_are():
     assert digest(*kept) == digest(*loader)
 
 
-@pytest.mark.parametrize(('free', 'times'), [(289, 1), (288, 4)])
+@pytest.mark.parametrize(('free', 'times'), [(385, 1), (384, 4)])
 def test_what_does_not_fit_is_read_anew(monkeypatch, free, times):
-    """After the first, two more of 72 bytes must fit into half of it."""
+    """After the first, two more of 96 bytes must fit into half of it."""
     memory(monkeypatch, cpu=free)
     data = Masked()
     kept = KeptData(loader_of(data), SegDataPreProcessor().cast_data)
@@ -88,7 +88,7 @@ def test_what_does_not_fit_is_read_anew(monkeypatch, free, times):
     assert codes == {digest(*loader_of(Masked()))}
 
 
-@pytest.mark.parametrize(('free', 'place'), [(289, 'meta'), (288, 'cpu')])
+@pytest.mark.parametrize(('free', 'place'), [(385, 'meta'), (384, 'cpu')])
 def test_what_does_not_fit_on_the_device_stays_outside(
     monkeypatch, free, place
 ):
