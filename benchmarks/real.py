@@ -96,8 +96,8 @@ def configs_of(path: str, seed: int) -> dict[str, Config]:
 def dense_of(first: Config, max_iters: int) -> Config:
     """The whole network alone, for so long; its units are sorted as well.
 
-    At half of the learning rate, as on Fashion-40: the whole network gains
-    nothing from more.
+    At half of the learning rate, as on Fashion-40, where the whole network
+    gains nothing from more; here that was not tried.
     """
     cfg = with_length(first, max_iters)
     cfg.optim_wrapper.optimizer.lr /= 2
