@@ -25,23 +25,23 @@ tta_pipeline = [
     ),
 ]
 
+things = dict(
+    type='eavit_mm.Split',
+    parts=parts,
+    balanced=False,
+    dataset=dict(
+        type='eavit_mm.FashionMNIST',
+        data_root='data/fashion-mnist',
+        split='train',
+    ),
+)
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
         type='eavit_mm.Canvases',
-        source=dict(
-            type='eavit_mm.Split',
-            part='train',
-            parts=parts,
-            balanced=False,
-            dataset=dict(
-                type='eavit_mm.FashionMNIST',
-                data_root='data/fashion-mnist',
-                split='train',
-            ),
-        ),
+        source=dict(things, part='train'),
         number=8000,
         seed=0,
         pipeline=train_pipeline,
@@ -54,23 +54,14 @@ val_dataloader = dict(
     persistent_workers=False,
     dataset=dict(
         type='eavit_mm.Canvases',
-        source=dict(
-            type='eavit_mm.Split',
-            part='search',
-            parts=parts,
-            balanced=False,
-            dataset=dict(
-                type='eavit_mm.FashionMNIST',
-                data_root='data/fashion-mnist',
-                split='train',
-            ),
-        ),
+        source=dict(things, part='search'),
         number=300,
         seed=1,
         pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
 )
+del things
 test_dataloader = dict(
     batch_size=50,
     num_workers=0,
