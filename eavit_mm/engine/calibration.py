@@ -29,14 +29,14 @@ def preserved_random_state() -> Iterator[None]:
 
 
 def calibration_batches(
-    loader: Any, num_batches: int, seed: int
+    loader: Any, num_batches: int, seed: int, size: int | None = None
 ) -> Iterator[Any]:
-    """The first batches of a shuffle of a loader's data.
+    """The first batches of a shuffle of a loader's data, of its own size.
 
     The loader itself is not iterated: its sampler and workers stay as they
     are. No batch is smaller than the others: one image may have no variance.
     """
-    size = loader.batch_size or 32
+    size = size or loader.batch_size or 32
     order = np.random.default_rng(seed).permutation(len(loader.dataset))
     return iter(
         DataLoader(

@@ -3,7 +3,7 @@
 Letters: B batch, N tokens, E open channels of the residual stream.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -22,26 +22,27 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (B, classes, ...).
-        hidden: Residual stream (B, N, E) behind each layer, by its index.
+        hidden: Residual stream (B, N, E) in front of each layer, and behind
+            the last one.
     """
 
     logits: Tensor
-    hidden: Mapping[int, Tensor]
+    hidden: Sequence[Tensor]
 
 
 @contextmanager
-def watch(module: Any) -> Iterator[list[Tensor]]:
-    """Collects what a module's forward returns.
+def watch(module: Any) -> Iterator[list[tuple[Any, Tensor]]]:
+    """Collects what a module's forward takes first, and what it returns.
 
     In place of its ``forward``: the heads of segmentation call that of their
     own accord while they compute a loss, past all forward hooks.
     """
     own, forward = vars(module).get('forward'), module.forward
-    seen: list[Tensor] = []
+    seen: list[tuple[Any, Tensor]] = []
 
-    def forward_and_collect(*args: Any, **kwargs: Any) -> Any:
-        output = forward(*args, **kwargs)
-        seen.append(output)
+    def forward_and_collect(first: Any, *args: Any, **kwargs: Any) -> Any:
+        output = forward(first, *args, **kwargs)
+        seen.append((first, output))
         return output
 
     module.forward = forward_and_collect
@@ -84,35 +85,37 @@ def distillation_loss(
 
 
 def hidden_loss(
-    student: Mapping[int, Tensor],
-    teacher: Mapping[int, Tensor],
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
     subnet: Subnet,
 ) -> Tensor:
     """Squared error of hidden states, as DynaBERT's (Hou et al., 2020).
 
-    The state behind every layer that the subnet has, over its open channels;
-    a layer whose branches are both off has none of its own.
+    Over the open channels, of the state in front of every layer that the
+    subnet has, the embedding's output among them, and of the last one. A
+    layer whose branches are both off has none: behind it the student is
+    compared where its next layer begins, as in the release.
 
     Args:
-        student: States (B, N, E) by layer.
+        student: L + 1 states (B, N, E), see :class:`Outputs`.
         teacher: States (B, N, E or more), likewise; no gradient reaches them.
         subnet: The student.
 
     Returns:
-        Sum over the layers of the mean over everything else.
+        Sum over the states of the mean over everything else.
 
     Raises:
         ValueError: If the shapes differ.
     """
     branches = zip(subnet.num_heads, subnet.feedforward_channels, strict=True)
+    kept = [i for i, widths in enumerate(branches) if any(widths)]
     total = student[0].new_zeros(())
-    for i, widths in enumerate(branches):
-        if any(widths):
-            target = teacher[i].detach()[..., : subnet.embed_dims]
-            # A gated student has the closed channels as well.
-            state = student[i][..., : subnet.embed_dims]
-            _check_shapes(f'hidden states of layer {i}', state, target)
-            total = total + F.mse_loss(state, target)
+    for i in (*kept, subnet.num_layers):
+        target = teacher[i].detach()[..., : subnet.embed_dims]
+        # A gated student has the closed channels as well.
+        state = student[i][..., : subnet.embed_dims]
+        _check_shapes(f'hidden states number {i}', state, target)
+        total = total + F.mse_loss(state, target)
     return total
 
 
@@ -184,17 +187,19 @@ class Distillation:
 
     def observe(
         self, model: Any, run: Callable[[], Any]
-    ) -> tuple[Any, dict[int, Tensor]]:
+    ) -> tuple[Any, list[Tensor]]:
         """What a model's forward ``run`` returns, and its hidden states.
 
-        States (B, N, E) by layer; none if no loss needs them.
+        States as in :class:`Outputs`; none if no loss needs them.
         """
         # Not every teacher has layers.
         layers = model.backbone.layers if self.hidden_weight else ()
         with ExitStack() as stack:
             seen = [stack.enter_context(watch(layer)) for layer in layers]
             result = run()
-        return result, {i: states[-1] for i, states in enumerate(seen)}
+        calls = [each[-1] for each in seen]
+        behind = [output for _, output in calls[-1:]]
+        return result, [state for state, _ in calls] + behind
 
 
 @TASK_UTILS.register_module()

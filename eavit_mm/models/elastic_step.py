@@ -118,7 +118,7 @@ def _run(
         return run(), None
     with watch(model.logits_module) as logits:
         losses, hidden = model.distillation.observe(model, run)
-    return losses, Outputs(logits[-1], hidden)
+    return losses, Outputs(logits[-1][1], hidden)
 
 
 def _teacher_outputs(

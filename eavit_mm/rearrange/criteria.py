@@ -158,7 +158,10 @@ class TaylorCriterion(_UnitCriterion):
     """First-order Taylor: |sum of a * dL/da| (DynaBERT, arXiv 2004.04037).
 
     The sum goes over the images and tokens of a batch, its size over
-    batches; dL/da is the change of the loss per change of the activation.
+    batches; dL/da is the change of the loss per change of the activation. A
+    head's is its gradient of a mask; a neuron also has that of what it gets
+    from the FFN's first map, so that its score is DynaBERT's: |sum(w1 dw1 +
+    b1 db1)| + |sum(w2 dw2)|.
     """
 
     @torch.enable_grad()
@@ -173,7 +176,7 @@ class TaylorCriterion(_UnitCriterion):
             kept.append((total, activation))
             return activation
 
-        with _watch(model.backbone, scores, keep):
+        with _watch(model.backbone, scores, keep, maps_in=True):
             losses = model._run_forward(data, mode='loss')
         loss, _ = model.parse_losses(losses)
         activations = [activation for _, activation in kept]
@@ -191,21 +194,27 @@ Receive = Callable[[Tensor, Tensor], Tensor]
 
 @contextmanager
 def _watch(
-    vit: ElasticVisionTransformer, scores: Scores, receive: Receive
+    vit: ElasticVisionTransformer,
+    scores: Scores,
+    receive: Receive,
+    maps_in: bool = False,
 ) -> Iterator[None]:
     """Hands activations to ``receive`` while the stock forward runs.
 
     It gets the scores to add to and an activation (..., units, width of a
-    unit), and returns the activation that the forward goes on with.
+    unit), and returns the activation that the forward goes on with. With
+    ``maps_in`` a neuron has its outputs of the FFN's first map as well.
     """
     handles = []
 
-    def watch_output(norm: nn.Module) -> None:
+    def watch_output(module: nn.Module, total: Tensor) -> None:
         def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-            units = receive(scores[CHANNELS], output.unsqueeze(-1))
-            return units.flatten(-2)
+            # All units in a row; a SwiGLU has two such rows.
+            rows = torch.unflatten(output, -1, (-1, len(total)))
+            units = receive(total, rows.transpose(-1, -2))
+            return units.transpose(-1, -2).flatten(-2)
 
-        handles.append(norm.register_forward_hook(hook))
+        handles.append(module.register_forward_hook(hook))
 
     def watch_input(linear: nn.Module, total: Tensor) -> None:
         def hook(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
@@ -215,11 +224,13 @@ def _watch(
         handles.append(linear.register_forward_pre_hook(hook))
 
     for i, layer in enumerate(vit.layers):
-        watch_output(layer.ln1)
-        watch_output(layer.ln2)
+        watch_output(layer.ln1, scores[CHANNELS])
+        watch_output(layer.ln2, scores[CHANNELS])
         watch_input(layer.attn.proj, scores[HEADS, i])
-        _, output = ffn_linears(layer.ffn)
-        watch_input(output, scores[FFN, i])
+        first, last = ffn_linears(layer.ffn)
+        watch_input(last, scores[FFN, i])
+        if maps_in:
+            watch_output(first, scores[FFN, i])
     try:
         yield
     finally:

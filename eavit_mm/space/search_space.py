@@ -40,12 +40,8 @@ from eavit_mm.space.genome import Genome
 from eavit_mm.space.subnet import Subnet
 
 # Heads and layers of the networks of EA-ViT; a head has 64 channels.
-_FULL = {
-    'vit-t': (3, 12),
-    'vit-s': (6, 12),
-    'vit-b': (12, 12),
-    'vit-l': (16, 24),
-}
+_FULL = {'vit-t': (3, 12), 'vit-s': (6, 12), 'vit-b': (12, 12)}
+_FULL['vit-l'] = 16, 24
 
 
 @dataclass(frozen=True)
@@ -304,7 +300,8 @@ class SearchSpace:
         """A subnet from what a config may say.
 
         'largest', 'smallest', a number s (``uniform(s)``), a dict of a
-        subnet's fields, or a subnet.
+        subnet's fields, one of ``widths`` (any of these) and their ``depth``
+        (:meth:`Subnet.at_depth`), or a subnet.
 
         Raises:
             ValueError: If ``spec`` is none of these or not in the space.
@@ -313,6 +310,9 @@ class SearchSpace:
             return getattr(self, spec)
         if isinstance(spec, Real) and not isinstance(spec, bool):
             return self.uniform(float(spec))
+        if isinstance(spec, Mapping) and 'depth' in spec:
+            check_keys('subnet', spec, ['widths', 'depth'])
+            spec = self.resolve(spec['widths']).at_depth(spec['depth'])
         subnet = Subnet.from_dict(spec) if isinstance(spec, Mapping) else spec
         if not isinstance(subnet, Subnet):
             raise ValueError(

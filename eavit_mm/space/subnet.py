@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from fractions import Fraction
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from eavit_mm.options import (
     check_count,
     check_keys,
     check_mapping,
+    check_number,
 )
 
 SIDES = ('prefix', 'suffix')
@@ -80,6 +82,34 @@ class Subnet:
     def num_off(self) -> int:
         """Branches (attention and FFN counted apart) that are off."""
         return (self.num_heads + self.feedforward_channels).count(0)
+
+    def at_depth(self, depth: float) -> 'Subnet':
+        """This subnet with a share of its layers; the others are off.
+
+        DynaBERT's pattern keeps the layers floor(i / depth), i < round(depth
+        L): of 12 at 0.75 all but 3, 7 and 11, at 0.5 every other one.
+
+        Raises:
+            ValueError: If ``depth`` is not in (0, 1], or keeps no layer.
+        """
+        check_number('depth', depth, positive=True)
+        share = Fraction(str(depth))  # 0.7 is 7/10, as it was written
+        number = round(share * self.num_layers)
+        if share > 1 or not number:
+            raise ValueError(
+                f'depth={depth!r}; must keep from 1 to {self.num_layers} of '
+                f'{self.num_layers} layers, as a share'
+            )
+        kept = {int(i / share) for i in range(number)}
+
+        def keep(widths: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(w * (i in kept) for i, w in enumerate(widths))
+
+        return replace(
+            self,
+            num_heads=keep(self.num_heads),
+            feedforward_channels=keep(self.feedforward_channels),
+        )
 
     def width(self, axis: str, layer: int) -> int:
         """The width of an axis in a layer; the embedding has one for all."""

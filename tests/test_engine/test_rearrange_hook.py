@@ -69,15 +69,17 @@ def test_a_loaded_network_keeps_its_function(tmp_path, pretrained, criterion):
     assert runner.message_hub.get_info(INFO) == noted
 
 
-def test_the_order_is_that_of_some_training_batches(tmp_path, pretrained):
+@pytest.mark.parametrize('size', [None, 3])
+def test_the_order_is_that_of_some_batches(tmp_path, pretrained, size):
     path, _ = pretrained
-    runner = build(tmp_path, load_from=path, custom_hooks=hooks(num_batches=2))
+    hook = hooks(num_batches=2, batch_size=size)
+    runner = build(tmp_path, load_from=path, custom_hooks=hook)
     prepared(runner)
     twin = MODELS.build(model_cfg())
     twin.load_state_dict(torch.load(path)['state_dict'])
     loader = build(tmp_path / 'twin').train_dataloader
-    # A seeded shuffle of the data, in batches of the loader's size.
-    size, data = loader.batch_size, loader.dataset
+    # A seeded shuffle of the data, in batches of the loader's size or another.
+    size, data = size or loader.batch_size, loader.dataset
     order = np.random.default_rng(3).permutation(len(data)).tolist()
     batches = [
         loader.collate_fn([data[i] for i in order[a : a + size]])

@@ -18,7 +18,9 @@ from steps import (
     with_subnets,
 )
 from toys import (
+    ARCH,
     HEADS,
+    SPACE,
     assert_same_weights,
     batch_of,
     classifier,
@@ -81,31 +83,46 @@ def test_one_class_is_a_sigmoids() -> None:
 
 
 class WatchedViT(DenseViT):
-    """Keeps the residual stream behind each layer that it has."""
+    """Lists the embedding's output, then the stream behind each layer."""
+
+    def _embed(self, *args: Any) -> Any:
+        x, grid = super()._embed(*args)
+        self.states = {-1: x}
+        return x, grid
 
     def see(self, place: tuple[str, int], x: torch.Tensor) -> torch.Tensor:
         if place[0] == 'state':
             self.states[place[1]] = x
         return x
 
-    def states_of(self, x: torch.Tensor) -> dict[int, torch.Tensor]:
-        self.states: dict[int, torch.Tensor] = {}
+    def states_of(self, x: torch.Tensor) -> list[torch.Tensor]:
         self(x)
-        return self.states
+        return list(self.states.values())
+
+
+DEEP = dict(arch=dict(ARCH, num_layers=4), space=dict(SPACE, max_off=8))
+# DynaBERT keeps of four layers 0, 1, 2 or 0, 2; its states learn from the
+# teacher's of these indices (0: the embedding's output), the last from the
+# last.
+KEPT = {0.75: [0, 1, 2, 4], 0.5: [0, 2, 4], 1.0: [0, 1, 2, 3, 4]}
 
 
 @pytest.mark.parametrize(
-    'subnet',
+    ('subnet', 'taught_by'),
     [
-        member(),
-        member(5, (0, 0, 6), (0, 7, 20)),  # layer 0 has no state of its own
-        member(24, (6, 6, 6), (20, 20, 20)),
+        (member(14, (2, 0, 4, 1), (12, 7, 0, 1)), KEPT[1.0]),
+        (member(5, (0, 0, 6, 0), (0, 7, 20, 0)), [1, 2, 4]),
+        *((dict(widths=0.5, depth=depth), at) for depth, at in KEPT.items()),
+        ('largest', KEPT[1.0]),
     ],
 )
-def test_hidden_loss_is_that_of_dense_networks(subnet: Any) -> None:
+def test_hidden_loss_is_that_of_dense_networks(
+    subnet: Any, taught_by: list[int]
+) -> None:
     """States and gradients, from the dense twins of both networks."""
-    model = classifier()
+    model = classifier(backbone=DEEP)
     backbone, x = model.backbone, images().double()
+    subnet = backbone.space.resolve(subnet)
     distillation = InPlaceDistillation(hidden_weight=1.0)
     found = []
     for each in (subnet, None):
@@ -113,22 +130,16 @@ def test_hidden_loss_is_that_of_dense_networks(subnet: Any) -> None:
             _, hidden = distillation.observe(model, lambda: backbone(x))
         found.append(hidden)
     loss = hidden_loss(*found, subnet)
+    cfg = options(arch=DEEP['arch'])
     dense, teacher = (
-        WatchedViT(dict(backbone.named_parameters()), each, options())
+        WatchedViT(dict(backbone.named_parameters()), each, cfg)
         for each in (subnet, backbone.space.largest)
     )
-    student, target = dense.states_of(x), teacher.states_of(x)
-    errors = [
+    target = teacher.states_of(x)
+    expected = sum(
         (state - target[i].detach()[..., : subnet.embed_dims]).square().mean()
-        for i, state in student.items()
-    ]
-    assert len(errors) == sum(
-        bool(h or f)
-        for h, f in zip(
-            subnet.num_heads, subnet.feedforward_channels, strict=True
-        )
+        for i, state in zip(taught_by, dense.states_of(x), strict=True)
     )
-    expected = sum(errors)
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)
     if subnet == backbone.space.largest:
         assert loss.item() == 0
@@ -142,9 +153,9 @@ def test_hidden_loss_is_that_of_dense_networks(subnet: Any) -> None:
 def test_shapes_that_differ() -> None:
     with pytest.raises(ValueError, match=r'logits: shape \(4, 7\) of the st'):
         distillation_loss(logits(4, 7), logits(4, 6))
-    states = {i: torch.zeros(2, 5, 14) for i in range(3)}
-    wide = {i: torch.zeros(2, 6, 24) for i in range(3)}
-    with pytest.raises(ValueError, match='hidden states of layer 0: shape'):
+    states = [torch.zeros(2, 5, 14)] * 4
+    wide = [torch.zeros(2, 6, 24)] * 4
+    with pytest.raises(ValueError, match='hidden states number 0: shape'):
         hidden_loss(states, wide, member())
 
 
@@ -159,7 +170,7 @@ def test_losses_of_a_student() -> None:
         accuracy=torch.tensor(50.0),
     )
     before = dict(losses)
-    outputs = [Outputs(x, {}) for x in (student, teacher)]
+    outputs = [Outputs(x, []) for x in (student, teacher)]
     out = distillation(losses, *outputs, member())
     assert losses == before
     assert {k: v.item() for k, v in out.items()} == pytest.approx(
@@ -222,7 +233,10 @@ def test_a_forward_is_watched_however_it_is_called(patched: bool) -> None:
     with watch(head) as seen:
         head.loss(torch.zeros(2))
         head(torch.ones(2))
-    assert [x.tolist() for x in seen] == [[1, 1], [2, 2]]
+    assert [[x.tolist() for x in call] for call in seen] == [
+        [[0, 0], [1, 1]],
+        [[1, 1], [2, 2]],
+    ]
     assert vars(head) == before
 
 

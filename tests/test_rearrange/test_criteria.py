@@ -10,7 +10,13 @@ from dense import DenseViT
 from torch import Tensor
 from toys import SWIGLU, batch_of, options
 
-from eavit_mm.models.axes import CHANNELS, Units, narrow_weights, units_of
+from eavit_mm.models.axes import (
+    CHANNELS,
+    Units,
+    ffn_linears,
+    narrow_weights,
+    units_of,
+)
 from eavit_mm.rearrange import (
     ActivationCriterion,
     MagnitudeCriterion,
@@ -19,7 +25,7 @@ from eavit_mm.rearrange import (
     rearrange,
 )
 from eavit_mm.rearrange.criteria import Scores, zero_scores
-from eavit_mm.space.cells import EMBED, HEADS
+from eavit_mm.space.cells import EMBED, FFN, HEADS
 
 from .toys import CRITERIA, assert_same_scores, batches, build, draw
 
@@ -84,8 +90,28 @@ def test_activation_is_the_mean_absolute_value_of_a_unit(network):
     assert_same_scores(found, expected)
 
 
+def neurons(twin: Twin, gradients: dict[str, Tensor]) -> Scores:
+    """|sum(w1 dw1 + b1 db1)| + |sum(w2 dw2)|: DynaBERT's scores."""
+    found = {}
+    for i, layer in enumerate(twin.model.backbone.layers):
+        first, last = ffn_linears(layer.ffn)
+        names = {m: f'layers.{i}.{n}' for n, m in layer.named_modules()}
+        w1, b1, w2 = (
+            twin.weights[name].detach() * gradients[name]
+            for name in (
+                f'{names[first]}.weight',
+                f'{names[first]}.bias',
+                f'{names[last]}.weight',
+            )
+        )
+        inside = (w1.sum(1) + b1).unflatten(0, (-1, w2.shape[1])).sum(0)
+        found[FFN, i] = inside.abs() + w2.sum(0).abs()
+    return found
+
+
 @pytest.mark.parametrize('network', NETWORKS)
-def test_taylor_is_the_gradient_of_a_gate_of_one(network):
+def test_taylor_is_dynaberts(network):
+    """A head's is the gradient of a mask of one, and so is a channel's."""
     twin = Twin(network)
     expected = twin.zeros()
     for batch in batches(3):
@@ -95,12 +121,17 @@ def test_taylor_is_the_gradient_of_a_gate_of_one(network):
         labels = [int(s.gt_label) for s in batch['data_samples']]
         gradients = torch.autograd.grad(
             F.cross_entropy(logits, torch.tensor(labels)),
-            [gate for _, gate in twin.gates],
+            [*(gate for _, gate in twin.gates), *twin.weights.values()],
             materialize_grads=True,
             allow_unused=True,
         )
-        for (units, _), gradient in zip(twin.gates, gradients, strict=True):
-            expected[units] += gradient.abs()
+        number = len(twin.gates)
+        of_weights = dict(zip(twin.weights, gradients[number:], strict=True))
+        for units, score in neurons(twin, of_weights).items():
+            expected[units] += score
+        for (units, _), gradient in zip(twin.gates, gradients, strict=False):
+            if units[0] != FFN:
+                expected[units] += gradient.abs()
     found = TaylorCriterion().score(twin.model, batches(3))
     assert_same_scores(found, expected)
     assert float(found[HEADS, 0].min()) > 0

@@ -262,6 +262,9 @@ def test_resolve_reads_all_that_a_config_may_say(case, s):
     assert space.resolve(1) == space.largest
     assert space.resolve(member) == member
     assert space.resolve(member.to_dict()) == member
+    if space.max_off == 2 * space.num_layers > 2:
+        half = dict(widths=s, depth=0.5)
+        assert space.resolve(half) == space.uniform(s).at_depth(0.5)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,34 @@ def test_unknown_and_missing_fields_are_named():
         Subnet.from_dict({**FIELDS, 7: 1})
 
 
+@pytest.mark.parametrize(
+    ('layers', 'depth', 'dropped'),
+    [
+        (12, 1, []),
+        (12, 0.75, [3, 7, 11]),  # DynaBERT's
+        (12, 0.5, [1, 3, 5, 7, 9, 11]),
+        (6, 0.75, [3, 5]),  # round(4.5) is 4
+        (10, 0.7, [3, 6, 9]),
+        (3, 0.25, [1, 2]),
+    ],
+)
+def test_layers_of_a_depth(layers, depth, dropped):
+    widths = range(1, layers + 1)
+    whole = subnet(num_heads=list(widths), feedforward_channels=[7] * layers)
+    found = whole.at_depth(depth)
+    for axis in ('num_heads', 'feedforward_channels'):
+        kept = getattr(whole, axis)
+        expected = [w * (i not in dropped) for i, w in enumerate(kept)]
+        assert list(getattr(found, axis)) == expected
+    assert found.embed_dims == whole.embed_dims
+
+
+@pytest.mark.parametrize('depth', [0, 1.1, 0.1, '0.5', True])
+def test_a_depth_that_is_none(depth):
+    with pytest.raises(ValueError, match='^depth='):
+        subnet().at_depth(depth)
+
+
 def test_file_round_trip(tmp_path):
     path = tmp_path / 'subnet.json'
     with pytest.raises(FileNotFoundError, match=r'subnet\.json'):

@@ -34,6 +34,8 @@ class RearrangeHook(ElasticHook):
     Args:
         criterion: Config of a :class:`eavit_mm.rearrange.Criterion`.
         num_batches: Batches of the training data to calibrate with.
+        batch_size: Images of one; None: as many as in training. The terms of
+            a first-order criterion cancel within a batch.
 
     Example:
         >>> dict(type='eavit_mm.RearrangeHook', num_batches=8,
@@ -43,11 +45,16 @@ class RearrangeHook(ElasticHook):
     priority = 'VERY_HIGH'
 
     def __init__(
-        self, criterion: Mapping[str, Any], num_batches: int = 8
+        self,
+        criterion: Mapping[str, Any],
+        num_batches: int = 8,
+        batch_size: int | None = None,
     ) -> None:
         check_count('num_batches', num_batches, least=1)
+        if batch_size is not None:
+            check_count('batch_size', batch_size, least=1)
         self.criterion = build_part('criterion', criterion, Criterion)
-        self.num_batches = num_batches
+        self.num_batches, self.batch_size = num_batches, batch_size
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
@@ -92,7 +99,9 @@ class RearrangeHook(ElasticHook):
             batches: Iterable[Any] = ()
             if self.criterion.needs_data:
                 seed, loader = runner.seed or 0, runner.train_dataloader
-                batches = calibration_batches(loader, self.num_batches, seed)
+                batches = calibration_batches(
+                    loader, self.num_batches, seed, self.batch_size
+                )
             return sort_units(self.criterion.score(model, batches))
 
 
