@@ -173,12 +173,15 @@ def test_budgets_of_a_part_and_tta(project, call, tmp_path, capsys):
     bare = ('--tta', '--cfg-options', 'tta_model=None')
     call('test.py', *project[:2], *asked, *bare)
     (row,) = json.loads((tmp_path / 'out.json').read_text())['subnets']
-    assert ' decode_head ' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert ' decode_head ' in text
+    assert ' % budget of backbone ' in text
     network = apis.load(*project[:2])
     whole = network.model.macs()['backbone']
     assert row['macs_of_parts']['backbone'] <= 0.5 * whole < row['macs']
     (answer,) = apis.ask(network, '50%', part='backbone')
     assert answer['subnet'] == row['subnet']
+    assert answer['part'] == row['part'] == 'backbone'
     # What an adaptation evaluates and exports is of its router's part.
     check = runpy.run_path(str(TOOLS / 'adapt.py'))['check_budgets']
     cfg = Config.fromfile(project[0])

@@ -147,7 +147,7 @@ def subnet_of(
     files = args.latency_table, args.front
     solver = BudgetSolver(model, args.count, args.part, *files)
     subnet, by = solver.answer([Budget.parse(args.budget)], args.by)
-    return subnet, dict(budget=args.budget, by=by)
+    return subnet, dict(budget=args.budget, part=args.part, by=by)
 
 
 def summary(report: dict[str, Any], out: str) -> str:

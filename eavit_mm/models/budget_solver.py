@@ -256,8 +256,17 @@ class BudgetSolver:
             ValueError: If a budget cannot be reached.
         """
         limits: dict[str, float] = {}
+        router = self.model.router
         for budget in budgets:
             kind = 'macs' if budget.kind == 'share' else budget.kind
+            if router and kind != 'latency' and router.part != self.part:
+                print_log(
+                    f'budgets limit the {self.part}, the router was trained '
+                    f'for those of the {router.part}: part={router.part!r} '
+                    f'(--part {router.part})',
+                    'current',
+                    logging.WARNING,
+                )
             table = self._table(kind)
             limit = float(budget.value)
             if budget.kind == 'share':

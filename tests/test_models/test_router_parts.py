@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_budget_solver import fitted
+from mmengine.logging import MMLogger
+from test_budget_solver import fitted, untrained
 
 from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.models.consumers import Count
 from eavit_mm.models.elastic_model import ElasticModelMixin
 from eavit_mm.space import Budget
@@ -28,3 +30,20 @@ def test_a_router_is_asked_for_its_own_part(
         assert 0.95 * own <= model.macs(subnet)['backbone'] <= own
         other += subnet != reference.subnet
     assert other <= 3
+
+
+def test_a_budget_of_another_part_than_the_routers_is_told(
+    caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    request.addfinalizer(lambda: logger.removeHandler(caplog.handler))
+    model = untrained(part='backbone')
+    BudgetSolver(model, part='backbone')([Budget.parse(0.5)])
+    assert '--part' not in caplog.text
+    with pytest.raises(UnreachableError):
+        BudgetSolver(model)([Budget.parse(1e-6)])
+    assert (
+        'budgets limit the total, the router was trained for those of the '
+        "backbone: part='backbone' (--part backbone)"
+    ) in caplog.text

@@ -43,8 +43,9 @@ def answer_to(
     subnet, source = solver.answer([budget], by)
     ((kind, limit),) = solver.limits([budget]).items()
     cost = solver.cost(kind)(subnet)
-    columns = dict(by=source, limit=limit, delivered=cost, used=cost / limit)
-    return subnet, dict(budget=budget.text, **columns)
+    part = 'total' if kind == 'latency' else solver.part
+    columns = dict(by=source, part=part, limit=limit, delivered=cost)
+    return subnet, dict(budget=budget.text, **columns, used=cost / limit)
 
 
 class _Metrics(dict[str, Any]):
