@@ -114,6 +114,7 @@ def load(
     cfg = read_config(str(config))
     model: Any = build_supernet(cfg, 'load')
     meta = load_supernet(model, checkpoint)
+    model.norm_statistics = {}
     place = device_of(device)
     if isinstance(model, BaseSegmentor):
         known = dataset_meta(cfg, meta)

@@ -89,6 +89,33 @@ def test_predictions_are_those_by_hand(network: Any, files: Any) -> None:
         np.testing.assert_array_equal(found['visualization'], drawn)
 
 
+def test_statistics_are_estimated_once_for_a_subnet(
+    files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load(*files[:2])
+    model, images = network.model, images_of(files[2])[:1]
+    estimated: list[Any] = []
+    real = model.calibration_data
+    monkeypatch.setattr(
+        model, 'calibration_data', lambda b: (estimated.append(b), real(b))[1]
+    )
+
+    def found(share: float) -> tuple[np.ndarray, int]:
+        estimated.clear()
+        (row,) = predict(network, images, share, by='uniform')
+        return row['pred_score'], len(estimated)
+
+    half, number = found(0.5)
+    assert number > 0
+    assert found(1.0)[1] == number
+    again, none = found(0.5)
+    assert none == 0
+    np.testing.assert_array_equal(again, half)
+    with torch.no_grad():
+        model.decode_head.conv_seg.weight.mul_(1.1)
+    assert found(0.5)[1] == number
+
+
 def test_an_image_is_read_by_its_type(
     network: Any, files: Any, tmp_path: Path
 ) -> None:

@@ -102,6 +102,8 @@ class ElasticModelMixin(BaseModel):
         self.levels = [(0, Level(self.backbone.space))]
         # Gives training data for the statistics of BatchNorms, if asked.
         self.norm_batches: Callable[[], Iterable[Any]] = tuple
+        # These, where weights stay as they are; None: estimated each time.
+        self.norm_statistics: dict[Any, Any] | None = None
         for part in (self.backbone, *self.consumers.values()):
             untyped: Any = part
             untyped.register_load_state_dict_pre_hook(_note_loading)
@@ -177,7 +179,8 @@ class ElasticModelMixin(BaseModel):
         Raises:
             ValueError: If there is a BatchNorm, and no ``norm_batches``.
         """
-        own = norm_statistics_of(self, subnet, self.norm_batches())
+        batches, kept = self.norm_batches(), self.norm_statistics
+        own = norm_statistics_of(self, subnet, batches, kept)
         with own, self.backbone.frozen(subnet):
             yield
 

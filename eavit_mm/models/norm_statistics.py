@@ -18,7 +18,10 @@ _MOMENTS = ('running_mean', 'running_var')
 
 @contextmanager
 def norm_statistics_of(
-    model: Any, subnet: Subnet | None, batches: Iterable[Any]
+    model: Any,
+    subnet: Subnet | None,
+    batches: Iterable[Any],
+    kept: dict[Any, Any] | None = None,
 ) -> Iterator[None]:
     """Gives BatchNorms a subnet's own statistics inside a ``with`` block.
 
@@ -31,6 +34,8 @@ def norm_statistics_of(
         subnet: A member of the space; None for the largest.
         batches: Of the training data, as its loader gives them. Each counts
             as much as the others: mean and variance are averaged.
+        kept: Statistics found before, which are taken, and gets new ones; as
+            long as torch notes no change of the weights.
 
     Raises:
         ValueError: If there is a BatchNorm, and no batch.
@@ -47,9 +52,16 @@ def norm_statistics_of(
         and not name.startswith('auxiliary_head')
     ]
     before = {norm: dict(norm._buffers) for norm in norms}
+    kept = {} if kept is None else kept
     try:
         if norms:
-            _estimate(model, subnet, batches, before)
+            weights = ((p.device, p._version) for p in model.parameters())
+            key = subnet, *weights
+            if key not in kept:
+                _estimate(model, subnet, batches, before)
+                kept[key] = [dict(norm._buffers) for norm in norms]
+            for norm, buffers in zip(norms, kept[key], strict=True):
+                norm._buffers.update(buffers)
         yield
     finally:
         for norm, buffers in before.items():
