@@ -33,8 +33,9 @@ _LAYOUT = (
 )
 # Pixels that neither losses nor metrics of mmseg count.
 _IGNORED = 255
-# From here on, EXIF's orientations turn an image on its side.
-_ORIENTATION, _ON_ITS_SIDE = 0x0112, 5
+# EXIF's orientations from 2 on flip or turn an image, as it is read; those
+# from 5 on lay it on its side.
+_ORIENTATION, _FLIPPED, _ON_ITS_SIDE = 0x0112, range(2, 9), 5
 
 Pair = tuple[Path, Path]
 
@@ -146,43 +147,37 @@ def _read(
     return parts
 
 
-def _pairs_in(
-    roots: Sequence[Path], images: Sequence[Path], masks: Sequence[Path]
-) -> list[Pair]:
+def _pairs_in(roots: Sequence[Path], *files: Sequence[Path]) -> list[Pair]:
     """Images and masks that have one name, but for the end of all masks'.
 
     Raises:
-        ValueError: Unless there is one for each, which can be read.
+        ValueError: Unless there is one for each that can be read.
     """
-    named, of = _by_name(roots[0], images), _by_name(roots[1], masks)
+    read = []
+    for root, paths in zip(roots, files, strict=True):
+        images = [path for path in paths if is_image(path)]
+        broken = sorted({*paths} - {*images})
+        log_left_out(root, broken, 'no image that can be read')
+        read.append(images)
+    named, of = map(_by_name, roots, read)
     ends = Counter(
         mask.removeprefix(name)
         for name in [*named][:20]
         for mask in of
         if mask.startswith(name)
     )
-    # The end that fits most; where it does not fit one, that is refused.
-    fitting = [
-        (sum(f'{name}{end}' in of for name in named), -len(end), end)
-        for end, _ in ends.most_common(9)
-    ]
-    of = _by_name(roots[1], masks, max(fitting, default=('',))[-1])
-    broken = {path for path in (*images, *masks) if not is_image(path)}
-    pairs = [(named[name], of[name]) for name in named if name in of]
-    for path in (path for pair in pairs for path in pair if path in broken):
-        raise ValueError(f'{path}: no image that can be read')
+    end = max(ends, key=lambda end: (ends[end], -len(end)), default='')
+    of = _by_name(roots[1], read[1], end)
     for root, here, there in zip(roots, (named, of), (of, named), strict=True):
-        alone = [here[name] for name in here if name not in there]
-        left = [path for path in alone if path in broken]
-        log_left_out(root, left, 'no image that can be read')
-        if len(alone) > len(left):
-            path = next(path for path in alone if path not in broken)
+        alone = [path for name, path in here.items() if name not in there]
+        if alone:
+            kind = 'masks' if here is named else 'images'
             raise ValueError(
-                f'{root}: {len(alone) - len(left)} of {len(here)} files have '
-                'no file of the same name with the '
-                f'{"masks" if here is named else "images"}, such as {path}'
+                f'{root}: {len(alone)} of {len(here)} files have no file of '
+                f'the same name that can be read with the {kind}, such as '
+                f'{alone[0]}'
             )
-    return pairs
+    return [(path, of[name]) for name, path in named.items()]
 
 
 def _by_name(
@@ -192,14 +187,11 @@ def _by_name(
     found: dict[str, Path] = {}
     for path in sorted(paths):
         name = path.relative_to(root).with_suffix('').as_posix()
-        key = name.removesuffix(end)
-        other = found.setdefault(key, path)
-        if other != path and is_image(path):
-            if is_image(other):
-                raise ValueError(
-                    f'{other} and {path} have the same name; must be one'
-                )
-            found[key] = path  # the other tells of it, as .json and .jgw do
+        other = found.setdefault(name.removesuffix(end), path)
+        if other != path:
+            raise ValueError(
+                f'{other} and {path} have the same name; must be one'
+            )
     return found
 
 
@@ -260,8 +252,7 @@ def _labels_of(pair: Pair) -> dict[int, Any]:
             kind, pixels = f'{file.format}, {file.mode}', np.array(file)
             palette = file.getpalette() if file.mode == 'P' else None
         with Image.open(image) as file:
-            turned = file.getexif().get(_ORIENTATION, 1) >= _ON_ITS_SIDE
-            size = file.size if turned else file.size[::-1]
+            turn, size = file.getexif().get(_ORIENTATION, 1), file.size[::-1]
     except Exception as error:  # of many kinds
         raise ValueError(f'{mask}: cannot be read: {error}') from error
     if pixels.ndim != 2 or pixels.dtype.kind == 'f' or 'JPEG' in kind:
@@ -269,6 +260,13 @@ def _labels_of(pair: Pair) -> dict[int, Any]:
             f'{mask}: is {kind}; must be PNG with one channel of 8 or 16 bits '
             'that holds the class of each pixel'
         )
+    if turn in _FLIPPED:
+        if pixels.shape == size:
+            raise ValueError(
+                f'{image}: EXIF turns it (orientation {turn}), and its mask '
+                'may be of the image before; must be saved as it is seen'
+            )
+        size = size[::-1] if turn >= _ON_ITS_SIDE else size
     if pixels.shape != size:
         raise ValueError(
             f'{mask}: has (height, width) = {pixels.shape}, its image {size}'

@@ -29,7 +29,8 @@ _NO_PARTS = (
     *('resume', 'default_hooks'),
 )
 _NO_SETTINGS = ('num_workers', 'persistent_workers', 'pin_memory')
-# Bytes at the end of an image, which tell it from others.
+# Bytes at the end of an image, which tell it from others. A mask, which may
+# be changed by hand, is read whole.
 _TAIL = 1024
 # Seconds that a stopped stage has to end in order; torchrun needs up to 30.
 _PATIENCE = 40
@@ -144,7 +145,8 @@ def _by_content(value: Any, most: int = sys.maxsize) -> Any:
     """A value with name, size and last bytes of a file for its path."""
     if isinstance(value, dict):
         kept = {k: v for k, v in value.items() if k not in _NO_SETTINGS}
-        return {key: _by_content(part, most) for key, part in kept.items()}
+        whole = dict(seg_map_path=sys.maxsize)
+        return {k: _by_content(v, whole.get(k, most)) for k, v in kept.items()}
     if isinstance(value, list):
         return [_by_content(part, most) for part in value]
     if isinstance(value, str) and os.sep in value:

@@ -93,11 +93,7 @@ def test_what_goes_together(tmp_path, said):
         path.rename(path.with_stem(f'{path.stem}_mask'))
     put(root / 'images/train/city/x.1.webp', image(SIZE, 77))
     put(masks / 'city/x.1_mask.png', mask(SIZE))
-    # A photograph that was taken on its side.
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned = Image.fromarray(image((12, 8)))
-    turned.save(root / 'images/train/5.jpg', exif=exif)
+    photograph(root / 'images/train/5.jpg', (12, 8), orientation=6)
     (root / 'images/train/Thumbs.db').write_bytes(b'no image')
     shutil.copy(root / 'images/train/0.jpg', root / 'images/train/copy.jpg')
     shutil.copy(masks / '0_mask.png', masks / 'copy_mask.png')
@@ -151,6 +147,13 @@ def test_palettes_and_sixteen_bits(tmp_path):
     for path in root.glob('annotations/*/*'):
         cv2.imwrite(str(path), mask(SIZE).astype(np.uint16))
     assert names_of(root) == ['0', '1', '2']
+
+
+def photograph(path: Path, size: tuple[int, int], orientation: int) -> None:
+    """One of a camera that was held otherwise."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image(size)).save(path, exif=exif)
 
 
 def cut(path: Path) -> None:
@@ -228,11 +231,19 @@ WRONG = dict(
     ),
     a_broken_mask=(
         lambda root: cut(root / MASKS / '2.png'),
-        'annotations/train/2.png: no image that can be read',
+        'images/train: 1 of 4 .* that can be read with the masks, .*/2.jpg',
     ),
     a_broken_image=(
         lambda root: cut(root / 'images/train/2.jpg'),
-        'images/train/2.jpg: no image that can be read',
+        'annotations/train: 1 of 4 .* read with the images, such as .*/2.png',
+    ),
+    an_image_upside_down=(
+        lambda root: photograph(root / 'images/train/2.jpg', SIZE, 3),
+        r'train/2.jpg: EXIF turns it \(orientation 3\), and its mask may be',
+    ),
+    a_mask_of_what_is_not_seen=(
+        lambda root: photograph(root / 'images/train/2.jpg', SIZE, 8),
+        r'train/2.jpg: EXIF turns it \(orientation 8\)',
     ),
     an_empty_part=(
         lambda root: [p.unlink() for p in root.glob('*/val/*')],

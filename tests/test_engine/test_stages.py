@@ -20,6 +20,8 @@ from eavit_mm.engine.stages import (
 )
 from eavit_mm.files import process_name
 
+from .masks import mask, put, write
+
 
 def shell(text: str) -> list[str]:
     return ['sh', '-c', text]
@@ -108,6 +110,21 @@ def test_a_note_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / 'stages.json').write_text(text)
     with pytest.raises(ValueError, match=r'stages.json: .*; must be a dict'):
         Stages(tmp_path)
+
+
+def test_a_mask_counts_to_its_first_byte(tmp_path: Path) -> None:
+    write(tmp_path, (40, 40), train=3, val=1)
+    for path in tmp_path.glob('annotations/*/*.png'):
+        put(path.with_suffix('.bmp'), mask((40, 40)))
+        path.unlink()
+    images = dict(type='eavit_mm.MaskFolder', data_prefix=str(tmp_path))
+    cfg = Config(dict(train_dataloader=dict(dataset=images)))
+    before = data_of(cfg)
+    assert data_of(cfg) == before
+    pixels = mask((40, 40))
+    pixels[-1] = 1  # which the format has first
+    put(tmp_path / 'annotations/train/1.bmp', pixels)
+    assert data_of(cfg)['train']['digest'] != before['train']['digest']
 
 
 def test_files_and_images_count_by_their_content(tmp_path: Path) -> None:
