@@ -53,6 +53,8 @@ class ElasticModelMixin(BaseModel):
             error.
         draw_per_rank: Each rank draws subnets of its own; all the same by
             default.
+        same_dropout: All passes of a step drop the same paths and, where
+            they have as many units, the same units (MatFormer's ViT).
         **kwargs: Those of the stock model.
 
     Raises:
@@ -71,6 +73,7 @@ class ElasticModelMixin(BaseModel):
         router: Mapping[str, Any] | None = None,
         new_head: bool = False,
         draw_per_rank: bool = False,
+        same_dropout: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -94,8 +97,10 @@ class ElasticModelMixin(BaseModel):
                 raise ValueError('distillation needs a model with a head')
         check_flag('new_head', new_head)
         check_flag('draw_per_rank', draw_per_rank)
+        check_flag('same_dropout', same_dropout)
         self.new_head = new_head
         self.draw_per_rank = draw_per_rank
+        self.same_dropout = same_dropout
         self.router = None if router is None else _build_router(self, router)
         # From which iteration on draws keep to which level; the whole space.
         # A constant of the run, which only CurriculumHook knows.

@@ -63,7 +63,7 @@ def elastic_step(
         is_last = number == len(passes) - 1
         # Backward too: recomputed activations need the same subnet.
         with _active(model, each):
-            with _pass_context(forward, optim_wrapper, is_last):
+            with _pass_context(model, forward, optim_wrapper, is_last):
                 losses, shown = _run(model, forward, data, each)
                 if teacher is not None:
                     losses = model.distillation(
@@ -95,12 +95,17 @@ def _active(model: Any, each: Pass) -> AbstractContextManager[None]:
 
 @contextmanager
 def _pass_context(
-    forward: Any, optim_wrapper: OptimWrapper, is_last: bool
+    model: Any, forward: Any, optim_wrapper: OptimWrapper, is_last: bool
 ) -> Iterator[None]:
     """AMP, and gradient synchronisation at most in the last pass."""
     with ExitStack() as stack:
         if not is_last and hasattr(forward, 'no_sync'):
             stack.enter_context(forward.no_sync())
+        if not is_last and model.same_dropout:
+            # The next pass begins with the numbers that this one had.
+            is_gpu = torch.cuda.is_available()
+            own = [torch.cuda.current_device()] if is_gpu else []
+            stack.enter_context(torch.random.fork_rng(own))
         stack.enter_context(optim_wrapper.optim_context(forward))
         yield
 

@@ -135,6 +135,27 @@ def test_losses_are_summed_and_metrics_averaged() -> None:
     assert not any(value.requires_grad for value in logs.values())
 
 
+@pytest.mark.parametrize('same', [False, True])
+def test_passes_of_a_step_drop_the_same_paths(same: bool) -> None:
+    """And what comes behind the step is what one pass leaves."""
+    model = classifier(backbone=dict(drop_path_rate=0.5), same_dropout=same)
+    data, before = batch_of(0, size=8), torch.get_rng_state()
+    subnets = [member(), member(8, (1, 1, 1), (1, 1, 1)), member(8)]
+    alone, behind = [], torch.Tensor()
+    for subnet in subnets:
+        if same:
+            torch.set_rng_state(before)
+        with model.backbone.use(subnet):
+            logits = model.head(model.backbone(data['inputs']))
+        alone.append(F.cross_entropy(logits, labels_of(data)).item())
+        behind = torch.get_rng_state()
+    torch.set_rng_state(before)
+    logs = with_subnets(model, *subnets).train_step(data, sgd(model))
+    assert logs['loss'].item() == pytest.approx(sum(alone))
+    assert torch.equal(torch.get_rng_state(), behind)
+    assert not torch.equal(before, behind)
+
+
 # What goes wrong
 
 
