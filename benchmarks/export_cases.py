@@ -1,5 +1,6 @@
 """Random classifiers with random spaces, and a subnet of each."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,10 @@ HEADS = (
 )
 
 
-def random_config(seed: int) -> Config:
+def random_config(seed: int, scala: bool = False) -> Config:
     """A config in which every option of the backbone may be on or off."""
     rng = np.random.default_rng(seed)
-    backbone = random_backbone(rng)
+    backbone = random_backbone(rng, scala)
     out_type = backbone['out_type']
     pooled = out_type == 'featmap'
     # Other heads take one vector of an image.
@@ -44,8 +45,13 @@ def random_config(seed: int) -> Config:
     return Config(dict(model=model, default_scope='mmpretrain'))
 
 
-def random_backbone(rng: np.random.Generator) -> dict[str, Any]:
-    """Arguments of a backbone with a random space."""
+def random_backbone(
+    rng: np.random.Generator, scala: bool = False
+) -> dict[str, Any]:
+    """Arguments of a backbone with a random space.
+
+    With ``scala`` heads may be narrow, and the smallest width is a suffix.
+    """
 
     def flip() -> bool:
         return bool(rng.random() < 0.5)
@@ -66,7 +72,7 @@ def random_backbone(rng: np.random.Generator) -> dict[str, Any]:
         SWIGLU if g else dict(feedforward_channels=f)
         for g, f in zip(gated, hidden, strict=True)
     ]
-    return dict(
+    cfg = dict(
         arch=dict(
             embed_dims=D * H,
             num_layers=L,
@@ -92,6 +98,13 @@ def random_backbone(rng: np.random.Generator) -> dict[str, Any]:
         pre_norm=flip(),
         space=random_space(rng, D * H, [H] * L, hidden),
     )
+    if scala:
+        widths = rng.permutation(D - 1)[:2] + 1
+        cfg['space'].update(
+            head_dims=[*widths.tolist(), D],
+            suffix_smallest=len(cfg['space']['embed_dims']) > 1,
+        )
+    return cfg
 
 
 def random_space(
@@ -134,5 +147,5 @@ def random_subnet(space: SearchSpace, seed: int) -> Subnet:
     subnet = space.sample(rng, p_off=0.5)
     off = (0,) * space.num_layers
     if seed % 10 == 2:
-        return Subnet(subnet.embed_dims, off, off, space.head_dims)
+        return replace(subnet, num_heads=off, feedforward_channels=off)
     return subnet

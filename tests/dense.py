@@ -42,6 +42,8 @@ class DenseViT:
         self.eps = cfg.get('norm_cfg', {}).get('eps', 1e-6)
         self.mode = cfg.get('interpolate_mode', 'bicubic')
         self.out_type = cfg.get('out_type', 'cls_token')
+        arch = cfg['arch']
+        self.whole_head = arch['embed_dims'] // arch['num_heads']
         last = len(subnet.num_heads)
         self.out_indices = [i % last for i in cfg['out_indices']]
         patch = cfg.get('patch_cfg', {})
@@ -72,27 +74,56 @@ class DenseViT:
         """Numbers that the forwards until now have read."""
         return sum(int(mask.sum()) for mask in self.used.values())
 
-    def cut(self, name: str, *widths: int, parts: int = 1) -> Tensor | None:
-        """The first of a weight along each axis, in each part of the first."""
+    def open(self, whole: int, width: int, in_heads: bool) -> Tensor:
+        """Which of an axis are open; in heads so many of each."""
+        all_of_them = torch.arange(whole)
+        if in_heads:
+            D = self.subnet.head_dims
+            heads = all_of_them.unflatten(0, (-1, self.whole_head))
+            if self.subnet.side == 'suffix':
+                heads = heads.flip(0, 1)[: width // D, :D].flip(0, 1)
+            return heads[: width // D, :D].flatten()
+        last = self.subnet.side == 'suffix'
+        return all_of_them[whole - width :] if last else all_of_them[:width]
+
+    def cut(
+        self, name: str, *widths: int, parts: int = 1, heads: int | None = None
+    ) -> Tensor | None:
+        """What is open of a weight, in each part of the first axis.
+
+        Along the axis ``heads`` stand whole heads.
+        """
         if name not in self.weights:
             return None
 
-        def first(whole: Tensor) -> Tensor:
+        def cut_out(whole: Tensor) -> Tensor:
             whole = whole.unflatten(0, (parts, -1))
             for axis, width in enumerate(widths):
-                whole = whole.narrow(axis + 1, 0, width)
-            return whole
+                size = whole.shape[axis + 1]
+                index = self.open(size, width, axis == heads)
+                whole = whole.index_select(axis + 1, index)
+            return whole.flatten(0, 1)
 
         weight = self.weights[name]
         mask = torch.zeros_like(weight, dtype=torch.bool)
-        first(self.used.setdefault(name, mask)).fill_(True)
-        return first(weight).flatten(0, 1)
+        numbers = torch.arange(weight.numel()).view_as(weight)
+        used = self.used.setdefault(name, mask)
+        used.view(-1)[cut_out(numbers).flatten()] = True
+        return cut_out(weight)
 
     def linear(
-        self, name: str, x: Tensor, width: int, parts: int = 1, on: Any = 1
+        self,
+        name: str,
+        x: Tensor,
+        width: int,
+        parts: int = 1,
+        on: Any = 1,
+        heads: int | None = None,
     ) -> Tensor:
-        weight = self.cut(f'{name}.weight', width, x.shape[-1], parts=parts)
-        bias = self.cut(f'{name}.bias', width, parts=parts)
+        weight = self.cut(
+            f'{name}.weight', width, x.shape[-1], parts=parts, heads=heads
+        )
+        bias = self.cut(f'{name}.bias', width, parts=parts, heads=heads)
         # A branch that is off adds nothing, not even its bias.
         return x @ weight.T + (0 if bias is None else bias * on)
 
@@ -117,7 +148,9 @@ class DenseViT:
         inside = self._attention if n == 1 else self._ffn
         y, last = inside(f'{name}.{kind}', y, units)
         y = self.see((axis, i), y).flatten(2)
-        y = self.linear(f'{name}.{kind}.{last}', y, len(g), on=units[0])
+        heads = 1 if kind == 'attn' else None
+        path = f'{name}.{kind}.{last}'
+        y = self.linear(path, y, len(g), on=units[0], heads=heads)
         scale = self.cut(f'{name}.{kind}.gamma{n}.weight', len(g))
         y = y if scale is None else y * scale
         return self.see(('state', i), x + y * g)
@@ -126,9 +159,10 @@ class DenseViT:
         self, name: str, x: Tensor, heads: Tensor
     ) -> tuple[Tensor, str]:
         h, D = len(heads), self.subnet.head_dims
-        qkv = self.linear(f'{name}.qkv', x, h * D, parts=3)
+        qkv = self.linear(f'{name}.qkv', x, h * D, parts=3, heads=0)
         q, k, v = qkv.unflatten(-1, (3, h, D)).permute(2, 0, 3, 1, 4)
-        x = (q @ k.transpose(-1, -2) / math.sqrt(D)).softmax(-1) @ v
+        scale = math.sqrt(self.whole_head)
+        x = (q @ k.transpose(-1, -2) / scale).softmax(-1) @ v
         return (x * heads[:, None, None]).transpose(1, 2), 'proj'
 
     def _ffn(self, name: str, x: Tensor, hidden: Tensor) -> tuple[Tensor, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,14 +137,19 @@ class Case(NamedTuple):
     cfg: dict[str, Any]
 
 
-def random_case(seed: int, batch: int = 2) -> Case:
-    """Draws an architecture, weights, a space, a subnet and images."""
+def random_case(seed: int, batch: int = 2, scala: bool = False) -> Case:
+    """Draws an architecture, weights, a space, a subnet and images.
+
+    With ``scala`` heads may be narrow; each other subnet is a suffix.
+    """
     rng = np.random.default_rng(seed)
-    cfg = random_backbone(rng)
+    cfg = random_backbone(rng, scala)
     vit = ElasticVisionTransformer(**deepcopy(cfg))
     randomise(vit, seed).double()
     del cfg['space']
     subnet = random_subnet(vit.space, seed)
+    if scala and seed % 2:
+        subnet = vit.space.nearest(replace(subnet, embed_dims=1))
     shape = (batch, cfg['in_channels'], *cfg['img_size'])
     x = torch.from_numpy(rng.standard_normal(shape))
     return Case(vit, dense_twin(vit, subnet, cfg), subnet, x, cfg)

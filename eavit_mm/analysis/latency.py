@@ -19,8 +19,8 @@ from torch import Tensor
 from eavit_mm.options import check_choice, check_count
 from eavit_mm.registry import LATENCY_BACKENDS
 from eavit_mm.space import Level, SearchSpace, StratifiedSampler, Subnet
-from eavit_mm.space.cells import BRANCHES
-from eavit_mm.space.latency import TORCH, LatencyTable
+from eavit_mm.space.cells import BRANCHES, HEAD_DIMS
+from eavit_mm.space.latency import TORCH, LatencyTable, check_heads
 
 # Whole networks that the sum of blocks is brought in line with, and the seed
 # of their draw: not one that a validation would have.
@@ -80,6 +80,7 @@ def build_table(
         dtype: Type of weights and images.
         backend: What runs the networks, one of ``LATENCY_BACKENDS``.
     """
+    check_heads(model.backbone.space)
     alone = dict(_blocks(model.backbone.space))
     whole = _draw(model, _WHOLE, _SEED)
     subnets = [*alone.values(), *whole]
@@ -91,7 +92,7 @@ def build_table(
         batch_size=batch_size,
         threads=torch.get_num_threads(),
         num_tokens=model.backbone.geometry.num_tokens,
-        head_dims=model.backbone.space.head_dims,
+        head_dims=model.backbone.geometry.head_dims,
         **_times(alone, found),
     )
     drift = _drift(table, whole, found[len(alone) :])
@@ -120,7 +121,8 @@ def _blocks(space: SearchSpace) -> Iterator[tuple[Block, Subnet]]:
     layers = range(space.num_layers)
     off = (0,) * space.num_layers
     for width in space.embed_dims:
-        empty = Subnet(width, off, off, space.head_dims)
+        (dims,), side = space.choices(HEAD_DIMS), space.side_of(width)
+        empty = Subnet(width, off, off, dims, side)
         yield (width, '', 0), empty
         for axis in BRANCHES:
             offered = [space.choices(axis, layer) for layer in layers]

@@ -240,7 +240,8 @@ def dense_config(
     for name, _, live, reading in readings(model.consumers, levels):
         given = _part(parts, name)
         given.update(cut_sizes(given, live, reading, subnet.embed_dims))
-    backbone = backbone_config(cfg['backbone'], subnet)
+    full = model.backbone.geometry.head_dims
+    backbone = backbone_config(cfg['backbone'], subnet, full)
     return dict(type=stock.__name__, backbone=backbone, **parts)
 
 
@@ -251,8 +252,13 @@ def _part(parts: Mapping[str, Any], name: str) -> dict[str, Any]:
     return part
 
 
-def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
-    """A subnet's ``SlimVisionTransformer``, by the config of the elastic."""
+def backbone_config(
+    cfg: Mapping[str, Any], subnet: Subnet, head_dims: int | None = None
+) -> dict[str, Any]:
+    """A subnet's ``SlimVisionTransformer``, by the config of the elastic.
+
+    Heads that are narrower than the network's ``head_dims`` keep the scale.
+    """
     arch = dict(num_layers=subnet.num_layers, **subnet.to_dict())
     del arch['side']
     elastic = ('type', 'arch', 'space', 'init_cfg')
@@ -261,4 +267,6 @@ def backbone_config(cfg: Mapping[str, Any], subnet: Subnet) -> dict[str, Any]:
     for layer_cfg in [cfgs] if isinstance(cfgs, dict) else cfgs:
         for name in arch:  # which says it
             layer_cfg.pop(name, None)
+    if head_dims not in (None, subnet.head_dims):
+        given['qk_scale'] = head_dims**-0.5
     return dict(type='eavit_mm.SlimVisionTransformer', arch=arch, **given)

@@ -65,7 +65,8 @@ def _state(model: ElasticModelMixin, subnet: Subnet) -> dict[str, Tensor]:
     weights = narrow_weights(model.backbone, subnet)
     state = {f'backbone.{name}': value for name, value in weights.items()}
     num_levels = len(model.backbone.out_indices)
-    consumers = cut_consumers(model.consumers, num_levels, subnet.embed_dims)
+    width, side = subnet.embed_dims, subnet.side
+    consumers = cut_consumers(model.consumers, num_levels, width, side)
     for part, cut in consumers.items():
         for name, value in cut.state_dict().items():
             state[f'{part}.{name}'] = value

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from eavit_mm.space import Subnet
 from eavit_mm.space.cells import EMBED, HEADS
 from eavit_mm.space.cells import FFN as HIDDEN
+from eavit_mm.space.subnet import PREFIX
 
 # A kind of unit: the axis of the space and the layer, 0 for the channels.
 Units = tuple[str, int]
@@ -68,10 +69,16 @@ class Axis(NamedTuple):
         """A view in which axis ``dim + 1`` counts the units."""
         return torch.unflatten(weight, self.dim, (self.parts, -1, self.width))
 
-    def narrow(self, weight: Tensor, number: int) -> Tensor:
-        """The first units alone; a view where ``parts`` is 1."""
-        first = self.split(weight).narrow(self.dim + 1, 0, number)
-        return first.flatten(self.dim, self.dim + 2)
+    def narrow(self, weight: Tensor, subnet: Subnet) -> Tensor:
+        """The units that a subnet opens; a view where they stand in a row."""
+        number = units_of(subnet)[self.units]
+        width = subnet.head_dims if self.units[0] == HEADS else self.width
+        weight = self.split(weight)
+        for dim, size in ((self.dim + 1, number), (self.dim + 2, width)):
+            is_prefix = subnet.side == PREFIX
+            start = 0 if is_prefix else weight.shape[dim] - size
+            weight = weight.narrow(dim, start, size)
+        return weight.flatten(self.dim, self.dim + 2)
 
     def reorder(self, weight: Tensor, order: Tensor) -> Tensor:
         """The units in another order: new position -> old index."""
@@ -151,6 +158,14 @@ def units_of(subnet: Subnet) -> dict[Units, int]:
     return found
 
 
+def _entries_of(subnet: Subnet) -> dict[Units, int]:
+    """Likewise, of each head its channels."""
+    return {
+        units: number * (subnet.head_dims if units[0] == HEADS else 1)
+        for units, number in units_of(subnet).items()
+    }
+
+
 def narrow_weights(
     vit: VisionTransformer, subnet: Subnet
 ) -> dict[str, Tensor]:
@@ -165,7 +180,7 @@ def narrow_weights(
             continue
         weight: Tensor = weights[name].detach()
         for axis in axes:
-            weight = axis.narrow(weight, units[axis.units])
+            weight = axis.narrow(weight, subnet)
         found[name] = weight
     return found
 
@@ -178,8 +193,8 @@ Term = tuple[Units | None, tuple[Units, ...]]
 def parameter_terms(
     vit: VisionTransformer, largest: Subnet
 ) -> dict[Term, int]:
-    """How many parameters stand for one unit of each kind at once."""
-    units, weights = units_of(largest), dict(vit.named_parameters())
+    """How many parameters stand for one entry of each kind at once."""
+    units, weights = _entries_of(largest), dict(vit.named_parameters())
     terms: Counter[Term] = Counter()
     for name, (axes, branch, _) in parameter_axes(vit).items():
         kinds = tuple(sorted(axis.units for axis in axes))
@@ -190,7 +205,7 @@ def parameter_terms(
 
 def count_parameters(terms: Mapping[Term, int], subnet: Subnet) -> int:
     """Parameters of a subnet as a network of its own."""
-    units = units_of(subnet)
+    units = _entries_of(subnet)
     return sum(
         number * prod(units[kind] for kind in kinds)
         for (branch, kinds), number in terms.items()

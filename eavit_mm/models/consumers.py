@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.models.leaves import LEAVES, ElasticLeaf, Leaf
+from eavit_mm.space.subnet import PREFIX
 
 
 class Reading(NamedTuple):
@@ -206,17 +207,20 @@ def cut_sizes(
 
 
 def cut_consumers(
-    consumers: Mapping[str, nn.Module], num_levels: int, width: int
+    consumers: Mapping[str, nn.Module],
+    num_levels: int,
+    width: int,
+    side: str = PREFIX,
 ) -> dict[str, nn.Module]:
-    """Stock copies that read only the first channels, by name."""
+    """Stock copies that read only the open channels, by name."""
     cut = {}
     for name, consumer, live, reading in readings(consumers, num_levels):
-        cut[name] = copy = _cut(consumer, width)
+        cut[name] = copy = _cut(consumer, width, side)
         vars(copy).update(cut_sizes(vars(copy), live, reading, width))
     return cut
 
 
-def _cut(consumer: nn.Module, width: int) -> nn.Module:
+def _cut(consumer: nn.Module, width: int, side: str) -> nn.Module:
     """A copy with stock modules in place of leaves, and without hooks.
 
     Hooks are no part of the network and expect real features.
@@ -226,7 +230,7 @@ def _cut(consumer: nn.Module, width: int) -> nn.Module:
         for hooks in _HOOKS:
             memo[id(getattr(module, hooks))] = OrderedDict()
     for leaf in leaves_of(consumer):
-        stock = leaf.narrow(width)
+        stock = leaf.narrow(width, side)
         vars(stock).update({hooks: OrderedDict() for hooks in _HOOKS})
         for group in (stock._parameters, stock._buffers):
             for name, view in group.items():

@@ -15,6 +15,7 @@ from eavit_mm.models.router import LOSSES as ROUTER_LOSSES
 from eavit_mm.options import check_mapping, check_number, check_path
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space import Subnet
+from eavit_mm.space.subnet import opened
 
 
 class Outputs(NamedTuple):
@@ -109,11 +110,11 @@ def hidden_loss(
     """
     branches = zip(subnet.num_heads, subnet.feedforward_channels, strict=True)
     kept = [i for i, widths in enumerate(branches) if any(widths)]
-    total = student[0].new_zeros(())
+    total, E = student[0].new_zeros(()), opened(subnet.embed_dims, subnet.side)
     for i in (*kept, subnet.num_layers):
-        target = teacher[i].detach()[..., : subnet.embed_dims]
+        target = teacher[i].detach()[..., E]
         # A gated student has the closed channels as well.
-        state = student[i][..., : subnet.embed_dims]
+        state = student[i][..., E]
         _check_shapes(f'hidden states number {i}', state, target)
         total = total + F.mse_loss(state, target)
     return total

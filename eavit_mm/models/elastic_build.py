@@ -42,7 +42,7 @@ def check_drop_path(vit: VisionTransformer) -> None:
 
 
 def check_sliceable(vit: VisionTransformer) -> None:
-    """Refuses parts that have no prefix slice, by name.
+    """Refuses parts that cannot be sliced, by name.
 
     Raises:
         ValueError: Names the part, what it is, and what can be sliced.

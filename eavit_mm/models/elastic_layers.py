@@ -1,4 +1,4 @@
-"""One encoder layer that runs its first heads and hidden channels.
+"""One encoder layer that runs its first or last heads and hidden channels.
 
 A branch is a norm, maps in, something between them, and a map out. Its slices
 are views of the weights: no copy, and gradients reach the full parameters.
@@ -23,6 +23,7 @@ from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
 from torch import Tensor, nn
 
 from eavit_mm.models.axes import ffn_linears
+from eavit_mm.space.subnet import PREFIX, opened
 
 
 class NormSlices(NamedTuple):
@@ -50,6 +51,7 @@ class BranchSlices(NamedTuple):
         out_weight: (E, U).
         out_bias: (E) or None.
         scale: Layer scale (E) or None.
+        head_dims: Of an attention, D; None: all that a head has.
     """
 
     norm: NormSlices
@@ -58,6 +60,7 @@ class BranchSlices(NamedTuple):
     out_weight: Tensor
     out_bias: Tensor | None
     scale: Tensor | None
+    head_dims: int | None = None
 
 
 class LayerSlices(NamedTuple):
@@ -70,9 +73,9 @@ class LayerSlices(NamedTuple):
 # Slicing
 
 
-def slice_norm(norm: nn.LayerNorm, width: int) -> NormSlices:
-    """The first ``width`` channels of a LayerNorm."""
-    return NormSlices(norm.weight[:width], norm.bias[:width])
+def slice_norm(norm: nn.LayerNorm, channels: slice) -> NormSlices:
+    """The open channels of a LayerNorm."""
+    return NormSlices(norm.weight[channels], norm.bias[channels])
 
 
 def slice_branch(
@@ -80,15 +83,15 @@ def slice_branch(
     maps: tuple[nn.Linear, nn.Linear],
     parts: int,
     scale: nn.Module,
-    embed_dims: int,
-    units: int,
+    channels: slice,
+    units: slice,
 ) -> BranchSlices:
-    """The first U units over the first E channels.
+    """The open units over the open channels.
 
     The maps are those in, all P in one, and the map out; ``scale`` is the
     layer scale, or an identity.
     """
-    E, U = embed_dims, units
+    E, U = channels, units
     first, last = maps
     in_bias, out_bias = first.bias, last.bias
 
@@ -100,11 +103,29 @@ def slice_branch(
     factors: Tensor | None = next(scale.parameters(), None)
     return BranchSlices(
         slice_norm(norm, E),
-        split(first.weight)[:, :U, :E],
-        None if in_bias is None else split(in_bias)[:, :U],
-        last.weight[:E, :U],
-        None if out_bias is None else out_bias[:E],
-        None if factors is None else factors[:E],
+        split(first.weight)[:, U, E],
+        None if in_bias is None else split(in_bias)[:, U],
+        last.weight[E, U],
+        None if out_bias is None else out_bias[E],
+        None if factors is None else factors[E],
+    )
+
+
+def narrow_heads(
+    heads: BranchSlices, head_dims: int, channels: slice
+) -> BranchSlices:
+    """Of each head, which has ``head_dims``, the open channels; a copy."""
+
+    def narrow(weight: Tensor) -> Tensor:
+        split = torch.unflatten(weight, 1, (-1, head_dims))
+        return split[:, :, channels].flatten(1, 2)
+
+    bias = heads.in_bias
+    return heads._replace(
+        in_weight=narrow(heads.in_weight),
+        in_bias=None if bias is None else narrow(bias),
+        out_weight=narrow(heads.out_weight),
+        head_dims=len(range(head_dims)[channels]),
     )
 
 
@@ -162,13 +183,19 @@ def run_attention(
 
     Normalised x (B, N, E) -> (B, N, E), to be added to the residual stream.
     """
-    heads = slices.in_weight.shape[1] // attn.head_dims
+    D = slices.head_dims or attn.head_dims
+    heads = slices.in_weight.shape[1] // D
     q, k, v = (
-        part.reshape(*x.shape[:2], heads, attn.head_dims).transpose(1, 2)
+        part.reshape(*x.shape[:2], heads, D).transpose(1, 2)
         for part in _queries_keys_values(slices, x)
     )  # (B, h, N, D) each
     dropout = attn.attn_drop if attn.training else 0.0
-    x = attn.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    if slices.head_dims is None:
+        x = attn.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    else:  # Scala keeps the scale of a whole head
+        x = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, scale=attn.head_dims**-0.5
+        )
     x = x.transpose(1, 2).flatten(2)  # (B, h, N, D) -> (B, N, h D)
     x = attn.proj_drop(F.linear(x, slices.out_weight, slices.out_bias))
     return attn.out_drop(x if slices.scale is None else x * slices.scale)
@@ -227,20 +254,31 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         self.training = layer.training  # False in frozen stages
 
     def slice(
-        self, embed_dims: int, num_heads: int, channels: int
+        self,
+        embed_dims: int,
+        num_heads: int,
+        channels: int,
+        head_dims: int | None = None,
+        side: str = PREFIX,
     ) -> LayerSlices:
-        """Views of the open weights; a branch without units is None."""
+        """The open weights; a branch without units is None.
+
+        Views, save where not all channels of a head are open.
+        """
         attn, ffn = self.attn, self.ffn
         attention = feedforward = None
+        E, D = opened(embed_dims, side), attn.head_dims
         if num_heads:
-            maps, units = (attn.qkv, attn.proj), num_heads * attn.head_dims
-            attention = slice_branch(
-                self.ln1, maps, 3, attn.gamma1, embed_dims, units
-            )
+            maps, units = (attn.qkv, attn.proj), opened(num_heads * D, side)
+            attention = slice_branch(self.ln1, maps, 3, attn.gamma1, E, units)
+            if head_dims not in (None, D):
+                inside = opened(head_dims, side)
+                attention = narrow_heads(attention, D, inside)
         if channels:
             maps, parts = ffn_linears(ffn), 1 + isinstance(ffn, SwiGLUFFN)
+            hidden = opened(channels, side)
             feedforward = slice_branch(
-                self.ln2, maps, parts, ffn.gamma2, embed_dims, channels
+                self.ln2, maps, parts, ffn.gamma2, E, hidden
             )
         return LayerSlices(attention, feedforward)
 
@@ -268,6 +306,8 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         x: Tensor,
         num_heads: int | None = None,
         channels: int | None = None,
+        head_dims: int | None = None,
+        side: str = PREFIX,
         slices: LayerSlices | None = None,
     ) -> Tensor:
         """The stock layer, or as much of it as widths or slices say.
@@ -276,13 +316,16 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
             x: (B, N, E); its last axis tells the open channels.
             num_heads: Open heads; None for the stock forward.
             channels: Open hidden channels; None for the stock forward.
+            head_dims: Open channels of a head; None for all.
+            side: Which of all these are open.
             slices: In place of widths.
         """
         if slices is None:
             if num_heads is None or channels is None:
                 return super().forward(x)
             # Sliced in here: a checkpointed layer slices again in backward.
-            slices = self.slice(x.shape[-1], num_heads, channels)
+            widths = (x.shape[-1], num_heads, channels)
+            slices = self.slice(*widths, head_dims, side)
         attention, ffn = slices
         if attention is not None:
             normed = layer_norm(self.ln1, attention.norm, x)

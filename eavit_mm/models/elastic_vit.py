@@ -1,4 +1,4 @@
-"""The supernet: mmpretrain's Vision Transformer with prefix subnets.
+"""The supernet: mmpretrain's Vision Transformer and parts of itself.
 
 Letters: B batch, N tokens, C all channels of the residual stream, E open
 ones.
@@ -35,10 +35,11 @@ from eavit_mm.models.elastic_layers import (
     layer_norm,
     slice_norm,
 )
-from eavit_mm.models.gates import Gates
+from eavit_mm.models.gates import Gates, check_gates
 from eavit_mm.models.slim_vit import channels_last
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
+from eavit_mm.space.subnet import PREFIX, opened
 from eavit_mm.weights import resolve_pretrained
 from eavit_mm.weights.state_dict import (
     CheckpointError,
@@ -198,7 +199,11 @@ class ElasticVisionTransformer(VisionTransformer):
 
         Args:
             gates: They stand for a member of the space.
+
+        Raises:
+            ValueError: If that has narrow heads or is a suffix.
         """
+        check_gates(gates.subnet, self.geometry.head_dims)
         with self.use(gates.subnet):
             self.active.slices = self._gated_slices(gates)
             yield
@@ -239,7 +244,7 @@ class ElasticVisionTransformer(VisionTransformer):
                 if subnet is None and self.training:
                     warn_of_stock_model(self)
                 return super().forward(x)
-            slices = self._slice_ends(subnet.embed_dims)
+            slices = self._slice_ends(subnet.embed_dims, subnet.side)
         assert subnet is not None
         x, resolution = self._embed(slices, x)
         outs = []
@@ -248,7 +253,11 @@ class ElasticVisionTransformer(VisionTransformer):
                 x = layer(x, slices=slices.layers[i])
             else:
                 x = layer(
-                    x, subnet.num_heads[i], subnet.feedforward_channels[i]
+                    x,
+                    subnet.num_heads[i],
+                    subnet.feedforward_channels[i],
+                    subnet.head_dims,
+                    subnet.side,
                 )
             if i == len(self.layers) - 1 and self.final_norm:
                 x = layer_norm(self.ln1, slices.norms['ln1'], x)
@@ -305,17 +314,17 @@ class ElasticVisionTransformer(VisionTransformer):
             x = self._format_output(x, self.patch_resolution)
         return (x,) * len(self.out_indices)
 
-    def _slice_ends(self, width: int) -> BackboneSlices:
+    def _slice_ends(self, width: int, side: str = PREFIX) -> BackboneSlices:
         """Views of what stands before and behind the layers."""
-        conv = self.patch_embed.projection
-        bias = None if conv.bias is None else conv.bias[:width]
+        conv, E = self.patch_embed.projection, opened(width, side)
+        bias = None if conv.bias is None else conv.bias[E]
         cls_token = self.cls_token
         return BackboneSlices(
-            (conv.weight[:width], bias),
-            None if cls_token is None else cls_token[..., :width],
-            self.pos_embed[..., :width],
+            (conv.weight[E], bias),
+            None if cls_token is None else cls_token[..., E],
+            self.pos_embed[..., E],
             {
-                name: slice_norm(norm, width)
+                name: slice_norm(norm, E)
                 for name, norm in end_norms(self).items()
             },
         )
@@ -325,8 +334,9 @@ class ElasticVisionTransformer(VisionTransformer):
         E, heads = subnet.embed_dims, subnet.num_heads
         hidden = subnet.feedforward_channels
         layers = zip(self.layers, heads, hidden, strict=True)
-        slices = tuple(layer.slice(E, h, f) for layer, h, f in layers)
-        return self._slice_ends(E)._replace(layers=slices)
+        D, side = subnet.head_dims, subnet.side
+        slices = tuple(la.slice(E, h, f, D, side) for la, h, f in layers)
+        return self._slice_ends(E, side)._replace(layers=slices)
 
     def _gated_slices(self, gates: Gates) -> BackboneSlices:
         """All weights with gates in them."""

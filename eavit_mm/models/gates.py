@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import EMBED, FFN, HEADS, Cell, Choices
 from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.subnet import PREFIX
 
 # The group of the branches' switches, beside those of the cells.
 SWITCHES = 'switches'
@@ -50,6 +51,16 @@ class DecisionGates(NamedTuple):
 
     prefixes: tuple[Tensor, ...]
     switches: Tensor | None
+
+
+def check_gates(subnet: Subnet, head_dims: int) -> None:
+    """Raises unless gates can stand for a subnet: prefixes of whole heads."""
+    if subnet.head_dims != head_dims or subnet.side != PREFIX:
+        raise ValueError(
+            f'gates open the first of whole heads; this subnet has head_dims='
+            f'{subnet.head_dims} of {head_dims}, side={subnet.side!r}. Take '
+            'a space without such subnets, or no router'
+        )
 
 
 def straight_through(soft: Tensor) -> Tensor:

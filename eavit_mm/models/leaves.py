@@ -3,8 +3,9 @@
 A leaf reads the backbone's channels: a linear map, a convolution or a norm.
 It takes the place of the stock module, whose parameters and names it keeps.
 While a subnet is active it is the stock module over the subnet's channels,
-with the first weights, and refuses any other input as that one does. Behind a
-gated backbone it is given all channels and does what the gated backbone does.
+with the weights of these, and refuses any other input as that one does.
+Behind a gated backbone it is given all channels and does what the gated
+backbone does.
 
 Letters: C all channels of the backbone, E open ones.
 """
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from eavit_mm.models.elastic_layers import NormSlices, gate_norm, layer_norm
 from eavit_mm.models.elastic_vit import ActiveSubnet
+from eavit_mm.space.subnet import PREFIX
 
 # A block of backbone channels among the inputs of a leaf.
 OPEN = 0
@@ -129,9 +131,10 @@ class ElasticLeaf(nn.Module):
             return super().forward(*args, **kwargs)
         kept, key = active.narrowed, (self, self.training)
         if kept is None:
-            return self.narrow(subnet.embed_dims).forward(*args, **kwargs)
+            narrow = self.narrow(subnet.embed_dims, subnet.side)
+            return narrow.forward(*args, **kwargs)
         if key not in kept:
-            kept[key] = self.narrow(subnet.embed_dims)
+            kept[key] = self.narrow(subnet.embed_dims, subnet.side)
         return kept[key].forward(*args, **kwargs)
 
     def _run_gated(
@@ -164,15 +167,18 @@ class ElasticLeaf(nn.Module):
 
     # Weights
 
-    def narrow(self, width: int) -> nn.Module:
+    def narrow(self, width: int, side: str = PREFIX) -> nn.Module:
         """The stock module over so many open channels; weights are views."""
+        start = 0 if side == PREFIX else self.channels - width
         kind: Any = type(self).__bases__[1]
         stock: nn.Module = kind.__new__(kind)
         # Views are no nn.Parameter, so they are put where torch looks first.
         stock.__dict__.update(self.__dict__)
         for group in ('_parameters', '_buffers'):
             stock.__dict__[group] = {
-                name: tensor if tensor is None else self._first(name, width)
+                name: None
+                if tensor is None
+                else self._open(name, start, width)
                 for name, tensor in getattr(self, group).items()
             }
         sizes = [self.num_inputs(width)]
@@ -184,17 +190,20 @@ class ElasticLeaf(nn.Module):
             del stock.__dict__[name]
         return stock
 
-    def _first(self, name: str, width: int) -> Tensor:
+    def _open(self, name: str, first: int, width: int) -> Tensor:
+        """What a parameter or buffer has of the channels from the first on."""
         tensor: Tensor = getattr(self, name)
         if name in self.INPUTS:
             axis = self.INPUTS[name]
             pieces = [
-                tensor.narrow(axis, start, block or width)
+                tensor.narrow(axis, start, block)
+                if block
+                else tensor.narrow(axis, start + first, width)
                 for start, block in self._blocks()
             ]
             tensor = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
         if self.leaf.passes and name in self.OUTPUTS:
-            tensor = tensor.narrow(self.OUTPUTS[name], 0, width)
+            tensor = tensor.narrow(self.OUTPUTS[name], first, width)
         return tensor
 
     @torch.no_grad()

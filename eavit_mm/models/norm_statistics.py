@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from eavit_mm.space import Subnet
+from eavit_mm.space.subnet import PREFIX, opened
 
 _MOMENTS = ('running_mean', 'running_var')
 
@@ -113,4 +114,5 @@ def _estimate(
         for name, values in zip(_MOMENTS, moments, strict=False):
             mean = torch.stack(values).mean(0)
             norm._buffers[name] = buffer = own[name].clone()
-            buffer[: len(mean)] = mean  # of the channels that are open
+            side = subnet.side if subnet else PREFIX
+            buffer[opened(len(mean), side)] = mean

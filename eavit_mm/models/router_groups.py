@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from eavit_mm.models.gates import (
     SWITCHES,
     DecisionGates,
+    check_gates,
     group_name,
     harden,
     subnet_of,
@@ -46,6 +47,7 @@ class Groups(nn.ModuleDict):
     ) -> None:
         check_count('router.hidden', hidden, least=1)
         check_number('router.temperature', temperature, positive=True)
+        check_gates(space.smallest, space.largest.head_dims)
         sizes = {group_name(c): c.num_choices - 1 for c in space.cells}
         # The last group, as mask_of has it.
         sizes[SWITCHES] = len(space.branches) if space.max_off else 0

@@ -20,7 +20,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
 from torch import Tensor, nn
 
-from eavit_mm.options import check_keys, check_mapping
+from eavit_mm.options import check_keys, check_mapping, check_number
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
 
@@ -51,14 +51,20 @@ class SlimAttention(BaseModule):
         attn: A stock attention over E channels.
         num_heads: At least 1.
         head_dims: The width of a head.
+        qk_scale: Of the logits; None: that of heads of this width.
     """
 
     def __init__(
-        self, attn: MultiheadAttention, num_heads: int, head_dims: int
+        self,
+        attn: MultiheadAttention,
+        num_heads: int,
+        head_dims: int,
+        qk_scale: float | None = None,
     ) -> None:
         super().__init__(attn.init_cfg)
         E, channels = attn.embed_dims, num_heads * head_dims
         self.num_heads, self.head_dims = num_heads, head_dims
+        self.qk_scale = qk_scale
         self.qkv = nn.Linear(E, 3 * channels, bias=attn.qkv.bias is not None)
         self.attn_drop = attn.attn_drop
         self.proj = nn.Linear(channels, E)
@@ -72,7 +78,9 @@ class SlimAttention(BaseModule):
         qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, self.head_dims)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # (B, h, N, D) each
         dropout = self.attn_drop if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        x = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=dropout, scale=self.qk_scale
+        )
         x = self.proj(x.transpose(1, 2).flatten(2))
         if self.training:
             x = self.proj_drop(x)
@@ -118,6 +126,7 @@ class SlimEncoderLayer(TransformerEncoderLayer):
         num_heads: h; 0: no attention.
         feedforward_channels: F; 0: no FFN.
         head_dims: D.
+        qk_scale: As of :class:`SlimAttention`.
     """
 
     def __init__(
@@ -126,6 +135,7 @@ class SlimEncoderLayer(TransformerEncoderLayer):
         num_heads: int,
         feedforward_channels: int,
         head_dims: int,
+        qk_scale: float | None = None,
     ) -> None:
         BaseModule.__init__(self, layer.init_cfg)
         self.embed_dims = layer.embed_dims
@@ -135,7 +145,9 @@ class SlimEncoderLayer(TransformerEncoderLayer):
         self.ffn: Any = None
         if num_heads:
             self.ln1 = layer.ln1
-            self.attn = SlimAttention(layer.attn, num_heads, head_dims)
+            self.attn = SlimAttention(
+                layer.attn, num_heads, head_dims, qk_scale
+            )
         if feedforward_channels:
             self.ln2 = layer.ln2
             self.ffn = _slim_ffn(layer.ffn, feedforward_channels)
@@ -182,6 +194,8 @@ class SlimVisionTransformer(VisionTransformer):
             channels are taken as they are, in a SwiGLU too.
         layer_cfgs: As in ``VisionTransformer``, without widths.
         frozen_stages: As in ``VisionTransformer``.
+        qk_scale: Of the logits of attention; None: head_dims ** -0.5. Heads
+            that were cut narrower keep that of the whole ones.
         **kwargs: Those of ``VisionTransformer``.
 
     Raises:
@@ -201,8 +215,11 @@ class SlimVisionTransformer(VisionTransformer):
         *,
         layer_cfgs: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
         frozen_stages: int = -1,
+        qk_scale: float | None = None,
         **kwargs: Any,
     ) -> None:
+        if qk_scale is not None:
+            check_number('qk_scale', qk_scale, positive=True)
         widths = _widths(arch)
         # The stock constructor knows its arguments and their defaults; of
         # its layers, those parts stay that have the right width.
@@ -212,7 +229,7 @@ class SlimVisionTransformer(VisionTransformer):
         heads, hidden = widths.num_heads, widths.feedforward_channels
         layers = self.get_submodule('layers').children()
         self.layers = ModuleList(
-            SlimEncoderLayer(layer, h, f, widths.head_dims)
+            SlimEncoderLayer(layer, h, f, widths.head_dims, qk_scale)
             for layer, h, f in zip(layers, heads, hidden, strict=True)
         )
         self.arch_settings = dict(arch)

@@ -24,7 +24,7 @@ class Geometry:
         num_patches: Patches of one image.
         num_extra_tokens: Class token and the like.
         patch_dims: Input values of one patch (channels x height x width).
-        head_dims: Channels of a head.
+        head_dims: Channels of a head of the whole network.
         num_layers: L.
         swiglu: Per layer: the FFN is a SwiGLU.
     """
@@ -55,7 +55,7 @@ class Geometry:
         check_choice('count', count, COUNTS)
         self.check(subnet)
         N = self.num_tokens if count == 'exact' else self.num_patches
-        E, A = subnet.embed_dims, sum(subnet.num_heads) * self.head_dims
+        E, A = subnet.embed_dims, sum(subnet.num_heads) * subnet.head_dims
         # Queries, keys, values and output, and both products of attention.
         total = 4 * N * E * A + 2 * N * N * A
         layers = zip(subnet.feedforward_channels, self.swiglu, strict=True)
@@ -65,14 +65,14 @@ class Geometry:
         return total
 
     def check(self, subnet: Subnet) -> None:
-        """Raises unless a subnet has the layers and heads of the network.
+        """Raises unless a subnet's layers and heads are the network's.
 
         Raises:
             ValueError: Names what differs.
         """
         for name in ('num_layers', 'head_dims'):
             given, own = getattr(subnet, name), getattr(self, name)
-            if given != own:
+            if given > own or (name == 'num_layers' and given < own):
                 raise ValueError(
                     f'the subnet has {name}={given}, the network {own}'
                 )

@@ -1,9 +1,11 @@
 """A cost by parts: the stem, and each branch at its two widths."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import product
 from operator import add, itemgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eavit_mm.space.cells import BRANCHES, Branch
 from eavit_mm.space.search_space import SearchSpace
@@ -14,9 +16,10 @@ class CostTable:
     """Values of a cost function for every width, read once.
 
     Every cost here (MACs, parameters, the latency of a table) adds up over
-    the branches. So the closed forms and the latency table stay the only
-    places that know it; who asks for the cost of very many subnets, or for
-    one as a function of gates, looks it up here.
+    the branches, in a frame: the width of the embedding and, where the space
+    has a choice of it, that of the heads. So the closed forms and the latency
+    table stay the only places that know it; who asks for the cost of very
+    many subnets, or for one as a function of gates, looks it up here.
 
     Sums of integers below 2**53 are exact in any order, and so are the times
     of a :class:`LatencyTable`: all values here equal the cost's. Of any other
@@ -28,9 +31,9 @@ class CostTable:
             with every width, as measured times do not.
 
     Attributes:
-        stem: (choices of the embedding width): all branches off.
-        branches: (axis, layer) to (choices of the embedding width, choices
-            of the branch's width): what the branch adds.
+        stem: (frames): all branches off.
+        branches: (axis, layer) to (frames, choices of the branch's width):
+            what the branch adds.
         largest: Cost of the largest subnet.
     """
 
@@ -38,18 +41,29 @@ class CostTable:
         self, space: SearchSpace, cost: Callable[[Subnet], float]
     ) -> None:
         self.space = space
-        stems = {e: float(cost(_lone(space, e))) for e in space.embed_dims}
-        self.stem = list(stems.values())
+        counts = [c.num_choices for c in space.cells if c.is_whole]
+        narrowest = [0] * (len(space.cells) - len(counts))
+        # Indices of the cells of the whole network, which come first.
+        self._frames = list(product(*map(range, counts)))
+        bare = [
+            _lone(space.build([*frame, *narrowest])) for frame in self._frames
+        ]
+        self._numbers = {
+            (s.embed_dims, s.head_dims): i for i, s in enumerate(bare)
+        }
+        self.stem = [float(cost(subnet)) for subnet in bare]
         self.branches = {
             branch: [
                 [
-                    float(cost(_lone(space, embed, branch, width))) - alone
+                    float(cost(_lone(subnet, branch, width))) - alone
                     for width in space.choices(*branch)
                 ]
-                for embed, alone in stems.items()
+                for subnet, alone in zip(bare, self.stem, strict=True)
             ]
             for branch in space.branches
         }
+        self._places = {frame: i for i, frame in enumerate(self._frames)}
+        self._num_whole = len(counts)
         self._cells = [
             [(branch, self.branches[branch]) for branch in cell.branches]
             for cell in space.cells
@@ -58,21 +72,21 @@ class CostTable:
 
     def of(self, indices: Sequence[int], off: Collection[Branch]) -> float:
         """Cost of the subnet that ``space.build`` makes of the same."""
-        embed = indices[0]  # the embedding's cell is the first
-        total = self.stem[embed]
+        frame = self._places[tuple(indices[: self._num_whole])]
+        total = self.stem[frame]
         for index, branches in zip(indices, self._cells, strict=True):
             for branch, rows in branches:
                 if branch not in off:
-                    total += rows[embed][index]
+                    total += rows[frame][index]
         return total
 
     def of_subnet(self, subnet: Subnet) -> float:
         """Cost of a member."""
-        embed = self.space.embed_dims.index(subnet.embed_dims)
-        total = self.stem[embed]
+        frame = self._numbers[subnet.embed_dims, subnet.head_dims]
+        total = self.stem[frame]
         for branch, rows in self.branches.items():
             if width := subnet.width(*branch):
-                total += rows[embed][self.space.choices(*branch).index(width)]
+                total += rows[frame][self.space.choices(*branch).index(width)]
         return total
 
     def share(self, subnet: Subnet) -> float:
@@ -114,33 +128,34 @@ class CostTable:
     def _extreme(self, sign: int) -> Subnet:
         """The member of least cost, times a sign.
 
-        At one embedding width cells only share ``max_off``. So of the best
+        In one frame cells only share ``max_off``. So of the best
         ways to decide about the first cells, one for each number of branches
         off, follow those for one cell more.
         """
         deepest = sorted(self.space.branches, key=itemgetter(1), reverse=True)
         ranks = {branch: rank for rank, branch in enumerate(deepest)}
         ends = []
-        for embed, stem in enumerate(self.stem):
+        for frame, stem in enumerate(self.stem):
             ways = [_Way(sign * stem, 0, (), ())]
             for number in range(len(self._cells)):
-                further = self._ways_of(number, embed, sign, ranks)
+                further = self._ways_of(number, frame, sign, ranks)
                 ways = _combine(ways, further, self.space.max_off)
             ends.append(min(ways, key=itemgetter(0)))  # the fewest off
         best = min(ends, key=itemgetter(0))  # the narrowest
         return self.space.build(best.indices, best.off)
 
     def _ways_of(
-        self, number: int, embed: int, sign: int, ranks: dict[Branch, int]
+        self, number: int, frame: int, sign: int, ranks: dict[Branch, int]
     ) -> list['_Way']:
         """The best about one cell with 0, 1, ... of its branches off."""
         cell = self.space.cells[number]
-        indices = range(cell.num_choices) if number else [embed]
+        whole = self._frames[frame]
+        is_known = number < len(whole)
         found = []
-        for index in indices:
+        for index in [whole[number]] if is_known else range(cell.num_choices):
             # What saves most goes off first, of equals the deepest.
             parts = sorted(
-                (-sign * rows[embed][index], ranks[branch], branch)
+                (-sign * rows[frame][index], ranks[branch], branch)
                 for branch, rows in self._cells[number]
             )
             found.append(
@@ -182,14 +197,12 @@ def _combine(
 
 
 def _lone(
-    space: SearchSpace,
-    embed_dims: int,
-    branch: Branch | None = None,
-    width: int = 0,
+    subnet: Subnet, branch: Branch | None = None, width: int = 0
 ) -> Subnet:
-    """A subnet of which at most one branch is on; costs know all widths."""
-    heads, channels = (
-        tuple(width * (branch == (axis, i)) for i in range(space.num_layers))
+    """At most one branch of a subnet on; costs know all widths."""
+    layers = range(subnet.num_layers)
+    widths: dict[str, Any] = {
+        axis: tuple(width * (branch == (axis, i)) for i in layers)
         for axis in BRANCHES
-    )
-    return Subnet(embed_dims, heads, channels, space.head_dims)
+    }
+    return replace(subnet, **widths)

@@ -12,7 +12,7 @@ from eavit_mm.options import (
     check_mapping,
     check_probability,
 )
-from eavit_mm.space.cells import AXES
+from eavit_mm.space.cells import ALL_AXES, HEAD_DIMS
 from eavit_mm.space.search_space import SearchSpace
 
 
@@ -50,7 +50,8 @@ class Curriculum:
         space: The space that the last level reaches.
         levels: Dicts with ``begin`` (epoch or iteration, from 0 on, or a
             share of ``length`` such as 0.1) and any of ``embed_dims``,
-            ``num_heads``, ``feedforward_channels``, ``max_off``, ``p_off``.
+            ``num_heads``, ``feedforward_channels``, ``head_dims``,
+            ``max_off``, ``p_off``.
         length: Of the training, in epochs or iterations.
 
     Raises:
@@ -74,6 +75,7 @@ class Curriculum:
         largest = space.largest
         bounds: dict[str, Any] = dict(
             embed_dims=largest.embed_dims,
+            head_dims=largest.head_dims,
             num_heads=max(largest.num_heads),
             feedforward_channels=max(largest.feedforward_channels),
             max_off=0,
@@ -109,7 +111,7 @@ def _begin_of(
 ) -> int:
     """When a level begins; raises unless its keys and values are valid."""
     check_mapping(place, level, "'begin' and bounds")
-    check_keys(place, level, ['begin'], [*AXES, 'max_off', 'p_off'])
+    check_keys(place, level, ['begin'], [*ALL_AXES, 'max_off', 'p_off'])
     begin, name = level['begin'], f'{place}: begin'
     if isinstance(begin, float) and length is not None:
         check_probability(name, begin)
@@ -118,7 +120,7 @@ def _begin_of(
     check_count(name, begin, begins[-1] + 1 if begins else 0)
     if not begins and begin:
         raise ValueError(f'{place}: begin={begin!r}; must be 0')
-    for key in (*AXES, 'max_off'):
+    for key in (*ALL_AXES, 'max_off'):
         check_count(f'{place}: {key}', level.get(key, 0))
     check_probability(f'{place}: p_off', level.get('p_off', 0.0))
     return int(begin)
@@ -155,8 +157,10 @@ def _build_level(
 def _summary(space: SearchSpace) -> str:
     """The lower bounds of a space, as an error names them."""
     small = space.restrict(max_off=0).smallest
+    heads = f'head_dims >= {small.head_dims}, '
     return (
         f'embed_dims >= {small.embed_dims}, '
+        f'{heads if len(space.choices(HEAD_DIMS)) > 1 else ""}'
         f'num_heads >= {min(small.num_heads)}, '
         f'feedforward_channels >= {min(small.feedforward_channels)}, '
         f'max_off={space.max_off}'

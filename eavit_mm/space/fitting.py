@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eavit_mm.space.cells import EMBED, Branch, Decisions
+from eavit_mm.space.cells import Branch, Decisions
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
@@ -252,7 +252,7 @@ class Walker:
         """States one step above."""
         for number, cell in enumerate(self.space.cells):
             # A width that nothing runs at is no step.
-            is_open = EMBED in cell.axes or set(cell.branches) - state.off
+            is_open = cell.is_whole or set(cell.branches) - state.off
             index = state.indices[number]
             if is_open and index + 1 < cell.num_choices:
                 yield _with_index(state, number, index + 1)

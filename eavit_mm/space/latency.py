@@ -14,7 +14,7 @@ from eavit_mm.options import (
     check_mapping,
     is_finite,
 )
-from eavit_mm.space.cells import BRANCHES, EMBED
+from eavit_mm.space.cells import BRANCHES, EMBED, HEAD_DIMS
 from eavit_mm.space.cost import Geometry
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.search_space import SearchSpace
@@ -101,6 +101,7 @@ class LatencyTable:
                     f'the latency table is of another network: {name}={ours} '
                     f'there, {own} here; build one for this config'
                 )
+        check_heads(space)
         CostTable(space, self)  # asks for every width
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,6 +138,16 @@ class LatencyTable:
                 'makes one'
             )
         return read_json(path, lambda values: cls(**_read_fields(values)))
+
+
+def check_heads(space: SearchSpace) -> None:
+    """Refuses a space whose heads differ in width: a table has one."""
+    choices = space.choices(HEAD_DIMS)
+    if len(choices) > 1:
+        raise ValueError(
+            f'space: head_dims={list(choices)}; a latency table is of heads '
+            'of one width. Budgets of MACs or parameters can be had'
+        )
 
 
 def _read_fields(values: Any) -> dict[str, Any]:

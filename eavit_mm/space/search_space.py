@@ -17,13 +17,14 @@ from eavit_mm.options import (
     check_count,
     check_keys,
     check_mapping,
-    is_int,
 )
 from eavit_mm.space.cells import (
+    ALL_AXES,
     AXES,
     BRANCHES,
     EMBED,
     FFN,
+    HEAD_DIMS,
     HEADS,
     Branch,
     Cell,
@@ -31,13 +32,18 @@ from eavit_mm.space.cells import (
     Decisions,
     Place,
     check_choices,
+    check_head_dims,
+    check_max_off,
     check_shared,
+    check_suffix,
     check_ties,
+    choices_by_place,
     choices_per_layer,
     free_cells,
+    problems_of,
 )
 from eavit_mm.space.genome import Genome
-from eavit_mm.space.subnet import Subnet
+from eavit_mm.space.subnet import PREFIX, SUFFIX, Subnet
 
 # Heads and layers of the networks of EA-ViT; a head has 64 channels.
 _FULL = {'vit-t': (3, 12), 'vit-s': (6, 12), 'vit-b': (12, 12)}
@@ -54,11 +60,14 @@ class SearchSpace:
             lists. 0 is not a choice: see ``max_off``.
         feedforward_channels: Likewise.
         num_layers: L.
-        head_dims: Channels of a head, the same in every subnet.
+        head_dims: Channels of a head, the same in every subnet; or choices,
+            of which a subnet has one in all its layers (Scala).
         max_off: How many of the 2L branches may be off.
         shared: Branch axes with one choice for all layers.
         ties: Groups of axes that share the index of their choice (HydraViT:
-            all three; DynaBERT: heads and FFN).
+            all three; DynaBERT: heads and FFN; Scala: all but ``num_heads``).
+        suffix_smallest: Subnets of the smallest embedding width have the last
+            units, all others the first (Scala's isolated activation).
 
     Raises:
         ValueError: If a choice is no positive integer, choices repeat, tied
@@ -74,16 +83,17 @@ class SearchSpace:
     num_heads: tuple[Choices, ...]
     feedforward_channels: tuple[Choices, ...]
     num_layers: int
-    head_dims: int
+    head_dims: int | Choices
     max_off: int = 0
     shared: tuple[str, ...] = ()
     ties: tuple[tuple[str, ...], ...] = ()
+    suffix_smallest: bool = False
 
     def __post_init__(self) -> None:
         check_count('num_layers', self.num_layers, least=1)
-        check_count('head_dims', self.head_dims, least=1)
         checked: dict[str, Any] = {
             EMBED: check_choices(EMBED, self.embed_dims),
+            HEAD_DIMS: check_head_dims(self.head_dims),
             'shared': check_shared(self.shared),
             'ties': check_ties(self.ties),
         }
@@ -93,12 +103,8 @@ class SearchSpace:
             )
         for name, value in checked.items():
             object.__setattr__(self, name, value)
-        most = 2 * self.num_layers  # branches
-        if not is_int(self.max_off) or not 0 <= self.max_off <= most:
-            raise ValueError(
-                f'max_off={self.max_off!r}; must be an integer from 0 to '
-                f'{most} (two branches in each of {self.num_layers} layers)'
-            )
+        check_max_off(self.max_off, self.num_layers)
+        check_suffix(self.suffix_smallest, self.embed_dims)
         self.cells  # noqa: B018  raises if what is tied does not match
 
     @classmethod
@@ -109,7 +115,7 @@ class SearchSpace:
 
         Args:
             cfg: ``embed_dims``, ``num_heads``, ``feedforward_channels`` and
-                optionally ``max_off``, ``shared``, ``ties``.
+                optionally the other attributes.
             num_layers: L of the supernet.
             head_dims: Channels of a head of the supernet.
 
@@ -123,7 +129,10 @@ class SearchSpace:
         check_keys('space', values, AXES, names[len(AXES) :])
         network = dict(num_layers=num_layers, head_dims=head_dims)
         for name, value in network.items():
-            if values.setdefault(name, value) != value:
+            given = values.setdefault(name, value)
+            if name == HEAD_DIMS and isinstance(given, list | tuple):
+                given = check_choices(name, given)[-1]
+            if given != value:
                 raise ValueError(
                     f'space: {name}={values[name]!r}, but the network has '
                     f'{name}={value}'
@@ -151,6 +160,8 @@ class SearchSpace:
     def to_config(self) -> dict[str, Any]:
         """Plain values; ``SearchSpace(**space.to_config())`` is the space."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if not self.suffix_smallest:  # as in files from before it
+            del values['suffix_smallest']
         return values  # tuples are lists, as in a file
 
     def restrict(
@@ -159,6 +170,7 @@ class SearchSpace:
         num_heads: int = 0,
         feedforward_channels: int = 0,
         max_off: int | None = None,
+        head_dims: int = 0,
     ) -> Self:
         """The part of the space above lower bounds of the non-zero widths.
 
@@ -169,8 +181,8 @@ class SearchSpace:
         Raises:
             ValueError: If a bound leaves no choice.
         """
-        given = (embed_dims, num_heads, feedforward_channels)
-        bounds = dict(zip(AXES, given, strict=True))
+        given = (embed_dims, head_dims, num_heads, feedforward_channels)
+        bounds = dict(zip(ALL_AXES, given, strict=True))
         for axis, bound in bounds.items():
             layers = range(self.num_layers)
             widest = max(self.choices(axis, layer)[-1] for layer in layers)
@@ -179,7 +191,7 @@ class SearchSpace:
                     f'{axis}: the lower bound {bound} leaves no choice; the '
                     f'largest is {widest}'
                 )
-        kept: dict[str, list[Choices]] = {axis: [] for axis in AXES}
+        kept: dict[str, list[Choices]] = {axis: [] for axis in ALL_AXES}
         for cell in self.cells:
             first = cell.first_index(bounds)
             for (axis, _), choices in cell.choices.items():
@@ -190,7 +202,9 @@ class SearchSpace:
             embed_dims=kept[EMBED][0],
             num_heads=tuple(kept[HEADS]),
             feedforward_channels=tuple(kept[FFN]),
+            head_dims=[*kept[HEAD_DIMS], self.head_dims][0],
             max_off=min(most, self.max_off),
+            suffix_smallest=self.side_of(kept[EMBED][0][0]) == SUFFIX,
         )
 
     # Structure
@@ -198,17 +212,16 @@ class SearchSpace:
     @cached_property
     def _choices(self) -> dict[Place, Choices]:
         """The non-zero widths of every axis in every layer, ascending."""
-        embed_dims = (self.embed_dims,) * self.num_layers
-        per_layer = (embed_dims, self.num_heads, self.feedforward_channels)
-        return {
-            (axis, layer): choices
-            for axis, lists in zip(AXES, per_layer, strict=True)
-            for layer, choices in enumerate(lists)
-        }
+        return choices_by_place(*(getattr(self, axis) for axis in ALL_AXES))
 
     def choices(self, axis: str, layer: int = 0) -> Choices:
         """The non-zero widths of an axis in a layer, ascending."""
         return self._choices[axis, layer]
+
+    def side_of(self, embed_dims: int) -> str:
+        """Which channels and units the subnets of a width have."""
+        is_last = self.suffix_smallest and embed_dims == self.embed_dims[0]
+        return SUFFIX if is_last else PREFIX
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -221,6 +234,12 @@ class SearchSpace:
         return tuple(p for p in self._choices if p[0] in BRANCHES)
 
     @cached_property
+    def _places(self) -> dict[Place, Choices]:
+        """All choices, those of an axis of the whole network once."""
+        known = self._choices.items()
+        return {p: c for p, c in known if not p[1] or p[0] in BRANCHES}
+
+    @cached_property
     def genome(self) -> Genome:
         """How decisions stand in an integer vector."""
         return Genome(self.cells, self.max_off > 0)
@@ -230,6 +249,7 @@ class SearchSpace:
     ) -> Subnet:
         """The subnet of some :class:`Decisions`, see :meth:`decisions`."""
         widths = {axis: [0] * self.num_layers for axis in AXES}
+        widths[HEAD_DIMS] = [*self.choices(HEAD_DIMS)] * self.num_layers
         for cell, index in zip(self.cells, indices, strict=True):
             for (axis, layer), choices in cell.choices.items():
                 widths[axis][layer] = choices[index]
@@ -239,7 +259,8 @@ class SearchSpace:
             embed_dims=widths[EMBED][0],
             num_heads=tuple(widths[HEADS]),
             feedforward_channels=tuple(widths[FFN]),
-            head_dims=self.head_dims,
+            head_dims=widths[HEAD_DIMS][0],
+            side=self.side_of(widths[EMBED][0]),
         )
 
     def decisions(self, subnet: Subnet) -> Decisions:
@@ -264,7 +285,7 @@ class SearchSpace:
         The branches with most weights are off, among equals the deepest.
         """
         narrow = self.build([0] * len(self.cells))
-        per_unit = {HEADS: 4 * self.head_dims, FFN: 2}
+        per_unit = {HEADS: 4 * narrow.head_dims, FFN: 2}
         weights_and_depth = {
             branch: (per_unit[branch[0]] * narrow.width(*branch), branch[1])
             for branch in self.branches
@@ -354,7 +375,7 @@ class SearchSpace:
         for cell in self.cells:
             n = len(cell.branches)
             factor = [cell.num_choices * comb(n, off) for off in range(n + 1)]
-            if EMBED not in cell.axes:
+            if not cell.is_whole:
                 factor[n] = 1
             counts = np.convolve(counts, np.array(factor, dtype=object))
         return int(sum(counts[: self.max_off + 1]))
@@ -381,31 +402,10 @@ class SearchSpace:
                 f'the subnet has {subnet.num_layers} layers, this space '
                 f'{self.num_layers}'
             ]
-        found = []
-        own = self.head_dims
-        if subnet.head_dims != own:
-            found.append(f'head_dims={subnet.head_dims}, this space has {own}')
-        if subnet.side != 'prefix':
-            found.append(f'side={subnet.side!r}, this space has prefixes')
-        for axis, layer in ((EMBED, 0), *self.branches):
-            width = subnet.width(axis, layer)
-            choices = self.choices(axis, layer)
-            if width and width not in choices:
-                place = '' if axis == EMBED else f'layer {layer}: '
-                found.append(
-                    f'{place}{axis}={width} is outside this space '
-                    f'({", ".join(map(str, choices))})'
-                )
-        if subnet.num_off > self.max_off:
-            found.append(
-                f'{subnet.num_off} branches are off, max_off={self.max_off}'
-            )
-        return found or [
-            f'{list(cell.axes)} must share one choice over layers '
-            f'{list(cell.layers)}'
-            for cell in self.cells
-            if len(cell.choices) > 1 and len(cell.open_indices(subnet)) > 1
-        ]
+        side = self.side_of(subnet.embed_dims)
+        return problems_of(
+            subnet, self._places, self.cells, self.max_off, side
+        )
 
     def nearest(self, subnet: Subnet) -> Subnet:
         """The member nearest to a subnet of as many layers.

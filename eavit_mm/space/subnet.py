@@ -18,7 +18,7 @@ from eavit_mm.options import (
     check_number,
 )
 
-SIDES = ('prefix', 'suffix')
+PREFIX, SUFFIX = SIDES = ('prefix', 'suffix')
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ class Subnet:
         num_heads: Open heads of each layer; 0: the attention is the identity.
         feedforward_channels: Open hidden channels of each layer; 0: the FFN
             is the identity.
-        head_dims: Channels of one head.
+        head_dims: Channels of one head, the same in all layers.
         side: Which channels are open: the first ('prefix') or, in Scala, the
-            last ('suffix').
+            last ('suffix'), and likewise of heads, of channels of a head
+            and of hidden channels.
 
     Raises:
         ValueError: If a width is no integer or negative, the per-layer widths
@@ -43,7 +44,7 @@ class Subnet:
     num_heads: tuple[int, ...]
     feedforward_channels: tuple[int, ...]
     head_dims: int
-    side: str = 'prefix'
+    side: str = PREFIX
 
     def __post_init__(self) -> None:
         for name in ('num_heads', 'feedforward_channels'):
@@ -112,11 +113,9 @@ class Subnet:
         )
 
     def width(self, axis: str, layer: int) -> int:
-        """The width of an axis in a layer; the embedding has one for all."""
-        if axis == 'embed_dims':
-            return self.embed_dims
-        width: int = getattr(self, axis)[layer]
-        return width
+        """The width of an axis in a layer; some have one for all layers."""
+        width: Any = getattr(self, axis)
+        return int(width[layer] if isinstance(width, tuple) else width)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in JSON files."""
@@ -155,6 +154,11 @@ class Subnet:
             ValueError: If it holds no subnet; the message names the file.
         """
         return read_json(path, cls.from_dict)
+
+
+def opened(width: int, side: str) -> slice:
+    """Where the open units stand among all; ``width`` is not 0."""
+    return slice(width) if side == PREFIX else slice(-width, None)
 
 
 def as_int(value: Any) -> Any:

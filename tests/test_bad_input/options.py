@@ -231,7 +231,7 @@ FILES: dict[str, dict[str, tuple[Spoil, tuple[str, ...]]]] = {
         ),
         'side': (
             _with(side='suffix'),
-            ("side='suffix'", 'this space has prefixes'),
+            ("side='suffix'", "has 'prefix'"),
         ),
     },
     FRONT: {

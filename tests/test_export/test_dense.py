@@ -1,5 +1,7 @@
 """A subnet becomes a classifier of mmpretrain's own."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -29,12 +31,16 @@ def images(model, batch: int = 7) -> torch.Tensor:
     return torch.randn(batch, *image_size(model), generator=rng)
 
 
+@pytest.mark.parametrize('scala', [False, True])
 @pytest.mark.parametrize('seed', range(16))
-def test_exported_is_sliced(seed):
+def test_exported_is_sliced(seed, scala):
     """Random options, spaces and subnets; also the largest and all off."""
-    cfg = random_config(seed)
+    cfg = random_config(seed, scala)
     model = random_model(cfg, seed).double()
     subnet = random_subnet(model.backbone.space, seed)
+    if scala and seed % 4 == 3:
+        subnet = model.backbone.space.nearest(replace(subnet, embed_dims=1))
+        assert subnet.side == 'suffix'
     dense = dense_network(model, cfg.model, subnet)
     assert type(dense) is ImageClassifier
     assert type(dense.backbone) is SlimVisionTransformer

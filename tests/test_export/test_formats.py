@@ -28,14 +28,20 @@ from .toys import exporter
 
 
 # Seeds that bring every kind of operation: a graph takes seconds to make.
+# At last one with narrow heads, a suffix.
 @pytest.mark.parametrize(
     ('seed', 'opset'),
-    [(2, 20), (4, 14), (6, 22), (9, 15), (12, 18), (16, 17)],
+    [(2, 20), (4, 14), (6, 22), (9, 15), (12, 18), (16, 17), (11, 20)],
 )
 def test_files_are_the_exported_network(seed, opset, tmp_path):
-    cfg = random_config(seed)
+    is_scala = seed == 11
+    cfg = random_config(seed, scala=is_scala)
     model = random_model(cfg, seed)
     subnet = random_subnet(model.backbone.space, seed)
+    if is_scala:
+        subnet = model.backbone.space.restrict(max_off=0).smallest
+        assert subnet.side == 'suffix'
+        assert subnet.head_dims < model.backbone.geometry.head_dims
     dense = dense_network(model, cfg.model, subnet)
     size = image_size(model)
     program = trace(dense, size)

@@ -30,6 +30,8 @@ SPACE = dict(
     max_off=8,
 )
 BN, SYNC, LN = (dict(type=t) for t in ('BN', 'SyncBN', 'mmpretrain.LN2d'))
+# Heads may be narrow, and subnets of the smallest width are suffixes.
+SCALA = dict(SPACE, head_dims=[1, 2, 4], suffix_smallest=True)
 
 
 def neck(kind: str, out_channels: int = 10, **options: Any) -> dict[str, Any]:

@@ -15,16 +15,20 @@ from eavit_mm.models.axes import (
 )
 
 
+@pytest.mark.parametrize('scala', [False, True])
 @pytest.mark.parametrize('seed', range(20))
-def test_slices_are_the_cuts_of_the_table(seed: int) -> None:
+def test_slices_are_the_cuts_of_the_table(seed: int, scala: bool) -> None:
     """Every tensor that a layer runs with, number for number."""
-    vit, _, subnet, _, _ = random_case(seed)
+    vit, _, subnet, _, _ = random_case(seed, scala=scala)
     cut = narrow_weights(vit, subnet)
     assert sum(w.numel() for w in cut.values()) == vit.params(subnet)
     own: dict[str, Any] = dict(vit.named_parameters())
     widths = zip(subnet.num_heads, subnet.feedforward_channels, strict=True)
     for i, (heads, channels) in enumerate(widths):
-        slices = vit.layers[i].slice(subnet.embed_dims, heads, channels)
+        inside = (subnet.head_dims, subnet.side)
+        slices = vit.layers[i].slice(
+            subnet.embed_dims, heads, channels, *inside
+        )
         for branch, parts in (
             (slices.attention, ('ln1', 'attn.qkv', 'attn.proj', 'gamma1')),
             (slices.ffn, ('ln2', *ffn_names(own, i), 'gamma2')),

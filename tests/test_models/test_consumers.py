@@ -269,9 +269,9 @@ def test_a_frozen_subnet_narrows_each_leaf_once(
     head = build('concat', vit)['head']
     narrowed, narrow = [], ElasticLeaf.narrow
 
-    def record(leaf: ElasticLeaf, width: int) -> nn.Module:
+    def record(leaf: ElasticLeaf, *widths: Any) -> nn.Module:
         narrowed.append(leaf)
-        return narrow(leaf, width)
+        return narrow(leaf, *widths)
 
     monkeypatch.setattr(ElasticLeaf, 'narrow', record)
     with torch.no_grad():

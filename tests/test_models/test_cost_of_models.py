@@ -59,9 +59,12 @@ def model_around(case: Any, head: str) -> Any:
     ).double()
 
 
-@pytest.mark.parametrize('seed', SEEDS)
-def test_model(seed: int) -> None:
-    case = random_case(seed, batch=1)
+@pytest.mark.parametrize(
+    ('seed', 'scala'),
+    [*((s, False) for s in SEEDS), *((s, True) for s in SEEDS[:10])],
+)
+def test_model(seed: int, scala: bool) -> None:
+    case = random_case(seed, batch=1, scala=scala)
     name = list(HEADS)[seed % len(HEADS)]
     model = model_around(case, name)
     head = stock_head(name, case.subnet.embed_dims)
@@ -98,5 +101,5 @@ def test_paper_counts_blocks_alone() -> None:
     with pytest.raises(ValueError, match="count='flops'; must be one of"):
         model.macs(count='flops')
     for cost in (model.macs, model.params):
-        with pytest.raises(ValueError, match='head_dims=3, the network 4'):
-            cost(member(head_dims=3))
+        with pytest.raises(ValueError, match='head_dims=5, the network 4'):
+            cost(member(head_dims=5))

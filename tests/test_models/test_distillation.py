@@ -1,6 +1,7 @@
 """What subnets learn from a teacher: the losses, and steps with them."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -101,6 +102,7 @@ class WatchedViT(DenseViT):
 
 
 DEEP = dict(arch=dict(ARCH, num_layers=4), space=dict(SPACE, max_off=8))
+SUFFIX = replace(member(5, (1, 2, 6, 0), (0, 7, 20, 1)), side='suffix')
 # DynaBERT keeps of four layers 0, 1, 2 or 0, 2; its states learn from the
 # teacher's of these indices (0: the embedding's output), the last from the
 # last.
@@ -112,6 +114,7 @@ KEPT = {0.75: [0, 1, 2, 4], 0.5: [0, 2, 4], 1.0: [0, 1, 2, 3, 4]}
     [
         (member(14, (2, 0, 4, 1), (12, 7, 0, 1)), KEPT[1.0]),
         (member(5, (0, 0, 6, 0), (0, 7, 20, 0)), [1, 2, 4]),
+        (SUFFIX, KEPT[1.0]),
         *((dict(widths=0.5, depth=depth), at) for depth, at in KEPT.items()),
         ('largest', KEPT[1.0]),
     ],
@@ -120,7 +123,8 @@ def test_hidden_loss_is_that_of_dense_networks(
     subnet: Any, taught_by: list[int]
 ) -> None:
     """States and gradients, from the dense twins of both networks."""
-    model = classifier(backbone=DEEP)
+    space = dict(DEEP['space'], suffix_smallest=subnet == SUFFIX)
+    model = classifier(backbone=dict(DEEP, space=space))
     backbone, x = model.backbone, images().double()
     subnet = backbone.space.resolve(subnet)
     distillation = InPlaceDistillation(hidden_weight=1.0)
@@ -135,9 +139,10 @@ def test_hidden_loss_is_that_of_dense_networks(
         WatchedViT(dict(backbone.named_parameters()), each, cfg)
         for each in (subnet, backbone.space.largest)
     )
-    target = teacher.states_of(x)
+    target, width = teacher.states_of(x), subnet.embed_dims
+    E = slice(-width, None) if subnet == SUFFIX else slice(width)
     expected = sum(
-        (state - target[i].detach()[..., : subnet.embed_dims]).square().mean()
+        (state - target[i].detach()[..., E]).square().mean()
         for i, state in zip(taught_by, dense.states_of(x), strict=True)
     )
     torch.testing.assert_close(loss, expected, rtol=1e-10, atol=1e-12)

@@ -1,5 +1,6 @@
 """Random small spaces, and slow, obvious twins of what a space computes."""
 
+from dataclasses import replace
 from itertools import accumulate, product
 
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from eavit_mm.space import Curriculum, Geometry, SearchSpace, Subnet
 
 AXES = ('embed_dims', 'num_heads', 'feedforward_channels')
 BRANCHES = AXES[1:]
+WHOLE = ('embed_dims', 'head_dims')
 TIES = (
     (),
     (('num_heads', 'feedforward_channels'),),
@@ -23,14 +25,14 @@ def group_of(axis, ties):
     """The axes that share an index with this one, itself included."""
     for group in ties:
         if axis in group:
-            return tuple(name for name in AXES if name in group)
+            return tuple(sorted(group))
     return (axis,)
 
 
 def is_whole(axis, ties, shared):
     """Whether the axis has one index for all layers."""
     group = group_of(axis, ties)
-    return 'embed_dims' in group or any(name in shared for name in group)
+    return any(name in (*WHOLE, *shared) for name in group)
 
 
 @st.composite
@@ -81,32 +83,51 @@ def spaces(draw, free=False, nested=None, max_off=None):
     )
 
 
+@st.composite
+def scala_spaces(draw, **kwargs):
+    """Likewise with heads of several widths, and mostly with a suffix."""
+    space = draw(spaces(**kwargs))
+    is_tied, number = draw(st.booleans()), len(space.embed_dims)
+    sizes = (number, number) if is_tied else (2, 3)
+    dims = st.lists(
+        st.integers(1, 8), min_size=sizes[0], max_size=sizes[1], unique=True
+    )
+    ties = space.ties
+    if is_tied:
+        group = {*group_of('embed_dims', ties), *WHOLE}
+        ties = [tie for tie in ties if 'embed_dims' not in tie] + [[*group]]
+    return replace(
+        space, head_dims=draw(dims), ties=ties, suffix_smallest=number > 1
+    )
+
+
 def product_of_widths(space, extra=()):
     """All subnets of the widths of a space (and extra), ties ignored."""
     heads, ffns = (
         [sorted({0, *choices, *extra}) for choices in getattr(space, axis)]
         for axis in BRANCHES
     )
+    dims, smallest = space.choices('head_dims'), min(space.embed_dims)
     for embed in sorted({*space.embed_dims, *extra}):
-        for num_heads in product(*heads):
+        is_last = space.suffix_smallest and embed == smallest
+        side = 'suffix' if is_last else 'prefix'
+        for D, num_heads in product(dims, product(*heads)):
             for channels in product(*ffns):
-                yield Subnet(embed, num_heads, channels, space.head_dims)
+                yield Subnet(embed, num_heads, channels, D, side)
 
 
 def is_member(space, subnet):
     """The definition of a space, said once more without cells."""
     if subnet.embed_dims not in space.embed_dims:
         return False
-    widths = {('embed_dims', 0): subnet.embed_dims}
+    widths = {(axis, 0): getattr(subnet, axis) for axis in WHOLE}
     for axis in BRANCHES:
         for layer, width in enumerate(getattr(subnet, axis)):
             if width:
                 widths[axis, layer] = width
     seen = {}
     for (axis, layer), width in widths.items():
-        choices = getattr(space, axis)
-        if axis != 'embed_dims':
-            choices = choices[layer]
+        choices = space.choices(axis, layer)
         if width not in choices:
             return False
         whole = is_whole(axis, space.ties, space.shared)
@@ -124,9 +145,9 @@ def members(space):
 
 
 @st.composite
-def spaces_and_members(draw, **kwargs):
+def spaces_and_members(draw, of=spaces, **kwargs):
     """A space and one of its members, branches off among them."""
-    space = draw(spaces(**kwargs))
+    space = draw(of(**kwargs))
     genes = [
         draw(st.integers(0, cell.num_choices - 1)) for cell in space.cells
     ]
@@ -216,13 +237,14 @@ def plain_geometry(
 
 def costs_of(space):
     """MACs and parameters of a stock ViT on 4 x 4 patches of 48 values."""
-    shape = plain_geometry(space.num_layers, space.head_dims, 16, 48, 1)
+    most = space.largest.head_dims
+    shape = plain_geometry(space.num_layers, most, 16, 48, 1)
 
     def params(subnet):
         E = subnet.embed_dims
         total = (48 + 1 + 17 + 1 + 2) * E  # patches, positions, token, norm
         for heads in filter(None, subnet.num_heads):
-            A = heads * space.head_dims
+            A = heads * subnet.head_dims
             total += 4 * E * A + 3 * A + 3 * E
         for F in filter(None, subnet.feedforward_channels):
             total += 2 * E * F + F + 3 * E

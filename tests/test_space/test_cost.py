@@ -72,7 +72,7 @@ def test_paper_count_of_vit_b(extra):
     ('changes', 'count', 'words'),
     [
         ({}, 'flops', "count='flops'; must be one of"),
-        (dict(head_dims=32), 'exact', 'head_dims=32'),
+        (dict(head_dims=65), 'exact', 'head_dims=65, the network 64'),
         (
             dict(num_heads=(12,) * 11, feedforward_channels=(3072,) * 11),
             'exact',

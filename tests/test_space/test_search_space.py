@@ -287,8 +287,11 @@ def test_resolve_says_what_is_wrong(spec, words):
 @pytest.mark.parametrize(
     ('changes', 'words'),
     [
-        (dict(head_dims=4), 'head_dims=4, this space has 8'),
-        (dict(side='suffix'), "side='suffix', this space has prefixes"),
+        (dict(head_dims=4), r'head_dims=4 is outside this space \(8\)'),
+        (
+            dict(side='suffix'),
+            "='suffix', in this .*embed_dims=8 has 'prefix'",
+        ),
         (dict(embed_dims=12), r'embed_dims=12 is outside .* \(8, 16\)'),
         (
             dict(feedforward_channels=(4, 4, 7)),
