@@ -15,6 +15,12 @@ from torch.utils.data import DataLoader
 
 # Share of the memory that is free, of a machine or a GPU, for data that stay.
 _SHARE = 0.5
+# A control group's limit, use, and pages of files in it, by the name of its
+# controller; version 2 names none.
+_GROUPS = {
+    '': 'max current inactive_file',
+    'memory': 'limit_in_bytes usage_in_bytes total_inactive_file',
+}
 
 
 class KeptData:
@@ -90,8 +96,31 @@ def _free_memory(device: torch.device) -> float:
     """Bytes that this process can still have; infinite if it is not known."""
     if device.type == 'cuda':
         return torch.cuda.mem_get_info(device)[0]
+    free = [inf, *_free_of_groups()]
     with suppress(OSError, StopIteration):
         with Path('/proc/meminfo').open() as lines:
             found = next(x for x in lines if x.startswith('MemAvailable:'))
-        return 1024 * int(found.split()[1])
-    return inf
+        free.append(1024 * int(found.split()[1]))
+    return min(free)
+
+
+def _free_of_groups(
+    note: Path = Path('/proc/self/cgroup'), root: Path = Path('/sys/fs/cgroup')
+) -> Iterator[float]:
+    """Bytes below each limit of a container or a batch job, if there are any.
+
+    Within a container its group lies at the root, whatever the note says.
+    """
+    text = note.read_text() if note.is_file() else ''
+    for line in text.splitlines():
+        _, kind, own = line.split(':', 2)
+        place = Path(root, kind, own.lstrip('/'))
+        for group in (place, *place.parents) if kind in _GROUPS else ():
+            limit, used, files = _GROUPS[kind].split()
+            # No group, or 'max': no limit.
+            with suppress(OSError, ValueError):
+                most = int((group / f'memory.{limit}').read_text())
+                now = int((group / f'memory.{used}').read_text())
+                stat = (group / 'memory.stat').read_text().split()
+                # The kernel gives pages of files back.
+                yield most - now + int(stat[stat.index(files) + 1])

@@ -98,3 +98,28 @@ def test_what_does_not_fit_on_the_device_stays_outside(
     kept = KeptData(loader_of(Masked()), preprocessor.cast_data)
     for tensors in tensors_of(kept):
         assert {tensor.device.type for tensor in tensors} == {place}
+
+
+@pytest.mark.parametrize(
+    ('kind', 'names'),
+    [
+        ('', ('max', 'current', 'inactive_file')),
+        (
+            'memory',
+            ('limit_in_bytes', 'usage_in_bytes', 'total_inactive_file'),
+        ),
+    ],
+)
+def test_a_limit_of_a_container_or_a_job_counts(tmp_path, kind, names):
+    """That of the group itself, and of those above; pages of files do not."""
+    limit, used, files = names
+    note, root = tmp_path / 'note', tmp_path / 'cgroup'
+    note.write_text(f'3:cpu:/job\n0:{kind}:/job/step\n')
+    for place, most in (('', '900'), ('job/step', 'max')):
+        group = root / kind / place
+        group.mkdir(parents=True, exist_ok=True)
+        (group / f'memory.{limit}').write_text(f'{most}\n')
+        (group / f'memory.{used}').write_text('300\n')
+        (group / 'memory.stat').write_text(f'anon 200\n{files} 100\n')
+    assert [*kept_data._free_of_groups(note, root)] == [700]
+    assert [*kept_data._free_of_groups(tmp_path / 'none', root)] == []
