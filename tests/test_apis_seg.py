@@ -12,6 +12,7 @@ from seg_project import COLOURS, NAMES, randomised, write_config
 
 from eavit_mm.apis import ask, load, predict, table
 from eavit_mm.engine.cli import build_supernet, read_config
+from eavit_mm.export import directory
 
 torch.set_num_threads(1)
 SHAPES = [(18, 24), (28, 20), (28, 20)]
@@ -165,6 +166,8 @@ def test_one_logit_tells_two_classes_that_have_no_names(
         model: Any = build_supernet(read_config(str(two)), 'a test')
     torch.save(randomised(model.state_dict()), tmp_path / 'two.pth')
     network = load(two, tmp_path / 'two.pth')
+    # What a user of ONNX must know, and mmseg's head takes.
+    assert directory._input(network.model, {})['threshold'] == 0.3
     image, shares = images_of(channels)[0], np.zeros(())
     for threshold in (0.0, 0.5):  # the second at the median
         network.model.decode_head.threshold = np.quantile(shares, threshold)

@@ -63,14 +63,29 @@ def use_image_folder(cfg: Config, folder: str | Path) -> None:
 def _set_classes(cfg: Config, number: int) -> None:
     """Gives heads, and what else counts them, the number of classes."""
     for name in (*_KINDS, 'auxiliary_head'):
-        given = cfg.model.get(name) or []
-        for head in given if isinstance(given, list) else [given]:
+        for head in _each(cfg.model.get(name)):
             head.num_classes = number
             if head.get('out_channels', 1) != 1:
                 head.out_channels = number
+            for loss in _each(head.get('loss') or head.get('loss_decode')):
+                weights = loss.get('class_weight') or ()
+                is_file = isinstance(weights, str)
+                if is_file or (weights and len(weights) != number):
+                    del loss['class_weight']
+                    print_log(
+                        f'--data: class_weight={weights!r:.80} of the '
+                        f'{name} is left out: there are {number} classes',
+                        'current',
+                        logging.WARNING,
+                    )
     for owner in (cfg, cfg.model) if cfg.model.get('head') else ():
         if owner.get('data_preprocessor'):
             owner.data_preprocessor.num_classes = number
+
+
+def _each(given: Any) -> list[Any]:
+    """The configs of one or several parts."""
+    return given if isinstance(given, list) else [given] if given else []
 
 
 def _pipeline_of(cfg: Config, dataset: Mapping[str, Any]) -> list[Any]:

@@ -271,4 +271,6 @@ def _input(model: Any, meta: Mapping[str, Any]) -> dict[str, Any]:
             expected[name] = numbers.flatten().tolist()
     if hasattr(model, 'align_corners'):  # of maps, which are to be enlarged
         expected['align_corners'] = model.align_corners
+    if (least := getattr(model.logits_module, 'threshold', None)) is not None:
+        expected['threshold'] = least  # of the sigmoid of one logit
     return expected

@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from PIL import Image
 
 from eavit_mm.datasets import MaskFolder, image_folder, mask_folder
+from eavit_mm.engine import image_folder as engine_folder
 from eavit_mm.engine.data_overlap import check_disjoint
 from eavit_mm.engine.image_folder import use_image_folder
 
@@ -83,6 +84,26 @@ def test_a_folder_becomes_three_parts(tmp_path, name, side):
     check_disjoint(parts)
     heads = [cfg.model.decode_head, cfg.model.get('auxiliary_head')]
     assert {head.num_classes for head in filter(None, heads)} == {3}
+
+
+def test_weights_of_other_classes_are_left_out(tmp_path, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(
+        engine_folder, 'print_log', lambda text, *_: said.append(text)
+    )
+    write(tmp_path, SIZE, train=3, val=1)
+    cfg = Config.fromfile(CONFIGS / 'vitb_upernet_ade20k-512x512.py')
+    own, other = (dict(class_weight=[1.0] * n) for n in (3, 150))
+    cfg.model.decode_head.loss_decode = [own, dict(other, loss_weight=2.0)]
+    cfg.model.auxiliary_head.loss_decode = dict(class_weight='weights.npy')
+    use_image_folder(cfg, tmp_path)
+    losses = cfg.model.decode_head.loss_decode
+    assert losses == [own, dict(loss_weight=2.0)]
+    assert cfg.model.auxiliary_head.loss_decode == {}
+    assert [text.partition(' of the ')[2] for text in said[:2]] == [
+        'decode_head is left out: there are 3 classes',
+        'auxiliary_head is left out: there are 3 classes',
+    ]
 
 
 def test_what_goes_together(tmp_path, said):
