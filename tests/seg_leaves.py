@@ -1,4 +1,4 @@
-"""ViT-B's leaves of segmentation cut to seconds, and data that they read."""
+"""Leaves of segmentation cut to seconds, and data that they read."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ VITB = CONFIGS / 'eavit_seg' / 'vitb_upernet_ade20k-512x512.py'
 SMALLER = {2048: 64, 1024: 64, 768: 24, 512: 32, 256: 32, 128: 32, 32: 8}
 # Sizes of retinas, and strides of windows.
 SMALLER |= {960: 32, 999: 40, 584: 32, 565: 40, 85: 21, 341: 21, 683: 43}
+# Those of the ViT-Ti.
+SMALLER |= {192: 24, 112: 32, 144: 40}
 NARROW: dict[str, Any] = dict(
     arch=dict(
         embed_dims=24, num_layers=4, num_heads=6, feedforward_channels=48
@@ -57,6 +59,7 @@ class Layout(NamedTuple):
 
 
 BOTH = 'training', 'validation'
+PLAIN = 'images/{}/{}.jpg', ('annotations/{}/{}.png',)
 LAYOUTS = {
     'ade20k': Layout(
         150, BOTH, 'images/{}/ADE_{}.jpg', ('annotations/{}/ADE_{}.png',)
@@ -90,10 +93,12 @@ LAYOUTS = {
     'loveda': Layout(
         7, ('train', 'val'), 'img_dir/{}/{}.png', ('ann_dir/{}/{}.png',)
     ),
+    'camvid': Layout(10, ('train', 'val', 'test'), *PLAIN),
+    'pets': Layout(2, ('train', 'test'), *PLAIN),
 }
 FIRST = [
     path
-    for path in sorted(VITB.parent.glob('vitb*.py'))
+    for path in sorted(VITB.parent.glob('vit[bt]*.py'))
     if not path.stem.endswith('_stage2')
 ]
 
@@ -108,7 +113,7 @@ def second(path: Path) -> Path:
 
 def layout_of(path: Path) -> Layout:
     """That of the data set in the name of a leaf."""
-    return LAYOUTS[path.stem.split('_')[2].rsplit('-', 1)[0]]
+    return LAYOUTS[path.stem.split('_')[-1].rsplit('-', 1)[0]]
 
 
 def write(root: Path, layout: Layout) -> None:
@@ -146,7 +151,7 @@ def rooted(value: Any, root: Path) -> None:
 
 
 def short(path: Path, folder: Path, root: Path, **changes: Any) -> Path:
-    """A ViT-B config for two iterations of small networks and images."""
+    """A config for two iterations of small networks and images."""
     cfg = Config.fromfile(path)
     cfg.model = smaller(cfg.model.to_dict())
     backbone = cfg.model.backbone

@@ -48,7 +48,9 @@ def test_two_iterations_of_a_leaf(call, tmp_path, leaf):
     call('train.py', stage1, '--work-dir', '1')
     assert (tmp_path / '1' / 'iter_2.pth').exists()
     # Leaves of the second stage differ by their names alone.
-    if not any(word in leaf.stem for word in ('linear', 'loveda', 'chase')):
+    if not any(
+        word in leaf.stem for word in ('linear', 'loveda', 'chase', 'camvid')
+    ):
         return
     call('search.py', stage1, '1/iter_2.pth', '--work-dir', 'search')
     front = json.loads((tmp_path / 'search' / 'pareto.json').read_text())
@@ -150,6 +152,19 @@ def test_the_recipe_is_that_of_mmseg():
     for head in ('decode_head', 'auxiliary_head'):
         for name in taken:
             assert ours.model[head][name] == theirs.model[head][name]
+
+
+@pytest.mark.parametrize(
+    'leaf', [p for p in FIRST if 'vitb' in p.stem], ids=lambda path: path.stem
+)
+def test_the_router_alone_trains_at_its_own_rate(leaf):
+    """The warm-up of the network begins where it trains."""
+    cfg = Config.fromfile(second(leaf))
+    (hook,), (own, network, _) = cfg.custom_hooks, cfg.param_scheduler
+    assert own.end < 0.1 * hook.warmup
+    assert network.begin == hook.warmup
+    length = Config.fromfile(leaf).param_scheduler[0].end
+    assert network.end - network.begin == length
 
 
 def listed() -> list[dict[str, Any]]:

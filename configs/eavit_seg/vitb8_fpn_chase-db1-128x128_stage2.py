@@ -11,5 +11,6 @@ model = dict(
         front='work_dirs/{{fileBasenameNoExtension}}/search/pareto.json',
     ),
 )
+param_scheduler = {{_base_.stage2_schedule}}
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
 load_from = 'work_dirs/{{fileBasenameNoExtension}}/stage1/iter_40000.pth'

@@ -19,6 +19,19 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=1500),
     dict(type='PolyLR', eta_min=0.0, power=1.0, begin=1500, by_epoch=False),
 ]
+# Of stage 2: 1,000 iterations of the router alone, with 50 of warm-up, then
+# those of the network.
+stage2_schedule = [
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=50),
+    dict(
+        type='LinearLR',
+        start_factor=1e-6,
+        by_epoch=False,
+        begin=1000,
+        end=2500,
+    ),
+    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=2500, by_epoch=False),
+]
 train_cfg = dict(by_epoch=False, max_iters=80000, val_interval=8000)
 log_processor = dict(by_epoch=False)
 auto_scale_lr = dict(base_batch_size=16)
