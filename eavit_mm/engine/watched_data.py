@@ -185,4 +185,9 @@ class NamingPipeline(Compose):
                     break
                 if 'gt_seg_map' in data and not had_mask:
                     check_mask(data, self.classes, self.ignored)
+                samples = data.get('data_samples')
+                if isinstance(samples, list) and 'gt_sem_seg' in samples[0]:
+                    (mask,) = samples[0].gt_sem_seg.data  # of TestTimeAug
+                    seen = dict(samples[0].metainfo, gt_seg_map=mask)
+                    check_mask(seen, self.classes, self.ignored)
             return data

@@ -189,6 +189,7 @@ def test_predictions_of_every_subnet_are_dumped(tmp_path):
         dump = DumpResults(str(tmp_path / 'pred.pkl'))
         runner.test_evaluator.metrics.append(dump)
         metrics = runner.test()
+        assert dump.out_file_path == str(tmp_path / 'pred.pkl')
         for name in runner.test_loop.subnets:
             file = f'pred_{name}.pkl' if subnets else 'pred.pkl'
             found = mmengine.load(tmp_path / file)

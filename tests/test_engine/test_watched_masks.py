@@ -1,5 +1,6 @@
 """Masks that are wrong are named: missing ones before, labels when read."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from eavit_mm.engine.cli import build_runner, run_tool
 from eavit_mm.engine.run_checks import check_training
 
 from . import masks
-from .masks import fcn, mask, put, run, segmentor, write
+from .masks import fcn, loader, mask, put, run, segmentor, write
 
 
 def train(cfg: Config) -> None:
@@ -53,6 +54,26 @@ def test_a_wrong_mask_is_named_while_training(tmp_path, pixels, words):
     data = set_of(tmp_path, pixels)
     words = rf'\S*/2.jpg with the mask \S*/2.png cannot be .*{words}'
     refuses(run(tmp_path / 'run', data), words)
+
+
+def test_a_wrong_mask_is_named_where_images_are_augmented(tmp_path):
+    """By mmcv's TestTimeAug, which reads masks itself."""
+    loads = dict(type='LoadAnnotations')
+    flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
+    steps = [flips, [loads], [dict(type='PackSegInputs')]]
+    augment = dict(type='TestTimeAug', transforms=steps)
+    pipeline = [dict(type='LoadImageFromFile'), augment]
+    model = segmentor(test_cfg=dict(mode='whole'))
+    for labels, is_wrong in ((2, 255), False), ((0, 3), True):
+        data = set_of(tmp_path, mask(SIZE, labels), pipeline=pipeline)
+        cfg = run(tmp_path / 'run', data, test_dataloader=loader(data))
+        cfg.test_cfg, cfg.test_evaluator = {}, dict(type='IoUMetric')
+        cfg.model = dict(type='SegTTAModel', module=model)
+        runner = build_runner(cfg)
+        words = r'.*/2.png .* label 3; must be at least 0 and below 3'
+        how = pytest.raises(ValueError, match=words)
+        with how if is_wrong else nullcontext():
+            runner.test()
 
 
 def test_zero_is_no_class_where_it_is_reduced(tmp_path):

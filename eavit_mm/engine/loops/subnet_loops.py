@@ -230,6 +230,7 @@ class _SubnetLoopMixin(BaseLoop):
                 # The first network's table of classes is enough.
                 with silence() if known else nullcontext():
                     found = self.evaluator.evaluate(size)
+            self._name_outputs('')  # what else is written
             if not known:
                 self.first = found
             numbers = numbers_in(found)
@@ -252,7 +253,7 @@ class _SubnetLoopMixin(BaseLoop):
                 path = self.outputs.setdefault(part, Path(given))
                 named = path / name
                 if attribute == 'out_file_path':
-                    named = path.with_stem(f'{path.stem}_{name}')
+                    named = path.with_stem(f'{path.stem}_{name}'.rstrip('_'))
                 if attribute == 'output_dir':  # mmseg makes it but once
                     named.mkdir(parents=True, exist_ok=True)
                 setattr(part, attribute, str(named))
