@@ -101,22 +101,22 @@ class MaskFolder(BaseDataset):
 def _places_in(folder: Path) -> tuple[tuple[Path, ...], ...]:
     """Folders of images and masks, to train on, to test on; other parts."""
     held = sorted(path for path in folder.glob('*/*') if path.is_dir())
-    places: list[Path] = []
+    parts = {}
     for role in ('train', 'test', 'val'):
         named = [p for p in held if ROLES.get(p.name.lower()) == role]
         found = [p for top in _TOPS for p in named if p.parent.name == top]
         if [p.parent.name for p in found] == [*_TOPS]:
-            places += found if len(places) < 4 else []
-        elif role == 'train':
-            break
-    if len(places) < 4:
+            parts[role] = found
+    tested = parts.get('test') or parts.get('val')
+    if 'train' not in parts or not tested:
         held += [path for path in folder.iterdir() if path.is_dir()]
         names = sorted(p.relative_to(folder).as_posix() for p in held)
         raise ValueError(
             f'{folder}: holds the folders {names[:9]}; must hold {_LAYOUT}'
         )
+    places = (*parts['train'], *tested)
     unused = [p for p in held if p.parent.name in _TOPS and p not in places]
-    return tuple(places), tuple(unused)
+    return places, tuple(unused)
 
 
 @lru_cache(maxsize=4)  # every part of a folder is a data set of its own
@@ -133,12 +133,11 @@ def _read(
     log_left_out(places[0].parents[1], unused, 'in neither train nor test')
     parts = [_pairs_in(places[i : i + 2], *files[i : i + 2]) for i in (0, 2)]
     copies = copies_in([image for part in parts for image, _ in part])
-    for root, part in zip(places[::2], parts, strict=True):
+    for root, part, least in zip(places[::2], parts, (2, 1), strict=True):
         check_apart(root, copies)
         again = [image for image, _ in part if image in copies]
         log_left_out(root, again, 'copies of other images')
         part[:] = [pair for pair in part if pair[0] not in copies]
-    for root, part, least in zip(places[::2], parts, (2, 1), strict=True):
         if len(part) < least:
             raise ValueError(
                 f'{root}: {len(part)} images; must be at least 2 to train on, '
@@ -160,12 +159,8 @@ def _pairs_in(roots: Sequence[Path], *files: Sequence[Path]) -> list[Pair]:
         log_left_out(root, broken, 'no image that can be read')
         read.append(images)
     named, of = map(_by_name, roots, read)
-    ends = Counter(
-        mask.removeprefix(name)
-        for name in [*named][:20]
-        for mask in of
-        if mask.startswith(name)
-    )
+    pairs = ((name, mask) for name in [*named][:20] for mask in of)
+    ends = Counter(m.removeprefix(n) for n, m in pairs if m.startswith(n))
     end = max(ends, key=lambda end: (ends[end], -len(end)), default='')
     of = _by_name(roots[1], read[1], end)
     for root, here, there in zip(roots, (named, of), (of, named), strict=True):
@@ -173,9 +168,8 @@ def _pairs_in(roots: Sequence[Path], *files: Sequence[Path]) -> list[Pair]:
         if alone:
             kind = 'masks' if here is named else 'images'
             raise ValueError(
-                f'{root}: {len(alone)} of {len(here)} files have no file of '
-                f'the same name that can be read with the {kind}, such as '
-                f'{alone[0]}'
+                f'{root}: {len(alone)} of {len(here)} files have no readable '
+                f'file of the same name among the {kind}, such as {alone[0]}'
             )
     return [(path, of[name]) for name, path in named.items()]
 
@@ -260,13 +254,12 @@ def _labels_of(pair: Pair) -> dict[int, Any]:
             f'{mask}: is {kind}; must be PNG with one channel of 8 or 16 bits '
             'that holds the class of each pixel'
         )
-    if turn in _FLIPPED:
-        if pixels.shape == size:
-            raise ValueError(
-                f'{image}: EXIF turns it (orientation {turn}), and its mask '
-                'may be of the image before; must be saved as it is seen'
-            )
-        size = size[::-1] if turn >= _ON_ITS_SIDE else size
+    if turn in _FLIPPED and pixels.shape == size:
+        raise ValueError(
+            f'{image}: EXIF turns it (orientation {turn}), and its mask may '
+            'be of the image before; must be saved as it is seen'
+        )
+    size = size[::-1] if turn >= _ON_ITS_SIDE else size
     if pixels.shape != size:
         raise ValueError(
             f'{mask}: has (height, width) = {pixels.shape}, its image {size}'

@@ -107,13 +107,11 @@ def _free_memory(device: torch.device) -> float:
 def _free_of_groups(
     note: Path = Path('/proc/self/cgroup'), root: Path = Path('/sys/fs/cgroup')
 ) -> Iterator[float]:
-    """Bytes below each limit of a container or a batch job, if there are any.
-
-    Within a container its group lies at the root, whatever the note says.
-    """
+    """Bytes below each limit of a container or a batch job."""
     text = note.read_text() if note.is_file() else ''
     for line in text.splitlines():
         _, kind, own = line.split(':', 2)
+        # Within a container its group lies at the root, whatever this says.
         place = Path(root, kind, own.lstrip('/'))
         for group in (place, *place.parents) if kind in _GROUPS else ():
             limit, used, files = _GROUPS[kind].split()

@@ -252,11 +252,11 @@ WRONG = dict(
     ),
     a_broken_mask=(
         lambda root: cut(root / MASKS / '2.png'),
-        'images/train: 1 of 4 .* that can be read with the masks, .*/2.jpg',
+        'images/train: 1 of 4 files have no readable .* masks, .*/2.jpg',
     ),
     a_broken_image=(
         lambda root: cut(root / 'images/train/2.jpg'),
-        'annotations/train: 1 of 4 .* read with the images, such as .*/2.png',
+        'annotations/train: 1 of 4 files .* the images, such as .*/2.png',
     ),
     an_image_upside_down=(
         lambda root: photograph(root / 'images/train/2.jpg', SIZE, 3),
