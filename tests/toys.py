@@ -41,6 +41,15 @@ SPACE = dict(
     feedforward_channels=[1, 7, 12, 20],
     max_off=6,
 )
+# Four widths of the whole network, as Scala's.
+SCALA = dict(
+    embed_dims=[6, 12, 18, 24],
+    head_dims=[1, 2, 3, 4],
+    num_heads=[6],
+    feedforward_channels=[5, 10, 15, 20],
+    ties=[['embed_dims', 'head_dims', 'feedforward_channels']],
+    suffix_smallest=True,
+)
 CLASSES = 9
 HEADS = dict(
     linear=dict(type='LinearClsHead'),

@@ -5,6 +5,7 @@ from .consumers import Reading, register_consumer
 from .distillation import (
     FrozenDistillation,
     InPlaceDistillation,
+    ProgressiveDistillation,
     distillation_loss,
 )
 from .elastic_classifier import ElasticImageClassifier
@@ -24,6 +25,7 @@ __all__ = [
     'ElasticVisionTransformer',
     'FrozenDistillation',
     'InPlaceDistillation',
+    'ProgressiveDistillation',
     'OPEN',
     'Leaf',
     'Reading',

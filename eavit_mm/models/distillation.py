@@ -5,7 +5,7 @@ Letters: B batch, N tokens, E open channels of the residual stream.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -182,9 +182,16 @@ class Distillation:
             weighted['hidden_loss'] = self.hidden_weight * error
         return weighted
 
+    # Whether each network of a step teaches the next one.
+    hands_on: ClassVar = False
+
     def network(self) -> nn.Module | None:
         """The network that teaches; None: the supernet's largest subnet."""
         return None
+
+    def rank(self, model: Any, subnet: Subnet) -> float:
+        """The passes of a step come in this order: the largest first."""
+        return float(subnet != model.backbone.space.largest)
 
     def observe(
         self, model: Any, run: Callable[[], Any]
@@ -216,6 +223,40 @@ class InPlaceDistillation(Distillation):
         ...              distillation=dict(
         ...                  type='eavit_mm.InPlaceDistillation'))
     """
+
+
+@TASK_UTILS.register_module()
+class ProgressiveDistillation(Distillation):
+    """Each subnet of a step learns from the next larger one (Scala).
+
+    Progressive knowledge transfer (arXiv 2412.04786). The largest learns from
+    the labels alone. As a teacher may be narrower than the largest, hidden
+    states are not compared.
+
+    Args:
+        loss_weight: See :class:`Distillation`.
+        task_weight: Likewise. Scala's noise calibration is 1; 0 is without.
+        temperature: Likewise.
+
+    Example:
+        >>> model = dict(sampler=dict(type='eavit_mm.StableSampler'),
+        ...              distillation=dict(
+        ...                  type='eavit_mm.ProgressiveDistillation'))
+    """
+
+    hands_on: ClassVar = True
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        task_weight: float = 1.0,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__(loss_weight, task_weight, temperature)
+
+    def rank(self, model: Any, subnet: Subnet) -> float:
+        """The passes of a step come in this order: the dearest first."""
+        return -float(model.backbone.macs(subnet))
 
 
 @TASK_UTILS.register_module()

@@ -55,8 +55,8 @@ def elastic_step(
     passes = model.draw_passes(optim_wrapper.inner_count)
     if model.distillation is not None:
         # The largest first: the others may learn from it.
-        largest = model.backbone.space.largest
-        passes = sorted(passes, key=lambda each: each.subnet != largest)
+        rank = partial(model.distillation.rank, model)
+        passes = sorted(passes, key=lambda each: rank(each.subnet))
     teacher = _teacher_outputs(model, data, passes[0], optim_wrapper)
     logs: list[dict[str, Tensor]] = []
     for number, each in enumerate(passes):
@@ -69,7 +69,9 @@ def elastic_step(
                     losses = model.distillation(
                         losses, shown, teacher, each.subnet
                     )
-                elif shown is not None:
+                if shown is not None and (
+                    teacher is None or model.distillation.hands_on
+                ):
                     teacher = tree_map_only(Tensor, Tensor.detach, shown)
             loss, log = model.parse_losses(losses)
             # parse_losses lets a head's own 'loss' hide the total.

@@ -353,3 +353,29 @@ class SandwichSampler(SubnetSampler):
             drawn += self.others.draw(level, cost, rng)
         box = level.box
         return [box.largest, *drawn[: self.num_others], box.smallest]
+
+
+@TASK_UTILS.register_module()
+class StableSampler(SubnetSampler):
+    """The ends and one of each half of the uniform networks (Scala).
+
+    Stable sampling (arXiv 2412.04786): the largest; one of those above the
+    middle of the embedding widths; one of the others, the middle with them;
+    the smallest. A half without a network gives none.
+
+    Example:
+        >>> sampler = dict(type='eavit_mm.StableSampler')
+    """
+
+    def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
+        """See the base class."""
+        *ladder, largest = level.box.uniform_ladder
+        if not ladder:
+            return [largest]
+        smallest, *between = ladder
+        middle = (smallest.embed_dims + largest.embed_dims) / 2
+        upper = [subnet for subnet in between if subnet.embed_dims > middle]
+        lower = [subnet for subnet in between if subnet.embed_dims <= middle]
+        halves = filter(None, (upper, lower))
+        drawn = [half[rng.integers(len(half))] for half in halves]
+        return [largest, *drawn, smallest]

@@ -21,6 +21,7 @@ from steps import (
 from toys import (
     ARCH,
     HEADS,
+    SCALA,
     SPACE,
     assert_same_weights,
     batch_of,
@@ -36,6 +37,7 @@ from toys import (
 from eavit_mm.models import (
     FrozenDistillation,
     InPlaceDistillation,
+    ProgressiveDistillation,
     distillation_loss,
 )
 from eavit_mm.models.distillation import Outputs, hidden_loss, watch
@@ -204,6 +206,7 @@ def test_a_frozen_teacher_brings_its_weights(model: dict) -> None:
     [
         (InPlaceDistillation, dict(loss_weight=-1), 'loss_weight=-1; must be'),
         (InPlaceDistillation, dict(temperature=0), 'must be positive'),
+        (ProgressiveDistillation, dict(task_weight='0'), "task_weight='0'; m"),
         (FrozenDistillation, dict(checkpoint=5), 'must be a path or None$'),
         (FrozenDistillation, dict(model='resnet'), "^model='resnet'; must be"),
         (FrozenDistillation, dict(model={}), 'random weights; give checkpoi'),
@@ -250,6 +253,8 @@ def test_a_forward_is_watched_however_it_is_called(patched: bool) -> None:
 
 LARGEST = dict(type='eavit_mm.LargestSampler')
 HIDDEN = dict(hidden_weight=0.2, loss_weight=0.0)
+STABLE = dict(type='eavit_mm.StableSampler')
+PROGRESSIVE = dict(type='eavit_mm.ProgressiveDistillation')
 WHOLE = member(24, (6, 6, 6), (20, 20, 20))
 
 
@@ -270,7 +275,9 @@ def by_hand(
         target, states = show(teacher, None)
     # The largest comes first; its own teacher loses as without one.
     largest = model.backbone.space.largest
-    for number, subnet in enumerate(sorted(subnets, key=largest.__ne__)):
+    hands_on = isinstance(weights, ProgressiveDistillation)
+    order = {s: -s.embed_dims if hands_on else s != largest for s in subnets}
+    for number, subnet in enumerate(sorted(subnets, key=order.get)):
         logits, hidden = show(model, subnet)
         loss = F.cross_entropy(logits, labels_of(data))
         if number or subnet != largest or teacher is not model:
@@ -286,6 +293,8 @@ def by_hand(
             learnt |= {k: learnt[k] + v.item() for k, v in parts.items()}
         total += loss.item()
         loss.backward()
+        if hands_on:
+            target = logits.detach()
     return total, learnt
 
 
@@ -301,6 +310,10 @@ def by_hand(
         (LARGEST, WEIGHTS, 'linear'),
         (SANDWICH, HIDDEN, 'linear'),
         (UNIFORM, HIDDEN, 'linear'),
+        (STABLE, PROGRESSIVE, 'linear'),
+        (STABLE, dict(PROGRESSIVE, task_weight=0.0), 'stacked'),
+        # Not in their order, and without the largest.
+        ([0.5, 0.25, 0.75], PROGRESSIVE, 'linear'),
     ],
 )
 def test_steps_with_a_teacher(
@@ -312,15 +325,24 @@ def test_steps_with_a_teacher(
     """
     drawn = sampler if isinstance(sampler, dict) else LARGEST
     distillation = {**DISTIL, **weights}
-    model = classifier(HEADS[head], distillation=distillation, sampler=drawn)
+    kind = distillation.pop('type')
+    space = dict(space=SPACE if kind == DISTIL['type'] else SCALA)
+    model = classifier(
+        HEADS[head],
+        space,
+        distillation=dict(distillation, type=kind),
+        sampler=drawn,
+    )
     if drawn is not sampler:
-        with_subnets(model, *sampler)
+        resolve = model.backbone.space.resolve
+        with_subnets(model, *map(resolve, sampler))
     twin = copy.deepcopy(model)
     teacher = twin
     if is_frozen:
         teacher = randomise(copy.deepcopy(model), 77).double()
-        model.distillation = FrozenDistillation(**weights)
-        model.distillation.teacher = teacher.requires_grad_(False)
+        frozen = FrozenDistillation(**distillation)
+        frozen.teacher = teacher.requires_grad_(False)
+        model.distillation = twin.distillation = frozen
     before = snapshot(teacher)
     data, subnets = batch_of(1, size=3), model.draw_subnets(0)
     recorder = GradientRecorder(model)

@@ -16,7 +16,7 @@ from mmengine.optim import OptimWrapper
 from segmentors import batch_of as segments_of
 from segmentors import config, segmentor
 from steps import gradients
-from toys import batch_of, classifier
+from toys import SCALA, batch_of, classifier
 
 from eavit_mm.models import ElasticDistributedDataParallel
 
@@ -35,6 +35,11 @@ CLASSIFIERS: dict[str, dict[str, Any]] = {
         distillation=dict(type='eavit_mm.InPlaceDistillation'),
     ),
     'accumulated': dict(sampler=dict(UNIFORM, num=2), accumulative_counts=2),
+    'scala': dict(
+        sampler=dict(type='eavit_mm.StableSampler'),
+        distillation=dict(type='eavit_mm.ProgressiveDistillation'),
+        backbone=dict(space=SCALA),
+    ),
     'router': dict(router=ROUTER),
     'router, passes of both kinds': dict(
         router=dict(ROUTER, gated_every=2, passes=2)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from fronts import front_of
 from toys import (
+    SCALA,
     SPACE,
     batch_of,
     classifier,
@@ -410,3 +411,9 @@ def test_a_router_of_other_budgets_is_refused() -> None:
 def test_one_member_leaves_nothing_to_choose() -> None:
     with pytest.raises(ValueError, match='the space has one member'):
         routed(space=None)
+
+
+def test_narrow_heads_and_suffixes_are_refused() -> None:
+    for space in (SCALA, dict(SPACE, suffix_smallest=True)):
+        with pytest.raises(ValueError, match="side='suffix'.*or no router"):
+            routed(space=space)

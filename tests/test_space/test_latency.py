@@ -76,6 +76,11 @@ def test_a_table_of_another_network(name):
         TABLE.check(SPACE, other)
 
 
+def test_heads_of_several_widths_are_refused():
+    with pytest.raises(ValueError, match=r'head_dims=\[4, 8\]; a latency tab'):
+        TABLE.check(replace(SPACE, head_dims=[4, 8]), NETWORK)
+
+
 def without(axis, embed, width=None):
     values = TABLE.to_dict()
     if width is None:

@@ -14,6 +14,7 @@ from eavit_mm.space import (
     SandwichSampler,
     SearchSpace,
     SharedSampler,
+    StableSampler,
     StratifiedSampler,
     UniformSampler,
 )
@@ -59,6 +60,7 @@ SAMPLERS = {
         type='FixedListSampler', subnets=[0.0, 0.5, 1.0], num=None
     ),
     'sandwich': dict(type='SandwichSampler'),
+    'stable': dict(type='StableSampler'),
     'bread': dict(type='SandwichSampler', num_others=0),
     'sandwich_of_pairs': dict(
         type='SandwichSampler',
@@ -358,3 +360,29 @@ def test_sandwich_is_largest_others_smallest(curriculum, number, seed):
         assert last == level.box.smallest
         drawn = UniformSampler(number + 1).draw(level, cost, rng(seed))
         assert others == drawn[:number]
+
+
+# Stable
+
+
+@pytest.mark.parametrize('number', [1, 2, 3, 4, 7, 13, 25])
+def test_stable_draws_one_of_each_half(number):
+    """Scala's X widths from a quarter to all, of a head of 96 channels."""
+    least, step = (24, 72 // max(number - 1, 1)) if number > 1 else (96, 1)
+    widths = list(range(least, 97, step))
+    assert len(widths) == number
+    space = SearchSpace(widths, [6], [8], 2, 96, ties=())
+    seen = [set(), set()]
+    for i in range(40 * number):
+        drawn = StableSampler().draw(Level(space), sum, rng(i))
+        found = [subnet.embed_dims for subnet in drawn]
+        assert found == sorted(found, reverse=True)
+        assert len(drawn) == min(number, 4)
+        assert {found[0], found[-1]} == {widths[-1], widths[0]}
+        for width in found[1:-1]:
+            seen[width <= 60].add(width)
+    between = set(widths[1:-1])
+    assert seen == [
+        {w for w in between if w > 60},
+        {w for w in between if w <= 60},
+    ]
