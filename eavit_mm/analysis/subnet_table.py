@@ -84,7 +84,6 @@ def format_table(rows: Sequence[Mapping[str, Any]], title: str = '') -> str:
         ]
     # What rows of budgets have more: who answered, which share of the budget
     # is used, and by how much the front's answer is better.
-    # Of a part alone, the header names it.
     part = next((row['part'] for row in rows if 'part' in row), 'total')
     of = '' if part == 'total' else f' of {part}'
     more = (

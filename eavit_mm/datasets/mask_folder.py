@@ -33,8 +33,7 @@ _LAYOUT = (
 )
 # Pixels that neither losses nor metrics of mmseg count.
 _IGNORED = 255
-# EXIF's orientations from 2 on flip or turn an image, as it is read; those
-# from 5 on lay it on its side.
+# EXIF's orientations: from 2 on flipped or turned, from 5 on on its side.
 _ORIENTATION, _FLIPPED, _ON_ITS_SIDE = 0x0112, range(2, 9), 5
 
 Pair = tuple[Path, Path]
@@ -195,9 +194,10 @@ def _classes_in(folder: Path, *parts: Sequence[Pair]) -> list[str]:
     Raises:
         ValueError: If it is not clear which these are, or a mask has others.
     """
+    pairs = [pair for part in parts for pair in part]
     with ThreadPoolExecutor() as pool:
-        seen = [[*pool.map(_labels_of, pairs)] for pairs in parts]
-    trained = {label for labels in seen[0] for label in labels} - {_IGNORED}
+        seen = [*pool.map(_labels_of, pairs)]
+    trained = set().union(*seen[: len(parts[0])]) - {_IGNORED}
     found = f'{folder}: the masks to train on have the labels'
     found += f' {sorted(trained)[:9]}, beside {_IGNORED}, which is ignored'
     if len(trained) < 2:
@@ -217,20 +217,19 @@ def _classes_in(folder: Path, *parts: Sequence[Pair]) -> list[str]:
         )
     names = names or list(map(str, numbers))
     known: dict[int, tuple[Any, Path]] = {}
-    for pairs, each in zip(parts, seen, strict=True):
-        for (_, mask), labels in zip(pairs, each, strict=True):
-            for label, colour in labels.items():
-                if len(names) <= label != _IGNORED:
-                    raise ValueError(
-                        f'{mask}: label {label}; must be below {len(names)}, '
-                        f'the number of classes, or {_IGNORED}: ignored'
-                    )
-                first, other = known.setdefault(label, (colour, mask))
-                if colour != first:
-                    raise ValueError(
-                        f'{mask}: its palette has {colour} for label {label}, '
-                        f'that of {other} {first}; must be one palette or none'
-                    )
+    for (_, mask), labels in zip(pairs, seen, strict=True):
+        for label, colour in labels.items():
+            if len(names) <= label != _IGNORED:
+                raise ValueError(
+                    f'{mask}: label {label}; must be below {len(names)}, the '
+                    f'number of classes, or {_IGNORED}: ignored'
+                )
+            first, other = known.setdefault(label, (colour, mask))
+            if colour != first:
+                raise ValueError(
+                    f'{mask}: its palette has {colour} for label {label}, '
+                    f'that of {other} {first}; must be one palette or none'
+                )
     return names
 
 

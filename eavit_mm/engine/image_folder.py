@@ -70,7 +70,7 @@ def _set_classes(cfg: Config, number: int) -> None:
             for loss in _each(head.get('loss') or head.get('loss_decode')):
                 weights = loss.get('class_weight') or ()
                 is_file = isinstance(weights, str)
-                if is_file or (weights and len(weights) != number):
+                if is_file or len(weights) not in (0, number):
                     del loss['class_weight']
                     print_log(
                         f'--data: class_weight={weights!r:.80} of the '

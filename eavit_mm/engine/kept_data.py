@@ -97,10 +97,9 @@ def _free_memory(device: torch.device) -> float:
     if device.type == 'cuda':
         return torch.cuda.mem_get_info(device)[0]
     free = [inf, *_free_of_groups()]
-    with suppress(OSError, StopIteration):
-        with Path('/proc/meminfo').open() as lines:
-            found = next(x for x in lines if x.startswith('MemAvailable:'))
-        free.append(1024 * int(found.split()[1]))
+    with suppress(OSError, ValueError):
+        words = Path('/proc/meminfo').read_text().split()
+        free.append(1024 * int(words[words.index('MemAvailable:') + 1]))
     return min(free)
 
 

@@ -108,15 +108,11 @@ def check_files(dataset: Any) -> None:
     samples = [s for s in samples_of(dataset) if 'seg_map_path' in s]
     for key, kind in (('img_path', 'images'), ('seg_map_path', 'masks')):
         paths = [sample[key] for sample in samples]
-        missing = [
-            path
-            for path in paths
-            if '://' not in path and not Path(path).is_file()
-        ]
-        if missing:
+        here = [path for path in paths if '://' not in path]
+        for path in (lost := [p for p in here if not Path(p).is_file()]):
             raise ValueError(
-                f'{len(missing)} of {len(paths)} {kind} are not there, such '
-                f'as {missing[0]}'
+                f'{len(lost)} of {len(paths)} {kind} are not there, such as '
+                f'{path}'
             )
 
 

@@ -167,12 +167,10 @@ class BudgetSolver:
         differ = [key for key in now if learnt[key] != now[key]]
         if differ:
             there, here = ({k: of[k] for k in differ} for of in (learnt, now))
-            print_log(
+            _warn(
                 f'latency_table: the router was trained with a table of '
                 f'{there}, this one is of {here}: its answers keep the '
-                "budgets, those of by='front' may be better",
-                'current',
-                logging.WARNING,
+                "budgets, those of by='front' may be better"
             )
 
     def __call__(
@@ -260,12 +258,9 @@ class BudgetSolver:
         for budget in budgets:
             kind = 'macs' if budget.kind == 'share' else budget.kind
             if router and kind != 'latency' and router.part != self.part:
-                print_log(
-                    f'budgets limit the {self.part}, the router was trained '
-                    f'for those of the {router.part}: part={router.part!r} '
-                    f'(--part {router.part})',
-                    'current',
-                    logging.WARNING,
+                _warn(
+                    f'budgets limit the {self.part}; the router was trained '
+                    f'for those of part={router.part!r} (--part)'
                 )
             table = self._table(kind)
             limit = float(budget.value)
@@ -290,11 +285,9 @@ class BudgetSolver:
                 out_of_reach(f'{asked} of the {self.part}', table)
             )
         if limit > table.highest:
-            print_log(
+            _warn(
                 f'budget {budget.text} is above the largest network, which '
-                f'has {shown(table.highest)}',
-                'current',
-                logging.WARNING,
+                f'has {shown(table.highest)}'
             )
 
     def use_of(self, subnet: Subnet, limits: Limits) -> float:
@@ -395,6 +388,10 @@ class BudgetSolver:
         raise UnreachableError(
             f'no subnet is within all budgets at once: {" and ".join(asked)}'
         )
+
+
+def _warn(text: str) -> None:
+    print_log(text, 'current', logging.WARNING)
 
 
 def _up_to(shares: Sequence[float]) -> list[list[float]]:

@@ -35,8 +35,7 @@ def norm_statistics_of(
         subnet: A member of the space; None for the largest.
         batches: Of the training data, as its loader gives them. Each counts
             as much as the others: mean and variance are averaged.
-        kept: Statistics found before, which are taken, and gets new ones; as
-            long as torch notes no change of the weights.
+        kept: Those found before, of unchanged weights; gets new ones.
 
     Raises:
         ValueError: If there is a BatchNorm, and no batch.
