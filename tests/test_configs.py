@@ -1,5 +1,6 @@
 """Every leaf config builds, and says what its recipe says."""
 
+import re
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,8 @@ LEAVES = sorted(
     path
     for path in CONFIGS.glob('*/*.py')
     if not path.parent.name.startswith('_')
+    # Those of flowers89, but for the data: test_configs_baselines.py.
+    and not re.search('vitti_(dtd10|eurosat|btmri|cifar100)', path.name)
 )
 NAMES = [str(path.relative_to(CONFIGS)) for path in LEAVES]
 ELASTIC = [name for name in NAMES if not name.startswith('vit/')]
@@ -53,7 +56,7 @@ def load(name: str) -> Config:
 @cache
 def model_of(name: str) -> Any:
     """Built once: no test changes it. A large one has shapes alone."""
-    with torch.device('meta' if 'vitb' in name else 'cpu'):
+    with torch.device('cpu' if 'mini' in name else 'meta'):
         return MODELS.build(load(name).model)
 
 
@@ -122,7 +125,8 @@ def test_a_model_reads_its_data(name):
     channels = model.backbone.patch_embed.projection.in_channels
     assert len(cfg.data_preprocessor['mean']) == channels
     if model.backbone.embed_dims < 400:
-        x = torch.zeros(2, channels, *size)
+        device = next(model.parameters()).device
+        x = torch.zeros(2, channels, *size, device=device)
         assert model(x, mode='tensor').shape == (2, classes)
 
 
@@ -156,10 +160,12 @@ def test_the_largest_subnet_is_the_network(name):
     if name in KNOWN_MACS:
         assert macs == KNOWN_MACS[name]
     assert macs < backbone.macs() < model.macs()['total']
-    assert model.macs()['total'] < 1.1 * macs or name not in CLASSIFIERS
+    assert model.macs()['total'] < 1.12 * macs or name not in CLASSIFIERS
     cheapest = CostTable(backbone.space, backbone.macs).cheapest
     # Nothing teaches frozen networks to be narrow: theirs are less so.
-    share = 0.7 if backbone.frozen_stages > 0 else 0.4
+    # MatFormer's attention is whole.
+    share = 0.45 if 'matformer' in name else 0.4
+    share = 0.7 if backbone.frozen_stages > 0 else share
     assert backbone.macs(cheapest) < share * backbone.macs()
 
 
@@ -173,11 +179,11 @@ def test_the_curriculum_fits_the_space_and_the_training(name):
         assert 'eavit_mm.CurriculumHook' not in hooks_of(cfg)
         return
     if 'eavit_mm.CurriculumHook' not in hooks_of(cfg):
-        # The control trains the whole network, HydraViT a list from the
-        # start; a frozen network does not change.
-        kinds = ('eavit_mm.LargestSampler', 'eavit_mm.FixedListSampler')
+        # The control trains the whole network, baselines what they train
+        # from the start; a frozen network does not change.
         is_frozen = cfg.model.backbone.get('frozen_stages', -1) > 0
-        assert is_frozen or cfg.model.sampler.type in kinds
+        is_whole = cfg.model.sampler.type == 'eavit_mm.LargestSampler'
+        assert is_frozen or is_whole or name.startswith('baselines/')
         return
     curriculum = curriculum_of(name)
     assert curriculum.levels[0].box.size() == 1
@@ -239,16 +245,22 @@ def test_the_test_images_are_out_of_reach(name):
     (train, cut), (val, held), (test, whole) = (
         data_of(cfg[key]) for key in LOADERS
     )
-    # The same data, cut the same way, into parts that differ.
-    for key in ('type', 'split', 'data_root'):
-        assert train.get(key) == val.get(key)
-    for key in ('parts', 'seed', 'balanced'):
-        assert cut.get(key) == held.get(key)
-    assert cut['part'] != held['part'] == 'search'
-    assert train['split'] in ('train', 'trainval')
+    # The same data, cut the same way, into parts that differ, or the official
+    # ones, in folders.
+    for key in ('type', 'data_root'):
+        assert train.get(key) == val.get(key) == test.get(key)
+    assert held['part'] == 'search'
     assert whole is None
-    assert test['split'] == 'test'
-    assert test['type'] == train['type']
+    if train['type'] == 'CustomDataset':
+        prefixes = [data['data_prefix'] for data in (train, val, test)]
+        assert prefixes == ['train', 'val', 'test']
+        assert cut is None
+    else:
+        assert train['split'] == val['split'] in ('train', 'trainval')
+        assert test['split'] == 'test'
+        for key in ('parts', 'seed', 'balanced'):
+            assert cut.get(key) == held.get(key)
+        assert cut['part'] != 'search'
     # Images are augmented and shuffled to train on, and only there.
     for key, data in zip(LOADERS[1:], (val, test), strict=True):
         steps = [step['type'] for step in data['pipeline']]
@@ -291,9 +303,8 @@ def test_fashion_keeps_off_what_was_pretrained_on():
 @pytest.mark.parametrize('name', ELASTIC)
 def test_the_pretrained_file_of_a_small_network_is_here(name):
     cfg = load(name)
-    if cfg.model.get('router'):
-        # From a supernet of stage 1, whose file a user names.
-        assert cfg.load_from
+    if cfg.load_from:
+        # From a network that was trained before, whose file a user names.
         assert cfg.model.backbone.init_cfg is None
         return
     checkpoint = Path(cfg.model.backbone.init_cfg.checkpoint)

@@ -1,0 +1,7 @@
+# The whole network alone on CIFAR-100.
+_base_ = [
+    '../_base_/baselines/dense_vitti.py',
+    '../_base_/datasets/cifar100.py',
+]
+
+model = dict(head=dict(num_classes=100))

@@ -1,0 +1,7 @@
+# Flextron's phase 1 on CIFAR-100.
+_base_ = [
+    '../_base_/baselines/flextron_vitti.py',
+    '../_base_/datasets/cifar100.py',
+]
+
+model = dict(head=dict(num_classes=100))

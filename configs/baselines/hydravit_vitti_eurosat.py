@@ -1,0 +1,7 @@
+# HydraViT on Land from above.
+_base_ = [
+    '../_base_/baselines/hydravit_vitti.py',
+    '../_base_/datasets/eurosat.py',
+]
+
+model = dict(head=dict(num_classes=10))

@@ -1,0 +1,7 @@
+# MatFormer on MRI of brain tumours.
+_base_ = [
+    '../_base_/baselines/matformer_vitti.py',
+    '../_base_/datasets/btmri.py',
+]
+
+model = dict(head=dict(num_classes=4))

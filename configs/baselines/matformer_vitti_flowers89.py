@@ -1,0 +1,7 @@
+# MatFormer on Flowers.
+_base_ = [
+    '../_base_/baselines/matformer_vitti.py',
+    '../_base_/datasets/flowers89.py',
+]
+
+model = dict(head=dict(num_classes=89))
