@@ -145,9 +145,9 @@ def ask(
     Returns:
         A row for each: ``subnet``, ``macs``, ``macs_ratio``,
         ``macs_of_parts`` (backbone, neck, head), ``params``, ``budget``,
-        ``by``, ``limit``, ``delivered``, ``used``, and ``metrics``: those
-        measured on the held-out data after training, where they are known.
-        That of a budget that cannot be reached has ``budget`` and ``error``.
+        ``by``, ``part``, ``limit``, ``delivered``, ``used``, and ``metrics``:
+        those measured on the held-out data after training, where they are
+        known. A budget that cannot be reached has ``budget`` and ``error``.
         :func:`table` makes text of the rows.
 
     Raises:
