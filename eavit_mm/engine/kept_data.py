@@ -15,8 +15,7 @@ from torch.utils.data import DataLoader
 
 # Share of the memory that is free, of a machine or a GPU, for data that stay.
 _SHARE = 0.5
-# A control group's limit, use, and pages of files in it, by the name of its
-# controller; version 2 names none.
+# Of control groups, by controller (version 2 names none): limit, use, files.
 _GROUPS = {
     '': 'max current inactive_file',
     'memory': 'limit_in_bytes usage_in_bytes total_inactive_file',
