@@ -20,6 +20,8 @@ SMALLER = {2048: 64, 1024: 64, 768: 24, 512: 32, 256: 32, 128: 32, 32: 8}
 SMALLER |= {960: 32, 999: 40, 584: 32, 565: 40, 85: 21, 341: 21, 683: 43}
 # Those of the ViT-Ti.
 SMALLER |= {192: 24, 112: 32, 144: 40}
+# That of Scala's ViT-S.
+SMALLER |= {384: 24}
 NARROW: dict[str, Any] = dict(
     arch=dict(
         embed_dims=24, num_layers=4, num_heads=6, feedforward_channels=48
@@ -30,6 +32,18 @@ NARROW: dict[str, Any] = dict(
         num_heads=[2, 6],
         feedforward_channels=[16, 48],
         max_off=2,
+    ),
+)
+# Of the leaf whose networks are Scala's.
+NARROW_SCALA = dict(
+    NARROW,
+    space=dict(
+        embed_dims=[6, 12, 18, 24],
+        head_dims=[1, 2, 3, 4],
+        num_heads=[6],
+        feedforward_channels=[12, 24, 36, 48],
+        ties=[['embed_dims', 'head_dims', 'feedforward_channels']],
+        suffix_smallest=True,
     ),
 )
 WIDEST = dict(embed_dims=12, num_heads=2, feedforward_channels=16)
@@ -105,6 +119,8 @@ FIRST = [
 # One with an auxiliary head, dropout, random crops and colours.
 LOVEDA = next(path for path in FIRST if 'loveda' in path.stem)
 
+SCALA = CONFIGS / 'scala' / 'scala_vits_fpn_ade20k-512x512.py'
+
 
 def second(path: Path) -> Path:
     """The leaf of stage 2 beside one of stage 1."""
@@ -158,9 +174,11 @@ def short(path: Path, folder: Path, root: Path, **changes: Any) -> Path:
     # A third of the layers.
     taps = [index // 3 for index in backbone.get('out_indices', [-1])]
     frozen = backbone.get('frozen_stages', -1)
-    backbone.update(NARROW, out_indices=taps, frozen_stages=frozen // 3)
+    is_scala = 'suffix_smallest' in backbone.space
+    narrow = NARROW_SCALA if is_scala else NARROW
+    backbone.update(narrow, out_indices=taps, frozen_stages=frozen // 3)
     if backbone.init_cfg:
-        sizes = dict(NARROW, img_size=backbone.img_size)
+        sizes = dict(narrow, img_size=backbone.img_size)
         del sizes['space']
         stock = VisionTransformer(**sizes).state_dict()
         state = {f'backbone.{key}': value for key, value in stock.items()}

@@ -28,11 +28,17 @@ LEAVES = sorted(
     if not path.parent.name.startswith('_')
     # Those of flowers89, but for the data: test_configs_baselines.py.
     and not re.search('vitti_(dtd10|eurosat|btmri|cifar100)', path.name)
+    # More widths, and ablations: test_configs_scala.py.
+    and not re.search('scala_.*_(x[0-9]|no_)', path.name)
 )
 NAMES = [str(path.relative_to(CONFIGS)) for path in LEAVES]
 ELASTIC = [name for name in NAMES if not name.startswith('vit/')]
 # What is in segmentors alone is in test_configs_seg.py.
-CLASSIFIERS = [name for name in NAMES if not name.startswith('eavit_seg/')]
+CLASSIFIERS = [
+    name
+    for name in NAMES
+    if not name.startswith('eavit_seg/') and 'ade20k' not in name
+]
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # By the closed form of the paper, written out.
 KNOWN_MACS = {
@@ -183,7 +189,9 @@ def test_the_curriculum_fits_the_space_and_the_training(name):
         # from the start; a frozen network does not change.
         is_frozen = cfg.model.backbone.get('frozen_stages', -1) > 0
         is_whole = cfg.model.sampler.type == 'eavit_mm.LargestSampler'
-        assert is_frozen or is_whole or name.startswith('baselines/')
+        # A segmentor's backbone was trained by Scala before.
+        others = name.startswith(('baselines/', 'scala/'))
+        assert is_frozen or is_whole or others
         return
     curriculum = curriculum_of(name)
     assert curriculum.levels[0].box.size() == 1
@@ -257,7 +265,7 @@ def test_the_test_images_are_out_of_reach(name):
         assert cut is None
     else:
         assert train['split'] == val['split'] in ('train', 'trainval')
-        assert test['split'] == 'test'
+        assert test['split'] == ('val' if 'in1k' in name else 'test')
         for key in ('parts', 'seed', 'balanced'):
             assert cut.get(key) == held.get(key)
         assert cut['part'] != 'search'
@@ -306,6 +314,9 @@ def test_the_pretrained_file_of_a_small_network_is_here(name):
     if cfg.load_from:
         # From a network that was trained before, whose file a user names.
         assert cfg.model.backbone.init_cfg is None
+        return
+    if name.startswith('scala/') and name in CLASSIFIERS:
+        assert not cfg.model.backbone.get('init_cfg')  # trained from scratch
         return
     checkpoint = Path(cfg.model.backbone.init_cfg.checkpoint)
     if 'vitmini' in name:

@@ -17,6 +17,7 @@ from seg_leaves import (
     CONFIGS,
     FIRST,
     LAYOUTS,
+    SCALA,
     VITB,
     layout_of,
     rooted,
@@ -40,7 +41,7 @@ def of_mmseg(monkeypatch) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize('leaf', FIRST, ids=lambda path: path.stem)
+@pytest.mark.parametrize('leaf', [*FIRST, SCALA], ids=lambda path: path.stem)
 def test_two_iterations_of_a_leaf(call, tmp_path, leaf):
     """Trained and validated; of each kind searched, and with a router."""
     write(tmp_path / 'data', layout_of(leaf))
