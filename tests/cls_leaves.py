@@ -120,7 +120,7 @@ def run(name: str, folder: Path, root: Path, **changes: Any) -> Runner:
             last = dict(hook.levels[-1], begin=1)
             hook.levels = [dict(begin=0), narrow_level(last, cfg.model)]
         if 'warmup' in hook:
-            hook.update(warmup=1, num_budgets=0)
+            hook.update(warmup=0.5, num_budgets=0)
     cfg.update(log_level='ERROR', work_dir=str(folder))
     # Runners of one second share a message hub if they share a name.
     cfg.experiment_name = f'leaf{next(_number)}'

@@ -55,6 +55,9 @@ def read(name: str) -> Config:
 
 def load(name: str) -> Config:
     cfg = deepcopy(read(name))
+    if cfg.model.get('router', {}).get('latency_table'):
+        # Flextron's is measured on a user's device.
+        cfg.model.router.update(latency_table=None, budgets=['macs'])
     init_default_scope(cfg.default_scope)
     return cfg
 

@@ -15,5 +15,8 @@ model = dict(
 )
 val_cfg = dict(subnets=dict(_delete_=True, **named))
 test_cfg = dict(subnets=dict(_delete_=True, **named))
-search_cfg = dict(algorithm=dict(type='eavit_mm.RandomSearch', sampler=listed))
+search_cfg = dict(
+    max_evaluations=len(named),
+    algorithm=dict(type='eavit_mm.RandomSearch', sampler=listed),
+)
 load_from = 'work_dirs/dynabert_vitb_flowers102/epoch_100.pth'

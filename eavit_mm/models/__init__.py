@@ -16,6 +16,7 @@ from .elastic_vit import ElasticVisionTransformer
 from .leaves import OPEN, Leaf
 from .router import RouterHead
 from .slim_vit import SlimVisionTransformer
+from .surrogate import SurrogateRouter
 
 __all__ = [
     'BudgetSolver',
@@ -31,6 +32,7 @@ __all__ = [
     'Reading',
     'RouterHead',
     'SlimVisionTransformer',
+    'SurrogateRouter',
     'cost_of',
     'distillation_loss',
     'elastic_step',

@@ -286,7 +286,7 @@ class ElasticModelMixin(BaseModel):
         outputs = super().forward(*args, **kwargs)
         if route is None or self.router is None:
             return outputs
-        return {**outputs, **self.router.losses(route)}
+        return {**outputs, **self.router.losses(route, outputs)}
 
     def train_step(
         self, data: Any, optim_wrapper: OptimWrapper

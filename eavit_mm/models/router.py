@@ -33,7 +33,7 @@ from eavit_mm.space.fitting import Walker
 from eavit_mm.space.pareto import Member, ParetoFront
 
 # What the router adds to a model's losses; a teacher has no part in it.
-LOSSES = ('loss_budget', 'loss_pareto')
+LOSSES = ('loss_budget', 'loss_pareto', 'loss_surrogate', 'loss_predicted')
 
 
 class Route(NamedTuple):
@@ -233,14 +233,18 @@ class RouterHead(BaseModule):
             shares = (lowest + places * (self.highest - lowest)).clip(max=1.0)
             noise = torch.Generator().manual_seed(int(rng.integers(2**62)))
             budgets = torch.tensor(shares, dtype=parameter.dtype)
-            decisions = self(budgets, noise if is_gated else None)
-            gates = gates_of(self.space, decisions) if is_gated else None
-            subnet = (
-                gates.subnet if gates else self._kept_choice(budgets.tolist())
-            )
-            route = Route(subnet, budgets, decisions, gates, front_weight)
-            routes.append(route)
+            route = self._route(budgets, noise, is_gated)
+            routes.append(route._replace(front_weight=front_weight))
         return routes
+
+    def _route(
+        self, budgets: Tensor, noise: torch.Generator, is_gated: bool
+    ) -> Route:
+        """One of the routes of an iteration."""
+        decisions = self(budgets, noise if is_gated else None)
+        gates = gates_of(self.space, decisions) if is_gated else None
+        subnet = gates.subnet if gates else self._kept_choice(budgets.tolist())
+        return Route(subnet, budgets, decisions, gates, 0.0)
 
     def _front_weight(self, iteration: int) -> float:
         """The weight of the distance to the front: falls linearly to 0."""
@@ -250,12 +254,15 @@ class RouterHead(BaseModule):
         done = max(iteration - begin, 0)
         return self.pareto_weight * (1.0 - done / (end - begin))
 
-    def losses(self, route: Route) -> dict[str, Tensor]:
+    def losses(
+        self, route: Route, measured: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Deviation from the budget, and distance to the Pareto front.
 
         ``lambda1 (cost / largest - budget)^2`` of the kind that exceeds its
         budget most, or comes nearest to it, and ``lambda2 |mask - mask of the
-        nearest reference|^2``, a mean over the gates.
+        nearest reference|^2``, a mean over the gates. What the network's own
+        losses are has no part in them.
         """
         costs = [cost(route.decisions) for cost in self.costs.values()]
         shares = torch.stack(costs)
