@@ -24,7 +24,7 @@ from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
 from benchmarks.cost import training_cost, with_cost, with_length
-from benchmarks.methods import METHODS, REGIMES, method_config
+from benchmarks.methods import METHODS, REGIMES, method_configs
 from benchmarks.pages import FOLDER, ROOT, commit
 from benchmarks.report import write_report
 from eavit_mm.engine.checkpoint import last_checkpoint
@@ -70,17 +70,31 @@ HASHED = (
 
 
 def run_config(method: str, regime: str, seed: int) -> Config:
-    """The whole config of a run."""
+    """The whole config of a run, or of its last phase."""
+    return run_configs(method, regime, seed)[-1]
+
+
+def run_configs(method: str, regime: str, seed: int) -> list[Config]:
+    """Those of all its phases, each of which begins with the last one's."""
     with READING:
         return deepcopy(_settle(method, regime, seed))
 
 
 @cache
-def _settle(method: str, regime: str, seed: int) -> Config:
-    cfg = method_config(METHODS[method], regime, seed)
+def _settle(method: str, regime: str, seed: int) -> list[Config]:
+    cfgs = method_configs(METHODS[method], regime, seed)
     if METHODS[method].equal_macs:
-        return with_cost(cfg, PASSES)
-    return with_length(cfg, round(PASSES / cfg.train_dataloader.batch_size))
+        return with_cost(cfgs, PASSES)
+    sizes = [cfg.train_dataloader.batch_size for cfg in cfgs]
+    lengths = [round(PASSES / size) for size in sizes]
+    return list(map(with_length, cfgs, lengths))
+
+
+def run_hash(cfgs: Sequence[Config]) -> str:
+    """One hash of the configs of all phases."""
+    codes = [config_hash(cfg) for cfg in cfgs]
+    text = ''.join(codes).encode()
+    return hashlib.sha256(text).hexdigest()[:16] if codes[1:] else codes[0]
 
 
 def config_hash(cfg: Config, keys: Sequence[str] = HASHED) -> str:
@@ -122,7 +136,7 @@ def call(script: str, *args: str, log: Path) -> None:
 
 
 def train(
-    cfg: Config, folder: Path, validate: bool = False
+    cfg: Config, folder: Path, validate: bool = False, code: str = ''
 ) -> tuple[Path, str]:
     """Trains a run, or goes on with it, unless it is complete.
 
@@ -130,11 +144,12 @@ def train(
         cfg: The config of the run.
         folder: Where the work directories of all runs lie.
         validate: Whether to validate during the training.
+        code: Name of its work directory; else the config's hash.
 
     Returns:
         Its work directory and its last checkpoint.
     """
-    work_dir = folder / config_hash(cfg)
+    work_dir = folder / (code or config_hash(cfg))
     last = last_checkpoint(work_dir)
     whole = f'iter_{cfg.train_cfg.max_iters}.pth'
     if last and Path(last).name == whole:
@@ -152,12 +167,17 @@ def train(
 def run(method: str, regime: str, seed: int, folder: Path) -> str:
     """Trains and evaluates one run, unless its record is there."""
     name = f'{method}, {regime}, seed {seed}'
-    cfg = run_config(method, regime, seed)
-    code = config_hash(cfg)
+    cfgs = run_configs(method, regime, seed)
+    code = run_hash(cfgs)
     if any(record['hash'] == code for record in read_records()):
         return f'{name}: known'
     start = time.monotonic()
-    work_dir, checkpoint = train(cfg, folder)
+    checkpoint = None
+    for number, cfg in enumerate(cfgs, start=1):
+        cfg.load_from = checkpoint  # of the phase before
+        phase = run_hash(cfgs[:number])
+        work_dir, checkpoint = train(cfg, folder, code=phase)
+    lengths = [each.train_cfg.max_iters for each in cfgs]
     results = {
         split: evaluate(cfg, split, checkpoint, work_dir)
         for split in ('test', 'val')
@@ -171,8 +191,8 @@ def run(method: str, regime: str, seed: int, folder: Path) -> str:
             hash=code,
             commit=commit(),
             machine=f'{platform.machine()}, one thread, no GPU',
-            iterations=cfg.train_cfg.max_iters,
-            passes=round(training_cost(cfg)),
+            iterations=lengths if lengths[1:] else lengths[0],
+            passes=round(sum(map(training_cost, cfgs))),
             seconds=round(seconds),
             **results,
         )

@@ -1,5 +1,6 @@
 """What training costs: forward-backward MACs, in dense image passes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -7,6 +8,7 @@ from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
+from eavit_mm.models import FrozenDistillation
 from eavit_mm.space import Curriculum
 
 CURRICULUM = 'eavit_mm.CurriculumHook'
@@ -17,20 +19,21 @@ _TOLERANCE = 0.002
 _TRIES = 8
 
 
-def with_cost(cfg: Config, passes: int) -> Config:
-    """The run of so many iterations that it costs as much as dense passes.
+def with_cost(cfgs: Sequence[Config], passes: int) -> list[Config]:
+    """Phases of so many iterations that they cost as much as dense passes.
 
     Args:
-        cfg: The config of a run that counts iterations.
+        cfgs: The configs of a run's phases, which count iterations; their
+            lengths keep their proportions.
         passes: Images through forward and backward of the whole network.
     """
-    found = cfg
+    found = list(cfgs)
     for _ in range(_TRIES):
-        cost = training_cost(found)
-        if abs(cost / passes - 1) < _TOLERANCE:
+        share = passes / sum(map(training_cost, found))
+        if abs(1 / share - 1) < _TOLERANCE:
             break
-        length = found.train_cfg.max_iters * passes / cost
-        found = with_length(cfg, round(length))
+        lengths = [round(cfg.train_cfg.max_iters * share) for cfg in found]
+        found = list(map(with_length, cfgs, lengths))
     return found
 
 
@@ -65,8 +68,9 @@ def _cost_of(model: Any, subnets: list[Any]) -> float:
     """Cost of a step, the whole network's forward and backward being 1."""
     whole = model.macs()['total']
     cost = sum(model.macs(subnet)['total'] for subnet in subnets) / whole
-    largest = model.backbone.space.largest
-    if model.distillation is not None and largest not in subnets:
+    is_frozen = isinstance(model.distillation, FrozenDistillation)
+    is_drawn = model.backbone.space.largest in subnets and not is_frozen
+    if model.distillation is not None and not is_drawn:
         cost += FORWARD  # the teacher runs for itself
     return cost
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,14 @@ REGIMES = {
     for name in ('fashion40', 'fashion40_small')
 }
 OURS = REGIMES['fashion40']
-TIED_HEADS = 'configs/baselines/hydravit_vitmini_fashion40.py'
+
+
+def baseline(method: str, phase: str = '') -> str:
+    """The config of a baseline's phase."""
+    return f'configs/baselines/{method}_vitmini_fashion40{phase}.py'
+
+
+TIED_HEADS = baseline('hydravit')
 # Names in METHODS that the report holds against each other.
 DEFAULT, HYDRAVIT = 'default', 'hydravit'
 
@@ -50,6 +57,17 @@ CURVE = {
     '10%': widths(32, 2, 96),
 }
 TIED = {f'{k} heads': widths(16 * k, k, 64 * k) for k in range(2, 7)}
+NESTED_FFN = {f'FFN {f}': widths(96, 6, f) for f in (48, 96, 192, 384)}
+WHOLE_EMBEDDING = {
+    f'{k} heads': widths(96, k, f)
+    for k, f in enumerate((48, 144, 192, 240, 336, 384), start=1)
+}
+# DynaBERT's twelve.
+LISTED = {
+    f'{width} x {depth}': dict(widths=width, depth=depth)
+    for depth in (1.0, 0.75, 0.5)
+    for width in (1.0, 0.75, 0.5, 0.25)
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,8 @@ class Method:
 
     Attributes:
         config: Path of the config.
+        before: Paths of the configs of earlier phases, each of which begins
+            with what the one before has trained.
         options: What it changes in the config.
         subnets: Name to the fields of a subnet.
         curriculum: Which of the config's levels are kept: 'all', the 'last'
@@ -67,6 +87,7 @@ class Method:
     """
 
     config: str = OURS
+    before: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     subnets: Mapping[str, Mapping[str, Any]] = field(
         default_factory=lambda: CURVE
@@ -107,6 +128,13 @@ def _first(widths: Any) -> int:
 METHODS = {
     **{f'dense {name}': _dense(name) for name in DENSE},
     HYDRAVIT: Method(TIED_HEADS, subnets=TIED),
+    'matformer': Method(baseline('matformer'), subnets=NESTED_FFN),
+    'dynabert': Method(
+        baseline('dynabert', '_phase2'),
+        before=(baseline('dense'), baseline('dynabert')),
+        subnets=LISTED,
+    ),
+    'flextron': Method(baseline('flextron'), subnets=WHOLE_EMBEDDING),
     'uniform': Method(options=_sampler('UniformSampler')),
     'shared': Method(options=_sampler('SharedSampler')),
     'stratified': Method(options=_sampler('StratifiedSampler')),
@@ -115,8 +143,15 @@ METHODS = {
 }
 
 
+def method_configs(method: Method, regime: str, seed: int) -> list[Config]:
+    """The configs of all phases of a run, in order."""
+    paths = (*method.before, method.config)
+    phases = [replace(method, config=path) for path in paths]
+    return [method_config(phase, regime, seed) for phase in phases]
+
+
 def method_config(method: Method, regime: str, seed: int) -> Config:
-    """The config of a run; its length is not settled yet."""
+    """The config of a run's last phase; its length is not settled yet."""
     cfg = read_config(method.config)
     cfg.merge_from_dict(dict(method.options))
     of_regime = read_config(REGIMES[regime])

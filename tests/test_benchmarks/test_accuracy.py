@@ -17,10 +17,12 @@ from benchmarks.cost import FORWARD, training_cost, with_cost, with_length
 from benchmarks.methods import (
     DEFAULT,
     DENSE,
+    LISTED,
     METHODS,
     REGIMES,
     Method,
     method_config,
+    method_configs,
 )
 from eavit_mm.space import Curriculum
 
@@ -41,15 +43,16 @@ def share(model: Any, subnet: Any) -> float:
     [*((name, 'fashion40') for name in METHODS), (DEFAULT, 'fashion40_small')],
 )
 def test_every_method_builds(name: str, regime: str) -> None:
-    method = METHODS[name]
-    cfg = method_config(method, regime, seed=3)
+    first, *others = method_configs(METHODS[name], regime, seed=3)
+    cfg = [first, *others][-1]
     model = model_of(cfg)
     space = model.backbone.space
-    assert cfg.randomness.seed == 3
+    assert cfg.randomness.seed == first.randomness.seed == 3
     # What is evaluated is in the space, and starts from the same weights.
     for fields in cfg.test_cfg.subnets.values():
         assert space.contains(space.resolve(fields))
-    assert cfg.model.backbone.init_cfg.checkpoint.endswith('fashion.pth')
+    assert first.model.backbone.init_cfg.checkpoint.endswith('fashion.pth')
+    assert all(other.model.backbone.init_cfg is None for other in others)
     assert cfg.train_dataloader.dataset.part == 'train'
     parts = cfg.train_dataloader.dataset.parts
     assert (parts['train'] == 2000) == (regime == 'fashion40_small')
@@ -70,7 +73,7 @@ def test_a_dense_network_trains_alone(name: str) -> None:
 
 @pytest.mark.parametrize('name', [DEFAULT, 'no curriculum'])
 def test_methods_cost_the_same(name: str) -> None:
-    cfg = with_cost(method_config(METHODS[name], 'fashion40', 1), PASSES)
+    (cfg,) = with_cost(method_configs(METHODS[name], 'fashion40', 1), PASSES)
     assert training_cost(cfg) == pytest.approx(PASSES, rel=0.01)
     # Schedules end with the training; every level is reached.
     ends = [schedule['end'] for schedule in cfg.param_scheduler]
@@ -78,6 +81,25 @@ def test_methods_cost_the_same(name: str) -> None:
     for hook in cfg.custom_hooks:
         for level in hook.get('levels', []):
             assert level['begin'] < cfg.train_cfg.max_iters
+
+
+def test_the_cost_of_phases_with_teachers_by_hand() -> None:
+    """DynaBERT's: every network of a step, and the teacher's forward."""
+    cfgs = method_configs(METHODS['dynabert'], 'fashion40', 0)
+    short = list(map(with_length, cfgs, (4, 2, 2)))
+    model = model_of(cfgs[-1])
+    networks = map(model.backbone.space.resolve, LISTED.values())
+    costs = [share(model, network) for network in networks]
+    steps = 1.0, FORWARD + sum(costs[:4]), FORWARD + sum(costs)
+    batch = cfgs[0].train_dataloader.batch_size
+    found = [training_cost(cfg) / batch for cfg in short]
+    assert found == pytest.approx([4 * steps[0], 2 * steps[1], 2 * steps[2]])
+    longer = with_cost(short, 50_000)
+    total = sum(map(training_cost, longer))
+    assert total == pytest.approx(50_000, rel=0.01)
+    long = [cfg.train_cfg.max_iters for cfg in longer]
+    assert long[0] == pytest.approx(2 * long[1], rel=0.05)
+    assert long[1] == long[2]
 
 
 def test_the_cost_of_a_run_by_hand() -> None:
@@ -156,10 +178,11 @@ def test_records_replace_each_other(tmp_path: Path) -> None:
 def test_committed_records_are_of_todays_configs() -> None:
     """A number whose config has changed since is no evidence."""
     for found in accuracy.read_records():
-        method = METHODS[found['method']]
-        cfg = method_config(method, found['regime'], found['seed'])
-        cfg = with_length(cfg, found['iterations'])
-        assert accuracy.config_hash(cfg) == found['hash'], found['method']
+        method, lengths = METHODS[found['method']], found['iterations']
+        lengths = lengths if isinstance(lengths, list) else [lengths]
+        cfgs = method_configs(method, found['regime'], found['seed'])
+        cfgs = list(map(with_length, cfgs, lengths))
+        assert accuracy.run_hash(cfgs) == found['hash'], found['method']
         if method.equal_macs:
             assert found['passes'] == pytest.approx(accuracy.PASSES, rel=0.01)
 
