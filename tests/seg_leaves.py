@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmengine.config import Config, config
 from mmpretrain.models import VisionTransformer
+from toys import SCALA as SPACE
 
 import eavit_mm  # noqa: F401
 
@@ -20,8 +21,7 @@ SMALLER = {2048: 64, 1024: 64, 768: 24, 512: 32, 256: 32, 128: 32, 32: 8}
 SMALLER |= {960: 32, 999: 40, 584: 32, 565: 40, 85: 21, 341: 21, 683: 43}
 # Those of the ViT-Ti.
 SMALLER |= {192: 24, 112: 32, 144: 40}
-# That of Scala's ViT-S.
-SMALLER |= {384: 24}
+SMALLER |= {384: 24}  # of Scala's ViT-S
 NARROW: dict[str, Any] = dict(
     arch=dict(
         embed_dims=24, num_layers=4, num_heads=6, feedforward_channels=48
@@ -36,15 +36,7 @@ NARROW: dict[str, Any] = dict(
 )
 # Of the leaf whose networks are Scala's.
 NARROW_SCALA = dict(
-    NARROW,
-    space=dict(
-        embed_dims=[6, 12, 18, 24],
-        head_dims=[1, 2, 3, 4],
-        num_heads=[6],
-        feedforward_channels=[12, 24, 36, 48],
-        ties=[['embed_dims', 'head_dims', 'feedforward_channels']],
-        suffix_smallest=True,
-    ),
+    NARROW, space=dict(SPACE, feedforward_channels=[12, 24, 36, 48])
 )
 WIDEST = dict(embed_dims=12, num_heads=2, feedforward_channels=16)
 WIDEST = dict(WIDEST, max_off=2, p_off=0.3)

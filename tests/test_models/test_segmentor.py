@@ -169,24 +169,16 @@ def norms_of(model: Any) -> list[Any]:
     return [m for m in norms.values() if isinstance(m, _BatchNorm)]
 
 
-@pytest.mark.parametrize(
-    ('name', 'space'),
-    [
-        ('fcn', SPACE),
-        ('pyramid_bn_fpn', SPACE),
-        ('pyramid_bn_fpn', SCALA),
-        ('uper', SPACE),
-    ],
-)
+@pytest.mark.parametrize('space', [SPACE, SCALA])
+@pytest.mark.parametrize('name', ['fcn', 'pyramid_bn_fpn', 'uper'])
 def test_statistics_of_a_subnet(name: str, space: Any) -> None:
     """Those that the exported network has of the same images."""
     cfg = config(name, backbone=dict(space=space))
     model = segmentor(deepcopy(cfg))
     model.decode_head.train()
     subnet = random_subnet(model.backbone.space, 3)
-    if space is SCALA:
+    if space is SCALA:  # a suffix
         subnet = model.backbone.space.smallest
-        assert subnet.side == 'suffix'
     twin = dense_network(model, cfg, subnet)
     before = snapshot(model)
     modes = [module.training for module in model.modules()]
