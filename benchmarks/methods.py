@@ -22,6 +22,11 @@ def baseline(method: str, phase: str = '') -> str:
     return f'configs/baselines/{method}_vitmini_fashion40{phase}.py'
 
 
+def scala(leaf: str = '') -> str:
+    """The config of Scala, from random weights, or of an ablation."""
+    return f'configs/scala/scala_vitmini_fashion40{leaf}.py'
+
+
 TIED_HEADS = baseline('hydravit')
 # Names in METHODS that the report holds against each other.
 DEFAULT, HYDRAVIT = 'default', 'hydravit'
@@ -121,6 +126,33 @@ def _dense(name: str) -> Method:
     )
 
 
+def _ratios(smallest: str = 'suffix') -> dict[str, dict[str, Any]]:
+    """Scala's networks of a quarter to all of the widths."""
+    return {
+        f'{k}/4': dict(
+            widths(24 * k, 6, 96 * k),
+            head_dims=4 * k,
+            side='prefix' if k > 1 else smallest,
+        )
+        for k in range(1, 5)
+    }
+
+
+def _apart(name: str) -> Method:
+    """One of Scala's networks alone, from random weights as well."""
+    subnet = _ratios()[name]
+    return Method(
+        scala(),
+        options={
+            'model.distillation': None,
+            **_sampler('FixedListSampler', subnets=[subnet]),
+        },
+        subnets={name: subnet},
+        curriculum='none',
+        equal_macs=False,
+    )
+
+
 def _first(widths: Any) -> int:
     return widths[0] if isinstance(widths, list) else widths
 
@@ -140,6 +172,13 @@ METHODS = {
     'stratified': Method(options=_sampler('StratifiedSampler')),
     DEFAULT: Method(),
     'no curriculum': Method(curriculum='last'),
+    # From random weights, unlike all above.
+    'scala': Method(scala(), subnets=_ratios()),
+    'scala, prefixes': Method(
+        scala('_no_isolation'), subnets=_ratios('prefix')
+    ),
+    'scala, one teacher': Method(scala('_no_transfer'), subnets=_ratios()),
+    **{f'apart {name}': _apart(name) for name in _ratios()},
 }
 
 

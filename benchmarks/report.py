@@ -18,12 +18,13 @@ Curve = dict[int, list[float]]
 def curves_of(
     records: Sequence[Mapping[str, Any]], regime: str
 ) -> dict[str, Curve]:
-    """Test accuracies of each method, dense networks joined to one curve."""
+    """Test accuracies of each method; networks alone are one curve."""
     curves: dict[str, Curve] = defaultdict(lambda: defaultdict(list))
     for record in records:
         if record['regime'] == regime and record['method'] in METHODS:
             name = record['method'].partition(' ')[0]
-            name = name if name == 'dense' else record['method']
+            is_joined = name in ('dense', 'apart')
+            name = name if is_joined else record['method']
             for macs, accuracy in record['test'].values():
                 curves[name][macs].append(accuracy)
     return {

@@ -20,7 +20,10 @@ custom_hooks = [
         levels=[
             dict(begin=0),
             dict(
-                begin=0.1, embed_dims=24, head_dims=4, feedforward_channels=96
+                begin=1000,
+                embed_dims=24,
+                head_dims=4,
+                feedforward_channels=96,
             ),
         ],
     ),

@@ -51,7 +51,11 @@ def test_every_method_builds(name: str, regime: str) -> None:
     # What is evaluated is in the space, and starts from the same weights.
     for fields in cfg.test_cfg.subnets.values():
         assert space.contains(space.resolve(fields))
-    assert first.model.backbone.init_cfg.checkpoint.endswith('fashion.pth')
+    init_cfg = first.model.backbone.get('init_cfg', {})
+    is_scratch = name.startswith(('scala', 'apart'))
+    found = init_cfg.get('checkpoint', '')
+    assert found.endswith('' if is_scratch else 'fashion.pth')
+    assert bool(found) != is_scratch
     assert all(other.model.backbone.init_cfg is None for other in others)
     assert cfg.train_dataloader.dataset.part == 'train'
     parts = cfg.train_dataloader.dataset.parts
