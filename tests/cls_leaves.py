@@ -16,12 +16,7 @@ from test_datasets import flowers, idx
 
 import eavit_mm  # noqa: F401
 
-# Widths of ViT-Ti and ViT-B are divided by this.
-_SCALE = 16
-ARCHS = {
-    'deit-tiny': dict(embed_dims=192, num_heads=3, feedforward_channels=768),
-    'b': dict(embed_dims=768, num_heads=12, feedforward_channels=3072),
-}
+AXES = ('embed_dims', 'num_heads', 'feedforward_channels')
 SIZES = {224: 32, 256: 36}  # pixels
 _number = count()
 
@@ -51,25 +46,17 @@ def write_data(root: Path) -> Path:
     return root
 
 
-def narrow(values: Any) -> Any:
-    """Widths, or lists of them, of a network of narrow channels."""
-    if isinstance(values, list):
-        return [narrow(value) for value in values]
-    return values // _SCALE
-
-
 def shrink(model: Any) -> None:
-    """Makes a config's ViT-Ti or ViT-B one with as many heads and layers."""
-    backbone, arch = model.backbone, ARCHS.get(str(model.backbone.arch))
-    if arch is None:
+    """Makes a config's ViT-Ti or ViT-B one of narrower heads and FFNs."""
+    backbone, space = model.backbone, model.backbone.space
+    if not isinstance(backbone.arch, str):
         return
-    wide = dict(arch, embed_dims=narrow(arch['embed_dims']), num_layers=12)
-    wide['feedforward_channels'] = narrow(arch['feedforward_channels'])
-    backbone.arch = wide
+    for axis in (AXES[0], AXES[2]):
+        space[axis] = [width // 16 for width in space[axis]]
+    backbone.arch = {axis: max(space[axis]) for axis in AXES}
+    backbone.arch.num_layers = 12
     backbone.img_size = min(backbone.img_size, 32)
-    for axis in ('embed_dims', 'feedforward_channels'):
-        backbone.space[axis] = narrow(backbone.space[axis])
-    model.head.in_channels = wide['embed_dims']
+    model.head.in_channels = backbone.arch.embed_dims
 
 
 def smaller_data(value: Any, root: Path) -> None:
@@ -86,13 +73,6 @@ def smaller_data(value: Any, root: Path) -> None:
         for each in part if isinstance(part, list) else [part]:
             if isinstance(each, dict):
                 smaller_data(each, root)
-
-
-def narrow_level(level: dict[str, Any], model: Any) -> dict[str, Any]:
-    """Bounds that reach the space of a model."""
-    space = model.backbone.space
-    axes = ('embed_dims', 'num_heads', 'feedforward_channels')
-    return {**level, **{axis: min(space[axis]) for axis in axes}}
 
 
 def run(name: str, folder: Path, root: Path, **changes: Any) -> Runner:
@@ -117,8 +97,9 @@ def run(name: str, folder: Path, root: Path, **changes: Any) -> Runner:
         cfg.optim_wrapper.pop(key, None)
     for hook in cfg.custom_hooks:
         if 'levels' in hook:
-            last = dict(hook.levels[-1], begin=1)
-            hook.levels = [dict(begin=0), narrow_level(last, cfg.model)]
+            last = {axis: min(cfg.model.backbone.space[axis]) for axis in AXES}
+            last = {**hook.levels[-1], **last, 'begin': 1}
+            hook.levels = [dict(begin=0), last]
         if 'warmup' in hook:
             hook.update(warmup=0.5, num_budgets=0)
     cfg.update(log_level='ERROR', work_dir=str(folder))

@@ -11,14 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 import yaml
 from cls_leaves import CONFIGS, read, run, write_data
 from fronts import front_of
-from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS, TASK_UTILS
-from mmpretrain.structures import DataSample
 
 from eavit_mm.models import FrozenDistillation
 from eavit_mm.space import Level, Subnet
@@ -183,83 +180,6 @@ def test_dynabert_has_a_width_and_a_depth_phase(name):
     sampler = TASK_UTILS.build(second.search_cfg.algorithm.sampler)
     level = Level(model.backbone.space)
     assert set(sampler.draw(level, None, None)) == expected == set(named)
-
-
-def by_hand(model: Any, x: torch.Tensor, teacher: Any) -> None:
-    """Gradients of soft cross-entropy and hidden states, as the release."""
-
-    def show(network: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        states, handles = [], []
-        for layer in network.backbone.layers:
-            handles.append(
-                layer.register_forward_hook(
-                    lambda _, inputs, output: states.append(
-                        (inputs[0], output)
-                    )
-                )
-            )
-        logits = network.head(network.backbone(x))
-        for handle in handles:
-            handle.remove()
-        return logits, [state for state, _ in states] + [states[-1][1]]
-
-    with torch.no_grad(), teacher.backbone.use(None):
-        target, reps = show(teacher)
-    L = len(model.backbone.layers)
-    for depth in (1.0, 0.75, 0.5):
-        kept = [floor(i / depth) for i in range(round(depth * L))]
-        for width in (1.0, 0.75, 0.5, 0.25):
-            whole = model.backbone.space.uniform(width)
-            (subnet,) = (
-                each
-                for each in model.draw_subnets(0)
-                if each.num_heads[0] == whole.num_heads[0]
-                and [i for i in range(L) if each.num_heads[i]] == kept
-            )
-            with model.backbone.use(subnet):
-                logits, states = show(model)
-            loss = F.cross_entropy(logits, target.softmax(1))
-            for i in (*kept, L):
-                loss = loss + F.mse_loss(states[i], reps[i])
-            loss.backward()
-
-
-class Kept(OptimWrapper):
-    """Leaves the gradients of a step where they are."""
-
-    def step(self, **kwargs: Any) -> None:
-        pass
-
-    zero_grad = step
-
-
-def test_the_gradients_of_dynaberts_depth_phase():
-    """Twelve networks, weights 1 and 1; the head's own loss has no part."""
-    init_default_scope('mmpretrain')
-    model = MODELS.build(
-        leaf('dynabert', 'vitmini_fashion40', '_phase2').model
-    )
-    for parameter in model.parameters():
-        parameter.data.normal_(std=0.1)
-    teacher = deepcopy(model)
-    for parameter in teacher.parameters():
-        parameter.data.add_(0.05 * torch.randn_like(parameter))
-    twin = deepcopy(model)
-    model.distillation.teacher = teacher.eval()
-    samples = [DataSample().set_gt_label(i) for i in range(2)]
-    images = torch.randint(256, (2, 1, 28, 28), dtype=torch.uint8)
-    model.train_step(
-        dict(inputs=images, data_samples=samples),
-        Kept(torch.optim.SGD(model.parameters(), 1.0)),
-    )
-    x = model.data_preprocessor(dict(inputs=images))['inputs']
-    by_hand(twin, x, teacher)
-    for found, expected in zip(
-        model.parameters(), twin.parameters(), strict=True
-    ):
-        torch.testing.assert_close(
-            found.grad, expected.grad, rtol=1e-3, atol=1e-4
-        )
 
 
 def test_what_fits_into_8_gmacs():

@@ -75,6 +75,11 @@ def test_loss_is_the_divergence(shape: Any, temperature: float) -> None:
     )
     same = distillation_loss(student, student.detach(), temperature)
     assert same.item() == pytest.approx(0, abs=1e-12)
+    # At 1 it has the gradient of the soft cross-entropy (DynaBERT's).
+    loss = distillation_loss(student, teacher)
+    soft = F.cross_entropy(student, teacher.softmax(1).detach())
+    both = [torch.autograd.grad(each, student)[0] for each in (loss, soft)]
+    torch.testing.assert_close(*both)
 
 
 def test_one_class_is_a_sigmoids() -> None:

@@ -4,10 +4,9 @@ import copy
 from typing import Any
 
 import pytest
-import torch
 import torch.nn.functional as F
 from steps import GradientRecorder, assert_gradients, gradients, labels_of
-from toys import SPACE, batch_of, classifier, sgd
+from toys import SPACE, batch_of, classifier
 
 from eavit_mm.models.gates import subnet_of
 from eavit_mm.models.router_groups import mask_of
@@ -55,30 +54,6 @@ def test_a_step_is_the_slow_twins() -> None:
     assert_gradients(recorder.steps[0], gradients(twin))
     assert logs['loss_surrogate'].item() == pytest.approx(errors)
     assert gradients(twin)['router.surrogate.2.bias'].abs() > 0
-
-
-def test_it_learns_to_tell_good_networks() -> None:
-    """By the loss of fixed weights: its router then takes lower ones."""
-    model = model_of(passes=4, budget_weight=0.0)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith('router.'))
-    data = batch_of(0, size=16)
-
-    def loss() -> float:
-        found = []
-        for route in model.router.draw([7], 0) + model.router.draw([8], 0):
-            with torch.no_grad(), model.backbone.use(route.subnet):
-                logits = model.head(model.backbone(data['inputs']))
-            found.append(F.cross_entropy(logits, labels_of(data)).item())
-        return sum(found) / len(found)
-
-    before = loss()
-    optimizer = torch.optim.Adam(model.router.parameters(), 0.02)
-    wrapper = sgd(model)
-    wrapper.optimizer = optimizer
-    for _ in range(80):
-        model.train_step(data, wrapper)
-    assert loss() < 0.9 * before
 
 
 def test_a_count_that_is_none() -> None:
