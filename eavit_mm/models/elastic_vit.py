@@ -108,7 +108,7 @@ class ElasticVisionTransformer(VisionTransformer):
 
     Takes every argument of mmpretrain's ``VisionTransformer`` and has its
     parameter names and shapes: checkpoints load both ways, strictly. With no
-    subnet set it *is* the stock network. With one set, only the first
+    subnet set it *is* the stock network. With one set, only its
     channels, heads and hidden channels are computed, from views of the
     weights, and the features have the open channels alone.
 

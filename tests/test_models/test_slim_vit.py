@@ -190,6 +190,7 @@ def test_attention_dropout_only_in_training() -> None:
     [
         (dict(arch='b'), "arch='b'; must be a dict of widths"),
         (dict(arch=dict(ARCH, head_dims=0)), 'arch: head_dims=0; must be'),
+        (dict(qk_scale=0), 'qk_scale=0; must be positive'),
         (
             dict(arch={k: v for k, v in ARCH.items() if k != 'head_dims'}),
             r"arch: unknown keys \[\], missing keys \['head_dims'\]; valid",
