@@ -60,7 +60,9 @@ def _build(cfg: Config) -> Any:
 def _set_levels(cfg: Config, model: Any) -> None:
     for hook in cfg.custom_hooks:
         if hook['type'] == CURRICULUM:
-            found = Curriculum(model.backbone.space, hook['levels'])
+            length = cfg.train_cfg.max_iters
+            space = model.backbone.space
+            found = Curriculum(space, hook['levels'], length)
             model.levels = list(zip(found.begins, found.levels, strict=True))
 
 
@@ -90,7 +92,8 @@ def with_length(cfg: Config, max_iters: int) -> Config:
     for hook in cfg.custom_hooks:
         if hook['type'] == CURRICULUM:
             for level in hook['levels']:
-                level['begin'] = rescale(level['begin'])
+                if isinstance(level['begin'], int):  # no share of the whole
+                    level['begin'] = rescale(level['begin'])
     cfg.max_iters = cfg.train_cfg.max_iters = max_iters
     cfg.train_cfg.val_interval = max_iters
     return cfg

@@ -37,7 +37,7 @@ from benchmarks.search import SEARCHED, search
 from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet
-from eavit_mm.files import write_json
+from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
 
@@ -85,6 +85,7 @@ def configs_of(path: str, seed: int) -> dict[str, Config]:
     for cfg in (first, second):
         cfg.randomness.seed = seed
         cfg.search_cfg.update(seed=seed, threads=1)
+        cfg.optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
     lengths = [cfg.train_cfg.max_iters for cfg in (first, second)]
     return {
         DENSE: dense_of(first, sum(lengths)),
@@ -94,13 +95,8 @@ def configs_of(path: str, seed: int) -> dict[str, Config]:
 
 
 def dense_of(first: Config, max_iters: int) -> Config:
-    """The whole network alone, for so long; its units are sorted as well.
-
-    At half of the learning rate, as on Fashion-40, where the whole network
-    gains nothing from more; here that was not tried.
-    """
+    """The whole network alone, for so long; its units are sorted as well."""
     cfg = with_length(first, max_iters)
-    cfg.optim_wrapper.optimizer.lr /= 2
     cfg.model.sampler = dict(type='eavit_mm.LargestSampler')
     hooks = [h for h in cfg.custom_hooks if h['type'] != CURRICULUM]
     cfg.custom_hooks = hooks
@@ -109,10 +105,11 @@ def dense_of(first: Config, max_iters: int) -> Config:
 
 def hash_of(configs: Mapping[str, Config]) -> str:
     """One hash of what the results of a run depend on."""
-    parts = {
+    parts: dict[str, Any] = {
         name: {key: cfg.get(key) for key in SEARCHED}
         for name, cfg in configs.items()
     }
+    parts['budgets'] = list(BUDGETS)
     return config_hash(Config(parts), list(parts))
 
 
@@ -155,20 +152,23 @@ def run(task: Task, name: str, seed: int, folder: Path) -> str:
             cfg.load_from, cfg.model.router.front = checkpoint, str(front)
         # The router's answers are measured on the images kept for the search.
         work_dir, checkpoint = train(cfg, folder, validate=stage == STAGE2)
+        # Another search, or other budgets, of the same training.
+        measured = work_dir / hash_of({stage: cfg})
+        measured.mkdir(exist_ok=True)
         front = None
         if stage == STAGE1:
-            front = searched(cfg, label, checkpoint, work_dir)
-        found = answers_of(task, stage, cfg, work_dir, checkpoint, front)
+            front = searched(cfg, label, checkpoint, measured)
+        found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
         add_record(record, task.records)
-    record['exported'] = stock_metric(task, work_dir, checkpoint)
+    record['exported'] = stock_metric(task, cfg, measured, checkpoint)
     add_record(record, task.records)
     return f'{label}: measured'
 
 
-def searched(cfg: Config, label: str, checkpoint: str, work_dir: Path) -> Path:
+def searched(cfg: Config, label: str, checkpoint: str, folder: Path) -> Path:
     """The front of a supernet."""
-    found = work_dir / 'search'
+    found = folder / 'search'
     found.mkdir(exist_ok=True)
     front = found / 'pareto.json'
     if not front.exists():
@@ -180,12 +180,12 @@ def answers_of(
     task: Task,
     stage: str,
     cfg: Config,
-    work_dir: Path,
+    folder: Path,
     checkpoint: str,
     front: Path | None = None,
 ) -> dict[str, list[tuple[float, int, float]]]:
     """Budget, MACs of the part and metric by source; measured once."""
-    done = work_dir / 'answers.json'
+    done = folder / 'answers.json'
     if done.exists():
         return dict(json.loads(done.read_text()))
     with READING:
@@ -203,7 +203,7 @@ def answers_of(
         f'{source} {budget}': subnet.to_dict()
         for (source, budget), subnet in subnets.items()
     }
-    found = evaluate(tested, 'test', checkpoint, work_dir, task.metric)
+    found = evaluate(tested, 'test', checkpoint, folder, task.metric)
     answers: dict[str, list[tuple[float, int, float]]] = defaultdict(list)
     for (source, budget), subnet in subnets.items():
         macs = model.macs(subnet)[task.part]
@@ -213,16 +213,16 @@ def answers_of(
     return answers
 
 
-def stock_metric(task: Task, work_dir: Path, checkpoint: str) -> float:
+def stock_metric(
+    task: Task, cfg: Config, folder: Path, checkpoint: str
+) -> float:
     """The metric of an exported network by the toolbox's own tool."""
-    out, tested = work_dir / 'exported', work_dir / 'stock'
-    log = work_dir / LOG
+    out, tested, log = folder / 'exported', folder / 'stock', folder / LOG
+    config = folder / 'config.py'
+    write_atomically(cfg.pretty_text.encode(), config)
     asked = ('--budget', str(EXPORTED), '--part', task.part)
-    config = str(work_dir / 'config.py')
-    call(
-        *('tools/export.py', config, checkpoint, *asked, '--out', str(out)),
-        log=log,
-    )
+    saved = ('--out', str(out))
+    call('tools/export.py', str(config), checkpoint, *asked, *saved, log=log)
     network = (str(out / 'config.py'), str(out / 'model.pth'))
     call(str(task.test), *network, '--work-dir', str(tested), log=log)
     last = max(tested.glob('*/*.json'))
@@ -232,7 +232,8 @@ def stock_metric(task: Task, work_dir: Path, checkpoint: str) -> float:
 def run_all(task: Task, description: str | None) -> None:
     """Runs what the command line asks for, unless it is the page alone."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('--sets', nargs='+', default=list(task.sets))
+    names = list(task.sets)
+    parser.add_argument('--sets', nargs='+', default=names, choices=names)
     add_run_arguments(parser, seeds=3)
     parser.add_argument(
         '--report', action='store_true', help='only write the page'

@@ -9,9 +9,10 @@ model = dict(
         type='eavit_mm.RouterHead',
         front='work_dirs/vitti_camvid_stage2/search/pareto.json',
         part='backbone',
+        highest=2.4,  # two of five steps at the largest subnet
+        skew=2.0,
         gated_every=5,
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=4e-4))
-custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.1)]
-load_from = 'work_dirs/vitti_camvid_stage2/stage1/iter_250.pth'
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.05)]
+load_from = 'work_dirs/vitti_camvid_stage2/stage1/iter_1000.pth'

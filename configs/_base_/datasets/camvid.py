@@ -23,6 +23,6 @@ of_camvid = dict(
 
 train_dataloader = dict(dataset=of_camvid)
 val_dataloader = dict(
-    dataset=dict(parts=dict(search=50, unused=None), dataset=of_camvid)
+    dataset=dict(parts=dict(search=100, unused=None), dataset=of_camvid)
 )
 test_dataloader = dict(dataset=of_camvid)

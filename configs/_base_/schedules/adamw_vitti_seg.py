@@ -2,9 +2,9 @@
 # runtime that it needs.
 _base_ = ['../elastic_seg_runtime.py']
 
-max_iters = 250
+max_iters = 1000
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=6e-4, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=2e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
@@ -19,11 +19,11 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=20),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=40),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
-        begin=20,
+        begin=40,
         end=max_iters,
         by_epoch=False,
     ),
@@ -40,22 +40,12 @@ custom_hooks = [
         by_epoch=False,
         levels=[
             dict(begin=0),
-            dict(
-                begin=25,
-                embed_dims=160,
-                num_heads=2,
-                feedforward_channels=480,
-            ),
-            dict(
-                begin=50,
-                embed_dims=128,
-                num_heads=1,
-                feedforward_channels=192,
-            ),
+            dict(begin=0.05, num_heads=2, feedforward_channels=480),
+            dict(begin=0.1, num_heads=1, feedforward_channels=96),
         ],
     ),
 ]
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=125, max_keep_ckpts=1)
+    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1)
 )
-search_cfg = dict(max_evaluations=80)
+search_cfg = dict(max_evaluations=200)
