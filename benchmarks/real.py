@@ -1,8 +1,8 @@
 """Adaptations of a really pretrained ViT to real photographs.
 
-A run is all of one data set and seed: the whole network fine-tuned alone,
-stage 1, search, stage 2, and one exported network in the toolbox's own tools.
-What a run has done is not repeated.
+A run is all stages of a method on one data set with one seed, their searches,
+and one exported network in the toolbox's own tools. What a run has done is
+not repeated.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 import os
 import platform
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from benchmarks.accuracy import (
     read_records,
     train,
 )
-from benchmarks.cost import CURRICULUM, with_length
+from benchmarks.cost import with_cost, with_length
 from benchmarks.methods import read_config
 from benchmarks.pages import ROOT, commit
 from benchmarks.search import SEARCHED, search
@@ -43,73 +43,99 @@ from eavit_mm.space import Budget
 
 # Holds the data sets' folders and the pretrained weights.
 DATA = Path(os.environ.get('EAVIT_DATA', ROOT / 'data')).absolute()
-METHOD = 'EA-ViT'
-# Shares of the largest network's MACs; the claims are about four of them.
-BUDGETS = (0.25, 0.3, 0.4, 0.5, 0.625, 0.75, 0.875, 1.0)
 EXPORTED = 0.5
+EA_VIT = 'EA-ViT'
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
-# Who answers budgets, by the stage whose weights are tested.
-SOURCES = {
-    DENSE: (UNIFORM,),
-    STAGE1: (FRONT, UNIFORM),
-    STAGE2: (ROUTER, FRONT, UNIFORM),
-}
+
+
+def alone(sampler: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """What makes a stage train one network alone, its units sorted as well."""
+    order = dict(type='eavit_mm.ActivationCriterion')
+    hook = dict(type='eavit_mm.RearrangeHook', criterion=order)
+    sampler = dict(sampler, _delete_=True)
+    return {'model.sampler': sampler, 'custom_hooks': [hook], **options}
+
+
+WHOLE = alone(dict(type='eavit_mm.LargestSampler'))
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is adapted to, and how it is measured.
+    """What is adapted to, by what, and how it is measured.
 
     Attributes:
-        sets: Name to the config of stage 1; that of stage 2 lies beside it.
+        sets: Names of the data sets.
+        methods: Method to its stages in order, by name: the paths of their
+            configs, {} being the set. A stage whose config names weights to
+            load begins with those of the stage before it.
+        options: What is changed in the config of a stage, by its name.
         module: Of the command that runs it.
         records: File of what was measured.
         metric: Name of a number of the evaluator.
         part: What of the model budgets limit.
+        budgets: Shares of the largest network's MACs.
         test: The toolbox's own test tool.
+        passes: What the stages of a method cost together, in images through
+            the whole network and back, teachers included; a stage with a
+            router, whose subnets are not known before, has no more images
+            than that. None: stages have the length that their configs say,
+            and the dense one as many images as the others together.
     """
 
-    sets: Mapping[str, str]
+    sets: Sequence[str]
+    methods: Mapping[str, Mapping[str, str]]
+    options: Mapping[str, Mapping[str, Any]]
     module: str
     records: Path
     metric: str
     part: str
+    budgets: Sequence[float]
     test: Path
+    passes: int | None = None
 
 
-def configs_of(path: str, seed: int) -> dict[str, Config]:
-    """Stage name to its config; what stage 2 begins with is not known yet."""
+def configs_of(
+    task: Task, method: str, name: str, seed: int
+) -> dict[str, Config]:
+    """Stage to its config; what a stage begins with is not known yet."""
     with READING:
-        first = read_config(path)
-        second = read_config(path.replace('.py', '_stage2.py'))
-    for cfg in (first, second):
-        cfg.randomness.seed = seed
-        cfg.search_cfg.update(seed=seed, threads=1)
-        cfg.optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
-    lengths = [cfg.train_cfg.max_iters for cfg in (first, second)]
-    return {
-        DENSE: dense_of(first, sum(lengths)),
-        STAGE1: first,
-        STAGE2: second,
-    }
+        configs = {
+            stage: read_config(path.format(name))
+            for stage, path in task.methods[method].items()
+        }
+        lengths = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
+        for stage, cfg in configs.items():
+            cfg.randomness.seed = seed
+            cfg.search_cfg.update(seed=seed, threads=1)
+            cfg.optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
+            cfg.merge_from_dict(dict(task.options.get(stage, {})))
+        if task.passes is None:
+            if DENSE in configs:
+                others = sum(lengths.values()) - lengths[DENSE]
+                configs[DENSE] = with_length(configs[DENSE], others)
+            return configs
+        each = task.passes / sum(lengths.values())
+        return {
+            stage: of_cost(cfg, each * lengths[stage])
+            for stage, cfg in configs.items()
+        }
 
 
-def dense_of(first: Config, max_iters: int) -> Config:
-    """The whole network alone, for so long; its units are sorted as well."""
-    cfg = with_length(first, max_iters)
-    cfg.model.sampler = dict(type='eavit_mm.LargestSampler')
-    hooks = [h for h in cfg.custom_hooks if h['type'] != CURRICULUM]
-    cfg.custom_hooks = hooks
-    return cfg
+def of_cost(cfg: Config, passes: float) -> Config:
+    """The stage of so many images through the whole network and back."""
+    if cfg.model.get('router'):
+        size = cfg.train_dataloader.batch_size
+        return with_length(cfg, round(passes / size))
+    return with_cost(cfg, passes)
 
 
-def hash_of(configs: Mapping[str, Config]) -> str:
-    """One hash of what the results of a run depend on."""
+def hash_of(task: Task, configs: Mapping[str, Config]) -> str:
+    """One hash of what the results of a run, or of a stage, depend on."""
     parts: dict[str, Any] = {
         name: {key: cfg.get(key) for key in SEARCHED}
         for name, cfg in configs.items()
     }
-    parts['budgets'] = list(BUDGETS)
+    parts['budgets'] = list(task.budgets)
     return config_hash(Config(parts), list(parts))
 
 
@@ -122,41 +148,48 @@ def placed(cfg: Config) -> Config:
         return Config.fromstring(text, '.py')
 
 
-def run(task: Task, name: str, seed: int, folder: Path) -> str:
+def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
     """Trains and tests one run, unless its record is there.
 
     What is measured is recorded stage by stage.
     """
-    label = f'{name}, seed {seed}'
-    configs = configs_of(task.sets[name], seed)
-    code = hash_of(configs)
+    label = f'{method}, {name}, seed {seed}'
+    configs = configs_of(task, method, name, seed)
+    code = hash_of(task, configs)
     for known in read_records(task.records):
         if known['hash'] == code and known['exported'] is not None:
             return f'{label}: known'
+    asked = f'--methods {method} --sets {name} --seeds {seed}'
     record: dict[str, Any] = dict(
-        method=METHOD,
+        method=method,
         regime=name,
         seed=seed,
         hash=code,
         commit=commit(),
         machine=f'{platform.machine()}, one thread, no GPU',
-        command=f'python -m {task.module} --sets {name} --seeds {seed}',
+        command=f'python -m {task.module} {asked}',
         iterations={k: c.train_cfg.max_iters for k, c in configs.items()},
         answers={},
         exported=None,
     )
+    stages = list(configs)
     checkpoint, front = '', None
-    for stage, cfg in configs.items():
-        cfg = placed(cfg)
-        if stage == STAGE2:
-            cfg.load_from, cfg.model.router.front = checkpoint, str(front)
+    for stage, following in zip(stages, [*stages[1:], None], strict=True):
+        cfg = placed(configs[stage])
+        router = cfg.model.get('router')
+        if cfg.get('load_from'):
+            cfg.load_from = checkpoint
+        if router and router.get('front'):
+            router.front = str(front)
         # The router's answers are measured on the images kept for the search.
-        work_dir, checkpoint = train(cfg, folder, validate=stage == STAGE2)
+        work_dir, checkpoint = train(cfg, folder, validate=bool(router))
+        if following and goes_on(configs[following]):
+            continue
         # Another search, or other budgets, of the same training.
-        measured = work_dir / hash_of({stage: cfg})
+        measured = work_dir / hash_of(task, {stage: cfg})
         measured.mkdir(exist_ok=True)
         front = None
-        if stage == STAGE1:
+        if stage != DENSE and not router:
             front = searched(cfg, label, checkpoint, measured)
         found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
@@ -164,6 +197,12 @@ def run(task: Task, name: str, seed: int, folder: Path) -> str:
     record['exported'] = stock_metric(task, cfg, measured, checkpoint)
     add_record(record, task.records)
     return f'{label}: measured'
+
+
+def goes_on(cfg: Config) -> bool:
+    """Whether a stage trains on what the one before it is not asked for."""
+    router = cfg.model.get('router')
+    return bool(cfg.get('load_from')) and not (router and router.get('front'))
 
 
 def searched(cfg: Config, label: str, checkpoint: str, folder: Path) -> Path:
@@ -184,7 +223,10 @@ def answers_of(
     checkpoint: str,
     front: Path | None = None,
 ) -> dict[str, list[tuple[float, int, float]]]:
-    """Budget, MACs of the part and metric by source; measured once."""
+    """Budget, MACs of the part and metric by source; measured once.
+
+    Budgets that no network of the method fits are left out.
+    """
     done = folder / 'answers.json'
     if done.exists():
         return dict(json.loads(done.read_text()))
@@ -192,10 +234,21 @@ def answers_of(
         model = build_supernet(Config(cfg.to_dict()), task.module)
     load_supernet(model, checkpoint)
     solver = BudgetSolver(model, part=task.part, front=front)
+    space = model.backbone.space
+    least, whole = (
+        model.macs(each)[task.part] for each in (space.smallest, space.largest)
+    )
+    router = cfg.model.get('router')
+    sources = [UNIFORM]
+    if front or (router and router.get('front')):
+        sources.insert(0, FRONT)
+    if router:
+        sources.insert(0, ROUTER)
     subnets = {
         (source, budget): solver([Budget.parse(budget)], source)
-        for source in SOURCES[stage]
-        for budget in BUDGETS
+        for source in sources
+        for budget in task.budgets
+        if budget * whole >= least
     }
     tested = Config(cfg.to_dict())
     # A subnet that is asked for twice is tested once.
@@ -232,8 +285,11 @@ def stock_metric(
 def run_all(task: Task, description: str | None) -> None:
     """Runs what the command line asks for, unless it is the page alone."""
     parser = argparse.ArgumentParser(description=description)
-    names = list(task.sets)
-    parser.add_argument('--sets', nargs='+', default=names, choices=names)
+    for option, names in (('sets', task.sets), ('methods', task.methods)):
+        known = list(names)
+        parser.add_argument(
+            f'--{option}', nargs='+', default=known, choices=known
+        )
     add_run_arguments(parser, seeds=3)
     parser.add_argument(
         '--report', action='store_true', help='only write the page'
@@ -246,9 +302,10 @@ def run_all(task: Task, description: str | None) -> None:
     folder = Path(args.work_dir).absolute()
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = [
-            pool.submit(run, task, name, seed, folder)
+            pool.submit(run, task, method, name, seed, folder)
             for seed in args.seeds
             for name in args.sets
+            for method in args.methods
         ]
         for future in futures:
             print(future.result(), flush=True)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import real, real_seg
 from benchmarks.accuracy import read_records
-from benchmarks.real import BUDGETS, DENSE, STAGE1, STAGE2
+from benchmarks.real import DENSE, EA_VIT, STAGE1, STAGE2
 from eavit_mm.models import BudgetSolver
 
 TASK = real_seg.TASK
@@ -18,7 +18,7 @@ WHOLE = 367_902_720  # MACs of the backbone
 
 @pytest.mark.parametrize('name', TASK.sets)
 def test_the_dense_network_trains_as_long_as_both_stages(name: str) -> None:
-    configs = real.configs_of(TASK.sets[name], 3)
+    configs = real.configs_of(TASK, EA_VIT, name, 3)
     length = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
     assert length[DENSE] == length[STAGE1] + length[STAGE2]
     dense, first = configs[DENSE], configs[STAGE1]
@@ -33,7 +33,7 @@ def test_the_dense_network_trains_as_long_as_both_stages(name: str) -> None:
 
 @pytest.mark.parametrize('name', TASK.sets)
 def test_no_stage_sees_a_test_image(name: str) -> None:
-    for cfg in real.configs_of(TASK.sets[name], 0).values():
+    for cfg in real.configs_of(TASK, EA_VIT, name, 0).values():
         test = cfg.test_dataloader.dataset
         folders = test.data_prefix.values()
         assert all(folder.endswith('/test') for folder in folders)
@@ -102,14 +102,15 @@ def test_a_run_is_recorded_once_and_shown(
 ) -> None:
     path = tmp_path / 'records.json'
     task = real.Task(**{**vars(TASK), 'records': path})
-    assert real.run(task, 'pets', 1, tmp_path) == 'pets, seed 1: measured'
-    assert made_up == ['500', '250', 'search', '250']
-    assert real.run(task, 'pets', 1, tmp_path) == 'pets, seed 1: known'
+    asked = (task, EA_VIT, 'pets', 1, tmp_path)
+    assert real.run(*asked) == 'EA-ViT, pets, seed 1: measured'
+    assert made_up == ['2000', '1000', 'search', '1000']
+    assert real.run(*asked) == 'EA-ViT, pets, seed 1: known'
     (record,) = json.loads(path.read_text())
     assert real_seg.at(record, real_seg.SLICES, 0.5) == 55
     for curve in real_seg.CURVES.values():
         budgets, macs, _ = zip(*real_seg.answers(record, curve), strict=True)
-        assert budgets == BUDGETS
+        assert budgets == TASK.budgets
         assert macs[-1] == WHOLE
         shares = [used / WHOLE for used in macs]
         assert all(map(operator.le, shares, budgets))
@@ -126,5 +127,6 @@ def test_a_run_is_recorded_once_and_shown(
 
 def test_committed_records_are_of_todays_configs() -> None:
     for found in read_records(TASK.records):
-        configs = real.configs_of(TASK.sets[found['regime']], found['seed'])
-        assert real.hash_of(configs) == found['hash']
+        asked = (found['method'], found['regime'], found['seed'])
+        configs = real.configs_of(TASK, *asked)
+        assert real.hash_of(TASK, configs) == found['hash']
