@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import real, real_seg
+from benchmarks import real, real_report, real_seg
 from benchmarks.accuracy import read_records
 from benchmarks.real import DENSE, EA_VIT, STAGE1, STAGE2
 from eavit_mm.models import BudgetSolver
@@ -107,18 +107,22 @@ def test_a_run_is_recorded_once_and_shown(
     assert made_up == ['2000', '1000', 'search', '1000']
     assert real.run(*asked) == 'EA-ViT, pets, seed 1: known'
     (record,) = json.loads(path.read_text())
-    assert real_seg.at(record, real_seg.SLICES, 0.5) == 55
+    run = {EA_VIT: record}
+    assert real_report.at(run, real_seg.SLICES, 0.5) == 55
     for curve in real_seg.CURVES.values():
-        budgets, macs, _ = zip(*real_seg.answers(record, curve), strict=True)
+        found = real_report.answers(run, curve)
+        budgets, macs, _ = zip(*found, strict=True)
         assert budgets == TASK.budgets
         assert macs[-1] == WHOLE
         shares = [used / WHOLE for used in macs]
         assert all(map(operator.le, shares, budgets))
     begun = {**record, 'exported': None, 'answers': {**record['answers']}}
     del begun['answers'][STAGE2]
-    text = real_seg.write_report([begun], tmp_path).read_text()
-    assert '| ≥ 95 | 94.29 | 94.29 |' in text
-    text = real_seg.write_report([record], tmp_path).read_text()
+    page = real_seg.PAGE
+    text = real_report.write_page(page, [begun], tmp_path).read_text()
+    assert '| uniform, stage 1 (1) |' in text
+    assert 'wanted' not in text
+    text = real_report.write_page(page, [record], tmp_path).read_text()
     assert (tmp_path / 'real_seg_pets.png').exists()
     # 67 of 70 at half of the MACs.
     assert '| ≥ 95 | 95.71 | 95.71 |' in text

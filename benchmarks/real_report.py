@@ -1,0 +1,164 @@
+"""Pages and figures made from the records of adaptations to photographs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.pages import (
+    commits,
+    mean_and_spread,
+    publish,
+    spread_text,
+    table,
+)
+from benchmarks.real import Task
+from benchmarks.stage2 import lead
+from eavit_mm.analysis.plots import plot_metric_over_macs
+
+# The records of one seed by method.
+Run = Mapping[str, Mapping[str, Any]]
+
+
+class Curve(NamedTuple):
+    """Whose answers to budgets, with the weights of which stage."""
+
+    method: str
+    stage: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is shown of a task.
+
+    Attributes:
+        task: The task.
+        intro: Text above the sets.
+        curves: By their names in tables and figures.
+        claims: What was promised beside what was found, as Markdown.
+        findings: What is to be said of a set.
+        label: Of the metric, with its unit.
+    """
+
+    task: Task
+    intro: str
+    curves: Mapping[str, Curve]
+    claims: Callable[[Sequence[Run]], str]
+    findings: Mapping[str, str]
+    label: str
+
+
+def runs_of(
+    records: Iterable[Mapping[str, Any]], name: str
+) -> dict[int, dict[str, Mapping[str, Any]]]:
+    """Seed to the records of one set."""
+    runs: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        if record['regime'] == name:
+            runs.setdefault(record['seed'], {})[record['method']] = record
+    return dict(sorted(runs.items()))
+
+
+def answers(run: Run, curve: Curve) -> Any:
+    """Budget, MACs of the part and metric of a curve; None: not measured."""
+    stages = run.get(curve.method, {}).get('answers', {})
+    return stages.get(curve.stage, {}).get(curve.source)
+
+
+def at(run: Run, curve: Curve, budget: float) -> float:
+    """The metric of the answer to a budget; nan if none is below it."""
+    found = {b: value for b, _, value in answers(run, curve) or ()}
+    return float(found.get(budget, np.nan))
+
+
+def shared(runs: Iterable[Run], *curves: Curve) -> list[Run]:
+    """The seeds that have all of these curves."""
+    return [
+        run
+        for run in runs
+        if all(answers(run, curve) is not None for curve in curves)
+    ]
+
+
+def leads(runs: Iterable[Run], own: Curve, other: Curve) -> list[float]:
+    """By how much the one is above the other over the MACs taken, by seed."""
+    return [
+        lead(answers(run, own), answers(run, other))
+        for run in shared(runs, own, other)
+    ]
+
+
+def budget_table(page: Page, runs: Sequence[Run]) -> str:
+    """Every curve at every budget, over the seeds that have it."""
+    rows = []
+    for label, curve in page.curves.items():
+        if having := shared(runs, curve):
+            cells = [
+                [at(run, curve, budget) for run in having]
+                for budget in page.task.budgets
+            ]
+            rows.append(
+                [
+                    f'{label} ({len(having)})',
+                    *(
+                        ''
+                        if np.isnan(values).any()
+                        else spread_text(values, 1)
+                        for values in cells
+                    ),
+                ]
+            )
+    header = f'{page.label} (seeds)'
+    return table([header, *(f'{b:.1%}' for b in page.task.budgets)], rows)
+
+
+def section(page: Page, runs: Sequence[Run], name: str) -> str:
+    """What was measured on one set."""
+    figure = f'{page.task.records.stem}_{name}.png'
+    parts = [
+        f'## {name}',
+        f'![{page.label} over MACs]({figure})',
+        budget_table(page, runs),
+        page.claims(runs),
+        page.findings.get(name, ''),
+    ]
+    return '\n\n'.join(filter(None, parts))
+
+
+def draw(page: Page, runs: Sequence[Run], name: str, folder: Path) -> None:
+    """Means over the MACs that answers take, and their spread."""
+    task, curves = page.task, {}
+    for label, curve in page.curves.items():
+        found = [answers(run, curve) for run in shared(runs, curve)]
+        if found:
+            points = []
+            for same in zip(*found, strict=True):
+                _, macs, values = zip(*same, strict=True)
+                points.append((float(np.mean(macs)), *mean_and_spread(values)))
+            curves[label] = points
+    part = '' if task.part == 'total' else f' of the {task.part}'
+    plot_metric_over_macs(
+        curves,
+        folder / f'{task.records.stem}_{name}.png',
+        page.label,
+        f'{name}, test split, MACs{part}; seeds: {len(runs)}',
+    )
+
+
+def write_page(
+    page: Page, records: Sequence[Mapping[str, Any]], folder: Path
+) -> Path:
+    """Writes the page and a figure of each set into a folder."""
+    parts = [page.intro]
+    for name in page.task.sets:
+        runs = list(runs_of(records, name).values())
+        if runs:
+            draw(page, runs, name, folder)
+            parts.append(section(page, runs, name))
+    if records:
+        parts.append(f'Commits: {commits(records)}.')
+    path = folder / f'{page.task.records.stem}.md'
+    return publish('\n\n'.join(parts), path)
