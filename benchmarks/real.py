@@ -48,17 +48,6 @@ EA_VIT = 'EA-ViT'
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
 
 
-def alone(sampler: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """What makes a stage train one network alone, its units sorted as well."""
-    order = dict(type='eavit_mm.ActivationCriterion')
-    hook = dict(type='eavit_mm.RearrangeHook', criterion=order)
-    sampler = dict(sampler, _delete_=True)
-    return {'model.sampler': sampler, 'custom_hooks': [hook], **options}
-
-
-WHOLE = alone(dict(type='eavit_mm.LargestSampler'))
-
-
 @dataclass(frozen=True)
 class Task:
     """What is adapted to, by what, and how it is measured.
@@ -68,7 +57,9 @@ class Task:
         methods: Method to its stages in order, by name: the paths of their
             configs, {} being the set. A stage whose config names weights to
             load begins with those of the stage before it.
-        options: What is changed in the config of a stage, by its name.
+        alone: Stages that train one network alone, its units sorted: the
+            share of the widths that it has.
+        options: What else is changed in the config of a stage, by its name.
         module: Of the command that runs it.
         records: File of what was measured.
         metric: Name of a number of the evaluator.
@@ -84,6 +75,7 @@ class Task:
 
     sets: Sequence[str]
     methods: Mapping[str, Mapping[str, str]]
+    alone: Mapping[str, float]
     options: Mapping[str, Mapping[str, Any]]
     module: str
     records: Path
@@ -108,6 +100,8 @@ def configs_of(
             cfg.randomness.seed = seed
             cfg.search_cfg.update(seed=seed, threads=1)
             cfg.optim_wrapper.type = 'eavit_mm.CpuAmpOptimWrapper'
+            if stage in task.alone:
+                set_alone(cfg, task.alone[stage])
             cfg.merge_from_dict(dict(task.options.get(stage, {})))
         if task.passes is None:
             if DENSE in configs:
@@ -119,6 +113,17 @@ def configs_of(
             stage: of_cost(cfg, each * lengths[stage])
             for stage, cfg in configs.items()
         }
+
+
+def set_alone(cfg: Config, share: float) -> None:
+    """Trains one network of uniform width; without a curriculum."""
+    cfg.model.sampler = (
+        dict(type='eavit_mm.LargestSampler')
+        if share == 1
+        else dict(type='eavit_mm.FixedListSampler', subnets=[share])
+    )
+    order = dict(type='eavit_mm.ActivationCriterion')
+    cfg.custom_hooks = [dict(type='eavit_mm.RearrangeHook', criterion=order)]
 
 
 def of_cost(cfg: Config, passes: float) -> Config:
@@ -189,7 +194,7 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         measured = work_dir / hash_of(task, {stage: cfg})
         measured.mkdir(exist_ok=True)
         front = None
-        if stage != DENSE and not router:
+        if stage not in task.alone and not router:
             front = searched(cfg, label, checkpoint, measured)
         found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
@@ -250,6 +255,8 @@ def answers_of(
         for budget in task.budgets
         if budget * whole >= least
     }
+    if (share := task.alone.get(stage, 1)) < 1:
+        subnets = {(UNIFORM, share): space.uniform(share)}
     tested = Config(cfg.to_dict())
     # A subnet that is asked for twice is tested once.
     tested.test_cfg.subnets = {

@@ -17,7 +17,6 @@ from benchmarks.real import (
     EXPORTED,
     STAGE1,
     STAGE2,
-    WHOLE,
     Task,
     run_all,
 )
@@ -42,7 +41,8 @@ TASK = Task(
             STAGE2: 'configs/eavit_seg/vitti_{}_stage2.py',
         }
     },
-    options={DENSE: WHOLE},
+    alone={DENSE: 1.0},
+    options={},
     module='benchmarks.real_seg',
     records=FOLDER / 'real_seg.json',
     metric='mIoU',

@@ -3,14 +3,12 @@
 import json
 import operator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks import real, real_report, real_seg
 from benchmarks.accuracy import read_records
 from benchmarks.real import DENSE, EA_VIT, STAGE1, STAGE2
-from eavit_mm.models import BudgetSolver
 
 TASK = real_seg.TASK
 WHOLE = 367_902_720  # MACs of the backbone
@@ -50,51 +48,6 @@ def test_no_stage_sees_a_test_image(name: str) -> None:
             assert train == search.dataset
         else:
             assert train.data_prefix != search.dataset.data_prefix
-
-
-@pytest.fixture
-def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Runs train nothing; a network's mIoU follows from its curve and MACs."""
-    done: list[str] = []
-
-    def train(cfg: Any, folder: Path, **_: Any) -> tuple[Path, str]:
-        done.append(str(cfg.train_cfg.max_iters))
-        assert str(real.DATA) in cfg.test_dataloader.dataset.data_root
-        work_dir = tmp_path / str(len(done))
-        work_dir.mkdir(exist_ok=True)
-        return work_dir, f'{len(done)}.pth'
-
-    def evaluate(cfg: Any, *args: Any) -> dict[str, tuple[int, float]]:
-        split, checkpoint, _, metric = args
-        assert (split, metric) == ('test', 'mIoU')
-        lost = 30.0 if checkpoint == '1.pth' else 10.0
-        better = dict(router=2.0, front=1.0, uniform=0.0)
-        found = {}
-        for name in cfg.test_cfg.subnets:
-            source, budget = name.split()
-            value = 70 - lost * (1 - float(budget)) + better[source]
-            found[name] = (0, value)
-        return found
-
-    class Solver(BudgetSolver):
-        """Uniform networks answer for a router that no training made."""
-
-        def __init__(self, model: Any, part: str, front: Any) -> None:
-            super().__init__(model, part=part)
-
-        def check_source(self, by: str | None) -> None:
-            assert by in ('router', 'front', 'uniform')
-
-        def _sources(self) -> dict[str, Any]:
-            return dict.fromkeys(('router', 'front', 'uniform'), self._uniform)
-
-    monkeypatch.setattr(real, 'train', train)
-    monkeypatch.setattr(real, 'evaluate', evaluate)
-    monkeypatch.setattr(real, 'BudgetSolver', Solver)
-    monkeypatch.setattr(real, 'load_supernet', lambda *args: None)
-    monkeypatch.setattr(real, 'search', lambda *args: done.append('search'))
-    monkeypatch.setattr(real, 'stock_metric', lambda *args: 67.0)
-    return done
 
 
 def test_a_run_is_recorded_once_and_shown(

@@ -1,0 +1,164 @@
+"""Classification of real photographs by every method, from a ViT-Ti.
+
+The folder that EAVIT_DATA names (default: data) has the sets as folders,
+NAME/{train,val,test}/CLASS, and the weights, vit-tiny-p16_in1k_fp16.pth.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mmpretrain
+import numpy as np
+
+from benchmarks.accuracy import read_records
+from benchmarks.pages import FOLDER, spread_text, table
+from benchmarks.real import (
+    DENSE,
+    EA_VIT,
+    STAGE1,
+    STAGE2,
+    Task,
+    run_all,
+)
+from benchmarks.real_report import (
+    Curve,
+    Page,
+    Run,
+    answers,
+    at,
+    leads,
+    shared,
+    write_page,
+)
+from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
+
+OURS = 'configs/eavit/vitti_{}.py'
+BASELINES = 'configs/baselines/'
+# Networks that train alone, by their share of the widths: whole ones, whose
+# slices are asked too, and some that are cut from the pretrained one.
+TUNED = 'fine-tuned'
+CUT = {f'alone {share:.0%}': share for share in (0.75, 0.5, 0.25)}
+ALONE = {DENSE: 1.0, TUNED: 1.0, **CUT}
+TASK = Task(
+    sets=('flowers89', 'dtd10', 'eurosat', 'btmri', 'cifar100'),
+    methods={
+        DENSE: {DENSE: OURS},
+        EA_VIT: {STAGE1: OURS, STAGE2: OURS.replace('.py', '_stage2.py')},
+        'DynaBERT': {
+            TUNED: OURS,
+            'width': f'{BASELINES}dynabert_vitti_{{}}.py',
+            'depth': f'{BASELINES}dynabert_vitti_{{}}_phase2.py',
+        },
+        'MatFormer': {'trained': f'{BASELINES}matformer_vitti_{{}}.py'},
+        'HydraViT': {'trained': f'{BASELINES}hydravit_vitti_{{}}.py'},
+        'Flextron': {
+            'phase1': f'{BASELINES}flextron_vitti_{{}}.py',
+            'phase2': f'{BASELINES}flextron_vitti_{{}}_phase2.py',
+        },
+        **{name: {name: OURS} for name in CUT},
+    },
+    alone=ALONE,
+    # Half of the elastic networks' rate.
+    options=dict.fromkeys(ALONE, {'optim_wrapper.optimizer.lr': 3e-4}),
+    module='benchmarks.real_cls',
+    records=FOLDER / 'real_cls.json',
+    metric='accuracy/top1',
+    part='total',
+    budgets=(0.1, 0.2, 0.3, 0.4, 0.456, 0.5, 0.625, 0.75, 1.0),
+    test=Path(mmpretrain.__file__).parent / '.mim/tools/test.py',
+    passes=40_000,
+)
+OWN = Curve(EA_VIT, STAGE2, ROUTER)
+WIDTHS = Curve(EA_VIT, STAGE2, UNIFORM)
+SLICES = Curve(DENSE, DENSE, UNIFORM)
+BASELINE_CURVES = {
+    'DynaBERT': Curve('DynaBERT', 'depth', FRONT),
+    'MatFormer': Curve('MatFormer', 'trained', FRONT),
+    'HydraViT': Curve('HydraViT', 'trained', FRONT),
+    'Flextron': Curve('Flextron', 'phase2', ROUTER),
+}
+CURVES = {
+    'EA-ViT, router': OWN,
+    'EA-ViT, front': Curve(EA_VIT, STAGE2, FRONT),
+    'EA-ViT, uniform': WIDTHS,
+    'EA-ViT, stage 1, front': Curve(EA_VIT, STAGE1, FRONT),
+    **BASELINE_CURVES,
+    'dense, sliced': SLICES,
+}
+CLAIMED = (0.1, 0.2, 0.3, 0.5)
+INTRO = f"""# Classification of real photographs
+
+Made by `python -m benchmarks.real_cls` from [real_cls.json](real_cls.json),
+which has the command, seed and commit of every run. A ViT-Ti/16 pretrained on
+ImageNet-1k at 224 px is adapted at 64 px: 16 patches and a class token. Every
+method costs the forward-backward MACs of {TASK.passes:,} images of the whole
+network, teachers and all stages included; in bfloat16.
+
+| set | what | classes | images: training | search | test |
+| --- | --- | ---: | ---: | ---: | ---: |
+| flowers89 | Oxford Flowers-102, a part | 89 | 890 | 400 | 3,761 |
+| dtd10 | Describable Textures, a part | 10 | 400 | 400 | 400 |
+| eurosat | EuroSAT RGB, a part | 10 | 6,000 | 400 | 4,000 |
+| btmri | brain tumours, MRI | 4 | 3,917 | 400 | 1,281 |
+| cifar100 | CIFAR-100 | 100 | 45,000 | 400 | 10,000 |
+
+Top-1 accuracy in per cent on the test images, which neither training nor
+search sees; mean and standard deviation over seeds. Budgets are shares of the
+whole model's MACs; 45.6% is that of 8 of ViT-B's GMACs, which the paper's
+tables are about. An empty cell is a budget that no network of the method
+fits. `dense` is the whole network fine-tuned alone, its slices are of its
+most important units."""
+
+
+def claims(runs: Sequence[Run]) -> str:
+    """Ours less each of the others, over the seeds that have both."""
+    rows = []
+    for label, other in {**BASELINE_CURVES, 'dense, sliced': SLICES}.items():
+        if both := shared(runs, OWN, other):
+            differences = (
+                [at(run, OWN, budget) - at(run, other, budget) for run in both]
+                for budget in CLAIMED
+            )
+            cells = [
+                '' if values[0] != values[0] else spread_text(values)
+                for values in differences
+            ]
+            largest = [at(r, WIDTHS, 1.0) - at(r, other, 1.0) for r in both]
+            above = spread_text(leads(runs, OWN, other))
+            rows.append([label, *cells, spread_text(largest), above])
+    header = ['EA-ViT less', *(f'{budget:.0%}' for budget in CLAIMED)]
+    header += ['largest', 'over the MACs that both take']
+    parts = [table(header, rows), trained_alone(runs)] if rows else []
+    return '\n\n'.join(filter(None, parts))
+
+
+def trained_alone(runs: Sequence[Run]) -> str:
+    """The networks cut from the pretrained one, and ours at their MACs."""
+    rows = []
+    for name in CUT:
+        curve = Curve(name, name, UNIFORM)
+        if both := shared(runs, OWN, curve):
+            found = [answers(run, curve)[0] for run in both]
+            ours = [answers(run, OWN) for run in both]
+            whole = ours[0][-1][1]
+            less = []
+            for own, (_, macs, value) in zip(ours, found, strict=True):
+                _, taken, accuracy = zip(*own, strict=True)
+                less.append(float(np.interp(macs, taken, accuracy)) - value)
+            values = [value for *_, value in found]
+            share = f'{found[0][1] / whole:.1%}'
+            rows.append([name, share, spread_text(values), spread_text(less)])
+    header = ['trained alone', 'MACs', 'accuracy (%)', 'EA-ViT less']
+    return table(header, rows) if rows else ''
+
+
+PAGE = Page(TASK, INTRO, CURVES, claims, {}, 'accuracy (%)')
+
+
+def main() -> None:
+    run_all(TASK, __doc__)
+    write_page(PAGE, read_records(TASK.records), FOLDER)
+
+
+if __name__ == '__main__':
+    main()

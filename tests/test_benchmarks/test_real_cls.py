@@ -1,0 +1,72 @@
+"""The benchmark of methods on real photographs: configs, runs, and page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import real, real_cls, real_report
+from benchmarks.accuracy import read_records
+from benchmarks.cost import training_cost
+from benchmarks.methods import read_config
+from benchmarks.real import DENSE, EA_VIT
+
+TASK = real_cls.TASK
+SHORT = real.Task(**{**vars(TASK), 'passes': 6_400})
+
+
+@pytest.mark.parametrize('method', TASK.methods)
+def test_methods_cost_the_same(method: str) -> None:
+    """But that a stage with a router is not known before."""
+    configs = real.configs_of(SHORT, method, 'flowers89', 2)
+    costs = [
+        cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
+        if cfg.model.get('router')
+        else training_cost(cfg)
+        for cfg in configs.values()
+    ]
+    assert sum(costs) == pytest.approx(SHORT.passes, rel=0.05)
+    assert {cfg.randomness.seed for cfg in configs.values()} == {2}
+
+
+@pytest.mark.parametrize('name', TASK.sets)
+def test_every_method_has_the_same_images(name: str) -> None:
+    found = {
+        json.dumps([cfg.train_dataloader, cfg.val_dataloader], default=str)
+        for stages in TASK.methods.values()
+        for cfg in (read_config(path.format(name)) for path in stages.values())
+    }
+    assert len(found) == 1
+    assert 'test' not in found.pop()
+
+
+def test_runs_are_recorded_once_and_shown(
+    tmp_path: Path, made_up: list[str]
+) -> None:
+    path = tmp_path / 'records.json'
+    task = real.Task(**{**vars(SHORT), 'records': path})
+    for method in (DENSE, EA_VIT, 'MatFormer', 'alone 50%'):
+        asked = (task, method, 'dtd10', 0, tmp_path)
+        assert real.run(*asked).endswith('measured')
+        assert real.run(*asked).endswith('known')
+    # Whole networks, stage 1, stage 2, MatFormer and half of the widths.
+    assert len(made_up) - made_up.count('search') == 5
+    assert made_up.count('search') == 2
+    records = read_records(path)
+    (alone,) = (r for r in records if r['method'] == 'alone 50%')
+    (answer,) = alone['answers']['alone 50%']['uniform']
+    assert answer[0] == 0.5
+    text = real_report.write_page(real_cls.PAGE, records, tmp_path).read_text()
+    assert (tmp_path / 'real_cls_dtd10.png').exists()
+    lines = [line for line in text.splitlines() if line.startswith('|')]
+    # MatFormer narrows the FFN alone.
+    (theirs,) = (x for x in lines if x.startswith('| MatFormer (1)'))
+    assert theirs.split('|')[2:4] == ['  ', '  ']
+    assert any(line.startswith('| alone 50%') for line in lines)
+
+
+def test_committed_records_are_of_todays_configs() -> None:
+    for found in read_records(TASK.records):
+        asked = (found['method'], found['regime'], found['seed'])
+        configs = real.configs_of(TASK, *asked)
+        assert real.hash_of(TASK, configs) == found['hash']
