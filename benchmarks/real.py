@@ -131,7 +131,8 @@ def of_cost(cfg: Config, passes: float) -> Config:
     if cfg.model.get('router'):
         size = cfg.train_dataloader.batch_size
         return with_length(cfg, round(passes / size))
-    return with_cost(cfg, passes)
+    (cfg,) = with_cost([cfg], round(passes))
+    return cfg
 
 
 def hash_of(task: Task, configs: Mapping[str, Config]) -> str:

@@ -58,8 +58,15 @@ TASK = Task(
         **{name: {name: OURS} for name in CUT},
     },
     alone=ALONE,
-    # Half of the elastic networks' rate.
-    options=dict.fromkeys(ALONE, {'optim_wrapper.optimizer.lr': 3e-4}),
+    options={
+        # Half of the elastic networks' rate.
+        **dict.fromkeys(ALONE, {'optim_wrapper.optimizer.lr': 3e-4}),
+        # All are asked for MACs.
+        'phase2': {
+            'model.router.budgets': ['macs'],
+            'model.router.latency_table': None,
+        },
+    },
     module='benchmarks.real_cls',
     records=FOLDER / 'real_cls.json',
     metric='accuracy/top1',
