@@ -76,8 +76,8 @@ pyramid (MultiLevelNeck, FPNHead) that has a tenth of the MACs; the configs are
 | camvid: CamVid at 240 x 180 px | 11 | 367 | 100 | 233 |
 
 mIoU in per cent on the test images, at their own size, which neither training
-nor search sees; mean and standard deviation over seeds. Stage 1 and stage 2
-train 1,000 iterations of 8 images each, one subnet in an iteration, in
+nor search sees; mean and standard deviation over seeds. Stage 1 trains 500
+and stage 2 1,500 iterations of 8 images each, one subnet in an iteration, in
 bfloat16; `dense` is the whole network fine-tuned alone for as many image
 passes as both together, its slices are of its most important units. Router,
 front and uniform networks have the weights of stage 2. Budgets are shares of

@@ -22,6 +22,7 @@ from benchmarks import (
 from benchmarks.gpu import page as gpu
 from benchmarks.methods import DEFAULT, METHODS, method_config
 from benchmarks.misuse import __main__ as misuse
+from benchmarks.real_report import write_page
 from benchmarks.report import write_report
 
 # A page whose figure is written with it.
@@ -29,8 +30,8 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     accuracy=lambda folder: write_report(
         accuracy.read_records(), folder, accuracy.INTRO
     ),
-    real_seg=lambda folder: real_seg.write_report(
-        accuracy.read_records(real_seg.TASK.records), folder
+    real_seg=lambda folder: write_page(
+        real_seg.PAGE, accuracy.read_records(real_seg.TASK.records), folder
     ),
     search=lambda folder: search.write_report(
         accuracy.read_records(search.RECORDS), folder
