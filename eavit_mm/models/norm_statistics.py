@@ -35,7 +35,8 @@ def norm_statistics_of(
         subnet: A member of the space; None for the largest.
         batches: Of the training data, as its loader gives them. Each counts
             as much as the others: mean and variance are averaged.
-        kept: Those found before, of unchanged weights; gets new ones.
+        kept: Those found before, while weights (but for changes in place of
+            their ``.data``) and ``model.norm_batches`` stay; gets new ones.
 
     Raises:
         ValueError: If there is a BatchNorm, and no batch.
@@ -52,20 +53,36 @@ def norm_statistics_of(
         and not name.startswith('auxiliary_head')
     ]
     before = {norm: dict(norm._buffers) for norm in norms}
-    kept = {} if kept is None else kept
     try:
         if norms:
-            weights = ((p.device, p._version) for p in model.parameters())
-            key = subnet, *weights
-            if key not in kept:
+            known = {} if kept is None else _of_now(kept, model)
+            if subnet not in known:
                 _estimate(model, subnet, batches, before)
-                kept[key] = [dict(norm._buffers) for norm in norms]
-            for norm, buffers in zip(norms, kept[key], strict=True):
+                known[subnet] = [dict(norm._buffers) for norm in norms]
+            for norm, buffers in zip(norms, known[subnet], strict=True):
                 norm._buffers.update(buffers)
         yield
     finally:
         for norm, buffers in before.items():
             norm._buffers.update(buffers)
+
+
+def _of_now(kept: dict[Any, Any], model: Any) -> dict[Any, Any]:
+    """What is kept of these weights and batches; all else is dropped."""
+    weights = [*model.parameters()]
+    if any(p.is_inference() for p in weights):  # these count no changes
+        return {}
+    now: list[Any] = [id(model.norm_batches)]
+    now += [
+        (id(p), p.data_ptr(), p.dtype, p.device, p._version) for p in weights
+    ]
+    if kept.get('now') != now:
+        kept.clear()
+        # Held, lest what comes later lies where these have lain.
+        held = model.norm_batches, weights, [p.detach() for p in weights]
+        kept.update(now=now, held=held, subnets={})
+    subnets: dict[Any, Any] = kept['subnets']
+    return subnets
 
 
 @torch.no_grad()
@@ -112,6 +129,7 @@ def _estimate(
         moments = zip(*found.get(norm, ()), strict=True)
         for name, values in zip(_MOMENTS, moments, strict=False):
             mean = torch.stack(values).mean(0)
-            norm._buffers[name] = buffer = own[name].clone()
+            with torch.inference_mode(False):  # may be used outside of it
+                norm._buffers[name] = buffer = own[name].clone()
             side = subnet.side if subnet else PREFIX
             buffer[opened(len(mean), side)] = mean
