@@ -34,7 +34,8 @@ _LAYOUT = (
 # Pixels that neither losses nor metrics of mmseg count.
 _IGNORED = 255
 # EXIF's orientations: from 2 on flipped or turned, from 5 on on its side.
-_ORIENTATION, _FLIPPED, _ON_ITS_SIDE = 0x0112, range(2, 9), 5
+_ORIENTATION, _FLIPPED, _ON_ITS_SIDE = 0x0112, range(2, 9), range(5, 9)
+_SIZE = 0x0101, 0x0100  # height and width
 
 Pair = tuple[Path, Path]
 
@@ -246,6 +247,8 @@ def _labels_of(pair: Pair) -> dict[int, Any]:
             palette = file.getpalette() if file.mode == 'P' else None
         with Image.open(image) as file:
             turn, size = file.getexif().get(_ORIENTATION, 1), file.size[::-1]
+            if tags := getattr(file, 'tag_v2', None):  # of a TIFF
+                size = tags[_SIZE[0]], tags[_SIZE[1]]  # Pillow turns the other
     except Exception as error:  # of many kinds
         raise ValueError(f'{mask}: cannot be read: {error}') from error
     if pixels.ndim != 2 or pixels.dtype.kind == 'f' or 'JPEG' in kind:
@@ -258,7 +261,7 @@ def _labels_of(pair: Pair) -> dict[int, Any]:
             f'{image}: EXIF turns it (orientation {turn}), and its mask may '
             'be of the image before; must be saved as it is seen'
         )
-    size = size[::-1] if turn >= _ON_ITS_SIDE else size
+    size = size[::-1] if turn in _ON_ITS_SIDE else size
     if pixels.shape != size:
         raise ValueError(
             f'{mask}: has (height, width) = {pixels.shape}, its image {size}'

@@ -115,6 +115,9 @@ def test_what_goes_together(tmp_path, said):
     put(root / 'images/train/city/x.1.webp', image(SIZE, 77))
     put(masks / 'city/x.1_mask.png', mask(SIZE))
     photograph(root / 'images/train/5.jpg', (12, 8), orientation=6)
+    photograph(root / 'images/train/4.tif', (12, 8), orientation=6)
+    photograph(root / 'images/train/3.jpg', SIZE, orientation=9)  # no turn
+    (root / 'images/train/4.jpg').unlink()
     (root / 'images/train/Thumbs.db').write_bytes(b'no image')
     shutil.copy(root / 'images/train/0.jpg', root / 'images/train/copy.jpg')
     shutil.copy(masks / '0_mask.png', masks / 'copy_mask.png')
@@ -123,6 +126,7 @@ def test_what_goes_together(tmp_path, said):
     trained = sorted(parts['train'] + parts['search'])
     assert trained[-1] == ('x.1.webp', 'x.1_mask.png')
     expected = [(f'{i}.jpg', f'{i}_mask.png') for i in range(6)]
+    expected[4] = ('4.tif', '4_mask.png')
     assert trained[:-1] == expected
     assert parts['test'] == [('0.jpg', '0.png'), ('1.jpg', '1.png')]
     assert [text.partition('files left out, ')[2] for text in said] == [
@@ -265,6 +269,14 @@ WRONG = dict(
     a_mask_of_what_is_not_seen=(
         lambda root: photograph(root / 'images/train/2.jpg', SIZE, 8),
         r'train/2.jpg: EXIF turns it \(orientation 8\)',
+    ),
+    a_mask_of_a_tiff_that_is_not_seen=(
+        lambda root: photograph(
+            (root / 'images/train/2.jpg').rename(root / 'images/train/2.tif'),
+            SIZE,
+            6,
+        ),
+        r'train/2.tif: EXIF turns it \(orientation 6\)',
     ),
     an_empty_part=(
         lambda root: [p.unlink() for p in root.glob('*/val/*')],
