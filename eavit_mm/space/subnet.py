@@ -94,9 +94,10 @@ class Subnet:
             ValueError: If ``depth`` is not in (0, 1], or keeps no layer.
         """
         check_number('depth', depth, positive=True)
-        share = Fraction(str(depth))  # 0.7 is 7/10, as it was written
+        # 0.7 is 7/10 and 10 / 12 is 5/6, not the float nearest to it.
+        share = Fraction(depth).limit_denominator(1000)
         number = round(share * self.num_layers)
-        if share > 1 or not number:
+        if depth > 1 or not number:
             raise ValueError(
                 f'depth={depth!r}; must keep from 1 to {self.num_layers} of '
                 f'{self.num_layers} layers, as a share'

@@ -96,6 +96,7 @@ def test_unknown_and_missing_fields_are_named():
         (6, 0.75, [3, 5]),  # round(4.5) is 4
         (10, 0.7, [3, 6, 9]),
         (3, 0.25, [1, 2]),
+        (12, 10 / 12, [5, 11]),
     ],
 )
 def test_layers_of_a_depth(layers, depth, dropped):
@@ -109,7 +110,7 @@ def test_layers_of_a_depth(layers, depth, dropped):
     assert found.embed_dims == whole.embed_dims
 
 
-@pytest.mark.parametrize('depth', [0, 1.1, 0.1, '0.5', True])
+@pytest.mark.parametrize('depth', [0, 1.1, 1.0001, 0.1, '0.5', True])
 def test_a_depth_that_is_none(depth):
     with pytest.raises(ValueError, match='^depth='):
         subnet().at_depth(depth)
