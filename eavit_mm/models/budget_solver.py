@@ -159,6 +159,7 @@ class BudgetSolver:
             self._compare(learnt)
         # Read when a budget first asks for their kind.
         self._tables: dict[str, CostTable] = {}
+        self._is_told = False  # of a router of another part
 
     def _compare(self, learnt: Mapping[str, Any]) -> None:
         """Warns if the router learnt the times of something else."""
@@ -254,14 +255,8 @@ class BudgetSolver:
             ValueError: If a budget cannot be reached.
         """
         limits: dict[str, float] = {}
-        router = self.model.router
         for budget in budgets:
             kind = 'macs' if budget.kind == 'share' else budget.kind
-            if router and kind != 'latency' and router.part != self.part:
-                _warn(
-                    f'budgets limit the {self.part}; the router was trained '
-                    f'for those of part={router.part!r} (--part)'
-                )
             table = self._table(kind)
             limit = float(budget.value)
             if budget.kind == 'share':
@@ -346,6 +341,13 @@ class BudgetSolver:
             ValueError: If no subnet was found within the limits.
         """
         router, walker = self.model.router, self._walker(limits)
+        is_other = self.part != router.part and {*limits} != {'latency'}
+        if is_other and not self._is_told:
+            self._is_told = True
+            _warn(
+                f'budgets limit the {self.part}; the router was trained '
+                f'for those of part={router.part!r} (--part)'
+            )
         known = set(router.kinds) & set(limits)
         if (self.part, self.count) != (router.part, 'exact'):
             known &= {'latency'}  # which is always the whole network's

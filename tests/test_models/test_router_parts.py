@@ -41,7 +41,13 @@ def test_a_budget_of_another_part_than_the_routers_is_told(
     model = untrained(part='backbone')
     BudgetSolver(model, part='backbone')([Budget.parse(0.5)])
     assert '--part' not in caplog.text
+    solver, half = BudgetSolver(model), [Budget.parse(0.5)]
     with pytest.raises(UnreachableError):
-        BudgetSolver(model)([Budget.parse(1e-6)])
+        solver([Budget.parse(1e-6)])
+    solver(half, 'uniform')
+    assert '--part' not in caplog.text  # the router does not answer
+    for _ in range(2):
+        solver.route(solver.limits(half))
+    assert caplog.text.count('--part') == 1
     text = "the total; the router was trained for those of part='backbone' (--"
     assert text in caplog.text
