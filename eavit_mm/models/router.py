@@ -102,6 +102,8 @@ class RouterHead(BaseModule):
         ...                          front='work_dirs/search/pareto.json'))
     """
 
+    needs_front = True
+
     def __init__(
         self,
         *,

@@ -36,6 +36,8 @@ class SurrogateRouter(RouterHead):
         ...               budgets=['latency'], latency_table='latency.json')
     """
 
+    needs_front = False
+
     def __init__(self, surrogate: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_count('router.surrogate', surrogate, least=1)

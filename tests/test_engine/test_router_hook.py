@@ -1,9 +1,10 @@
 """The phases of stage 2 in a real run."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from fronts import front_of
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpretrain.registry import HOOKS, MODELS
+
+from eavit_mm.engine.hooks.router_hook import RouterHook
 
 from .toys import build, evaluated, model_cfg, snapshot
 
@@ -98,6 +101,28 @@ def test_a_warmup_that_never_ends_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f'RouterHook.warmup={warmup}; must'):
         run(tmp_path, warmup=warmup)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'level'), [('SurrogateRouter', 'INFO'), ('RouterHead', 'WARNING')]
+)
+def test_answers_are_not_evaluated_without_a_front(
+    caplog: pytest.LogCaptureFixture, kind: str, level: str
+) -> None:
+    """A router that has none by design says so without a warning."""
+    router = dict(type=f'eavit_mm.{kind}')
+    runner: Any = SimpleNamespace(
+        model=MODELS.build(model_cfg(router=router)),
+        val_loop=object(),
+        iter=8,
+        max_iters=9,
+        logger=logging.getLogger('of_answers'),
+    )
+    with caplog.at_level(logging.INFO, 'of_answers'):
+        RouterHook().after_train_iter(runner)
+    (record,) = caplog.records
+    assert record.levelname == level
+    assert 'by the router alone' in record.getMessage()
 
 
 def test_a_model_without_router_is_refused(tmp_path: Path) -> None:

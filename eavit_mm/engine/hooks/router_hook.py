@@ -1,5 +1,6 @@
 """The phases of stage 2: the router alone, then with the backbone."""
 
+import logging
 from typing import Any
 
 from mmengine.runner import Runner
@@ -92,10 +93,12 @@ class RouterHook(ElasticHook):
             return
         model: Any = elastic_model(runner.model, type(self).__name__)
         if runner.val_loop is None or model.router.front is None:
-            runner.logger.warning(
+            is_needed = model.router.needs_front
+            runner.logger.log(
+                logging.WARNING if is_needed else logging.INFO,
                 'Without validation data and a Pareto front the answers of '
                 'the router are not evaluated: budgets are answered by the '
-                'router alone'
+                'router alone',
             )
             return
         evaluate_answers(runner, self.num_budgets)
