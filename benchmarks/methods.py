@@ -166,7 +166,7 @@ METHODS = {
         before=(baseline('dense'), baseline('dynabert')),
         subnets=LISTED,
     ),
-    'flextron': Method(baseline('flextron'), subnets=WHOLE_EMBEDDING),
+    'flextron, phase 1': Method(baseline('flextron'), subnets=WHOLE_EMBEDDING),
     'uniform': Method(options=_sampler('UniformSampler')),
     'shared': Method(options=_sampler('SharedSampler')),
     'stratified': Method(options=_sampler('StratifiedSampler')),
@@ -184,8 +184,8 @@ METHODS = {
 
 def method_configs(method: Method, regime: str, seed: int) -> list[Config]:
     """The configs of all phases of a run, in order."""
-    paths = (*method.before, method.config)
-    phases = [replace(method, config=path) for path in paths]
+    before = [replace(method, config=p, subnets={}) for p in method.before]
+    phases = (*before, method)
     return [method_config(phase, regime, seed) for phase in phases]
 
 
@@ -201,9 +201,10 @@ def method_config(method: Method, regime: str, seed: int) -> Config:
         cfg.model.backbone.drop_path_rate = drop_path
     _set_curriculum(cfg, method.curriculum)
     cfg.randomness.seed = seed
-    cfg.test_cfg.subnets = {
-        name: dict(subnet) for name, subnet in method.subnets.items()
-    }
+    if method.subnets:  # a phase before the last has its own
+        cfg.test_cfg.subnets = {
+            name: dict(subnet) for name, subnet in method.subnets.items()
+        }
     return cfg
 
 

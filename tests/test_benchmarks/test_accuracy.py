@@ -45,12 +45,13 @@ def share(model: Any, subnet: Any) -> float:
 def test_every_method_builds(name: str, regime: str) -> None:
     first, *others = method_configs(METHODS[name], regime, seed=3)
     cfg = [first, *others][-1]
-    model = model_of(cfg)
-    space = model.backbone.space
     assert cfg.randomness.seed == first.randomness.seed == 3
     # What is evaluated is in the space, and starts from the same weights.
-    for fields in cfg.test_cfg.subnets.values():
-        assert space.contains(space.resolve(fields))
+    for phase in (first, *others):
+        space = model_of(phase).backbone.space
+        for fields in phase.test_cfg.subnets.values():
+            assert space.contains(space.resolve(fields))
+    assert {*cfg.test_cfg.subnets} == {*METHODS[name].subnets}
     init_cfg = first.model.backbone.get('init_cfg', {})
     is_scratch = name.startswith(('scala', 'apart'))
     found = init_cfg.get('checkpoint', '')
