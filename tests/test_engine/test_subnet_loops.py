@@ -186,12 +186,12 @@ def test_predictions_of_every_subnet_are_dumped(tmp_path):
             tmp_path, subnets=dict(subnets, largest=1.0), budgets=()
         )
         # As the stock tool does for --out.
-        dump = DumpResults(str(tmp_path / 'pred.pkl'))
+        dump = DumpResults(str(tmp_path / 'pred_.pkl'))
         runner.test_evaluator.metrics.append(dump)
         metrics = runner.test()
-        assert dump.out_file_path == str(tmp_path / 'pred.pkl')
+        assert dump.out_file_path == str(tmp_path / 'pred_.pkl')
         for name in runner.test_loop.subnets:
-            file = f'pred_{name}.pkl' if subnets else 'pred.pkl'
+            file = f'pred__{name}.pkl' if subnets else 'pred_.pkl'
             found = mmengine.load(tmp_path / file)
             right = sum(
                 int(s['pred_label']) == int(s['gt_label']) for s in found

@@ -252,8 +252,8 @@ class _SubnetLoopMixin(BaseLoop):
             if given := getattr(part, attribute, None):
                 path = self.outputs.setdefault(part, Path(given))
                 named = path / name
-                if attribute == 'out_file_path':
-                    named = path.with_stem(f'{path.stem}_{name}'.rstrip('_'))
+                if attribute == 'out_file_path' and name:
+                    named = path.with_stem(f'{path.stem}_{name}')
                 if attribute == 'output_dir':  # mmseg makes it but once
                     named.mkdir(parents=True, exist_ok=True)
                 setattr(part, attribute, str(named))
