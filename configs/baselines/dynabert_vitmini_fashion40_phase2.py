@@ -1,6 +1,6 @@
 # DynaBERT, depth phase: four widths at three depths, all twelve in a step,
-# learn from the network of the width phase at full width. A budget's answer is
-# the largest of these networks that fits: a search that measures them.
+# learn from the network of the width phase at full width. A search measures
+# these networks alone; of those that fit the best one answers a budget.
 _base_ = ['./dynabert_vitmini_fashion40.py']
 
 named = {

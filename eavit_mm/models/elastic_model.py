@@ -53,8 +53,10 @@ class ElasticModelMixin(BaseModel):
             error.
         draw_per_rank: Each rank draws subnets of its own; all the same by
             default.
-        same_dropout: All passes of a step drop the same paths and, where
-            they have as many units, the same units (MatFormer's ViT).
+        same_dropout: All passes of a step begin with the same random
+            numbers (MatFormer's ViT): they drop the same paths, if no branch
+            is off and ``drop_rate`` is 0. Else other networks use up other
+            amounts of numbers, and masks differ.
         **kwargs: Those of the stock model.
 
     Raises:
