@@ -126,7 +126,7 @@ WRONG: list[tuple[Any, ...]] = [
 ]
 WRONG_ROUTER: list[tuple[Any, ...]] = [
     (ROUTER, 'eavit_mm.RouterHead', 'must be a dict'),
-    (f'{ROUTER}.type', 'LinearClsHead', "valid are ['eavit_mm.RouterHead']"),
+    (f'{ROUTER}.type', 'LinearClsHead', "valid are ['eavit_mm.RouterHead'"),
     (f'{ROUTER}.front', 3, 'must be a path or None'),
     (f'{ROUTER}.front', 'nothing.json', "nothing.json'; tools/search.py"),
     (f'{ROUTER}.front', 'trained.pth', ('trained.pth: ',)),
