@@ -361,7 +361,8 @@ class StableSampler(SubnetSampler):
 
     Stable sampling (arXiv 2412.04786): the largest; one of those above the
     middle of the embedding widths; one of the others, the middle with them;
-    the smallest. A half without a network gives none.
+    the smallest uniform one. A half without a network gives none, and no
+    branch is ever off.
 
     Example:
         >>> sampler = dict(type='eavit_mm.StableSampler')

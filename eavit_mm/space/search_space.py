@@ -130,7 +130,7 @@ class SearchSpace:
         network = dict(num_layers=num_layers, head_dims=head_dims)
         for name, value in network.items():
             given = values.setdefault(name, value)
-            if name == HEAD_DIMS and isinstance(given, list | tuple):
+            if name == HEAD_DIMS and hasattr(given, '__iter__'):
                 given = check_choices(name, given)[-1]
             if given != value:
                 raise ValueError(

@@ -245,6 +245,18 @@ def test_an_order_of_nothing_is_not_called_rearranged(tmp_path, pretrained):
     assert moved(prepared(second), second.model)
 
 
+def test_sorted_units_are_not_for_a_suffix(tmp_path, pretrained):
+    path, _ = pretrained
+    cfg = model_cfg()
+    backbone = cfg['backbone']
+    backbone['space'] = {**backbone['space'], 'suffix_smallest': True}
+    runner = build(
+        tmp_path, model=cfg, load_from=path, custom_hooks=hooks(RANDOM)
+    )
+    with pytest.raises(ValueError, match='suffix_smallest=True'):
+        prepared(runner)
+
+
 META = dict(type='eavit_mm.SupernetMetaHook')
 
 

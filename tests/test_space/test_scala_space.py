@@ -30,6 +30,9 @@ def test_one_decision_makes_all_widths():
     assert [s.embed_dims for s in subnets] == [6, 12, 18, 24]
     assert [s.head_dims for s in subnets] == [1, 2, 3, 4]
     assert {s.num_heads for s in subnets} == {(6, 6)}
+    listed = {**FIELDS, 'head_dims': range(1, 5)}
+    same = SearchSpace.from_config(listed, num_layers=2, head_dims=4)
+    assert same == SCALA
     assert [s.side for s in subnets] == ['suffix', *['prefix'] * 3]
     assert SCALA.smallest == SCALA.uniform(0.25) == subnets[0]
 

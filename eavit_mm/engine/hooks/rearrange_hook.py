@@ -85,6 +85,12 @@ class RearrangeHook(ElasticHook):
                 'nothing to sort. Name them in model.backbone.init_cfg or '
                 'load_from; to train from scratch, leave this hook out.'
             )
+        if model.backbone.space.suffix_smallest:
+            raise ValueError(
+                'RearrangeHook: the space has suffix_smallest=True: its '
+                'smallest subnets have the last units, which sorting makes '
+                'the least important; leave one of the two out'
+            )
         permutation = broadcast_from_rank_0(lambda: self._sort(runner, model))
         apply_permutation(model, permutation, model.head_was_loaded)
         name = type(self.criterion).__name__
