@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
+from tool_runs import forget_runs
 
 HIDDEN_DATA = Path(__file__).with_name('hidden_data')
 # Processes that tests start are watched as well.
@@ -73,9 +72,7 @@ def call(monkeypatch, tmp_path):
         argv = [str(TOOLS / tool), *map(str, args)]
         monkeypatch.setattr(sys, 'argv', argv)
         monkeypatch.chdir(tmp_path)
-        # Runs of one second would share what mmengine keeps by their name.
-        for kept in (MMLogger, MessageHub, Visualizer):
-            kept._instance_dict.clear()
+        forget_runs()
         runpy.run_path(argv[0], run_name='__main__')
 
     return called

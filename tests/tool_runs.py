@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / 'tools'
 DIGITS = ROOT / 'configs' / 'eavit' / 'vitmini_digits.py'
@@ -26,3 +29,12 @@ def run(*args: Any, cwd: Path, fails: bool = False) -> str:
     )
     assert (done.returncode != 0) == fails, done.stdout[-3000:]
     return done.stdout
+
+
+def forget_runs() -> None:
+    """Runs of one second would share what mmengine keeps by their name."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
+    for kept in (MMLogger, MessageHub, Visualizer):
+        kept._instance_dict.clear()

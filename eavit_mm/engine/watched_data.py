@@ -109,10 +109,10 @@ def check_files(dataset: Any) -> None:
     for key, kind in (('img_path', 'images'), ('seg_map_path', 'masks')):
         paths = [sample[key] for sample in samples]
         here = [path for path in paths if '://' not in path]
-        for path in (lost := [p for p in here if not Path(p).is_file()]):
+        if lost := [path for path in here if not Path(path).is_file()]:
             raise ValueError(
                 f'{len(lost)} of {len(paths)} {kind} are not there, such as '
-                f'{path}'
+                f'{lost[0]}'
             )
 
 

@@ -201,14 +201,14 @@ def problems_of(
 # Checks of what a config says; each raises a ValueError that names it
 
 
-def _is_list(value: Any) -> bool:
+def is_list(value: Any) -> bool:
     """Whether a value lists others; arrays and ranges do so too."""
     return hasattr(value, '__iter__') and not isinstance(value, str)
 
 
 def check_choices(name: str, values: Any) -> Choices:
     """Sorts the choices of an axis, different positive integers."""
-    widths = [as_int(value) for value in values] if _is_list(values) else []
+    widths = [as_int(value) for value in values] if is_list(values) else []
     are_widths = all(is_int(width) and width > 0 for width in widths)
     if not widths or not are_widths or len(set(widths)) < len(widths):
         raise ValueError(
@@ -220,7 +220,7 @@ def check_choices(name: str, values: Any) -> Choices:
 
 def check_head_dims(values: Any) -> int | Choices:
     """The width of all heads; several choices of it are sorted."""
-    if not _is_list(values):
+    if not is_list(values):
         check_count(HEAD_DIMS, values, least=1)
         return int(values)
     choices = check_choices(HEAD_DIMS, values)
@@ -231,7 +231,7 @@ def choices_per_layer(
     name: str, values: Any, num_layers: int
 ) -> tuple[Choices, ...]:
     """One tuple of choices per layer, from a list or a list of lists."""
-    if not (isinstance(values, list | tuple) and any(map(_is_list, values))):
+    if not (isinstance(values, list | tuple) and any(map(is_list, values))):
         return (check_choices(name, values),) * num_layers
     if len(values) != num_layers:
         raise ValueError(

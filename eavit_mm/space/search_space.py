@@ -40,6 +40,7 @@ from eavit_mm.space.cells import (
     choices_by_place,
     choices_per_layer,
     free_cells,
+    is_list,
     problems_of,
 )
 from eavit_mm.space.genome import Genome
@@ -130,7 +131,7 @@ class SearchSpace:
         network = dict(num_layers=num_layers, head_dims=head_dims)
         for name, value in network.items():
             given = values.setdefault(name, value)
-            if name == HEAD_DIMS and hasattr(given, '__iter__'):
+            if name == HEAD_DIMS and is_list(given):
                 given = check_choices(name, given)[-1]
             if given != value:
                 raise ValueError(

@@ -12,13 +12,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from mmengine.config import config as mmengine_config
-from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
-from mmengine.visualization import Visualizer
 from mmpretrain.registry import MODELS
 from safetensors.torch import save_file
 from test_datasets import idx
 from test_weights.foreign import timm_vit
+from tool_runs import forget_runs
 from torch import Tensor
 from toys import randomise
 
@@ -226,15 +225,6 @@ def make(folder: Path) -> None:
     torch.save(state, last)
 
 
-def _forget_runs() -> None:
-    """Runs of one second would share what mmengine keeps by their name."""
-    for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
-            handler.close()
-    for kept in (MMLogger, MessageHub, Visualizer, DefaultScope):
-        kept._instance_dict.clear()
-
-
 def _unchanged(code: str, **options: Any) -> tuple[str, bool]:
     return code, False
 
@@ -242,7 +232,8 @@ def _unchanged(code: str, **options: Any) -> tuple[str, bool]:
 def run(folder: Path, tool: str, *args: str) -> None:
     """Runs a tool within this process, as its command line would."""
     path = str(ROOT / 'tools' / tool)
-    _forget_runs()
+    forget_runs()
+    DefaultScope._instance_dict.clear()
     before = Path.cwd()
     os.chdir(folder)
     try:
