@@ -29,11 +29,13 @@ LAYERS: dict[str, set[str]] = {
     'search': GROUND | {'space'},
     'rearrange': GROUND | {'models', 'search', 'space'},
     'analysis': GROUND | {'models', 'search', 'space'},
-    'export': GROUND | {'analysis', 'models', 'search', 'space'},
+    'snap': GROUND | {'models', 'rearrange', 'search', 'space'},
+    'export': GROUND | {'analysis', 'models', 'search', 'snap', 'space'},
     'engine': GROUND
     | {'analysis', 'datasets', 'export', 'models', 'rearrange'}
-    | {'search', 'space', 'weights'},
-    'apis': GROUND | {'analysis', 'engine', 'export', 'models', 'space'},
+    | {'search', 'snap', 'space', 'weights'},
+    'apis': GROUND
+    | {'analysis', 'engine', 'export', 'models', 'snap', 'space'},
 }
 # Folders beside the package and what they may not import.
 BESIDE = {

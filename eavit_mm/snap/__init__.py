@@ -1,0 +1,5 @@
+"""SnapViT: subnets of a pretrained ViT, without training or labels.
+
+Units are scored once, from unlabelled images; any target is then one cut
+(arXiv 2510.17700).
+"""
