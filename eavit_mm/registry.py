@@ -57,6 +57,7 @@ TASK_UTILS = _child(
     'search.algorithms',
     'search.survival',
     'rearrange',
+    'snap',
     'models',
 )
 # What runs a subnet for its latency, by the names of ``--backend``: functions

@@ -7,6 +7,7 @@ from arguments import add_common_arguments
 CRITERIA = dict(
     activation='ActivationCriterion',
     taylor='TaylorCriterion',
+    fisher='FisherCriterion',
     magnitude='MagnitudeCriterion',
     random='RandomCriterion',
     none='NoCriterion',

@@ -97,6 +97,35 @@ class MagnitudeCriterion(Criterion):
         return scores
 
 
+@contextmanager
+def evaluation_data(
+    criterion: Criterion, model: BaseModel, batches: Iterable[Any]
+) -> Iterator[Iterator[dict[str, Any]]]:
+    """What a model in evaluation mode is to be scored by.
+
+    Raises:
+        ValueError: If there is no batch.
+    """
+
+    def calibration() -> Iterator[dict[str, Any]]:
+        batch = None
+        for batch in batches:
+            yield model.calibration_data(batch)
+        if batch is None:
+            raise ValueError(
+                f'{type(criterion).__name__} needs at least one batch of '
+                'calibration data'
+            )
+
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield calibration()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 class _UnitCriterion(Criterion):
     """Accumulates a value per unit over calibration data.
 
@@ -109,23 +138,10 @@ class _UnitCriterion(Criterion):
 
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
         """See the base class."""
-        vit = model.backbone
-        scores = zero_scores(vit)
-        modes = {module: module.training for module in model.modules()}
-        model.eval()
-        batch = None
-        try:
-            for batch in batches:
-                data = model.calibration_data(batch)
+        scores = zero_scores(model.backbone)
+        with evaluation_data(self, model, batches) as calibration:
+            for data in calibration:
                 self._score_batch(model, data, scores)
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
-        if batch is None:
-            raise ValueError(
-                f'{type(self).__name__} needs at least one batch of '
-                'calibration data'
-            )
         return scores
 
     @abstractmethod

@@ -3,3 +3,7 @@
 Units are scored once, from unlabelled images; any target is then one cut
 (arXiv 2510.17700).
 """
+
+from .scores import FisherCriterion
+
+__all__ = ['FisherCriterion']
