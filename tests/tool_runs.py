@@ -33,8 +33,9 @@ def run(*args: Any, cwd: Path, fails: bool = False) -> str:
 
 def forget_runs() -> None:
     """Runs of one second would share what mmengine keeps by their name."""
+    shown = (Visualizer, *Visualizer.__subclasses__())
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
             handler.close()
-    for kept in (MMLogger, MessageHub, Visualizer):
+    for kept in (MMLogger, MessageHub, *shown):
         kept._instance_dict.clear()
