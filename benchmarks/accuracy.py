@@ -45,8 +45,10 @@ pretrained one, trained alone for {PASSES:,} passes at half of the others'
 learning rate (a quarter serves the whole one as well); all four together cost
 1.7 times a run of the others. fashion40_small is the first 2,000 of the
 training images; there the elastic networks train with drop path 0.1, the dense
-ones, which gained nothing from it in a trial, without. Where there are fewer
-than 3 seeds, runs are still to come."""
+ones, which gained nothing from it in a trial, without. Scala's networks and
+those `apart`, which are of Scala's four widths, start from random weights; all
+four apart cost together what a run costs. Where there are fewer than 3 seeds,
+runs are still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 _RECORDING = threading.Lock()
@@ -83,10 +85,11 @@ def run_configs(method: str, regime: str, seed: int) -> list[Config]:
 @cache
 def _settle(method: str, regime: str, seed: int) -> list[Config]:
     cfgs = method_configs(METHODS[method], regime, seed)
-    if METHODS[method].equal_macs:
+    images = METHODS[method].images
+    if images is None:
         return with_cost(cfgs, PASSES)
     sizes = [cfg.train_dataloader.batch_size for cfg in cfgs]
-    lengths = [round(PASSES / size) for size in sizes]
+    lengths = [round(images * PASSES / size) for size in sizes]
     return list(map(with_length, cfgs, lengths))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
@@ -75,6 +76,20 @@ def _cost_of(model: Any, subnets: list[Any]) -> float:
     if model.distillation is not None and not is_drawn:
         cost += FORWARD  # the teacher runs for itself
     return cost
+
+
+def routed_share(cfg: Config) -> float:
+    """What an iteration costs for which a router draws the subnets.
+
+    Their mean, at most: a sliced pass costs no more than the budget that was
+    drawn, a gated one as much as the whole network, which is 1.
+    """
+    router = _build(cfg).router
+    lowest = max(table.lowest_share for table in router.tables.values())
+    places = np.linspace(0, 1, 1001) ** router.skew
+    shares = (lowest + places * (router.highest - lowest)).clip(max=1.0)
+    gated = 1 / router.gated_every
+    return float(router.passes * (gated + (1 - gated) * shares.mean()))
 
 
 def with_length(cfg: Config, max_iters: int) -> Config:

@@ -29,7 +29,8 @@ def scala(leaf: str = '') -> str:
 
 TIED_HEADS = baseline('hydravit')
 # Names in METHODS that the report holds against each other.
-DEFAULT, HYDRAVIT = 'default', 'hydravit'
+DEFAULT, HYDRAVIT, SCALA = 'default', 'hydravit', 'scala'
+SCALA_ABLATIONS = ('scala, prefixes', 'scala, one teacher')
 
 
 def widths(embed_dims: int, heads: int, channels: int) -> dict[str, Any]:
@@ -87,8 +88,8 @@ class Method:
         subnets: Name to the fields of a subnet.
         curriculum: Which of the config's levels are kept: 'all', the 'last'
             one from the beginning on, or 'none'.
-        equal_macs: Trains for the MACs of the dense passes; else for as many
-            passes, of a smaller network.
+        images: Share of the passes of a run that it trains for, whatever its
+            network costs. None: as many as cost the MACs of a run.
     """
 
     config: str = OURS
@@ -98,7 +99,7 @@ class Method:
         default_factory=lambda: CURVE
     )
     curriculum: str = 'all'
-    equal_macs: bool = True
+    images: float | None = None
 
 
 def _sampler(kind: str, **kwargs: Any) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _dense(name: str) -> Method:
         },
         subnets={name: subnet},
         curriculum='none',
-        equal_macs=False,
+        images=1.0,
     )
 
 
@@ -139,7 +140,10 @@ def _ratios(smallest: str = 'suffix') -> dict[str, dict[str, Any]]:
 
 
 def _apart(name: str) -> Method:
-    """One of Scala's networks alone, from random weights as well."""
+    """One of Scala's networks alone, from random weights as well.
+
+    Costs rise with the square of the width: all four together cost a run.
+    """
     subnet = _ratios()[name]
     return Method(
         scala(),
@@ -149,7 +153,7 @@ def _apart(name: str) -> Method:
         },
         subnets={name: subnet},
         curriculum='none',
-        equal_macs=False,
+        images=16 / (1 + 4 + 9 + 16),
     )
 
 
@@ -173,11 +177,11 @@ METHODS = {
     DEFAULT: Method(),
     'no curriculum': Method(curriculum='last'),
     # From random weights, unlike all above.
-    'scala': Method(scala(), subnets=_ratios()),
-    'scala, prefixes': Method(
+    SCALA: Method(scala(), subnets=_ratios()),
+    SCALA_ABLATIONS[0]: Method(
         scala('_no_isolation'), subnets=_ratios('prefix')
     ),
-    'scala, one teacher': Method(scala('_no_transfer'), subnets=_ratios()),
+    SCALA_ABLATIONS[1]: Method(scala('_no_transfer'), subnets=_ratios()),
     **{f'apart {name}': _apart(name) for name in _ratios()},
 }
 
@@ -197,7 +201,8 @@ def method_config(method: Method, regime: str, seed: int) -> Config:
     for loader in ('train_dataloader', 'val_dataloader'):
         cfg[loader].dataset.parts = of_regime[loader].dataset.parts
     drop_path = of_regime.model.backbone.get('drop_path_rate')
-    if method.equal_macs and drop_path:  # dense networks gain nothing from it
+    # Networks alone gain nothing from it.
+    if method.images is None and drop_path:
         cfg.model.backbone.drop_path_rate = drop_path
     _set_curriculum(cfg, method.curriculum)
     cfg.randomness.seed = seed

@@ -30,7 +30,7 @@ from benchmarks.accuracy import (
     read_records,
     train,
 )
-from benchmarks.cost import with_cost, with_length
+from benchmarks.cost import routed_share, with_cost, with_length
 from benchmarks.methods import read_config
 from benchmarks.pages import ROOT, commit
 from benchmarks.search import SEARCHED, search
@@ -67,10 +67,9 @@ class Task:
         budgets: Shares of the largest network's MACs.
         test: The toolbox's own test tool.
         passes: What the stages of a method cost together, in images through
-            the whole network and back, teachers included; a stage with a
-            router, whose subnets are not known before, has no more images
-            than that. None: stages have the length that their configs say,
-            and the dense one as many images as the others together.
+            the whole network and back, teachers included. None: stages have
+            the length that their configs say, and the dense one as many
+            images as the others together.
     """
 
     sets: Sequence[str]
@@ -129,8 +128,8 @@ def set_alone(cfg: Config, share: float) -> None:
 def of_cost(cfg: Config, passes: float) -> Config:
     """The stage of so many images through the whole network and back."""
     if cfg.model.get('router'):
-        size = cfg.train_dataloader.batch_size
-        return with_length(cfg, round(passes / size))
+        cost = cfg.train_dataloader.batch_size * routed_share(cfg)
+        return with_length(cfg, round(passes / cost))
     (cfg,) = with_cost([cfg], round(passes))
     return cfg
 

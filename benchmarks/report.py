@@ -7,10 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.methods import DEFAULT, HYDRAVIT, METHODS, REGIMES
+from benchmarks.methods import (
+    DEFAULT,
+    HYDRAVIT,
+    METHODS,
+    REGIMES,
+    SCALA,
+    SCALA_ABLATIONS,
+)
 from benchmarks.pages import mean_and_spread, publish, table
 from eavit_mm.analysis.plots import plot_metric_over_macs
 
+# Who is held against whom.
+COMPARED = (
+    (DEFAULT, 'dense'),
+    (DEFAULT, HYDRAVIT),
+    *((SCALA, other) for other in ('apart', *SCALA_ABLATIONS)),
+)
 # MACs -> accuracies, one per seed.
 Curve = dict[int, list[float]]
 
@@ -110,10 +123,10 @@ def section(records: Sequence[Mapping[str, Any]], regime: str) -> str:
         curve_table(curves, whole),
     ]
     header = ['MACs', 'ours', 'theirs', 'difference', 'its spread']
-    for other in ('dense', HYDRAVIT):
-        if DEFAULT in curves and other in curves:
-            rows = difference_rows(curves[DEFAULT], curves[other], whole)
-            parts += [f'{DEFAULT} against {other}:', table(header, rows)]
+    for own, other in COMPARED:
+        if own in curves and other in curves:
+            rows = difference_rows(curves[own], curves[other], whole)
+            parts += [f'{own} against {other}:', table(header, rows)]
     return '\n\n'.join([*parts, cost_table(records, regime)])
 
 

@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mmpretrain.registry import MODELS
 
 from benchmarks import real, real_cls, real_report
 from benchmarks.accuracy import read_records
-from benchmarks.cost import training_cost
+from benchmarks.cost import routed_share, training_cost
 from benchmarks.methods import read_config
-from benchmarks.real import DENSE, EA_VIT
+from benchmarks.real import DENSE, EA_VIT, STAGE2
 
 TASK = real_cls.TASK
 SHORT = real.Task(**{**vars(TASK), 'passes': 6_400})
@@ -17,16 +19,33 @@ SHORT = real.Task(**{**vars(TASK), 'passes': 6_400})
 
 @pytest.mark.parametrize('method', TASK.methods)
 def test_methods_cost_the_same(method: str) -> None:
-    """But that a stage with a router is not known before."""
     configs = real.configs_of(SHORT, method, 'flowers89', 2)
     costs = [
-        cfg.train_cfg.max_iters * cfg.train_dataloader.batch_size
+        cfg.train_cfg.max_iters
+        * cfg.train_dataloader.batch_size
+        * routed_share(cfg)
         if cfg.model.get('router')
         else training_cost(cfg)
         for cfg in configs.values()
     ]
     assert sum(costs) == pytest.approx(SHORT.passes, rel=0.05)
     assert {cfg.randomness.seed for cfg in configs.values()} == {2}
+
+
+def test_what_a_router_draws_costs_what_was_said() -> None:
+    cfg = real.configs_of(SHORT, EA_VIT, 'dtd10', 0)[STAGE2]
+    cfg.model.router.update(highest=1.6, skew=2.0, gated_every=4, front=None)
+    router = MODELS.build(cfg.model).router
+    router.init_weights()
+    (table,) = router.tables.values()
+    drawn, spent = [], []
+    for iteration in range(400):
+        (route,) = router.draw([7, iteration], iteration)
+        is_whole = route.gates is not None
+        drawn.append(1.0 if is_whole else float(route.budgets))
+        spent.append(1.0 if is_whole else table.share(route.subnet))
+    assert routed_share(cfg) == pytest.approx(np.mean(drawn), rel=0.05)
+    assert np.mean(spent) < 1.005 * np.mean(drawn)
 
 
 @pytest.mark.parametrize('name', TASK.sets)
