@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from mmpretrain.registry import DATASETS, MODELS
 from tool_runs import DIGITS, TOOLS
 
 from eavit_mm import apis
+from eavit_mm.engine.calibration import unlabelled_images
 from eavit_mm.engine.image_folder import use_image_folder
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget, Subnet
@@ -108,6 +110,34 @@ def test_a_budget_becomes_a_folder(model, checkpoint, call, capsys, tmp_path):
     assert f'{report["macs"]:,} MACs (' in text
     assert 'model.pt2' in text
     assert 'Exported: a/out' in text
+
+
+def test_a_network_is_corrected_by_training_images(
+    model, checkpoint, call, capsys, tmp_path
+):
+    subnet = model.backbone.space.uniform(0.6)
+    subnet = replace(subnet, embed_dims=model.backbone.embed_dims)
+    (tmp_path / 'mine.json').write_text(subnet.to_json())
+    args = (checkpoint, '--subnet', 'mine.json', '--rounds', '1')
+    call(TOOL, DIGITS, *args, '--out', 'out', '--correct', '40')
+    made = json.loads((tmp_path / 'out/report.json').read_text())['correction']
+    assert made['images'] == 40
+    assert made['error'] < made['error_before']
+    text = capsys.readouterr().out
+    assert f'by 40 images: features off by {made["error"]:.1%}' in text
+    cfg = Config.fromfile(DIGITS)
+    # Each image of the training data once, in the form of the test data.
+    x = unlabelled_images(cfg, model, 40, 'we')
+    assert x.shape == (40, 1, *model.backbone.img_size)
+    assert len(x.flatten(1).unique(dim=0)) == 40
+    assert torch.equal(x, unlabelled_images(cfg, model, 40, 'we'))
+    with pytest.raises(
+        ValueError, match='we: the training data have 1197 images'
+    ):
+        unlabelled_images(cfg, model, 10**6, 'we')
+    cfg.train_dataloader.dataset.pop('pipeline')
+    with pytest.raises(ValueError, match='we needs .* train_dataloader of'):
+        unlabelled_images(cfg, model, 40, 'we')
 
 
 def test_the_inferencer_runs_it(checkpoint, exported, tmp_path):

@@ -9,10 +9,7 @@ from arguments import (
 )
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file of the supernet')
-    parser.add_argument('checkpoint', help='checkpoint of the supernet')
+def _add_choices_of_subnets(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument(
         '--budget',
@@ -29,6 +26,13 @@ def parse_args() -> argparse.Namespace:
         help='pareto.json of tools/search.py: every member of the front; '
         'started again, it goes on where it was killed',
     )
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config file of the supernet')
+    parser.add_argument('checkpoint', help='checkpoint of the supernet')
+    _add_choices_of_subnets(parser)
     parser.add_argument(
         '--out',
         required=True,
@@ -58,6 +62,15 @@ def parse_args() -> argparse.Namespace:
         'ones',
     )
     parser.add_argument(
+        '--correct',
+        type=int,
+        default=0,
+        metavar='N',
+        help='make up for what was cut off, as far as what is left can, by N '
+        'training images without their labels; for subnets that were not '
+        'trained as such',
+    )
+    parser.add_argument(
         '--device',
         help='to measure latency on (default: a GPU if there is one)',
     )
@@ -81,9 +94,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from torch.nn.functional import interpolate
 
-from eavit_mm.analysis.latency import device_of, image_size
+from eavit_mm.analysis.latency import device_of
+from eavit_mm.engine.calibration import normalised_images, unlabelled_images
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import (
     build_supernet,
@@ -101,9 +114,13 @@ from eavit_mm.options import check_count
 from eavit_mm.space import Budget, Subnet
 from eavit_mm.space.pareto import ParetoFront
 
+# Images that the correction runs at once.
+_BATCH = 32
+
 
 def merge_args(args: argparse.Namespace) -> Config:
-    for name, least in (('images', 0), ('batch_size', 1), ('rounds', 1)):
+    leasts = dict(images=0, correct=0, batch_size=1, rounds=1)
+    for name, least in leasts.items():
         option = f'--{name.replace("_", "-")}'
         check_count(option, getattr(args, name), least)
     args.device = device_of(args.device)
@@ -122,14 +139,8 @@ def some_images(cfg: Config, model: Any, num: int) -> torch.Tensor | None:
         return None
     if cfg.get('val_dataloader') is None:
         raise ValueError(f'--images {num}: the config has no val_dataloader')
-    found: list[torch.Tensor] = []
-    for data in Runner.build_dataloader(cfg.val_dataloader, seed=0):
-        inputs = model.data_preprocessor(data, False)['inputs']
-        # Segmentors see images of any size; a graph is of one.
-        found.extend(interpolate(inputs, image_size(model)[1:]))
-        if len(found) >= num:
-            break
-    return torch.stack(found[:num])
+    loader = Runner.build_dataloader(cfg.val_dataloader, seed=0)
+    return normalised_images(model, loader, num)
 
 
 def subnet_of(
@@ -161,12 +172,18 @@ def summary(report: dict[str, Any], out: str) -> str:
         f', {name} {times[name]:.3g}' for name in GRAPHS if name in times
     )
     by = report['source'].get('by')
+    correction = ''
+    if made := report['correction']:
+        correction = (
+            f'corrected by {made["images"]} images: features off by '
+            f'{made["error"]:.1%}, before {made["error_before"]:.1%}\n'
+        )
     return (
         f'{f"Answered by: {by}, " if by else ""}{report["macs"]:,} MACs '
         f'({report["macs"] / report["macs_of_largest"]:.1%}), '
         f'{report["params"]:,} parameters, '
         f'{times["exported"]:.3g} ms (sliced {times["subnet"]:.3g}, largest '
-        f'{times["largest"]:.3g}{deployed})\n'
+        f'{times["largest"]:.3g}{deployed})\n{correction}'
         f'largest difference from the supernet: {differences}\n'
         f'Exported: {out}'
     )
@@ -199,6 +216,10 @@ def main(args: argparse.Namespace) -> None:
         args.opset,
         dataset_meta(cfg, meta),
     )
+    if args.correct:
+        exporter.calibration = unlabelled_images(
+            cfg, model, args.correct, f'--correct {args.correct}'
+        ).split(_BATCH)
     if front is not None:
         table = export_front(exporter, front, args.out, print)
         print(f'{format_front(table)}\nExported: {args.out}')

@@ -1,14 +1,20 @@
 """Batches to calibrate with, taken without a trace."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.runner import Runner, set_random_seed
+from torch import Tensor
+from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
+
+from eavit_mm.analysis.latency import image_size
+from eavit_mm.export.config import datasets_in
 
 # Batches that BatchNorms have their statistics of.
 _NORM_BATCHES = 16
@@ -69,3 +75,68 @@ def norm_batches(cfg: Mapping[str, Any]) -> Callable[[], Iterator[Any]]:
         yield from kept
 
     return batches
+
+
+def plain_training_data(cfg: Mapping[str, Any], asked_by: str) -> Any:
+    """Config of a loader: training images, as test images are seen.
+
+    In the order of the data set, each once.
+
+    Args:
+        cfg: Of a run; ``train_dataloader`` has the images, and
+            ``test_dataloader`` or else ``val_dataloader`` the pipeline.
+        asked_by: Who needs them, for the message.
+
+    Raises:
+        ValueError: If one of them has no pipeline.
+    """
+    trained: Any = deepcopy(cfg.get('train_dataloader') or {})
+    tested = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
+    theirs, own = (
+        [data for data in datasets_in(part) if data.get('pipeline')]
+        for part in (tested, trained)
+    )
+    if not own or not theirs:
+        missing = 'test_dataloader' if own else 'train_dataloader'
+        raise ValueError(
+            f'{asked_by} needs the training images as test images are seen; '
+            f'{missing} of the config has no data set with a pipeline'
+        )
+    for data in own:
+        data['pipeline'] = theirs[0]['pipeline']
+    for name in ('batch_sampler', 'drop_last', 'dataset_sampler'):
+        trained.pop(name, None)
+    sampler = dict(type='DefaultSampler', shuffle=False)
+    return {**trained, 'batch_size': tested['batch_size'], 'sampler': sampler}
+
+
+def normalised_images(model: Any, batches: Iterable[Any], num: int) -> Tensor:
+    """The first images of some batches, normalised, of the network's size."""
+    found: list[Tensor] = []
+    for data in batches:
+        inputs = model.data_preprocessor(data, False)['inputs']
+        # Segmentors see images of any size; a graph is of one.
+        found.extend(interpolate(inputs, image_size(model)[1:]))
+        if len(found) >= num:
+            break
+    return torch.stack(found[:num])
+
+
+def unlabelled_images(
+    cfg: Mapping[str, Any], model: Any, num: int, asked_by: str
+) -> Tensor:
+    """Training images, drawn once and for all, as test images are seen.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    data = plain_training_data(cfg, asked_by)
+    loader = Runner.build_dataloader(data, seed=0)
+    if num > len(loader.dataset):
+        raise ValueError(
+            f'{asked_by}: the training data have {len(loader.dataset)} '
+            'images; must not be more'
+        )
+    # One by one: those of segmentation may differ in size.
+    batches = calibration_batches(loader, num, seed=0, size=1)
+    return normalised_images(model, batches, num)

@@ -113,7 +113,7 @@ def _complete_data(plain: dict[str, Any], meta: Mapping[str, Any]) -> None:
     gray = dict(type='eavit_mm.LoadGrayImage')
     is_gray = plain['model']['backbone'].get('in_channels') == 1
     for part in ('train', 'val', 'test'):
-        for dataset in _datasets(plain.get(f'{part}_dataloader', {})):
+        for dataset in datasets_in(plain.get(f'{part}_dataloader', {})):
             if meta and _meta_in(dataset) == {}:
                 plain.update(meta)
                 dataset['metainfo'] = dict(meta)
@@ -130,12 +130,12 @@ def _complete_data(plain: dict[str, Any], meta: Mapping[str, Any]) -> None:
                 plain.setdefault(f'{part}_pipeline', steps)
 
 
-def _datasets(parent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def datasets_in(parent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The configs of the data sets in a loader, or in another data set."""
     for inner in (parent.get('dataset'), *parent.get('datasets', ())):
         if isinstance(inner, dict):
             yield inner
-            yield from _datasets(inner)
+            yield from datasets_in(inner)
 
 
 def _meta_in(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -161,7 +161,7 @@ def dataset_meta(cfg: Config, meta: Mapping[str, Any]) -> dict[str, Any]:
         cfg: The supernet's; its test data may know them.
         meta: That of the checkpoint, which may as well.
     """
-    tested = _datasets(cfg.get('test_dataloader') or {})
+    tested = datasets_in(cfg.get('test_dataloader') or {})
     heads = [cfg.model.get(name) or {} for name in ('head', 'decode_head')]
     wanted = {head.get('num_classes') for head in heads} - {None}
     for found in (meta.get('dataset_meta') or {}, *map(_meta_in, tested)):

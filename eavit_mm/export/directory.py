@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from eavit_mm.models import ElasticModelMixin
 from eavit_mm.models.norm_statistics import norm_statistics_of
 from eavit_mm.options import check_choice
 from eavit_mm.registry import MODELS
+from eavit_mm.snap.correct import correct
 from eavit_mm.space import Subnet
 
 VERSION = 1
@@ -70,6 +71,8 @@ class Exporter:
     opset: int = OPSET
     # Names of the classes and their palette, as far as they are known.
     meta: Mapping[str, Any] = field(default_factory=dict)
+    # Normalised images, in batches: networks are corrected by them.
+    calibration: Sequence[Tensor] = ()
 
     def __post_init__(self) -> None:
         for name in self.formats:
@@ -102,13 +105,23 @@ class Exporter:
         check_folder(out)
         out = Path(out).absolute()
         remove_leftovers(out)
-        batches = self.model.norm_batches()
+        ours, correction = self, None
+        if self.calibration:
+            found = correct(self.model, subnet, self.calibration)
+            ours = replace(self, model=found.model)
+            correction = dict(
+                images=found.images,
+                error_before=found.before,
+                error=found.after,
+            )
+        batches = ours.model.norm_batches()
         with (
-            norm_statistics_of(self.model, subnet, batches),
+            norm_statistics_of(ours.model, subnet, batches),
             folder_atomically(out) as folder,
         ):
-            self._write(subnet, folder)
-            report = self._report(subnet, folder)
+            ours._write(subnet, folder)
+            report = ours._report(subnet, folder)
+            report['correction'] = correction
             write_json(report, folder / REPORT)
         return report
 
@@ -118,6 +131,8 @@ class Exporter:
         is_its = report.get('subnet') == subnet.to_dict()
         if 'onnx' in self.formats:
             is_its = is_its and report.get('opset') == self.opset
+        made = report.get('correction') or dict(images=0)
+        is_its &= made['images'] == sum(map(len, self.calibration))
         return is_its and is_whole(out, self.source, self.formats)
 
     def _write(self, subnet: Subnet, folder: Path) -> None:

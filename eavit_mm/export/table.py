@@ -33,6 +33,7 @@ def front_row(
         latency_ratio=latency['exported'] / latency['largest'],
         **{f'{g}_ms': latency[g] for g in GRAPHS if g in latency},
         metric=metric,
+        correction=report.get('correction'),
         latency_of=f'{latency["device"]}, {latency["dtype"]}, batch '
         f'{latency["batch_size"]}, {latency["threads"]} threads',
     )
@@ -54,7 +55,10 @@ def format_front(table: Mapping[str, Any]) -> str:
         table['metric']: [f'{row["metric"]:.4g}' for row in rows],
     }
     measured = ' / '.join(sorted({row['latency_of'] for row in rows}))
-    return f'{text_table(columns)}\nms: {measured}; % of the largest'
+    text = f'{text_table(columns)}\nms: {measured}; % of the largest'
+    if any(row.get('correction') for row in rows):
+        text += f'\n{table["metric"]}: before the correction'
+    return text
 
 
 def plot_table(table: Mapping[str, Any], path: str | Path) -> Path:

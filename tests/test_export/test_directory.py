@@ -6,6 +6,7 @@ import onnx
 import pytest
 import torch
 from mmengine.config import Config
+from toys import assert_same_weights, snapshot
 
 from eavit_mm.export import directory
 from eavit_mm.export.dense import dense_network
@@ -103,6 +104,34 @@ def test_an_earlier_export_is_replaced_and_leftovers_go(tmp_path):
     assert Config.fromfile(out / 'config.py').model.head == dict(
         type='LinearClsHead', num_classes=9, in_channels=8
     )
+
+
+def test_a_corrected_export(tmp_path):
+    x = torch.randn(9, 3, 8, 12, generator=torch.Generator().manual_seed(1))
+    ours, out = exporter(calibration=x.split(4)), tmp_path / 'out'
+    weights = snapshot(ours.model)
+    report = ours.export(member(24), out)
+    assert report == json.loads((out / 'report.json').read_text())
+    made = report['correction']
+    assert made['images'] == 9
+    assert made['error'] < made['error_before']
+    # It is the corrected network that the files are compared with.
+    assert report['max_difference']['model.pth']['float64'] < 1e-9
+    network, vit = read_network(out), ours.model.backbone
+    with torch.no_grad():
+        (expected,) = vit(x)
+        with vit.use(member(24)):
+            (cut,) = vit(x)
+        (found,) = network.backbone(x)
+    squares = expected.square().sum()
+    for features, name in ((cut, 'error_before'), (found, 'error')):
+        error = (features - expected).square().sum() / squares
+        assert made[name] == pytest.approx(error.item(), rel=1e-4)
+    assert_same_weights(ours.model, weights)
+    # Without the correction, or by other images, it is another network.
+    assert ours.is_complete(member(24), out)
+    assert not exporter().is_complete(member(24), out)
+    assert not exporter(calibration=[x[:8]]).is_complete(member(24), out)
 
 
 @pytest.mark.parametrize('names', [['notes.txt'], ['config.py'], PLAIN[:2]])
