@@ -7,7 +7,7 @@ enough: an integer program gave no better answers.
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ Range = tuple[float | None, float | None]
 Ranges = Mapping[str, Range]
 
 
-class _Place(NamedTuple):
+class Position(NamedTuple):
     """Where a walk is; costs are shares of the largest subnet's."""
 
     state: Decisions
@@ -84,9 +84,9 @@ class Walker:
                 break
         return best
 
-    def _widen(self, place: _Place, ranges: Ranges) -> Subnet:
+    def _widen(self, place: Position, ranges: Ranges) -> Subnet:
         """Takes the smallest step up for as long as one stays inside."""
-        step: _Place | None = place
+        step: Position | None = place
         while step is not None:
             place = step
             steps = (self._place(s, ranges) for s in self._wider(place.state))
@@ -130,7 +130,7 @@ class Walker:
                 helps.
         """
         ends = (self._ends(start, ranges, rng) for start in starts)
-        best: _Place | None = None
+        best: Position | None = None
         for place in chain.from_iterable(ends):
             if best is None or place.excess < best.excess:
                 best = place
@@ -166,7 +166,7 @@ class Walker:
         subnet: Subnet,
         ranges: Ranges,
         rng: np.random.Generator | None,
-    ) -> Iterator[_Place]:
+    ) -> Iterator[Position]:
         """Where walks end that begin near a member, then further away."""
         start = self.space.decisions(subnet)
         own = start.indices[_EMBED]
@@ -189,7 +189,7 @@ class Walker:
         ranges: Ranges,
         rng: np.random.Generator | None,
         switches: bool = True,
-    ) -> _Place:
+    ) -> Position:
         place = self._place(state, ranges)
         while place.excess:
             states = list(self._around(place.state, switches))
@@ -197,10 +197,9 @@ class Walker:
                 states = [states[i] for i in rng.permutation(len(states))]
             places = (self._place(state, ranges) for state in states)
             better = (p for p in places if p.excess < place.excess)
-            # A drawn step is the first that helps. Of all it is the smallest;
-            # before any others one that suffices.
+            # A drawn step is the first that helps.
             if rng is None:
-                size = partial(_size_of_step, place)
+                size = partial(self.size_of_step, place)
                 step = min(better, key=size, default=None)
             else:
                 step = next(better, None)
@@ -209,7 +208,7 @@ class Walker:
             place = step
         return place
 
-    def _place(self, state: Decisions, ranges: Ranges) -> _Place:
+    def _place(self, state: Decisions, ranges: Ranges) -> Position:
         costs, excess = [], 0.0
         for kind, (low, high) in ranges.items():
             table = self.tables[kind]
@@ -219,9 +218,18 @@ class Walker:
                 excess += (cost - high) / table.largest
             elif low is not None and cost < low:
                 excess += (low - cost) / table.largest
-        return _Place(state, tuple(costs), excess)
+        return Position(state, tuple(costs), excess)
 
     # Steps
+
+    def size_of_step(self, place: Position, step: Position) -> Any:
+        """What is least of the step to take, unless steps are drawn.
+
+        Here of the smallest that ends inside, else of the smallest of all.
+        """
+        pairs = zip(place.costs, step.costs, strict=True)
+        size = sum(abs(after - before) for before, after in pairs)
+        return step.excess > 0, size
 
     def _around(self, state: Decisions, switches: bool) -> Iterator[Decisions]:
         """States of the same embedding width, one step away."""
@@ -278,12 +286,6 @@ def shown(value: float | None) -> str:
     if value is None:
         return 'any'
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.6g}'
-
-
-def _size_of_step(place: _Place, step: _Place) -> tuple[bool, float]:
-    """Least for the smallest step inside, else for the smallest of all."""
-    pairs = zip(place.costs, step.costs, strict=True)
-    return step.excess > 0, sum(abs(after - before) for before, after in pairs)
 
 
 def _with_index(state: Decisions, number: int, index: int) -> Decisions:

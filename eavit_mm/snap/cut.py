@@ -1,0 +1,148 @@
+"""From scores of units to the subnet that a target leaves of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from eavit_mm.options import check_number
+from eavit_mm.rearrange.criteria import Scores
+from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space.cells import BRANCHES, FFN, HEADS, Branch, Decisions
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.fitting import Limits, Position, Walker
+
+# Of each branch the share of units that falls after all others.
+PROTECTED = {FFN: 0.05, HEADS: 0.2}
+
+
+class Cuts(Walker):
+    """Cuts the least important units off, at any target.
+
+    A target is a sparsity (the paper's: heads and neurons are cut apart) or
+    limits on costs, for which they compete by what they save. A branch is
+    emptied only if the space lets it be off; widths are the space's.
+
+    Args:
+        space: What is cut; the embedding keeps its width.
+        scores: How important heads and neurons are, those of a layer in
+            descending order, in which they must stand in the network.
+        tables: The cost table of each kind of cost that may be limited.
+        exchange: How much a head's score weighs beside that of as many
+            neurons as it has channels, where these compete.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        scores: Scores,
+        tables: Mapping[str, CostTable],
+        exchange: float = 1.0,
+    ) -> None:
+        super().__init__(space, tables)
+        check_number('exchange', exchange, positive=True)
+        self.scores: dict[Branch, np.ndarray] = {
+            branch: scores[branch].double().numpy()
+            for branch in space.branches
+        }
+        rows = space.largest.head_dims * exchange
+        self._lost = {
+            branch: self._losses(branch, rows if branch[0] == HEADS else 1.0)
+            for branch in space.branches
+        }
+
+    def at_sparsity(self, ffn: float, heads: float) -> Subnet:
+        """The subnet without these shares of all neurons and of all heads.
+
+        In each branch the best 5 % of the neurons and 20 % of the heads fall
+        last. Widths that the space lacks become the nearest that it has.
+
+        Raises:
+            ValueError: If a share is not in [0, 1), or more than can be cut.
+        """
+        shares = {FFN: ffn, HEADS: heads}
+        widths: dict[str, Any] = {
+            axis: self._widths(axis, shares[axis]) for axis in BRANCHES
+        }
+        return self.space.nearest(replace(self.space.largest, **widths))
+
+    def _widths(self, axis: str, share: float) -> tuple[int, ...]:
+        """How many units of each layer stay."""
+        check_number(f'sparsity of {axis}', share)
+        falls = []  # protected, score, place and layer of what may fall
+        for layer in range(self.space.num_layers):
+            scores = self.scores[axis, layer]
+            least = self.space.choices(axis, layer)[0]
+            place = np.arange(0 if self.space.max_off else least, len(scores))
+            protected = place < int(PROTECTED[axis] * len(scores))
+            falls.append((protected, scores[place], place, place * 0 + layer))
+        protected, score, place, layers = map(
+            np.concatenate, zip(*falls, strict=True)
+        )
+        sizes = [
+            len(scores) for (a, _), scores in self.scores.items() if a == axis
+        ]
+        number = int(share * sum(sizes) + 1e-9)  # 0.07 * 100 is above 7
+        if number > len(layers):
+            raise ValueError(
+                f'sparsity of {axis}: {share!r}; must be from 0 to '
+                f'{len(layers) / sum(sizes):.4g}: a branch is emptied only if '
+                'space.max_off lets it be off'
+            )
+        order = np.lexsort((-place, score, protected))
+        fallen = np.bincount(layers[order[:number]], minlength=len(sizes))
+        return tuple((sizes - fallen).tolist())
+
+    def within(self, limits: Limits, start: Subnet | None = None) -> Subnet:
+        """The subnet that keeps limits, after as few cuts as that takes.
+
+        One step of a width at a time falls, the one of least score for what
+        it saves; so a subnet of lower limits lies inside those of higher.
+
+        Args:
+            limits: Kind of cost to the most of it; at least one.
+            start: What is cut; None: the largest.
+
+        Raises:
+            ValueError: If no cut keeps them.
+        """
+        ranges = {kind: (None, limit) for kind, limit in limits.items()}
+        found = self.approach(start or self.space.largest, ranges)
+        if self.excess(found, ranges):
+            raise ValueError(
+                f'limits={dict(limits)}: no cut of the whole embedding width '
+                'keeps them'
+            )
+        return found
+
+    # Competition
+
+    def _losses(self, branch: Branch, weight: float) -> np.ndarray:
+        """Protected units and score lost at each width: (choices + 1, 2).
+
+        First where the branch is off.
+        """
+        scores = self.scores[branch]
+        protected = int(PROTECTED[branch[0]] * len(scores))
+        kept = np.array([0, *self.space.choices(*branch)])
+        total = np.concatenate(([0.0], np.cumsum(scores))) * weight
+        return np.stack(
+            (protected - np.minimum(kept, protected), total[-1] - total[kept]),
+            axis=1,
+        )
+
+    def _loss(self, state: Decisions) -> np.ndarray:
+        """Protected units and score that a subnet lacks."""
+        lost = np.zeros(2)
+        for cell, index in zip(self.space.cells, state.indices, strict=True):
+            for branch in cell.branches:
+                is_on = branch not in state.off
+                lost += self._lost[branch][(index + 1) * is_on]
+        return lost
+
+    def size_of_step(self, place: Position, step: Position) -> Any:
+        """Protected units that a step loses, then score for what it saves."""
+        protected, score = self._loss(step.state) - self._loss(place.state)
+        saved = sum(place.costs) - sum(step.costs)
+        return protected, score / max(saved, 1e-12)
