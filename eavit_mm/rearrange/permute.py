@@ -60,9 +60,14 @@ def apply_permutation(
 
 @torch.no_grad()
 def permute_backbone(vit: VisionTransformer, permutation: Permutation) -> None:
-    """Reorders the units of a ViT, and so its features, in place."""
+    """Reorders the units of a ViT, and so its features, in place.
+
+    Kinds of units that the permutation lacks stay as they are.
+    """
     weights = dict(vit.named_parameters())
     for name, (axes, _, _) in parameter_axes(vit).items():
         for axis in axes:
+            if axis.units not in permutation:
+                continue
             weight = weights[name]
             weight.copy_(axis.reorder(weight, permutation[axis.units]))
