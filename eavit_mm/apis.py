@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmcv.image import imread
 from mmengine.config import Config
-from mmpretrain import ImageClassificationInferencer
+from mmpretrain import FeatureExtractor, ImageClassificationInferencer
 from mmpretrain.apis.model import ModelHub
 from mmseg.apis import MMSegInferencer
 from mmseg.models.segmentors import BaseSegmentor
@@ -90,7 +90,7 @@ def load(
     config: str | Path,
     checkpoint: str | Path,
     device: str | torch.device | None = None,
-) -> ImageClassificationInferencer | SegmentationInferencer:
+) -> ImageClassificationInferencer | FeatureExtractor | SegmentationInferencer:
     """Loads a supernet into the inferencer of its toolbox.
 
     Unlike the stock way no code in the checkpoint is run, and it must fit
@@ -121,7 +121,9 @@ def load(
         return SegmentationInferencer(model, cfg, place, known)
     # Where mmpretrain's own functions keep it.
     model._dataset_meta = meta.get('dataset_meta') or {}
-    return ImageClassificationInferencer(model, device=place)
+    has_head = model.logits_module is not None
+    kind = ImageClassificationInferencer if has_head else FeatureExtractor
+    return kind(model, device=place)
 
 
 def ask(
@@ -208,7 +210,8 @@ def predict(
         ``pred_class`` where the checkpoint knows the names. Of a segmentor
         ``pred_sem_seg``, the class of every pixel, and ``pred_score``, the
         probability of it, both (height, width) of the image that was given,
-        and where they are known ``classes`` and ``palette``.
+        and where they are known ``classes`` and ``palette``. Of a classifier
+        without a head ``embedding`` (E).
 
     Raises:
         FileNotFoundError: If there is no such image.
@@ -227,6 +230,9 @@ def predict(
     channels = model.backbone.patch_embed.projection.in_channels
     arrays = [_read(image, channels) for image in several]
     with model.evaluating(subnet):
+        if isinstance(network, FeatureExtractor):
+            found = network(arrays, batch_size, stage='pre_logits')
+            return [dict(embedding=each.cpu().numpy()) for each in found]
         return (segment or network)(arrays, batch_size=batch_size)
 
 

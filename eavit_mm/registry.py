@@ -48,6 +48,7 @@ DATASETS = _child('DATASETS', 'datasets')
 TRANSFORMS = _child('TRANSFORMS', 'datasets')
 HOOKS = _child('HOOKS', 'engine.hooks')
 LOOPS = _child('LOOPS', 'engine.loops')
+METRICS = _child('METRICS', 'engine.metrics')
 OPTIM_WRAPPERS = _child('OPTIM_WRAPPERS', 'engine.optim')
 # Samplers of subnets, algorithms of a search, criteria of importance,
 # distillation.

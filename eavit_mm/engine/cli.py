@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.registry import RUNNERS, init_default_scope
 from mmengine.runner import Runner
@@ -40,6 +41,7 @@ from eavit_mm.engine.checkpoint import (
     one_line,
     read_checkpoint,
 )
+from eavit_mm.engine.metrics import EmbeddingMetric
 from eavit_mm.engine.run_checks import check_keys
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
@@ -291,6 +293,14 @@ class _Runner(Runner):
             check_choice(place, precision, ('highest', 'high', 'medium'))
             torch.set_float32_matmul_precision(precision)
         super().setup_env(env_cfg)
+
+    def build_evaluator(self, evaluator: Any) -> Evaluator:
+        """See the base class; metrics of embeddings get the network."""
+        built = super().build_evaluator(evaluator)
+        for metric in built.metrics:
+            if isinstance(metric, EmbeddingMetric):
+                metric.attach(self.model, self.cfg)
+        return built
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """See the base class."""

@@ -62,7 +62,7 @@ class KeptData:
                 break
         else:
             how, self.batches = 'kept in memory', kept
-        print_log(f'{self.size} images of the search: {how}', 'current')
+        print_log(f'{self.size} images to evaluate with: {how}', 'current')
 
     def __iter__(self) -> Iterator[Any]:
         """Batches as they were packed, whose samples may be changed."""

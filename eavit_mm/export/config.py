@@ -232,6 +232,8 @@ def dense_config(
     stock = stock_class(model)
     taken = set(signature(stock).parameters) - _LOADING - {'backbone'}
     parts = {k: deepcopy(value) for k, value in cfg.items() if k in taken}
+    if parts.get('head') is None and hasattr(model, 'head'):
+        parts['head'] = dict(type='eavit_mm.EmbeddingHead')
     for part in parts.values():
         init_cfg = part.get('init_cfg') if isinstance(part, dict) else None
         if 'Pretrained' in str(init_cfg):

@@ -53,8 +53,7 @@ class Exporter:
     """Exports subnets of one supernet.
 
     Raises:
-        ValueError: If the supernet has no head, a format is not known, or a
-            package for one is missing.
+        ValueError: If a format is not known, or a package for one is missing.
     """
 
     model: ElasticModelMixin  # with its weights, on the CPU
@@ -77,9 +76,6 @@ class Exporter:
     def __post_init__(self) -> None:
         for name in self.formats:
             check_choice('format', name, FORMATS)
-        if self.model.logits_module is None:
-            kind = type(self.model).__name__
-            raise ValueError(f'this {kind} cannot be exported: it has no head')
         check_choice('opset', self.opset, OPSETS)
         if 'onnx' in self.formats:
             import_onnxruntime()
