@@ -39,7 +39,6 @@ class EmbeddingMetric(BaseMetric):
         epochs: Of the probe; 0: no probe.
         lr: Its learning rate (SGD, momentum 0.9, batches of 256, falling as
             a cosine).
-        seed: Its first weights and its order of images.
         **kwargs: Those of mmengine's ``BaseMetric``.
 
     Example:
@@ -50,28 +49,20 @@ class EmbeddingMetric(BaseMetric):
     default_prefix = 'embedding'
 
     def __init__(
-        self,
-        k: int = 20,
-        epochs: int = 100,
-        lr: float = 1e-3,
-        seed: int = 0,
-        **kwargs: Any,
+        self, k: int = 20, epochs: int = 100, lr: float = 1e-3, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (('k', k), ('epochs', epochs), ('seed', seed)):
-            check_count(name, value)
+        check_count('k', k)
+        check_count('epochs', epochs, least=0 if k else 1)
         check_number('lr', lr, positive=True)
-        if not k and not epochs:
-            raise ValueError('k=0, epochs=0: nothing is left to measure')
-        self.k = k
-        self.epochs, self.lr, self.seed = epochs, lr, seed
+        self.k, self.epochs, self.lr = k, epochs, lr
         # Copies of the evaluator share the model; none of them holds it.
         self.model: Any = lambda: None
         self.cfg: Any = None
         self.data: KeptData | None = None
 
     def attach(self, model: nn.Module, cfg: Any) -> None:
-        """Tells which network is evaluated; ``build_runner``'s runner does.
+        """Tells which network is evaluated, and the config of the run.
 
         Raises:
             ValueError: If images are augmented.
@@ -101,7 +92,7 @@ class EmbeddingMetric(BaseMetric):
         if self.k:
             found['knn'] = nearest(train, labels, test, self.k)
         if self.epochs:
-            options = self.epochs, self.lr, self.seed
+            options = self.epochs, self.lr
             found['linear'] = probe(train, labels, test, *options)
         return {
             name: 100 * (classes == truth).double().mean().item()
@@ -160,10 +151,9 @@ def probe(
     test: Tensor,
     epochs: int = 100,
     lr: float = 1e-3,
-    seed: int = 0,
 ) -> Tensor:
     """The classes that a linear map tells, trained on (n, E) and (n)."""
-    rng = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(0)
     linear = nn.Linear(train.shape[1], int(labels.max()) + 1)
     nn.init.normal_(linear.weight, std=0.01, generator=rng)
     nn.init.zeros_(linear.bias)

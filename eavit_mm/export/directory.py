@@ -103,13 +103,8 @@ class Exporter:
         remove_leftovers(out)
         ours, correction = self, None
         if self.calibration:
-            found = correct(self.model, subnet, self.calibration)
-            ours = replace(self, model=found.model)
-            correction = dict(
-                images=found.images,
-                error_before=found.before,
-                error=found.after,
-            )
+            model, correction = correct(self.model, subnet, self.calibration)
+            ours = replace(self, model=model)
         batches = ours.model.norm_batches()
         with (
             norm_statistics_of(ours.model, subnet, batches),
