@@ -1,10 +1,10 @@
-"""Packaging of eavit_mm: a plugin of OpenMMLab, installable with mim."""
+"""Packaging of eavit_mm: a plugin of OpenMMLab, installable with pip."""
 
 import shutil
-import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 # What mim looks for inside the installed package, as mmpretrain ships it.
@@ -14,26 +14,34 @@ MIM_FILES = ('tools', 'configs', 'model-index.yml')
 def requirements(name: str) -> list[str]:
     """Lines of requirements/<name>.txt."""
     text = (ROOT / 'requirements' / f'{name}.txt').read_text()
-    return [line for line in text.splitlines() if line.strip()]
+    lines = (line.partition('#')[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]
 
 
-def add_mim_extension() -> None:
-    """Puts links (editable install) or copies into eavit_mm/.mim."""
-    editable = any(arg in ('develop', 'editable_wheel') for arg in sys.argv)
-    folder = ROOT / 'eavit_mm' / '.mim'
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for name in MIM_FILES:
-        source, target = ROOT / name, folder / name
-        if not source.exists():
-            continue
-        if editable:
-            target.symlink_to(Path('..', '..', name))
-        elif source.is_dir():
-            ignore = shutil.ignore_patterns('__pycache__')
-            shutil.copytree(source, target, ignore=ignore)
-        else:
-            shutil.copy(source, target)
+class BuildWithMim(build_py):
+    """Adds eavit_mm/.mim: links in an editable install, copies in a wheel.
+
+    Copies are made in the build folder alone, from what the sdist has as
+    well, and nothing of an earlier build is left there.
+    """
+
+    def run(self) -> None:
+        """Builds the package, then adds the folder."""
+        base = ROOT if self.editable_mode else Path(self.build_lib)
+        folder = base / 'eavit_mm' / '.mim'
+        old = folder if self.editable_mode else folder.parent
+        shutil.rmtree(old, ignore_errors=True)
+        super().run()
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in MIM_FILES:
+            source, target = ROOT / name, folder / name
+            if self.editable_mode:
+                target.symlink_to(Path('..', '..', name))
+            elif source.is_dir():
+                ignore = shutil.ignore_patterns('__pycache__')
+                shutil.copytree(source, target, ignore=ignore)
+            else:
+                shutil.copy(source, target)
 
 
 def version() -> str:
@@ -44,7 +52,6 @@ def version() -> str:
 
 
 if __name__ == '__main__':
-    add_mim_extension()
     setup(
         name='eavit_mm',
         version=version(),
@@ -56,8 +63,21 @@ if __name__ == '__main__':
         license_files=['LICENSE'],
         keywords='vision transformer, elastic, pruning, OpenMMLab',
         project_urls={'Paper': 'https://arxiv.org/abs/2507.19360'},
+        classifiers=[
+            'Development Status :: 3 - Alpha',
+            'Intended Audience :: Developers',
+            'Intended Audience :: Science/Research',
+            'Operating System :: POSIX :: Linux',
+            'Programming Language :: Python :: 3.11',
+            'Programming Language :: Python :: 3.12',
+            'Topic :: Scientific/Engineering :: Artificial Intelligence',
+            'Topic :: Scientific/Engineering :: Image Recognition',
+            'Typing :: Typed',
+        ],
         packages=find_packages(include=['eavit_mm', 'eavit_mm.*']),
-        include_package_data=True,
+        package_data={'eavit_mm': ['py.typed']},
+        cmdclass={'build_py': BuildWithMim},
+        entry_points={'console_scripts': ['eavit_mm=eavit_mm.__main__:main']},
         python_requires='>=3.11,<3.13',
         install_requires=requirements('runtime'),
         extras_require={

@@ -23,6 +23,7 @@ from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet, read_config
 from eavit_mm.engine.loops.subnet_loops import answer_to
 from eavit_mm.export.config import dataset_meta
+from eavit_mm.files import project_folder
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
@@ -31,13 +32,11 @@ from eavit_mm.space import Budget
 # How far floats may lie beyond 0 and 1: a cubic resize of cv2 overshoots an
 # edge by up to 0.11, and a corner, which it passes twice, by 0.23.
 _OVERSHOOT = 0.25
-# mmpretrain's list_models and get_model know our configs from here on; the
-# index lies beside the package in a checkout, inside of it when installed.
-_PACKAGE = Path(__file__).parent
-for _folder in (_PACKAGE.parent, _PACKAGE / '.mim'):
+# mmpretrain's list_models and get_model know our configs from here on.
+_folder = project_folder()
+if _folder and not ModelHub.has('eavit_vitb_flowers'):
     _index = _folder / 'model-index.yml'
-    if _index.exists() and not ModelHub.has('eavit_vitb_flowers'):
-        ModelHub.register_model_index(_index, config_prefix=_folder)
+    ModelHub.register_model_index(_index, config_prefix=_folder)
 
 
 class SegmentationInferencer(MMSegInferencer):

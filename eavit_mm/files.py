@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and where ours lie."""
 
 import fcntl
 import json
@@ -22,6 +22,13 @@ os.register_at_fork(after_in_child=lambda: [file.close() for file in _LOCKED])
 _HOLDER = re.compile(r'process (\d+) of (\S+), begun at \d+')
 # Seconds in which two processes that begin at once see each other's name.
 _MOMENT = 0.2
+
+
+def project_folder() -> Path | None:
+    """Where our tools, configs and index lie: a checkout, or `.mim`."""
+    package = Path(__file__).parent
+    folders = (package.parent, package / '.mim')
+    return next((f for f in folders if (f / 'model-index.yml').exists()), None)
 
 
 def write_atomically(content: bytes, path: str | Path) -> None:

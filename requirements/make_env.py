@@ -221,7 +221,10 @@ class Installer:
         With build isolation, or a wheel that pip cached from such a build,
         the ops would be missing without a word.
         """
-        self.install('Install what builds mmcv', 'mmcv_build')
+        self.pip(  # not constrained: it needs another setuptools than we do
+            'Install what builds mmcv',
+            *('install', '-r', str(self.requirements / 'mmcv_build.txt')),
+        )
         variables = {'MMCV_WITH_OPS': '1'}
         for name, value in (('FORCE_CUDA', '0'), ('MAX_JOBS', '2')):
             variables[name] = os.environ.get(name, value)

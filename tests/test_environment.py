@@ -10,6 +10,7 @@ from pathlib import Path
 import make_env
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -206,22 +207,51 @@ def test_a_failing_step_is_named(
 # The pins
 
 
+def requirements(name: str) -> list[str]:
+    text = (REQUIREMENTS / f'{name}.txt').read_text()
+    return [k for k in text.splitlines() if k and not k.startswith('#')]
+
+
 def pins(name: str) -> dict[str, str]:
-    lines = (REQUIREMENTS / f'{name}.txt').read_text().splitlines()
-    found = [line for line in lines if line and not line.startswith('#')]
+    found = requirements(name)
     for line in found:
         assert PIN.fullmatch(line), f'{name}.txt: {line} is no exact pin'
     versions = (line.split('==') for line in found)
     return {canonicalize_name(name): version for name, version in versions}
 
 
-def test_pins_are_exact_and_said_once() -> None:
-    files = [pins(n) for n in ('runtime', 'export', 'tests', 'constraints')]
-    assert len(set().union(*files)) == sum(map(len, files))
-    constraints = files[-1]
-    assert not {'mmcv', 'mmcv-lite', 'eavit-mm'} & constraints.keys()
-    assert pins('mmcv_lite').popitem()[1] == pins('mmcv_full').popitem()[1]
+def ranges(*names: str) -> dict[str, SpecifierSet]:
+    found = [Requirement(line) for n in names for line in requirements(n)]
+    asked = {canonicalize_name(each.name): each.specifier for each in found}
+    assert len(asked) == len(found), 'a package is asked for twice'
+    return asked
+
+
+OF_THE_PACKAGE = ('runtime', 'export', 'tests', 'mmcv_lite')
+
+
+def test_the_package_asks_for_ranges_that_hold_the_pins() -> None:
+    """Exact pins would clash with every other project's."""
+    constraints = pins('constraints')
+    for name, specifier in ranges(*OF_THE_PACKAGE).items():
+        assert constraints[name] in specifier, name
+        assert not {'==', '~=', '==='} & {s.operator for s in specifier}, name
+    needed = ranges('runtime', 'export', 'mmcv_lite')
+    by_date = {'regex'}  # its versions are dates
+    for name in needed.keys() - by_date:
+        operators = {s.operator for s in needed[name]}
+        assert operators == {'>=', '<'}, name
+
+
+def test_the_environment_is_made_of_the_pins() -> None:
+    constraints = pins('constraints')
+    assert not {'mmcv', 'eavit-mm'} & constraints.keys()
+    assert constraints['mmcv-lite'] == pins('mmcv_full').pop('mmcv')
     assert pins('mmcv_build').keys() >= {'setuptools', 'ninja'}
+    if make_env.has_package(Path(sys.prefix), 'mmcv'):  # in place of mmcv-lite
+        del constraints['mmcv-lite']
+    found = {name: metadata.version(name) for name in constraints}
+    assert found == constraints
 
 
 def required_by(name: str) -> set[str]:
@@ -239,8 +269,8 @@ def required_by(name: str) -> set[str]:
 
 
 def test_everything_the_pinned_packages_bring_is_pinned() -> None:
-    direct = pins('runtime') | pins('export') | pins('tests')
-    pinned = direct.keys() | pins('constraints').keys()
+    direct = ranges(*OF_THE_PACKAGE)
+    pinned = pins('constraints').keys()
     by_torch = re.compile('nvidia-|cuda-toolkit$|triton$')
     seen: set[str] = set()
     queue = set(direct)

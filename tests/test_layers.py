@@ -17,6 +17,7 @@ GROUND = {'files', 'options', 'registry'}
 # What a part of the package may import of the others.
 LAYERS: dict[str, set[str]] = {
     '__init__': {'compat', 'version'},
+    '__main__': {'files'},
     'version': set(),
     'compat': set(),
     'files': set(),

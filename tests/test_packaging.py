@@ -1,0 +1,198 @@
+"""What a build leaves out, keeps from before, or puts in: setup.py."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import yaml
+from modelindex.load_model_index import load
+from tool_runs import ROOT
+
+import eavit_mm.__main__ as program
+
+IN_THE_SDIST = ('configs', 'tools', 'eavit_mm', 'requirements')
+BUILD = """
+import sys
+from setuptools import build_meta
+getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])
+"""
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of this one, with leftovers of an earlier build."""
+    ignore = shutil.ignore_patterns('__pycache__', '.mim')
+    for name in IN_THE_SDIST:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
+    for path in ROOT.iterdir():
+        if path.suffix in ('.md', '.cff', '.toml', '.yml', '.in', '.py'):
+            shutil.copy(path, folder)
+    shutil.copy(ROOT / 'LICENSE', folder)
+    for old in ('eavit_mm/.mim/configs', 'build/lib/eavit_mm'):
+        (folder / old).mkdir(parents=True)
+        (folder / old / 'gone.py').touch()
+    return folder
+
+
+def build(what: str, source: Path, out: Path) -> None:
+    """As `python -m build --no-isolation` does, which is another package."""
+    subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', BUILD, what, str(out)],
+        cwd=source,
+        check=True,
+        capture_output=True,
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in folder.rglob('*') if '__pycache__' not in p.parts)
+    return {
+        str(path.relative_to(folder.parent)): path.read_bytes()
+        for path in found
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope='module')
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp('checkout'))
+
+
+@pytest.fixture(scope='module')
+def installed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The contents of a wheel that was built from the sdist."""
+    folder = tmp_path_factory.mktemp('built')
+    build('sdist', source, folder)
+    (sdist,) = folder.glob('*.tar.gz')
+    with tarfile.open(sdist) as packed:
+        packed.extractall(folder, filter='data')
+    build('wheel', folder / sdist.name.removesuffix('.tar.gz'), folder)
+    build('wheel', source, folder / 'direct')
+    for wheel in (*folder.glob('*.whl'), *folder.glob('direct/*.whl')):
+        with ZipFile(wheel) as packed:
+            packed.extractall(wheel.parent / 'site')
+    return folder
+
+
+def test_the_wheel_of_the_sdist_has_all_and_nothing_else(
+    installed: Path,
+) -> None:
+    site = installed / 'site'
+    packaged = files(site / 'eavit_mm')
+    mim = 'eavit_mm/.mim/'
+    wanted = files(ROOT / 'configs') | files(ROOT / 'tools')
+    wanted['model-index.yml'] = (ROOT / 'model-index.yml').read_bytes()
+    assert len(wanted) > 150
+    wanted = {mim + name: content for name, content in wanted.items()}
+    wanted |= {
+        name: content
+        for name, content in files(ROOT / 'eavit_mm').items()
+        if not name.startswith(mim)
+    }
+    assert packaged == wanted
+    assert packaged == files(installed / 'direct' / 'site' / 'eavit_mm')
+    (metadata,) = site.glob('*.dist-info/METADATA')
+    lines = metadata.read_text().splitlines()
+    assert 'License: Apache-2.0' in lines
+    assert any(line.startswith('Project-URL: ') for line in lines)
+
+
+def test_an_editable_install_links_to_the_checkout(
+    source: Path, tmp_path: Path
+) -> None:
+    build('editable', source, tmp_path)
+    folder = source / 'eavit_mm' / '.mim'
+    names = ('configs', 'model-index.yml', 'tools')
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    for name in names:
+        assert (folder / name).is_symlink()
+        assert (folder / name).resolve() == source / name
+
+
+def test_tools_run_away_from_the_checkout(
+    installed: Path, tmp_path: Path
+) -> None:
+    site, name = installed / 'site', 'configs/eavit/vitmini_digits.py'
+    done = subprocess.run(
+        [sys.executable, '-m', 'eavit_mm', 'train', name, '--help'],
+        cwd=tmp_path,
+        env={**os.environ, 'PYTHONPATH': str(site), 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith('usage: train.py [-h] [--resume')
+    path = site / 'eavit_mm' / '.mim' / name
+    assert done.stderr.endswith(f'{name}: none here, taking {path}\n')
+
+
+def test_a_config_is_the_working_folders_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = 'configs/eavit/vitmini_digits.py'
+    assert program.located(name, ROOT) == str(ROOT / name)
+    for other in (
+        'configs/eavit/none.py',
+        'configs/vit/vitmini_fashion.pth',
+        'tools/train.py',
+        'configs',
+    ):
+        assert program.located(other, ROOT) == other
+    (tmp_path / 'configs' / 'eavit').mkdir(parents=True)
+    (tmp_path / name).touch()
+    assert program.located(name, ROOT) == name
+
+
+def test_tools_are_listed_and_a_wrong_one_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tools = {path.stem for path in (ROOT / 'tools').glob('*.py')}
+    monkeypatch.setattr(sys, 'argv', ['eavit_mm'])
+    program.main()
+    out = capsys.readouterr().out
+    listed = [k.split()[0] for k in out.splitlines() if k.startswith('  ')]
+    assert listed == sorted(tools - {'arguments'})
+    assert 'train      Trains the model of a config' in out
+    monkeypatch.setattr(sys, 'argv', ['eavit_mm', 'trian'])
+    words = f"error: TOOL='trian'; must be one of {', '.join(listed)}$"
+    with pytest.raises(SystemExit, match=words):
+        program.main()
+    monkeypatch.setattr(program, 'project_folder', lambda: None)
+    with pytest.raises(SystemExit, match='^error: .* without its tools'):
+        program.main()
+
+
+def test_the_index_is_whole_where_mim_reads_it(installed: Path) -> None:
+    """Every folder's file is in it, and what it says was measured."""
+    folder = installed / 'site' / 'eavit_mm' / '.mim'
+    index = load(str(folder / 'model-index.yml'))
+    index.build_models_with_collections()
+    models = {model.config: model for model in index.models}
+    entries = [
+        entry
+        for path in (ROOT / 'configs').glob('*/metafile.yml')
+        for entry in yaml.safe_load(path.read_text())['Models']
+    ]
+    assert len(models) == len(entries) > 50
+    for path, model in models.items():
+        assert (folder / path).is_file(), path
+        assert model.metadata.parameters > 0
+    runs = json.loads((ROOT / 'docs/benchmark/accuracy.json').read_text())
+    for method, name in (
+        ('default', 'eavit/vitmini_fashion40'),
+        ('hydravit', 'baselines/hydravit_vitmini_fashion40'),
+    ):
+        found = [
+            max(run['test'].values())[1]  # of the most MACs
+            for run in runs
+            if (run['method'], run['regime']) == (method, 'fashion40')
+        ]
+        (result,) = models[f'configs/{name}.py'].results
+        mean = round(sum(found) / len(found), 2)
+        assert result.metrics == {'Top 1 Accuracy': mean}
