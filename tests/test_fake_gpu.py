@@ -31,6 +31,7 @@ from eavit_mm.models.leaves import LEAVES
 from eavit_mm.rearrange import Criterion
 from eavit_mm.rearrange.permute import rearrange
 from eavit_mm.registry import LATENCY_BACKENDS, TASK_UTILS
+from eavit_mm.snap.correct import fit
 from eavit_mm.space import SubnetSampler
 
 C, HALF, BRAIN = 24, torch.float16, torch.bfloat16
@@ -74,6 +75,15 @@ def check(
                 outputs = tree_leaves(run(vit(x)))
             assert all(out.is_cuda for out in outputs)
         assert not waits.places
+
+
+def test_the_correction_of_a_subnet() -> None:
+    model = classifier(backbone=dict(layer_scale_init_value=0.5)).eval()
+    # Fake tensors cannot be copied, as the correction does first.
+    with fake_gpu(model), pytest.MonkeyPatch.context() as patch:
+        patch.setattr('eavit_mm.snap.correct.deepcopy', lambda copied: copied)
+        fixed = fit(model, member(), [images().double().to('cuda')])
+        assert all(weight.is_cuda for weight in fixed.parameters())
 
 
 POOLED = dict(out_type='avg_featmap', with_cls_token=False)

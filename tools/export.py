@@ -72,7 +72,8 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--device',
-        help='to measure latency on (default: a GPU if there is one)',
+        help='to correct and to measure latency on (default: a GPU if there '
+        'is one)',
     )
     parser.add_argument(
         '--batch-size', type=int, default=1, help='for the latency'

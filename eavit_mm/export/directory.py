@@ -63,7 +63,7 @@ class Exporter:
     source: dict[str, Any] = field(default_factory=dict)
     formats: Sequence[str] = ('pth',)  # 'pth' is always written
     images: Tensor | None = None  # normalised, to compare on too
-    # How latencies are measured.
+    # Where networks are corrected, and how latencies are measured.
     device: torch.device = torch.device('cpu')
     batch_size: int = 1
     rounds: int = 20
@@ -103,8 +103,11 @@ class Exporter:
         remove_leftovers(out)
         ours, correction = self, None
         if self.calibration:
-            model, correction = correct(self.model, subnet, self.calibration)
-            ours = replace(self, model=model)
+            given = [batch.to(self.device) for batch in self.calibration]
+            self.model.to(self.device)
+            model, correction = correct(self.model, subnet, given)
+            self.model.cpu()
+            ours = replace(self, model=model.cpu())
         batches = ours.model.norm_batches()
         with (
             norm_statistics_of(ours.model, subnet, batches),
