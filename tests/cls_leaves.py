@@ -46,7 +46,7 @@ def write_data(root: Path) -> Path:
     return root
 
 
-def shrink(model: Any) -> None:
+def shrink(model: Any, num_layers: int = 12) -> None:
     """Makes a config's ViT-Ti or ViT-B one of narrower heads and FFNs."""
     backbone, space = model.backbone, model.backbone.space
     if not isinstance(backbone.arch, str):
@@ -54,7 +54,7 @@ def shrink(model: Any) -> None:
     for axis in (AXES[0], AXES[2]):
         space[axis] = [width // 16 for width in space[axis]]
     backbone.arch = {axis: max(space[axis]) for axis in AXES}
-    backbone.arch.num_layers = 12
+    backbone.arch.num_layers = num_layers
     backbone.img_size = min(backbone.img_size, 32)
     model.head.in_channels = backbone.arch.embed_dims
 
@@ -75,10 +75,16 @@ def smaller_data(value: Any, root: Path) -> None:
                 smaller_data(each, root)
 
 
-def run(name: str, folder: Path, root: Path, **changes: Any) -> Runner:
+def run(
+    name: str,
+    folder: Path,
+    root: Path,
+    num_layers: int = 12,
+    **changes: Any,
+) -> Runner:
     """Two iterations of a leaf with a narrow network; its last checkpoint."""
     cfg = deepcopy(read(name))
-    shrink(cfg.model)
+    shrink(cfg.model, num_layers)
     cfg.model.backbone.init_cfg = None
     for part in ('val', 'test'):
         for key in ('cfg', 'dataloader', 'evaluator'):
@@ -88,7 +94,9 @@ def run(name: str, folder: Path, root: Path, **changes: Any) -> Runner:
     loader.collate_fn = dict(type='default_collate')
     smaller_data(loader, root)
     by_epoch = cfg.train_cfg.by_epoch
-    unit, length = ('epochs', 1) if by_epoch else ('iters', 2)
+    unit = 'epochs' if by_epoch else 'iters'
+    has_levels = any('levels' in hook for hook in cfg.custom_hooks)
+    length = 2 if has_levels or not by_epoch else 1
     cfg.train_cfg.update({f'max_{unit}': length, 'val_interval': length})
     cfg.default_hooks.checkpoint.interval = length
     cfg.default_hooks.logger = None

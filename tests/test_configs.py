@@ -28,6 +28,8 @@ LEAVES = sorted(
     if not path.parent.name.startswith('_')
     # Those of flowers89, but for the data: test_configs_baselines.py.
     and not re.search('vitti_(dtd10|eurosat|btmri|cifar100)', path.name)
+    # Those of vitb_flowers, but for the data: test_configs_vitb.py.
+    and not re.match('vitb_(?!flowers|upernet|linear)', path.name)
     # More widths, and ablations: test_configs_scala.py.
     and not re.search('scala_.*_(x[0-9]|no_)', path.name)
 )
@@ -227,11 +229,14 @@ def test_the_recipe_of_the_release():
     assert not GradScaler(**cfg.optim_wrapper.loss_scale).is_enabled()
     assert cfg.optim_wrapper.optimizer.type == 'AdamW'
     assert cfg.optim_wrapper.optimizer.lr == 1e-5
+    assert cfg.optim_wrapper.optimizer.weight_decay == 0.01
     warmup, cosine = cfg.param_scheduler
     assert warmup.end == cosine.begin == 5
     assert cosine.eta_min == 1e-7
     assert cfg.model.head.loss.label_smooth_val == 0.1
     backbone = model_of('eavit/vitb_flowers.py').backbone
+    assert backbone.out_type == 'cls_token'
+    assert {m.eps for m in backbone.modules() if hasattr(m, 'eps')} == {1e-5}
     rates = [
         getattr(layer.attn.out_drop, 'drop_prob', 0.0)
         for layer in backbone.layers
@@ -260,13 +265,15 @@ def test_the_test_images_are_out_of_reach(name):
     # ones, in folders.
     for key in ('type', 'data_root'):
         assert train.get(key) == val.get(key) == test.get(key)
-    assert held['part'] == 'search'
     assert whole is None
-    if train['type'] == 'CustomDataset':
-        prefixes = [data['data_prefix'] for data in (train, val, test)]
-        assert prefixes == ['train', 'val', 'test']
-        assert cut is None
+    if cut is None:
+        is_folder = train['type'] == 'CustomDataset'
+        key = 'data_prefix' if is_folder else 'split'
+        official = [data[key] for data in (train, val, test)]
+        assert official == ['train', 'val', 'test']
+        assert held is None or held['part'] == 'search'
     else:
+        assert held['part'] == 'search'
         assert train['split'] == val['split'] in ('train', 'trainval')
         assert test['split'] == ('val' if 'in1k' in name else 'test')
         for key in ('parts', 'seed', 'balanced'):

@@ -32,7 +32,7 @@ it measured, `python -m benchmarks.gpu --publish DIR`: eight minutes, no data,
 no network. Parts run one after another in processes of their own; cases of a
 table are interleaved in one process, ratios of time are formed inside a round,
 median and quartiles. Unless said otherwise ViT-B/16 at 224 px as the recipes
-train it (mean pool, drop path, smooth labels), mmpretrain's with the same
+train it (class token, drop path, smooth labels), mmpretrain's with the same
 options; batch 256, bfloat16 by autocast, weights in float32. Sliced steps of
 stage 2 take eight budgets in turn; their MACs are the mean of these.
 

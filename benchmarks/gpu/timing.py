@@ -12,7 +12,7 @@ from benchmarks.pages import ROOT
 from benchmarks.speed import Times, ratios, rounds_of
 from benchmarks.speed_cases import Case, Network, Setting
 
-# What the recipes train: a mean pool, drop path, smooth labels.
+# What the recipes train: a class token, drop path, smooth labels.
 _MODEL = Config.fromfile(ROOT / 'configs/_base_/models/elastic_vitb.py').model
 _NAMES = ('drop_path_rate', 'with_cls_token', 'out_type', 'final_norm')
 _RECIPE = dict(

@@ -28,7 +28,7 @@ optim_wrapper = dict(clip_grad=dict(max_norm=1.0))
 custom_hooks = [
     dict(
         type='eavit_mm.RearrangeHook',
-        num_batches=229,  # 1,832 of the 1,836 training images
+        num_batches=127,  # 1,016 of the 1,020 training images
         batch_size=8,
         criterion=dict(type='eavit_mm.TaylorCriterion'),
     ),

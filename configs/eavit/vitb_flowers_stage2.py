@@ -11,14 +11,8 @@ model = dict(
         front='work_dirs/vitb_flowers_stage2/search/pareto.json',
     ),
 )
-optim_wrapper = dict(
-    paramwise_cfg=dict(
-        # 1e-3 for the router.
-        custom_keys={'router': dict(lr_mult=100.0, decay_mult=0.0)}
-    ),
-)
-# 1,836 images in batches of 256: 8 steps an epoch.
-train_cfg = dict(max_epochs=225)
-# 1,000 of these 1,800 steps; a share, for folders of fewer images.
-custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=5 / 9)]
+# 1,020 images in batches of 256: 4 steps an epoch. A share of them, for
+# folders of fewer images.
+train_cfg = dict(max_epochs=350)
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000 / (350 * 4))]
 load_from = 'work_dirs/vitb_flowers_stage2/stage1/epoch_100.pth'

@@ -1,6 +1,4 @@
 # ViT-B/16 at 224 px as a supernet: the box of the EA-ViT release.
-# Mean-pooled without a class token; the norm follows the pool. On a GPU images
-# are embedded channels-last: without a class token all layers gain from it.
 model = dict(
     type='eavit_mm.ElasticImageClassifier',
     backbone=dict(
@@ -9,9 +7,9 @@ model = dict(
         img_size=224,
         patch_size=16,
         drop_path_rate=0.1,
-        with_cls_token=False,
-        out_type='avg_featmap',
-        final_norm=False,
+        with_cls_token=True,
+        out_type='cls_token',
+        final_norm=True,
         space=dict(
             embed_dims=[384, 448, 512, 576, 640, 704, 768],
             num_heads=[6, 7, 8, 9, 10, 11, 12],

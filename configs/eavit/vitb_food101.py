@@ -1,0 +1,9 @@
+# EA-ViT stage 1: ViT-B/16 on Food-101, the released recipe.
+_base_ = [
+    '../_base_/models/elastic_vitb_augreg.py',
+    '../_base_/datasets/food101_224.py',
+    '../_base_/schedules/eavit_100e.py',
+]
+
+data_preprocessor = dict(num_classes=101)
+model = dict(head=dict(num_classes=101))

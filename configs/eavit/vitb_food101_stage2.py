@@ -1,0 +1,18 @@
+# EA-ViT stage 2: the router alone for 1,000 steps, then 100 epochs together
+# with the network. tools/adapt.py runs this config and all that comes before.
+_base_ = ['./vitb_food101.py']
+
+stage1 = '{{fileDirname}}/vitb_food101.py'  # trained and searched before
+
+model = dict(
+    backbone=dict(init_cfg=None),
+    router=dict(
+        type='eavit_mm.RouterHead',
+        front='work_dirs/vitb_food101_stage2/search/pareto.json',
+    ),
+)
+# 73,730 images in batches of 256: 289 steps an epoch. A share of them, for
+# folders of fewer images.
+train_cfg = dict(max_epochs=104)
+custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000 / (104 * 289))]
+load_from = 'work_dirs/vitb_food101_stage2/stage1/epoch_100.pth'

@@ -1,0 +1,87 @@
+"""Files of published data sets that are missing, broken or of another kind."""
+
+import numpy as np
+import pytest
+from mmpretrain.registry import DATASETS
+from scipy.io import savemat
+
+from . import published
+
+
+def build(kind, **options):
+    return DATASETS.build(dict(type=f'eavit_mm.{kind}', **options))
+
+
+def refuses(words, kind, error=ValueError, **options):
+    with pytest.raises(error, match=words) as found:
+        build(kind, **options)
+    assert '\n' not in str(found.value)
+
+
+def test_svhn(tmp_path):
+    root, file = tmp_path / 'svhn', tmp_path / 'svhn' / 'train_32x32.mat'
+    refuses(
+        f'{file} is missing. Get it from ufldl',
+        *('SVHN', FileNotFoundError),
+        data_root=str(root),
+    )
+    published.svhn(root)
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], b'', b'no such file' * 99):
+        file.write_bytes(content)
+        refuses('train_32x32.mat: .*is it whole', 'SVHN', data_root=str(root))
+    savemat(file, dict(X=np.zeros((32, 32, 3, 4), np.uint8)))
+    refuses(r'mat: .*y.*is it whole', 'SVHN', data_root=str(root))
+    refuses("split='val'; must be one of", 'SVHN', data_root='', split='val')
+
+
+LABELS = np.zeros((4, 1), np.uint8)
+IMAGES = np.zeros((4, 28, 28), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('images', 'labels', 'words'),
+    [
+        (IMAGES[:3], LABELS, r'uint8 \(3, 28, 28, 3\), labels uint8 \(4, 1\)'),
+        (IMAGES, np.repeat(LABELS, 14, 1), r'uint8 \(4, 14\); must be'),
+        (IMAGES / 255, LABELS, 'images float64'),
+        (np.zeros((4, 9, 9, 9), np.uint8), LABELS, r'images uint8 \(4, 9, 9'),
+        (IMAGES[:0], LABELS[:0], r'images uint8 \(0, 28'),
+        (IMAGES, LABELS.astype(object), 'allow_pickle=False'),
+        (None, LABELS, 'train_images'),
+    ],
+)
+def test_medmnist(images, labels, words, tmp_path):
+    arrays = dict(train_images=images, train_labels=labels)
+    arrays = {k: v for k, v in arrays.items() if v is not None}
+    file = tmp_path / 'some.npz'
+    np.savez(file, **arrays)
+    refuses(f'some.npz: .*{words}', 'MedMNIST', ann_file=str(file))
+
+
+def test_medmnist_in_gray(tmp_path):
+    file = tmp_path / 'some.npz'
+    images = np.arange(4 * 28 * 28).reshape(4, 28, 28).astype(np.uint8)
+    np.savez(file, test_images=images, test_labels=LABELS)
+    data = build('MedMNIST', ann_file=str(file), split='test')
+    assert data.test_mode
+    for i, image in enumerate(images):
+        found = data.get_data_info(i)
+        assert np.array_equal(found['img'], np.dstack([image] * 3))
+        assert found['sample_id'] == f'test/{i:05d}'
+    file.write_bytes(file.read_bytes()[:-100])
+    words = 'some.npz: .*is it whole'
+    refuses(words, 'MedMNIST', ann_file=str(file), split='test')
+
+
+@pytest.mark.parametrize(
+    'row', ['ISIC_1,0,0,0,0,0,0,0', 'ISIC_1,1,1,0,0,0,0,0', 'ISIC_1,1', 'x,?']
+)
+def test_isic(row, tmp_path):
+    published.isic(tmp_path)
+    stem = 'ISIC2018_Task3_Training_GroundTruth'
+    table = tmp_path / stem / f'{stem}.csv'
+    table.write_text(f'{table.read_text()}{row}\n')
+    refuses(
+        f'{table}, line 14: no image of one', 'ISIC', data_root=str(tmp_path)
+    )
