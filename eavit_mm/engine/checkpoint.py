@@ -51,7 +51,9 @@ def load_supernet(
     checkpoint = read_checkpoint(path)
     with naming(path):
         check_space(model, meta_of(checkpoint))
-        model.load_state_dict(checkpoint.get('state_dict', checkpoint))
+        # What else does not fit the model itself refuses.
+        state = checkpoint.get('state_dict', checkpoint)
+        model.load_state_dict(state, strict=not model.new_head)
     return checkpoint.get('meta') or {}
 
 

@@ -40,6 +40,20 @@ def test_a_supernet_is_loaded_from_a_stock_file(tmp_path, plain):
     torch.testing.assert_close(logits(model), logits(stock))
 
 
+def test_a_head_of_other_classes_is_left_out_if_it_is_new(tmp_path):
+    cfg = model_cfg()
+    stock, path = randomise(MODELS.build(cfg)), tmp_path / 'stock.pth'
+    torch.save(stock.state_dict(), path)
+    cfg['head'] = {**cfg['head'], 'num_classes': 4}
+    with pytest.raises(ValueError, match='head'):
+        load_supernet(MODELS.build(cfg), path)
+    model = MODELS.build(dict(cfg, new_head=True))
+    load_supernet(model, path)
+    for name, weight in model.backbone.state_dict().items():
+        assert torch.equal(weight, stock.backbone.state_dict()[name])
+    assert model.head.fc.out_features == 4
+
+
 def test_a_supernet_of_another_space_is_refused(tmp_path):
     model = MODELS.build(model_cfg())
     other = model_cfg()
