@@ -13,7 +13,7 @@ from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-from eavit_mm.options import check_count, check_probability
+from eavit_mm.options import check_count, check_path, check_probability
 from eavit_mm.registry import TASK_UTILS, build_part
 from eavit_mm.search.evaluations import Evaluations
 from eavit_mm.search.operators import (
@@ -27,7 +27,7 @@ from eavit_mm.search.operators import (
 )
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.space import Subnet, SubnetSampler
-from eavit_mm.space.pareto import Member
+from eavit_mm.space.pareto import Member, ParetoFront
 
 TASK_UTILS.register_module(module=RankAndCrowding)
 # Drawn members in a row that were proposed before: there are no others.
@@ -112,6 +112,8 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         sampler: Config of the sampler that draws members; None: even over
             the MACs range.
         p_off: Probability that branches of a drawn member are off.
+        start: A ``pareto.json`` of the same space, such as of
+            ``tools/snap.py``, whose members are in the first generation.
 
     Example:
         >>> algorithm = dict(
@@ -128,8 +130,11 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         p_reset: float = 0.25,
         sampler: Mapping[str, Any] | None = None,
         p_off: float = 0.5,
+        start: str | None = None,
     ) -> None:
         check_count('pop_size', pop_size, least=4)
+        check_path('start', start)
+        self.start = start
         check_probability('crossover_prob', crossover_prob)
         if mutation_prob is not None:
             check_probability('mutation_prob', mutation_prob)
@@ -153,7 +158,11 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
         )
 
     def _initialize_infill(self) -> Population:
-        start = start_members(self.problem, self.pop_size, self.drawn)
+        space, given = self.problem.space, []
+        if self.start is not None:
+            front = ParetoFront.read(self.start, space)
+            given = [member.subnet for member in front.members]
+        start = start_members(self.problem, self.pop_size, self.drawn, given)
         return self.new.do(to_genomes(self.problem.space, start))
 
     def _infill(self) -> Population:

@@ -45,16 +45,20 @@ def draw_members(
 
 
 def start_members(
-    problem: SubnetProblem, number: int, drawn: Iterator[Subnet]
+    problem: SubnetProblem,
+    number: int,
+    drawn: Iterator[Subnet],
+    given: Sequence[Subnet] = (),
 ) -> list[Subnet]:
-    """The largest, the cheapest and the uniform members; the rest are drawn.
+    """The largest, the cheapest, given and uniform ones; the rest are drawn.
 
     As many as asked for, all within the limits on cost.
     """
     space = problem.space
-    ladder = spread(space.uniform_ladder, number - 2)
+    given = spread(given, number - 2)
+    ladder = spread(space.uniform_ladder, number - 2 - len(given))
     cheapest = problem.cost_table.cheapest
-    start = dict.fromkeys((space.largest, cheapest, *ladder))
+    start = dict.fromkeys((space.largest, cheapest, *given, *ladder))
     allowed = filter(problem.objectives.reachable.keeps, start)
     return list(islice(chain(allowed, drawn), number))
 

@@ -6,6 +6,7 @@ import pytest
 
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.search.algorithms import RandomSearch, SubnetNSGA2
+from eavit_mm.search.front import build_front
 
 from .toys import DEEP, ONE, SPACES, TINY, Search, keeps_costs
 
@@ -193,3 +194,29 @@ def test_the_order_of_objectives_does_not_matter():
         for names in (['metric', 'macs'], ['macs', 'metric'])
     ]
     assert found[0] == found[1]
+
+
+def test_a_search_begins_with_a_front_that_is_given(tmp_path):
+    search = Search(SPACES['free'])
+    members = search.run(RandomSearch(10), 3, 30)
+    front = build_front(search.objectives, members, 5)
+    path = str(tmp_path / 'pareto.json')
+    front.write(path)
+    given = [member.subnet for member in front.members]
+    assert 2 < len(given) <= 18
+    begins = [
+        member.subnet
+        for member in search_again(SubnetNSGA2(20, start=path), SPACES['free'])
+    ]
+    assert set(given) < set(begins)
+    plain = search_again(SubnetNSGA2(20), SPACES['free'])
+    assert begins[:2] == [member.subnet for member in plain[:2]]
+    assert not set(given) <= {member.subnet for member in plain}
+    with pytest.raises(ValueError, match='another space'):
+        search_again(SubnetNSGA2(20, start=path), SPACES['hydra'])
+    with pytest.raises(ValueError, match='start=3'):
+        SubnetNSGA2(20, start=3)
+
+
+def search_again(algorithm, space):
+    return Search(space).run(algorithm, 0, 20)
