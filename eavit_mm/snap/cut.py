@@ -118,31 +118,32 @@ class Cuts(Walker):
 
     # Competition
 
-    def _losses(self, branch: Branch, weight: float) -> np.ndarray:
-        """Protected units and score lost at each width: (choices + 1, 2).
-
-        First where the branch is off.
-        """
+    def _losses(
+        self, branch: Branch, weight: float
+    ) -> list[tuple[int, float]]:
+        """Protected units and score lost where it is off, then by choice."""
         scores = self.scores[branch]
         protected = int(PROTECTED[branch[0]] * len(scores))
-        kept = np.array([0, *self.space.choices(*branch)])
-        total = np.concatenate(([0.0], np.cumsum(scores))) * weight
-        return np.stack(
-            (protected - np.minimum(kept, protected), total[-1] - total[kept]),
-            axis=1,
-        )
+        return [
+            (max(protected - width, 0), weight * float(scores[width:].sum()))
+            for width in (0, *self.space.choices(*branch))
+        ]
 
-    def _loss(self, state: Decisions) -> np.ndarray:
+    def _loss(self, state: Decisions) -> tuple[int, float]:
         """Protected units and score that a subnet lacks."""
-        lost = np.zeros(2)
+        protected, score = 0, 0.0
         for cell, index in zip(self.space.cells, state.indices, strict=True):
             for branch in cell.branches:
-                is_on = branch not in state.off
-                lost += self._lost[branch][(index + 1) * is_on]
-        return lost
+                choice = 0 if branch in state.off else index + 1
+                lost = self._lost[branch][choice]
+                protected, score = protected + lost[0], score + lost[1]
+        return protected, score
 
     def size_of_step(self, place: Position, step: Position) -> Any:
         """Protected units that a step loses, then score for what it saves."""
-        protected, score = self._loss(step.state) - self._loss(place.state)
+        protected, score = self._loss(step.state)
+        protected_before, before = self._loss(place.state)
         saved = sum(place.costs) - sum(step.costs)
-        return protected, score / max(saved, 1e-12)
+        return protected - protected_before, (score - before) / max(
+            saved, 1e-12
+        )

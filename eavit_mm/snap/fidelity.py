@@ -1,7 +1,5 @@
 """How near the embeddings of a subnet stay to those of the whole network."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,15 +19,17 @@ class Fidelity:
 
     Args:
         vit: The network, in evaluation mode.
-        batches: Images as it gets them; no labels.
+        images: As it gets them (n, channels, h, w); no labels.
+        batch_size: Of the forward passes.
     """
 
     def __init__(
-        self, vit: ElasticVisionTransformer, batches: Sequence[Tensor]
+        self,
+        vit: ElasticVisionTransformer,
+        images: Tensor,
+        batch_size: int = 64,
     ) -> None:
-        self.vit = vit
-        self.images = torch.cat(list(batches))
-        self.batch_size = len(batches[0])
+        self.vit, self.images, self.batch_size = vit, images, batch_size
         whole = self._embed(None, slice(None))
         self.mean = whole.mean(0)
         # Of fewer images than that the components do not span the space.
@@ -55,16 +55,10 @@ class Fidelity:
 
     @torch.no_grad()
     def _embed(self, subnet: Subnet | None, part: slice) -> Tensor:
-        device = self.vit.pos_embed.device
+        batches = torch.split(self.images[part], self.batch_size)
         with self.vit.frozen(subnet):
-            return torch.cat(
-                [
-                    embed(self.vit, images.to(device)).double()
-                    for images in torch.split(
-                        self.images[part], self.batch_size
-                    )
-                ]
-            )
+            found = [embed(self.vit, images).double() for images in batches]
+        return torch.cat(found)
 
     def _project(self, embeddings: Tensor) -> Tensor:
         return (embeddings - self.mean) @ self.axes

@@ -56,28 +56,45 @@ class FisherCriterion(Criterion):
         self.seed, self.released = seed, released
 
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
-        """See the base class; in float64."""
-        generator = torch.Generator().manual_seed(self.seed)
-        totals: dict[Units, Tensor] = {}
-        number = 0
-
-        def add(units: Units, gradients: Tensor) -> None:
-            if self.released:
-                added = gradients.sum(0) / len(gradients)
-            else:
-                added = gradients.square().sum(0)
-            totals[units] = totals.get(units, 0) + added.double()
-
+        """See the base class."""
         with evaluation_data(self, model, batches) as calibration:
-            for data in calibration:
-                images = data['inputs']
-                views = crop_views(images, generator, self.released)
-                differentiate(model.backbone, views, add)
-                number += len(images)
-        if self.released:
-            totals = {units: t.square() for units, t in totals.items()}
-            number = 1
-        return _scores_of({u: total / number for u, total in totals.items()})
+            images = (data['inputs'] for data in calibration)
+            how = self.seed, self.released
+            return fisher_scores(model.backbone, images, *how)
+
+
+def fisher_scores(
+    vit: ElasticVisionTransformer,
+    batches: Iterable[Tensor],
+    seed: int = 0,
+    released: bool = False,
+) -> Scores:
+    """Scores of all units, in float64.
+
+    Args:
+        vit: In evaluation mode.
+        batches: Images as it gets them (B, channels, h, w).
+        seed: As of :class:`FisherCriterion`.
+        released: Likewise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    totals: dict[Units, Tensor] = {}
+    number = 0
+
+    def add(units: Units, gradients: Tensor) -> None:
+        if released:
+            added = gradients.sum(0) / len(gradients)
+        else:
+            added = gradients.square().sum(0)
+        totals[units] = totals.get(units, 0) + added.double()
+
+    for images in batches:
+        differentiate(vit, crop_views(images, generator, released), add)
+        number += len(images)
+    if released:
+        totals = {units: total.square() for units, total in totals.items()}
+        number = 1
+    return _scores_of({u: total / number for u, total in totals.items()})
 
 
 def _scores_of(squares: dict[Units, Tensor]) -> Scores:

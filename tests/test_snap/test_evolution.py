@@ -44,9 +44,9 @@ def judge_of(seed: int = 0, hidden: int = 20, **backbone: Any) -> Judge:
     }
     order = sort_units(scores)
     permute_backbone(vit, order)
-    batches = [images(4, seed=i).double() for i in range(NUM_IMAGES // 4)]
+    x = images(NUM_IMAGES).double()
     ordered = {units: scores[units][order[units]] for units in scores}
-    return Judge(Fidelity(vit, batches), ordered)
+    return Judge(Fidelity(vit, x, batch_size=5), ordered)
 
 
 def masked(vit: Any, scores: Any, pair: tuple[float, float]) -> Any:

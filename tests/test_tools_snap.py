@@ -1,0 +1,126 @@
+"""``tools/snap.py``, and what other tools make of its files."""
+
+import json
+import runpy
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from tool_runs import DIGITS, ROOT, TOOLS, forget_runs
+
+from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.space import Subnet
+from eavit_mm.space.pareto import ParetoFront
+
+PRETRAINED = ROOT / 'configs' / 'vit' / 'vitmini_fashion.pth'
+NEW_HEAD = ('--cfg-options', 'model.new_head=True')
+FEW = ('--images', 24, '--batch-size', 8, '--evaluations', 20)
+BUDGETS = ('--budgets', '37%', '0.4Mparams')
+SNAP = (DIGITS, PRETRAINED, *FEW, *BUDGETS)
+
+
+@pytest.fixture(scope='module')
+def snapped(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp('snapped')
+    tool = TOOLS / 'snap.py'
+    argv = [tool, *SNAP, '--work-dir', folder, *NEW_HEAD]
+    forget_runs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('sys.argv', [*map(str, argv)])
+        runpy.run_path(str(tool), run_name='__main__')
+    return folder
+
+
+def network(checkpoint: Path) -> Any:
+    cfg = Config.fromfile(DIGITS)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(dict(cfg.model, new_head=True))
+    meta = load_supernet(model, checkpoint)
+    model.eval()
+    return model.double(), meta
+
+
+def test_the_network_is_sorted_and_the_front_is_of_it(snapped):
+    model, meta = network(snapped / 'snap.pth')
+    assert meta['eavit_mm']['rearrangement'] == 'SnapViT'
+    stock, _ = network(PRETRAINED)
+    x = torch.randn(3, 1, 28, 28, dtype=torch.float64)
+    with torch.no_grad():
+        features = [each.backbone(x)[-1] for each in (model, stock)]
+    sorted_ = [each.sort(dim=1).values for each in features]
+    torch.testing.assert_close(*sorted_, rtol=0, atol=1e-9)
+    assert not torch.equal(*features)
+    space = model.backbone.space
+    front = ParetoFront.read(snapped / 'pareto.json', space)
+    assert front.metric == 'similarity'
+    assert front.samples == 24
+    assert front.members[-1].subnet == space.largest
+    assert front.members[-1].metrics['similarity'] == pytest.approx(1)
+    assert len(front.members) > 5
+    known = (*front.members, *front.references)
+    used = [m.macs / model.macs()['total'] for m in known]
+    assert min(used) < 0.3
+    # Asked for: nothing on the grid comes as near.
+    assert max(share for share in used if share <= 0.37) > 0.3
+
+
+def test_the_same_command_gives_the_same_front(snapped, tmp_path, call):
+    killed = tmp_path / 'killed'
+    copytree(snapped, killed)
+    whole = (snapped / 'pareto.json').read_bytes()
+    for name in ('pareto.json', 'snap.pth'):
+        (killed / name).unlink()
+    path = killed / 'coefficients.json'
+    kept = json.loads(path.read_text())
+    assert sum(len(g['order']) for g in kept['generations']) == 20
+    del kept['generations'][1:]
+    path.write_text(json.dumps(kept))
+    call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
+    assert (killed / 'pareto.json').read_bytes() == whole
+    for other, name in (
+        (('--released',), 'released'),
+        (('--images', 16), 'data'),
+    ):
+        with pytest.raises(
+            SystemExit, match=f'scores.pth: .* of another run: .*{name}'
+        ):
+            call('snap.py', *SNAP, *other, '--work-dir', killed, *NEW_HEAD)
+    assert (killed / 'pareto.json').read_bytes() == whole
+
+
+def test_other_tools_take_its_files(snapped, tmp_path, call):
+    files = DIGITS, snapped / 'snap.pth'
+    front = '--front', snapped / 'pareto.json'
+    call(
+        *('test.py', *files, *front, '--budgets', '37%'),
+        *('--work-dir', tmp_path, *NEW_HEAD),
+    )
+    (row,) = json.loads((tmp_path / 'subnets.json').read_text())['subnets']
+    assert row['by'] == 'front'
+    out = tmp_path / 'out'
+    call(
+        *('export.py', *files, *front, '--budget', '37%', '--out', out),
+        *NEW_HEAD,
+    )
+    assert Subnet.from_file(out / 'subnet.json') == Subnet.from_dict(
+        row['subnet']
+    )
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'words'),
+    [
+        (('--images', 1), '--images=1'),
+        (('--budgets', '1%'), 'budget 1%: .* cannot be reached'),
+        (('--budgets', '5ms'), 'needs a latency table'),
+    ],
+)
+def test_wrong_options_are_named(tmp_path, call, wrong, words):
+    with pytest.raises(SystemExit, match=words):
+        call('snap.py', *SNAP, *wrong, '--work-dir', tmp_path, *NEW_HEAD)
+    assert not list(tmp_path.glob('*.p*'))

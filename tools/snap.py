@@ -1,0 +1,233 @@
+"""Cuts subnets out of a pretrained ViT, without training or labels (SnapViT).
+
+Writes snap.pth, the network with its units in order of importance, and
+pareto.json beside it. Started again with the same options, it goes on where
+it was stopped.
+"""
+
+import argparse
+
+from arguments import add_common_arguments
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='config of the supernet')
+    parser.add_argument('checkpoint', help='pretrained network')
+    parser.add_argument(
+        '--budgets',
+        nargs='+',
+        default=[],
+        metavar='B',
+        help='targets to cut for, such as 50%% 8GMACs 20Mparams 5ms, beside '
+        'those all over the range of MACs',
+    )
+    parser.add_argument(
+        '--images',
+        type=int,
+        default=1000,
+        help='of the training data; labels are not read',
+    )
+    parser.add_argument(
+        '--batch-size', type=int, default=16, help='images, of 12 views each'
+    )
+    parser.add_argument(
+        '--evaluations',
+        type=int,
+        default=50,
+        help='candidates for the coefficients of layers and heads; 1: none '
+        'but the start',
+    )
+    parser.add_argument(
+        '--at-random',
+        action='store_true',
+        help='draw all candidates around the start, in place of xNES',
+    )
+    parser.add_argument(
+        '--released',
+        action='store_true',
+        help="scores as the paper's code has them",
+    )
+    parser.add_argument(
+        '--latency-table', help='of tools/latency.py, for budgets in ms'
+    )
+    add_common_arguments(parser)
+    parser.set_defaults(resume=True)  # by the same command
+    return parser.parse_args()
+
+
+if __name__ == '__main__':
+    args = parse_args()  # --help is answered before the imports below
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmengine.device import get_device
+from rich.console import Console
+from rich.progress import track
+
+from eavit_mm.engine.calibration import unlabelled_images
+from eavit_mm.engine.checkpoint import (
+    load_supernet,
+    naming,
+    read_checkpoint,
+    require_other_file,
+    save_atomically,
+    supernet_meta,
+)
+from eavit_mm.engine.cli import (
+    build_supernet,
+    load_config,
+    merge_options,
+    run_tool,
+)
+from eavit_mm.engine.search_header import digest, plain
+from eavit_mm.files import lock, read_json, write_json
+from eavit_mm.models import BudgetSolver
+from eavit_mm.options import (
+    check_count,
+    check_keys,
+    check_mapping,
+    difference_of,
+)
+from eavit_mm.rearrange import permute_backbone, sort_units
+from eavit_mm.rearrange.permute import apply_permutation
+from eavit_mm.snap.evolution import Judge, evolve, start_coefficients, weigh
+from eavit_mm.snap.fidelity import Fidelity
+from eavit_mm.snap.front import cut_front
+from eavit_mm.snap.scores import fisher_scores
+from eavit_mm.space import Budget
+
+SCORES, COEFFICIENTS = 'scores.pth', 'coefficients.json'
+NETWORK, FRONT = 'snap.pth', 'pareto.json'
+CONSOLE = Console(stderr=True)
+
+
+def check_same(path: Path, there: Any, header: dict[str, Any]) -> None:
+    """Raises if a file is of another network, other images or options."""
+    if difference := difference_of(there, header):
+        raise ValueError(
+            f'{path} is of another run: {difference}; use another --work-dir'
+        )
+
+
+def check_kept(values: Any) -> Any:
+    check_mapping('coefficients', values, 'generations')
+    check_keys('coefficients', values, ['header', 'generations'])
+    return values
+
+
+def score(model: Any, batches: Any, header: Any, path: Path) -> Any:
+    """The scores of all units, kept in a file."""
+    if path.is_file():
+        kept = read_checkpoint(path)
+        with naming(path):
+            check_same(path, kept['meta'], header)
+            return {
+                (axis, int(layer)): values
+                for name, values in kept['state_dict'].items()
+                for axis, layer in [name.split('.')]
+            }
+    shown = track(batches, 'Scores', console=CONSOLE)
+    how = header['seed'], header['released']
+    scores = fisher_scores(model.backbone, shown, *how)
+    named = {f'{axis}.{layer}': v for (axis, layer), v in scores.items()}
+    save_atomically(dict(meta=header, state_dict=named), path)
+    return scores
+
+
+def coefficients(judge: Judge, header: Any, path: Path) -> Any:
+    """The best coefficients, whose generations are kept in a file."""
+    kept: dict[str, Any] = dict(header=header, generations=[])
+    if path.is_file():
+        kept = read_json(path, check_kept)
+        check_same(path, kept['header'], header)
+
+    def record(generation: dict[str, Any]) -> None:
+        kept['generations'].append(generation)
+        write_json(kept, path)
+        done = sum(len(each['order']) for each in kept['generations'])
+        CONSOLE.print(
+            f'Coefficients [{done}/{header["evaluations"]}]  '
+            f'least loss: {min(generation["losses"]):.4f}'
+        )
+
+    best, _ = evolve(
+        judge,
+        len(judge.fidelity),
+        start_coefficients(judge.fidelity.vit.space),
+        header['evaluations'],
+        header['seed'],
+        header['at_random'],
+        tuple(kept['generations']),
+        record,
+    )
+    return best
+
+
+def main(args: argparse.Namespace) -> None:
+    for name in ('images', 'batch_size'):
+        check_count(f'--{name.replace("_", "-")}', getattr(args, name), 2)
+    check_count('--evaluations', args.evaluations, least=1)
+    budgets = [Budget.parse(budget) for budget in args.budgets]
+    cfg = load_config(args)
+    merge_options(cfg, args)
+    model: Any = build_supernet(cfg, 'tools/snap.py').to(get_device())
+    if model.backbone.space.suffix_smallest:
+        raise ValueError(
+            f'{args.config}: space.suffix_smallest=True: the smallest subnets '
+            'would have the least important units'
+        )
+    solver = BudgetSolver(model, table=args.latency_table)
+    targets = [solver.limits([budget]) for budget in budgets]
+    folder = Path(cfg.work_dir)
+    require_other_file(args.checkpoint, folder / NETWORK)
+    meta = load_supernet(model, args.checkpoint)
+    with lock(folder / FRONT):
+        front = snap(args, cfg, model, targets)
+        meta['eavit_mm'] = supernet_meta(model, 'SnapViT', 0)
+        network = dict(meta=meta, state_dict=model.state_dict())
+        save_atomically(network, folder / NETWORK)
+        front.write(folder / FRONT)
+    print(f'{len(front.members)} subnets: {folder / FRONT}')
+
+
+def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
+    """Sorts the units of a model in place, and gives the front of its cuts."""
+    vit, folder = model.backbone, Path(cfg.work_dir)
+    seed = (cfg.get('randomness') or {}).get('seed') or 0
+    images = unlabelled_images(cfg, model, args.images, 'tools/snap.py')
+    images = images.to(vit.pos_embed.device)
+    header = plain(
+        dict(
+            space=vit.space.to_config(),
+            weights=digest(dict(sorted(vit.state_dict().items()))),
+            data=digest(images),
+            seed=seed,
+            released=args.released,
+        )
+    )
+    batches = images.split(args.batch_size)
+    scores = score(model, batches, header, folder / SCORES)
+    order = sort_units(scores)
+    apply_permutation(model, order, model.head_was_loaded)
+    scores = {units: scores[units][order[units]] for units in order}
+    fidelity = Fidelity(vit, images)
+    header.update(evaluations=args.evaluations, at_random=args.at_random)
+    best = coefficients(Judge(fidelity, scores), header, folder / COEFFICIENTS)
+    scores = weigh(scores, best)
+    order = sort_units(scores)
+    permute_backbone(vit, order)
+    return cut_front(
+        model,
+        fidelity,
+        {units: scores[units][order[units]] for units in order},
+        targets,
+        args.latency_table,
+        partial(track, description='Front', console=CONSOLE),
+    )
+
+
+if __name__ == '__main__':
+    run_tool(main, args)
