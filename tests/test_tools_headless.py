@@ -45,6 +45,8 @@ model = dict(
     head=None,
 )
 train_dataloader = dict(dataset=dict(part='search'))
+search_evaluator = dict(type='eavit_mm.EmbeddingMetric', k=5, epochs=0)
+search_cfg = dict(metric='embedding/knn', max_evaluations=3)
 test_evaluator = dict(_delete_=True, type='eavit_mm.EmbeddingMetric', k=5)
 """
 
@@ -118,6 +120,12 @@ def test_from_a_backbone_to_what_is_used(files, call, tmp_path):
     (log,) = (tmp_path / 'work').glob('*/*.log')
     expected = knn_by_hand(cfg, model, dense.backbone)
     assert f'embedding/knn: {expected:.4f}' in log.read_text()
+
+    # A search has other data than the training, which its metric knows.
+    other = ('--cfg-options', 'train_dataloader.dataset.part=train')
+    call('search.py', *files, '--work-dir', 's', *other)
+    front = json.loads((tmp_path / 's/pareto.json').read_text())
+    assert all(m['metrics']['embedding/knn'] > 20 for m in front['members'])
 
     image = np.full((28, 28, 1), 90, np.uint8)
     (found,) = predict(network, image, '60%')

@@ -49,6 +49,7 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.data_overlap import disjoint_data
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
+from eavit_mm.engine.metrics import EmbeddingMetric
 from eavit_mm.engine.run_checks import reported_numbers
 
 _OF_TRAINING = (
@@ -107,14 +108,17 @@ def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     disjoint_data(cfg)
-    training = norm_batches(dict(train_dataloader=cfg.get('train_dataloader')))
+    trained = dict(train_dataloader=cfg.get('train_dataloader'))
     runner = build_runner(search_config(cfg))
     if not isinstance(runner.test_loop, ParetoSearchLoop):
         raise ValueError(
             f'{args.config}: search_cfg.type={cfg.search_cfg.get("type")!r} '
             "is no search; must be 'eavit_mm.ParetoSearchLoop'"
         )
-    runner.test_loop.model.norm_batches = training
+    runner.test_loop.model.norm_batches = norm_batches(trained)
+    for part in runner.test_loop.evaluator.metrics:
+        if isinstance(part, EmbeddingMetric):
+            part.cfg = {**runner.cfg.to_dict(), **trained}
     metric = runner.test_loop.objectives.metric
     names = reported_numbers(runner.test_loop)
     if names is not None and metric not in names:
