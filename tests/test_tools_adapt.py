@@ -21,6 +21,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
 from eavit_mm.files import lock
+from eavit_mm.space import Budget
 
 ROOT = Path(__file__).resolve().parents[1]
 FORKED = ROOT / 'tests' / 'forked_adapt.py'
@@ -103,6 +104,43 @@ def test_a_folder_of_images_becomes_networks(
     goes_on_elsewhere(work, args, call, capsys)
 
 
+def test_presets_need_stage_1_alone(
+    tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its config, which the one of stage 2 names."""
+    write_digits(tmp_path / 'images', 60)
+    work, first = tmp_path / 'work', DIGITS.with_name('vitmini_digits.py')
+    more = ('--data', tmp_path / 'images', '--quick', '--work-dir', work)
+    presets = ('0.25', '60%')
+    more += ('--presets', *presets)
+    status, text = adapt(first, *more)
+    assert status == 0, text + (work / 'adapt.log').read_text()[-3000:]
+    for number, stage in enumerate(
+        ('stage1', 'test', 'presets/0.25', 'presets/60%'), 1
+    ):
+        assert re.search(rf'^\[{number}/4\] {stage}: \d+ s$', text, re.M)
+    assert 'Pareto' not in text
+    assert {path.name for path in work.glob('[!.]*')} == {
+        *('stage1', 'stage1.py', 'test', 'presets', 'presets.json'),
+        *('presets.png', 'adapt.log', 'stages.json'),
+    }
+    rows = json.loads((work / 'presets.json').read_text())['subnets']
+    assert [(row['by'], row['budget']) for row in rows] == [
+        ('uniform', text) for text in presets
+    ]
+    for row, budget in zip(rows, presets, strict=True):
+        assert 0.1 < row['macs_ratio'] <= Budget.parse(budget).value
+        subnet = json.loads(
+            (work / 'presets' / budget / 'subnet.json').read_text()
+        )
+        assert subnet == row['subnet']
+    results = [*work.rglob('*.pth'), *work.rglob('*.json')]
+    times = [path.stat().st_mtime_ns for path in results]
+    call('adapt.py', DIGITS, *more)
+    assert capsys.readouterr().out.count('done before') == 4
+    assert times == [path.stat().st_mtime_ns for path in results]
+
+
 def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
     """What is done is done, wherever it lies; what is other is refused."""
     folder = work.rename(work.with_name("it's moved"))
@@ -147,6 +185,7 @@ def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
         ([DIGITS, '--processes', '0'], '--processes=0; must be an integer'),
         ([DIGITS, '--budgets', '5ms'], 'a limit in ms needs a latency table'),
         ([DIGITS, '--budgets', '0.5', '9MACs'], 'budget 9MACs: 9 MACs of the'),
+        ([DIGITS, '--presets', '1%'], 'budget 1%: '),
         ([DIGITS, '--data', '/no/such'], 'no such folder; must hold'),
     ],
 )
@@ -175,7 +214,11 @@ def test_options_reach_the_stage_that_they_are_for() -> None:
     ]
     namespace = runpy.run_path(str(ROOT / 'tools/adapt.py'))
     args = argparse.Namespace(
-        config=str(DIGITS), data=None, quick=False, cfg_options=options
+        config=str(DIGITS),
+        data=None,
+        quick=False,
+        presets=None,
+        cfg_options=options,
     )
     configs = namespace['stage_configs'](args)
     first, second = configs['stage1'], configs['stage2']

@@ -1,5 +1,6 @@
 """All stages of an adaptation: train, search, train with router, export.
 
+With --presets, the shortest of all: train stage 1, export uniform networks.
 Started again with the same options, it goes on where it was stopped.
 """
 
@@ -12,7 +13,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         'config',
-        help="config of stage 2; its 'stage1' names that of stage 1",
+        help="config of stage 2; its 'stage1' names that of stage 1, which "
+        'is enough for --presets',
     )
     parser.add_argument(
         '--work-dir',
@@ -31,12 +33,20 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='a tenth of the training, 40 evaluations: to see that it works',
     )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         '--budgets',
         nargs='+',
         default=['0.5', '0.25'],
         metavar='B',
         help='of the networks to evaluate and export (default: %(default)s)',
+    )
+    which.add_argument(
+        '--presets',
+        nargs='+',
+        metavar='B',
+        help='in place of --budgets: the largest uniform network within each, '
+        'such as 0.25 0.5 0.75, after stage 1; no search, no router',
     )
     parser.add_argument(
         '--format',
@@ -99,26 +109,32 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
     """The configs of both stages, with what the options change.
 
     Raises:
-        ValueError: If the config names no stage 1, or has no router.
+        ValueError: If the config names no stage 1, or has no router, and no
+            preset is asked for, which needs stage 1 alone.
     """
-    second = read_config(args.config)
-    router = (second.get('model') or {}).get('router')
-    if not isinstance(second.get('stage1'), str) or not router:
+    given = read_config(args.config)
+    router, first = (given.get('model') or {}).get('router'), given
+    if isinstance(given.get('stage1'), str) and router:
+        first = read_config(given.stage1)
+    elif not args.presets:
         raise ValueError(
-            f'{args.config}: stage1={second.get("stage1")!r}, model.router='
+            f'{args.config}: stage1={given.get("stage1")!r}, model.router='
             f'{router!r}; must be the config of a stage '
             '2, which names that of stage 1, such as '
             'configs/eavit/vitmini_digits_stage2.py'
         )
-    configs = dict(stage1=read_config(second.stage1), stage2=second)
-    for cfg in configs.values():
+    configs = dict(stage1=first, stage2=given)
+    if args.presets:
+        del configs['stage2']
+    for name, cfg in configs.items():
         if args.data:
             use_image_folder(cfg, args.data)
         if args.quick:
             shorten(cfg, QUICK)
-            cfg.search_cfg.max_evaluations = QUICK_EVALUATIONS
+            if cfg.get('search_cfg'):
+                cfg.search_cfg.max_evaluations = QUICK_EVALUATIONS
         # Stage 1 has no router, stage 2 begins with its weights.
-        other = _PRETRAINED if cfg is second else _ROUTER
+        other = _PRETRAINED if name == 'stage2' else _ROUTER
         options = [
             option
             for option in args.cfg_options
@@ -132,7 +148,7 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
     """Raises, before anything runs, unless the networks can be had.
 
     Args:
-        cfg: The config of stage 2.
+        cfg: The config of the last stage.
         texts: The budgets.
 
     Raises:
@@ -140,7 +156,7 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
     """
     budgets = [Budget.parse(text) for text in texts]
     cfg = Config(cfg.to_dict())
-    router, cfg.model.router = cfg.model.router, None
+    router, cfg.model.router = cfg.model.get('router') or {}, None
     path, part = router.get('latency_table'), router.get('part', 'total')
     model = build_supernet(cfg, 'tools/adapt.py')
     solver = BudgetSolver(model, part=part, table=path)
@@ -148,12 +164,17 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
         solver.limits([budget])
 
 
+def _kinds(args: Any) -> tuple[str, str]:
+    """Names of the folder of exported networks, and of their table."""
+    return ('presets', 'presets') if args.presets else ('export', 'budgets')
+
+
 class Adaptation:
     """The stages, each with a folder of its own.
 
     Args:
         folder: Holds the folders of all stages.
-        configs: Of both stages of training.
+        configs: Of the stages of training; with presets of the first alone.
         args: Of the command line.
     """
 
@@ -162,19 +183,25 @@ class Adaptation:
     ) -> None:
         self.folder, self.configs, self.args = folder, configs, args
         self.stages = Stages(folder)
-        self.total, self.number = 4 + len(args.budgets), 0
+        *_, self.end = configs  # whose networks are used
+        stages = 2 * len(configs)  # a search or a test behind each
+        self.total, self.number = stages + len(args.budgets), 0
         self.data = {name: data_of(cfg) for name, cfg in configs.items()}
         self.front = folder / 'search' / 'pareto.json'
-        # Those of the config have placeholders.
-        second = configs['stage2']
-        second.load_from = second.model.router.front = None
-        for name in ('stage1', 'search', 'stage2'):
+        for second in [
+            cfg for cfg in configs.values() if cfg.model.get('router')
+        ]:
+            # Those of the config have placeholders.
+            second.load_from = second.model.router.front = None
+        for name in ('stage1', 'search', 'stage2')[: 2 * len(configs) - 1]:
             self.stages.check(name, self.source(name))
 
     def source(self, name: str, **more: str) -> dict[str, Any]:
         """What a stage is made from, as far as it is there."""
-        stage = 'stage1' if name in ('stage1', 'search') else 'stage2'
-        begun = dict(checkpoint=self.last('stage1'), front=str(self.front))
+        stage = 'stage1' if name in ('stage1', 'search') else self.end
+        begun = dict(checkpoint=self.last('stage1'))
+        if not self.args.presets:
+            begun['front'] = str(self.front)
         begun = {k: v for k, v in begun.items() if Path(v).is_file()}
         searched = {k: v for k, v in begun.items() if k == 'checkpoint'}
         files = dict(stage1={}, search=searched)
@@ -215,8 +242,8 @@ class Adaptation:
 
     def check(self) -> None:
         """Lets later stages say before the first what they will not take."""
-        if (self.folder / 'stage1').exists():
-            return  # they have been asked
+        if self.args.presets or (self.folder / 'stage1').exists():
+            return  # there are none, or they have been asked
         options = ('--check', '--work-dir', self.folder / 'check')
         for stage, tool, *more in (
             ('stage1', 'search', 'none'),
@@ -265,13 +292,15 @@ class Adaptation:
 
     def use(self) -> tuple[Path, list[Path]]:
         """Evaluates and exports the networks for the budgets."""
-        args, last = self.args, self.last('stage2')
-        adapted = (self.folder / 'stage2.py', last)
-        router = self.configs['stage2'].model.router
+        args, last = self.args, self.last(self.end)
+        adapted = (self.folder / f'{self.end}.py', last)
+        router = self.configs[self.end].model.get('router') or {}
         times = router.get('latency_table')
         limits = ('--latency-table', times) if times else ()
         limits += ('--part', router.get('part', 'total'))
-        table, work_dir = self.folder / 'budgets.json', self.folder / 'test'
+        limits += ('--by', 'uniform') if args.presets else ()
+        kind, name = _kinds(args)
+        table, work_dir = self.folder / f'{name}.json', self.folder / 'test'
         options = ('--out', table, '--work-dir', work_dir, *limits)
         source = self.source('test', adapted=last, budgets=str(args.budgets))
         self.make(
@@ -279,7 +308,7 @@ class Adaptation:
             *('--budgets', *args.budgets, *options),
             alone=True,
         )
-        places = [self.folder / 'export' / text for text in args.budgets]
+        places = [self.folder / kind / text for text in args.budgets]
         for text, out in zip(args.budgets, places, strict=True):
             made_from = dict(adapted=last, formats=str(args.format))
             source = self.source('export', **made_from)
@@ -287,7 +316,7 @@ class Adaptation:
             is_there = partial(is_whole, out, of, args.format)
             options = ('--format', *args.format, '--out', out, *limits)
             self.make(
-                *(f'export/{text}', source, is_there, 'export', *adapted),
+                *(f'{kind}/{text}', source, is_there, 'export', *adapted),
                 *('--budget', text, *options),
                 alone=True,
             )
@@ -299,28 +328,30 @@ def main(args: argparse.Namespace) -> None:
     configs = stage_configs(args)
     for cfg in configs.values():
         check_options('', dict(cfg.items()))
-    check_budgets(configs['stage2'], args.budgets)
+    args.budgets = args.presets or args.budgets
+    check_budgets([*configs.values()][-1], args.budgets)
     if 'onnx' in args.format:
         import_onnxruntime()
     name = Path(args.config).stem + ('_quick' if args.quick else '')
     folder = Path(args.work_dir or Path('work_dirs', name)).absolute()
     for text in args.budgets:
-        check_folder(folder / 'export' / text)
+        check_folder(folder / _kinds(args)[0] / text)
     with lock(folder / 'stages.json'):
         for stage in configs:  # a killed command may have left its training
             check_unlocked(folder / stage / LAST)
         adaptation = Adaptation(folder, configs, args)
         adaptation.check()
         adaptation.train('stage1')
-        adaptation.search()
-        adaptation.train('stage2')
+        if not args.presets:
+            adaptation.search()
+            adaptation.train('stage2')
         table, exported = adaptation.use()
     found = read_json(table, dict)
+    front = '' if args.presets else f'Pareto front: {adaptation.front}\n'
     print(
         f'\n{format_table(found["subnets"], found["metric"])}\n'
-        f'Adapted checkpoint: {adaptation.last("stage2")}\n'
-        f'Its config: {folder / "stage2.py"}\n'
-        f'Pareto front: {adaptation.front}\nBudgets: {table}\n'
+        f'Adapted checkpoint: {adaptation.last(adaptation.end)}\n'
+        f'Its config: {folder / adaptation.end}.py\n{front}Budgets: {table}\n'
         f'Exported networks: {", ".join(map(os.fspath, exported))}'
     )
 
