@@ -15,6 +15,7 @@ from eavit_mm.export.directory import (
     read_network,
     read_report,
 )
+from eavit_mm.export.table import format_front, front_row
 from eavit_mm.space import Subnet
 
 from .toys import config, exporter, member, supernet
@@ -128,6 +129,8 @@ def test_a_corrected_export(tmp_path):
         error = (features - expected).square().sum() / squares
         assert made[name] == pytest.approx(error.item(), rel=1e-4)
     assert_same_weights(ours.model, weights)
+    table = dict(metric='top1', networks=[front_row('a', 9.0, report)])
+    assert format_front(table).endswith('\ntop1: before the correction')
     # Without the correction, or by other images, it is another network.
     assert ours.is_complete(member(24), out)
     assert not exporter().is_complete(member(24), out)
