@@ -87,7 +87,7 @@ def test_the_same_command_gives_the_same_front(snapped, tmp_path, call):
         (('--images', 16), 'data'),
     ):
         with pytest.raises(
-            SystemExit, match=f'scores.pth: .* of another run: .*{name}'
+            SystemExit, match=f'scores.pth: is of another run: .*{name}'
         ):
             call('snap.py', *SNAP, *other, '--work-dir', killed, *NEW_HEAD)
     assert (killed / 'pareto.json').read_bytes() == whole

@@ -71,7 +71,6 @@ from eavit_mm.engine.calibration import unlabelled_images
 from eavit_mm.engine.checkpoint import (
     load_supernet,
     naming,
-    read_checkpoint,
     require_other_file,
     save_atomically,
     supernet_meta,
@@ -87,7 +86,6 @@ from eavit_mm.files import lock, read_json, write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.options import (
     check_count,
-    check_keys,
     check_mapping,
     difference_of,
 )
@@ -98,42 +96,32 @@ from eavit_mm.snap.fidelity import Fidelity
 from eavit_mm.snap.front import cut_front
 from eavit_mm.snap.scores import fisher_scores
 from eavit_mm.space import Budget
+from eavit_mm.weights.read import read_torch_file
 
 SCORES, COEFFICIENTS = 'scores.pth', 'coefficients.json'
 NETWORK, FRONT = 'snap.pth', 'pareto.json'
 CONSOLE = Console(stderr=True)
 
 
-def check_same(path: Path, there: Any, header: dict[str, Any]) -> None:
-    """Raises if a file is of another network, other images or options."""
-    if difference := difference_of(there, header):
+def same_run(header: dict[str, Any], kept: Any) -> Any:
+    """What a file holds, if of the same network, images and options."""
+    check_mapping('kept', kept, 'a header and results')
+    if difference := difference_of(kept.get('header') or {}, header):
         raise ValueError(
-            f'{path} is of another run: {difference}; use another --work-dir'
+            f'is of another run: {difference}; use another --work-dir'
         )
-
-
-def check_kept(values: Any) -> Any:
-    check_mapping('coefficients', values, 'generations')
-    check_keys('coefficients', values, ['header', 'generations'])
-    return values
+    return kept
 
 
 def score(model: Any, batches: Any, header: Any, path: Path) -> Any:
     """The scores of all units, kept in a file."""
     if path.is_file():
-        kept = read_checkpoint(path)
         with naming(path):
-            check_same(path, kept['meta'], header)
-            return {
-                (axis, int(layer)): values
-                for name, values in kept['state_dict'].items()
-                for axis, layer in [name.split('.')]
-            }
+            return same_run(header, read_torch_file(path))['scores']
     shown = track(batches, 'Scores', console=CONSOLE)
     how = header['seed'], header['released']
     scores = fisher_scores(model.backbone, shown, *how)
-    named = {f'{axis}.{layer}': v for (axis, layer), v in scores.items()}
-    save_atomically(dict(meta=header, state_dict=named), path)
+    save_atomically(dict(header=header, scores=scores), path)
     return scores
 
 
@@ -141,8 +129,7 @@ def coefficients(judge: Judge, header: Any, path: Path) -> Any:
     """The best coefficients, whose generations are kept in a file."""
     kept: dict[str, Any] = dict(header=header, generations=[])
     if path.is_file():
-        kept = read_json(path, check_kept)
-        check_same(path, kept['header'], header)
+        kept = read_json(path, partial(same_run, header))
 
     def record(generation: dict[str, Any]) -> None:
         kept['generations'].append(generation)
