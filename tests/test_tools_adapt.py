@@ -199,7 +199,10 @@ def test_wrong_options(
 
 
 def test_both_stages_are_of_one_network() -> None:
+    # Of ViT-B's others: test_configs_vitb.py.
     for path in DIGITS.parent.glob('*_stage2.py'):
+        if re.match('vitb_(?!flowers)', path.name):
+            continue
         second = Config.fromfile(path)
         first = Config.fromfile(second.stage1)
         assert first.model.backbone.space == second.model.backbone.space
