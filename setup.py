@@ -70,6 +70,7 @@ if __name__ == '__main__':
             'Operating System :: POSIX :: Linux',
             'Programming Language :: Python :: 3.11',
             'Programming Language :: Python :: 3.12',
+            'Programming Language :: Python :: 3.13',
             'Topic :: Scientific/Engineering :: Artificial Intelligence',
             'Topic :: Scientific/Engineering :: Image Recognition',
             'Typing :: Typed',
@@ -78,7 +79,7 @@ if __name__ == '__main__':
         package_data={'eavit_mm': ['py.typed']},
         cmdclass={'build_py': BuildWithMim},
         entry_points={'console_scripts': ['eavit_mm=eavit_mm.__main__:main']},
-        python_requires='>=3.11,<3.13',
+        python_requires='>=3.11,<3.14',
         install_requires=requirements('runtime'),
         extras_require={
             'lite': requirements('mmcv_lite'),

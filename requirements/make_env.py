@@ -23,7 +23,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED = ('3.11', '3.12')  # as python_requires in setup.py
+SUPPORTED = ('3.11', '3.12', '3.13')  # as python_requires in setup.py
 OWN = '{}.{}'.format(*sys.version_info)
 STAMP, LOCK, UNFINISHED = 'eavit_mm.json', 'eavit_mm.lock', 'unfinished'
 # The distribution that each mode installs; the two share their files.
@@ -51,7 +51,8 @@ def check_python(version: str, executable: str) -> None:
     if version not in SUPPORTED:
         raise SetupError(
             f'found Python {version} ({executable}), but eavit_mm needs '
-            f'Python {" or ".join(SUPPORTED)}: `make env PYTHON=python3.11`'
+            f'Python {SUPPORTED[0]} to {SUPPORTED[-1]}: `make env '
+            'PYTHON=python3.11`'
         )
 
 

@@ -46,13 +46,13 @@ def test_a_wrong_python_is_named() -> None:
     # By any Python, which must be able to read the script.
     text = (REQUIREMENTS / 'make_env.py').read_text()
     ast.parse(text, feature_version=(3, 6))
-    for version in ('3.11', '3.12'):
+    for version in ('3.11', '3.12', '3.13'):
         make_env.check_python(version, 'python3')
-    assert "python_requires='>=3.11,<3.13'" in (ROOT / 'setup.py').read_text()
-    for version in ('3.10', '3.13', '2.7'):
+    assert "python_requires='>=3.11,<3.14'" in (ROOT / 'setup.py').read_text()
+    for version in ('3.10', '3.14', '2.7'):
         words = (
             rf'found Python {version} \(/usr/bin/python3\).* needs Python '
-            r'3\.11 or 3\.12.*make env PYTHON=python3\.11'
+            r'3\.11 to 3\.13: `make env PYTHON=python3\.11'
         )
         with pytest.raises(make_env.SetupError, match=words):
             make_env.check_python(version, '/usr/bin/python3')
