@@ -88,7 +88,26 @@ passes as both together, its slices are of its most important units. Router,
 front and uniform networks have the weights of stage 2. Budgets are shares of
 the backbone's MACs (367.9 M); areas are under mIoU over them. The recipe was
 chosen on 154 of the training images of pets."""
-FINDINGS: dict[str, str] = {}
+FINDINGS = dict(
+    pets="""\
+One seed so far, so no spread is known. The three shares that were wanted are
+missed, by 0.5 points, 0.5 % and 3.8 %. With half of the iterations they were
+missed by 0.9 points, 1.2 % and 5.6 %: then the router had 70.5 / 66.1 / 58.1 %
+at 100 / 50 / 25 % of the MACs, beside 72.4 of the dense network. So the
+largest network, which half of the steps of stage 1 and two of five of stage 2
+train, has about what the dense one has after half of the passes: to share its
+weights costs it the passes of the others and little more. The router is above
+uniform networks at five of eight budgets, by up to 2.5 points, level at the
+largest, and 0.3 below at two.""",
+    camvid="""\
+One seed so far; nothing of the recipe was chosen here. The shares are missed
+by 1.6 points, 1.8 % and 3.5 %. With half of the iterations the router had
+40.7 / 38.8 / 35.1 % at 100 / 50 / 25 % of the MACs, beside 42.4 of the dense
+network: here, too, the largest network has what the dense one has after half
+of the passes, and both still rise with the length. The router is above uniform
+networks at seven of eight budgets, by up to 1.7 points, and level at the
+largest.""",
+)
 
 
 def claims(runs: Sequence[Run]) -> str:
