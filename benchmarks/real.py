@@ -68,8 +68,8 @@ class Task:
         test: The toolbox's own test tool.
         passes: What the stages of a method cost together, in images through
             the whole network and back, teachers included. None: stages have
-            the length that their configs say, and the dense one as many
-            images as the others together.
+            the length that their configs say, and networks alone as many
+            images as EA-ViT's stages together.
     """
 
     sets: Sequence[str]
@@ -103,10 +103,16 @@ def configs_of(
                 set_alone(cfg, task.alone[stage])
             cfg.merge_from_dict(dict(task.options.get(stage, {})))
         if task.passes is None:
-            if DENSE in configs:
-                others = sum(lengths.values()) - lengths[DENSE]
-                configs[DENSE] = with_length(configs[DENSE], others)
-            return configs
+            paths = task.methods[EA_VIT]
+            length = sum(
+                read_config(path.format(name)).train_cfg.max_iters
+                for stage, path in paths.items()
+                if stage not in task.alone
+            )
+            return {
+                stage: with_length(cfg, length) if stage in task.alone else cfg
+                for stage, cfg in configs.items()
+            }
         each = task.passes / sum(lengths.values())
         return {
             stage: of_cost(cfg, each * lengths[stage])
@@ -161,8 +167,10 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
     label = f'{method}, {name}, seed {seed}'
     configs = configs_of(task, method, name, seed)
     code = hash_of(task, configs)
+    is_cut = task.alone.get(method, 1) < 1
     for known in read_records(task.records):
-        if known['hash'] == code and known['exported'] is not None:
+        whole = known['exported'] is not None or is_cut
+        if known['hash'] == code and whole:
             return f'{label}: known'
     asked = f'--methods {method} --sets {name} --seeds {seed}'
     record: dict[str, Any] = dict(
@@ -199,8 +207,9 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
         add_record(record, task.records)
-    record['exported'] = stock_metric(task, cfg, measured, checkpoint)
-    add_record(record, task.records)
+    if not is_cut:
+        record['exported'] = stock_metric(task, cfg, measured, checkpoint)
+        add_record(record, task.records)
     return f'{label}: measured'
 
 

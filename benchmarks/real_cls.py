@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mmpretrain
-import numpy as np
 
 from benchmarks.accuracy import read_records
 from benchmarks.pages import FOLDER, spread_text, table
@@ -24,10 +23,10 @@ from benchmarks.real_report import (
     Curve,
     Page,
     Run,
-    answers,
     at,
     leads,
     shared,
+    trained_alone,
     write_page,
 )
 from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
@@ -135,28 +134,10 @@ def claims(runs: Sequence[Run]) -> str:
             rows.append([label, *cells, spread_text(largest), above])
     header = ['EA-ViT less', *(f'{budget:.0%}' for budget in CLAIMED)]
     header += ['largest', 'over the MACs that both take']
-    parts = [table(header, rows), trained_alone(runs)] if rows else []
+    parts = (
+        [table(header, rows), trained_alone(runs, OWN, CUT)] if rows else []
+    )
     return '\n\n'.join(filter(None, parts))
-
-
-def trained_alone(runs: Sequence[Run]) -> str:
-    """The networks cut from the pretrained one, and ours at their MACs."""
-    rows = []
-    for name in CUT:
-        curve = Curve(name, name, UNIFORM)
-        if both := shared(runs, OWN, curve):
-            found = [answers(run, curve)[0] for run in both]
-            ours = [answers(run, OWN) for run in both]
-            whole = ours[0][-1][1]
-            less = []
-            for own, (_, macs, value) in zip(ours, found, strict=True):
-                _, taken, accuracy = zip(*own, strict=True)
-                less.append(float(np.interp(macs, taken, accuracy)) - value)
-            values = [value for *_, value in found]
-            share = f'{found[0][1] / whole:.1%}'
-            rows.append([name, share, spread_text(values), spread_text(less)])
-    header = ['trained alone', 'MACs', 'accuracy (%)', 'EA-ViT less']
-    return table(header, rows) if rows else ''
 
 
 PAGE = Page(TASK, INTRO, CURVES, claims, {}, 'accuracy (%)')

@@ -15,7 +15,7 @@ from benchmarks.pages import (
     table,
 )
 from benchmarks.real import Task
-from benchmarks.stage2 import lead
+from benchmarks.stage2 import UNIFORM, lead
 from eavit_mm.analysis.plots import plot_metric_over_macs
 
 # The records of one seed by method.
@@ -89,6 +89,28 @@ def leads(runs: Iterable[Run], own: Curve, other: Curve) -> list[float]:
         lead(answers(run, own), answers(run, other))
         for run in shared(runs, own, other)
     ]
+
+
+def trained_alone(
+    runs: Sequence[Run], own: Curve, names: Iterable[str]
+) -> str:
+    """Networks cut from the pretrained one, and our answers at their MACs."""
+    rows = []
+    for name in names:
+        curve = Curve(name, name, UNIFORM)
+        if both := shared(runs, own, curve):
+            found = [answers(run, curve)[0] for run in both]
+            ours = [answers(run, own) for run in both]
+            whole = ours[0][-1][1]
+            less = []
+            for answer, (_, macs, value) in zip(ours, found, strict=True):
+                _, taken, metric = zip(*answer, strict=True)
+                less.append(float(np.interp(macs, taken, metric)) - value)
+            values = [value for *_, value in found]
+            share = f'{found[0][1] / whole:.1%}'
+            rows.append([name, share, spread_text(values), spread_text(less)])
+    header = ['trained alone', 'MACs', 'found', 'EA-ViT less']
+    return table(header, rows) if rows else ''
 
 
 def budget_table(page: Page, runs: Sequence[Run]) -> str:

@@ -14,17 +14,17 @@ model = dict(
         gated_every=5,
     ),
 )
-max_iters = 1500
+max_iters = 3000
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=60),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=100),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
-        begin=60,
+        begin=100,
         end=max_iters,
         by_epoch=False,
     ),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.05)]
-load_from = 'work_dirs/vitti_pets_stage2/stage1/iter_500.pth'
+load_from = 'work_dirs/vitti_pets_stage2/stage1/iter_1000.pth'

@@ -57,7 +57,7 @@ def test_a_run_is_recorded_once_and_shown(
     task = real.Task(**{**vars(TASK), 'records': path})
     asked = (task, EA_VIT, 'pets', 1, tmp_path)
     assert real.run(*asked) == 'EA-ViT, pets, seed 1: measured'
-    assert made_up == ['2000', '500', 'search', '1500']
+    assert made_up == ['4000', '1000', 'search', '3000']
     assert real.run(*asked) == 'EA-ViT, pets, seed 1: known'
     (record,) = json.loads(path.read_text())
     run = {EA_VIT: record}

@@ -3,7 +3,7 @@
 # that will be asked for.
 _base_ = ['../elastic_seg_runtime.py']
 
-max_iters = 500
+max_iters = 1000
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=1.0),
@@ -20,11 +20,11 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=20),
+    dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=30),
     dict(
         type='CosineAnnealingLR',
         eta_min=1e-6,
-        begin=20,
+        begin=30,
         end=max_iters,
         by_epoch=False,
     ),
