@@ -10,9 +10,10 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 
 from eavit_mm.models import FrozenDistillation
+from eavit_mm.models.surrogate import SurrogateRouter
 from eavit_mm.space import Curriculum
 
-CURRICULUM = 'eavit_mm.CurriculumHook'
+CURRICULUM, ROUTER = 'eavit_mm.CurriculumHook', 'eavit_mm.RouterHook'
 # The share of a forward pass in the cost of a forward and a backward pass.
 FORWARD = 1 / 3
 # How far a run's cost may be off: a longer run also draws other subnets.
@@ -82,14 +83,22 @@ def routed_share(cfg: Config) -> float:
     """What an iteration costs for which a router draws the subnets.
 
     Their mean, at most: a sliced pass costs no more than the budget that was
-    drawn, a gated one as much as the whole network, which is 1.
+    drawn, a gated one as much as the whole network, which is 1. While the
+    router warms up, no weight of the network has a gradient: a sliced pass
+    has no backward then, a gated one that of the activations.
     """
     router = _build(cfg).router
     lowest = max(table.lowest_share for table in router.tables.values())
     places = np.linspace(0, 1, 1001) ** router.skew
     shares = (lowest + places * (router.highest - lowest)).clip(max=1.0)
-    gated = 1 / router.gated_every
-    return float(router.passes * (gated + (1 - gated) * shares.mean()))
+    is_sliced = isinstance(router, SurrogateRouter)
+    gated = 0.0 if is_sliced else 1 / router.gated_every
+    sliced = (1 - gated) * shares.mean()
+    alone = FORWARD * (2 * gated + sliced)
+    (warmup,) = (h.warmup for h in cfg.custom_hooks if h['type'] == ROUTER)
+    return float(
+        router.passes * (warmup * alone + (1 - warmup) * (gated + sliced))
+    )
 
 
 def with_length(cfg: Config, max_iters: int) -> Config:

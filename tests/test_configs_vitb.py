@@ -96,6 +96,9 @@ def test_leaves_are_those_of_flowers(name):
     epochs = second.train_cfg.max_epochs
     assert second.custom_hooks[0].warmup * steps * epochs == pytest.approx(1e3)
     assert epochs == 100 + ceil(1000 / steps)
+    begins = [each.begin for each in second.param_scheduler]
+    assert begins == [epochs - 100, epochs - 95]
+    second.param_scheduler = first.param_scheduler
     second.train_cfg.max_epochs = first.train_cfg.max_epochs
     second.custom_hooks = first.custom_hooks
     twin = but_for_the_data(first, 'flowers')

@@ -181,6 +181,13 @@ def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
     [
         (['configs/eavit/vitmini_digits.py'], 'must be the config of a stage'),
         (['configs/_base_/elastic_runtime.py'], 'model.router=None; must be'),
+        (
+            [
+                'configs/baselines/flextron_vitti_dtd10_phase2.py',
+                *('--presets', '0.5'),
+            ],
+            'stage1=None, model.router=.*must be the config of a stage',
+        ),
         ([DIGITS, '--budgets', 'fast'], "budget='fast'; must be a share"),
         ([DIGITS, '--processes', '0'], '--processes=0; must be an integer'),
         ([DIGITS, '--budgets', '5ms'], 'a limit in ms needs a latency table'),

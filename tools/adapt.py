@@ -116,7 +116,7 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
     router, first = (given.get('model') or {}).get('router'), given
     if isinstance(given.get('stage1'), str) and router:
         first = read_config(given.stage1)
-    elif not args.presets:
+    elif router or not args.presets:  # weights of stage 1 are wanted
         raise ValueError(
             f'{args.config}: stage1={given.get("stage1")!r}, model.router='
             f'{router!r}; must be the config of a stage '

@@ -14,5 +14,11 @@ model = dict(
 # 6,167 images in batches of 256: 25 steps an epoch. A share of them, for
 # folders of fewer images.
 train_cfg = dict(max_epochs=140)
+by_epoch = dict(by_epoch=True, convert_to_iter_based=True)
+param_scheduler = [  # of the 100 epochs; the router alone has a constant rate
+    dict(type='LinearLR', start_factor=1e-3, begin=40, end=45, **by_epoch),
+    dict(type='CosineAnnealingLR', eta_min=1e-7, begin=45, **by_epoch),
+]
+del by_epoch
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000 / (140 * 25))]
 load_from = 'work_dirs/vitb_aircraft_stage2/stage1/epoch_100.pth'

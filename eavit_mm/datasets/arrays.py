@@ -94,7 +94,16 @@ class _OneFile(BaseDataset):
             text = f'{path.absolute()} is missing. Get it from {self.SOURCE}.'
             raise FileNotFoundError(text)
         try:
-            return samples_in(*self.read(), self.split)
+            images, labels = self.read()
+            classes = self.metainfo.get('classes') or ()
+            if classes and not 0 <= labels.min() <= labels.max() < len(
+                classes
+            ):
+                raise ValueError(
+                    f'labels from {labels.min()} to {labels.max()}; must be '
+                    f'those of {len(classes)} classes'
+                )
+            return samples_in(images, labels, self.split)
         except Exception as error:  # of whatever unpacks it
             raise ValueError(
                 f'{path}: {error!s:.200} (is it whole?)'

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmpretrain.datasets import BaseDataset
 
+from eavit_mm.options import check_choice
 from eavit_mm.registry import DATASETS
 
 
@@ -27,6 +28,7 @@ class ISIC(BaseDataset):
     METAINFO = {'classes': ('MEL', 'NV', 'BCC', 'AKIEC', 'BKL', 'DF', 'VASC')}
 
     def __init__(self, split: str = 'Training', **kwargs: Any) -> None:
+        check_choice('split', split, ('Training', 'Validation', 'Test'))
         stem = f'ISIC2018_Task3_{split}'
         table = f'{stem}_GroundTruth'
         usual = dict(
@@ -37,12 +39,15 @@ class ISIC(BaseDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """Paths and labels."""
         data, classes = [], self.metainfo['classes']
-        with Path(self.ann_file).open(newline='') as file:
+        # Excel begins a table with a mark of its own.
+        with Path(self.ann_file).open(
+            newline='', encoding='utf-8-sig'
+        ) as file:
             rows = csv.DictReader(file)
             for row in rows:
                 try:
                     marks = [float(row[name]) for name in classes]
-                    (label,) = (i for i, mark in enumerate(marks) if mark)
+                    (label,) = (i for i, mark in enumerate(marks) if mark == 1)
                     path = Path(self.img_prefix, f'{row["image"]}.jpg')
                 except (KeyError, TypeError, ValueError):
                     raise ValueError(

@@ -30,7 +30,10 @@ def test_svhn(tmp_path):
     for content in (whole[: len(whole) // 2], b'', b'no such file' * 99):
         file.write_bytes(content)
         refuses('train_32x32.mat: .*is it whole', 'SVHN', data_root=str(root))
-    savemat(file, dict(X=np.zeros((32, 32, 3, 4), np.uint8)))
+    found = dict(X=np.zeros((32, 32, 3, 4), np.uint8))
+    savemat(file, dict(found, y=np.array([[1], [10], [11], [2]])))
+    refuses('labels from 0 to 11; must be', 'SVHN', data_root=str(root))
+    savemat(file, found)
     refuses(r'mat: .*y.*is it whole', 'SVHN', data_root=str(root))
     refuses("split='val'; must be one of", 'SVHN', data_root='', split='val')
 
@@ -75,13 +78,15 @@ def test_medmnist_in_gray(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'row', ['ISIC_1,0,0,0,0,0,0,0', 'ISIC_1,1,1,0,0,0,0,0', 'ISIC_1,1', 'x,?']
+    'row',
+    ['ISIC_1,0,0,0,0,nan,0,0', 'I,1,1,0,0,0,0,0', 'ISIC_1,1', 'x,?'],
 )
 def test_isic(row, tmp_path):
     published.isic(tmp_path)
     stem = 'ISIC2018_Task3_Training_GroundTruth'
     table = tmp_path / stem / f'{stem}.csv'
-    table.write_text(f'{table.read_text()}{row}\n')
+    # As Excel writes it.
+    table.write_text(f'\ufeff{table.read_text()}{row}\n', encoding='utf-8')
     refuses(
         f'{table}, line 14: no image of one', 'ISIC', data_root=str(tmp_path)
     )
