@@ -1,6 +1,6 @@
 """From scores of units to the subnet that a target leaves of them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from eavit_mm.rearrange.criteria import Scores
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import BRANCHES, FFN, HEADS, Branch, Decisions
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.fitting import Limits, Position, Walker
+from eavit_mm.space.fitting import Limits, Position, Walker, shown
 
 # Of each branch the share of units that falls after all others.
 PROTECTED = {FFN: 0.05, HEADS: 0.2}
@@ -56,25 +56,62 @@ class Cuts(Walker):
         """The subnet without these shares of all neurons and of all heads.
 
         In each branch the best 5 % of the neurons and 20 % of the heads fall
-        last. Widths that the space lacks become the nearest that it has.
+        last. Widths that the space lacks become the nearest that it has. Of
+        the branches that this would empty, the space's ``max_off`` of least
+        score are.
 
         Raises:
             ValueError: If a share is not in [0, 1), or more than can be cut.
         """
         shares = {FFN: ffn, HEADS: heads}
-        widths: dict[str, Any] = {
-            axis: self._widths(axis, shares[axis]) for axis in BRANCHES
-        }
-        return self.space.nearest(replace(self.space.largest, **widths))
+        subnet = self._without(shares, self.space.branches)
+        emptied = [
+            branch
+            for branch in self.space.branches
+            if subnet.width(*branch) < self.space.choices(*branch)[0]
+        ]
+        if len(emptied) > self.space.max_off:
+            emptied.sort(key=lambda branch: self._lost[branch][0][1])
+            subnet = self._without(shares, emptied[: self.space.max_off])
+        return self.space.nearest(subnet)
 
-    def _widths(self, axis: str, share: float) -> tuple[int, ...]:
+    def largest_share(self, axis: str) -> float:
+        """The largest sparsity of heads or neurons with no branch off."""
+        layers = range(self.space.num_layers)
+        choices = [self.space.choices(axis, layer) for layer in layers]
+        return 1 - sum(c[0] for c in choices) / sum(c[-1] for c in choices)
+
+    def at_sparsities(
+        self, pairs: Iterable[tuple[float, float]]
+    ) -> list[Subnet]:
+        """As :meth:`at_sparsity`, of shares no larger than the largest."""
+        ffn, heads = map(self.largest_share, (FFN, HEADS))
+        return [
+            self.at_sparsity(min(pair[0], ffn), min(pair[1], heads))
+            for pair in pairs
+        ]
+
+    def _without(
+        self, shares: Mapping[str, float], emptied: Collection[Branch]
+    ) -> Subnet:
+        """What stays, of branches not to be emptied the least width."""
+        widths: dict[str, Any] = {
+            axis: self._widths(axis, shares[axis], emptied)
+            for axis in BRANCHES
+        }
+        return replace(self.space.largest, **widths)
+
+    def _widths(
+        self, axis: str, share: float, emptied: Collection[Branch]
+    ) -> tuple[int, ...]:
         """How many units of each layer stay."""
         check_number(f'sparsity of {axis}', share)
         falls = []  # protected, score, place and layer of what may fall
         for layer in range(self.space.num_layers):
             scores = self.scores[axis, layer]
             least = self.space.choices(axis, layer)[0]
-            place = np.arange(0 if self.space.max_off else least, len(scores))
+            first = 0 if (axis, layer) in emptied else least
+            place = np.arange(first, len(scores))
             protected = place < int(PROTECTED[axis] * len(scores))
             falls.append((protected, scores[place], place, place * 0 + layer))
         protected, score, place, layers = map(
@@ -88,7 +125,7 @@ class Cuts(Walker):
             raise ValueError(
                 f'sparsity of {axis}: {share!r}; must be from 0 to '
                 f'{len(layers) / sum(sizes):.4g}: a branch is emptied only if '
-                'space.max_off lets it be off'
+                f'space.max_off={self.space.max_off} lets it be off'
             )
         order = np.lexsort((-place, score, protected))
         fallen = np.bincount(layers[order[:number]], minlength=len(sizes))
@@ -110,9 +147,10 @@ class Cuts(Walker):
         ranges = {kind: (None, limit) for kind, limit in limits.items()}
         found = self.approach(start or self.space.largest, ranges)
         if self.excess(found, ranges):
+            low = {k: shown(self.tables[k].of_subnet(found)) for k in limits}
             raise ValueError(
                 f'limits={dict(limits)}: no cut of the whole embedding width '
-                'keeps them'
+                f'keeps them; the nearest one has {low}'
             )
         return found
 

@@ -72,8 +72,8 @@ class Judge:
         with heads_in_order(vit, scores) as ordered:
             cuts = Cuts(vit.space, ordered, {})
             losses = [
-                self.fidelity.losses(cuts.at_sparsity(*pair), part)
-                for pair in PAIRS
+                self.fidelity.losses(subnet, part)
+                for subnet in cuts.at_sparsities(PAIRS)
             ]
         return torch.stack(losses).mean(0).cpu().numpy()
 

@@ -49,9 +49,7 @@ def cut_front(
     costs = costs_of(model, table_for(model, latency_table))
     tables = {kind: CostTable(space, cost) for kind, cost in costs.items()}
     cuts = [Cuts(space, scores, tables, e) for e in EXCHANGES]
-    found = dict.fromkeys(
-        [space.largest, *(cuts[0].at_sparsity(*pair) for pair in PAIRS)]
-    )
+    found = dict.fromkeys([space.largest, *cuts[0].at_sparsities(PAIRS)])
     macs = tables['macs']
     narrow = replace(space.uniform(0), embed_dims=space.largest.embed_dims)
     low = macs.of_subnet(space.nearest(narrow))

@@ -1,5 +1,6 @@
 """Cuts of scored units at a target, against plain loops."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from toys import small_vit
 
 from eavit_mm.snap.cut import PROTECTED, Cuts
+from eavit_mm.snap.evolution import PAIRS
 from eavit_mm.space import Subnet
 from eavit_mm.space.cells import FFN, HEADS
 from eavit_mm.space.cost_table import CostTable
@@ -88,6 +90,34 @@ def test_a_branch_is_emptied_only_if_the_space_lets_it_be_off(share):
     emptied = small_vit(space=dict(EACH, max_off=3))
     subnet = cuts_of(scores, emptied).at_sparsity(share, 0)
     assert 0 in subnet.feedforward_channels
+
+
+def test_no_more_branches_are_emptied_than_may_be_off():
+    vit = small_vit(space=dict(EACH, feedforward_channels=[10, 20], max_off=2))
+    scores, least = draw_scores(), vit.space.largest
+    for layer, factor in enumerate((3, 1, 2)):
+        scores[FFN, layer] = torch.linspace(2, 1, 20) * factor
+    cuts = cuts_of(scores, vit)
+    assert cuts.at_sparsity(2.5 / 3, 0) == replace(
+        least, feedforward_channels=(10, 0, 0)
+    )
+    # Three would fall, were it not for max_off.
+    with pytest.raises(ValueError, match='to 0.8333: .*max_off=2'):
+        cuts.at_sparsity(0.9, 0)
+
+
+def test_fixed_pairs_are_those_that_the_space_has():
+    vit = small_vit(
+        space=dict(EACH, num_heads=[6], feedforward_channels=[10, 20])
+    )
+    cuts = cuts_of(draw_scores(), vit)
+    assert (cuts.largest_share(FFN), cuts.largest_share(HEADS)) == (0.5, 0)
+    *_, last = cuts.at_sparsities(PAIRS)
+    assert last == replace(
+        vit.space.largest, feedforward_channels=(10, 10, 10)
+    )
+    with pytest.raises(ValueError, match='must be from 0 to 0.5: a branch'):
+        cuts.at_sparsity(0.65, 0)
 
 
 def test_the_widths_are_the_spaces():
