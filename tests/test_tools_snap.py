@@ -14,6 +14,7 @@ from mmpretrain.registry import MODELS
 from tool_runs import DIGITS, ROOT, TOOLS, forget_runs
 
 from eavit_mm.engine.checkpoint import load_supernet
+from eavit_mm.files import lock
 from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import ParetoFront
 
@@ -118,9 +119,38 @@ def test_other_tools_take_its_files(snapped, tmp_path, call):
         (('--images', 1), '--images=1'),
         (('--budgets', '1%'), 'budget 1%: .* cannot be reached'),
         (('--budgets', '5ms'), 'needs a latency table'),
+        (
+            ('--budgets', '60%', '0.05Mparams'),
+            '--budgets 0.05Mparams: .* no cut .*; the nearest one has .*,',
+        ),
     ],
 )
 def test_wrong_options_are_named(tmp_path, call, wrong, words):
     with pytest.raises(SystemExit, match=words):
         call('snap.py', *SNAP, *wrong, '--work-dir', tmp_path, *NEW_HEAD)
     assert not list(tmp_path.glob('*.p*'))
+
+
+@pytest.mark.parametrize(
+    'names',
+    [
+        ['pareto.json'],
+        ['snap.pth'],
+        ['evaluations.jsonl', 'coefficients.json'],
+    ],
+)
+def test_results_of_other_tools_are_not_written_over(tmp_path, call, names):
+    for name in names:
+        (tmp_path / name).write_text('mine')
+    with pytest.raises(SystemExit, match=f'{names[0]} is not of this tool'):
+        call('snap.py', *SNAP, '--work-dir', tmp_path, *NEW_HEAD)
+    assert (tmp_path / names[0]).read_text() == 'mine'
+    assert not (tmp_path / 'scores.pth').exists()
+
+
+def test_no_search_runs_in_the_same_folder(tmp_path, call):
+    with (
+        lock(tmp_path / 'evaluations.jsonl'),
+        pytest.raises(SystemExit, match='is writing there'),
+    ):
+        call('snap.py', *SNAP, '--work-dir', tmp_path, *NEW_HEAD)

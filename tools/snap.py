@@ -81,25 +81,30 @@ from eavit_mm.engine.cli import (
     merge_options,
     run_tool,
 )
+from eavit_mm.engine.loops.pareto_search_loop import EVALUATIONS, FRONT
 from eavit_mm.engine.search_header import digest, plain
 from eavit_mm.files import lock, read_json, write_json
 from eavit_mm.models import BudgetSolver
+from eavit_mm.models.budget_solver import costs_of
 from eavit_mm.options import (
     check_count,
     check_mapping,
     difference_of,
 )
 from eavit_mm.rearrange import permute_backbone, sort_units
+from eavit_mm.rearrange.criteria import zero_scores
 from eavit_mm.rearrange.permute import apply_permutation
+from eavit_mm.snap.cut import Cuts
 from eavit_mm.snap.evolution import Judge, evolve, start_coefficients, weigh
 from eavit_mm.snap.fidelity import Fidelity
 from eavit_mm.snap.front import cut_front
 from eavit_mm.snap.scores import fisher_scores
 from eavit_mm.space import Budget
+from eavit_mm.space.cost_table import CostTable
 from eavit_mm.weights.read import read_torch_file
 
 SCORES, COEFFICIENTS = 'scores.pth', 'coefficients.json'
-NETWORK, FRONT = 'snap.pth', 'pareto.json'
+NETWORK = 'snap.pth'
 CONSOLE = Console(stderr=True)
 
 
@@ -111,6 +116,32 @@ def same_run(header: dict[str, Any], kept: Any) -> Any:
             f'is of another run: {difference}; use another --work-dir'
         )
     return kept
+
+
+def require_own(folder: Path) -> None:
+    """Raises if another tool's results would be written over."""
+    names = [EVALUATIONS]
+    if not (folder / COEFFICIENTS).exists():
+        names += [FRONT, NETWORK]
+    for path in (folder / name for name in names):
+        if path.exists():
+            raise FileExistsError(
+                f'{path} is not of this tool: move it away, or use another '
+                '--work-dir'
+            )
+
+
+def require_reachable(
+    model: Any, budgets: list[str], targets: list[Any], table: Any
+) -> None:
+    """Raises if no cut keeps a budget, whatever the scores will be."""
+    space = model.backbone.space
+    costs = costs_of(model, table).items()
+    tables = {kind: CostTable(space, cost) for kind, cost in costs}
+    cuts = Cuts(space, zero_scores(model.backbone), tables)
+    for budget, limits in zip(budgets, targets, strict=True):
+        with naming(f'--budgets {budget}'):
+            cuts.within(limits)
 
 
 def score(model: Any, batches: Any, header: Any, path: Path) -> Any:
@@ -168,10 +199,12 @@ def main(args: argparse.Namespace) -> None:
         )
     solver = BudgetSolver(model, table=args.latency_table)
     targets = [solver.limits([budget]) for budget in budgets]
+    require_reachable(model, args.budgets, targets, solver.table)
     folder = Path(cfg.work_dir)
     require_other_file(args.checkpoint, folder / NETWORK)
     meta = load_supernet(model, args.checkpoint)
-    with lock(folder / FRONT):
+    with lock(folder / EVALUATIONS):  # as tools/search.py does
+        require_own(folder)
         front = snap(args, cfg, model, targets)
         meta['eavit_mm'] = supernet_meta(model, 'SnapViT', 0)
         network = dict(meta=meta, state_dict=model.state_dict())
