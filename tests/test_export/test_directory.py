@@ -18,7 +18,7 @@ from eavit_mm.export.directory import (
 from eavit_mm.export.table import format_front, front_row
 from eavit_mm.space import Subnet
 
-from .toys import config, exporter, member, supernet
+from .toys import exporter, member
 
 
 def files(folder):
@@ -200,10 +200,3 @@ def test_a_file_that_is_too_large_is_no_export(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r'model\.pth has .* bytes; .* param'):
         exporter().export(member(), tmp_path / 'out')
     assert not files(tmp_path)
-
-
-def test_a_model_without_a_head():
-    cfg = config()
-    cfg.model.head = None
-    with pytest.raises(ValueError, match=r'Classifier cannot be .* no head'):
-        directory.Exporter(supernet(cfg), cfg)
