@@ -17,7 +17,12 @@ from torch import Tensor, nn
 from eavit_mm.models.axes import CHANNELS, Units, ffn_linears
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.options import check_count, check_flag
-from eavit_mm.rearrange.criteria import Criterion, Scores, evaluation_data
+from eavit_mm.rearrange.criteria import (
+    Criterion,
+    Scores,
+    evaluation_data,
+    zero_scores,
+)
 from eavit_mm.registry import TASK_UTILS
 from eavit_mm.space.cells import FFN, HEADS
 
@@ -94,7 +99,9 @@ def fisher_scores(
     if released:
         totals = {units: total.square() for units, total in totals.items()}
         number = 1
-    return _scores_of({u: total / number for u, total in totals.items()})
+    found = _scores_of({u: total / number for u, total in totals.items()})
+    # Layers behind the last output have no gradient: no score.
+    return {**{u: s.double() for u, s in zero_scores(vit).items()}, **found}
 
 
 def _scores_of(squares: dict[Units, Tensor]) -> Scores:
@@ -121,12 +128,13 @@ def crop_views(
     boxes = torch.cat(
         [
             draw_boxes(
-                (len(images), 1 if shared else number), size, scale, generator
-            ).expand(-1, number, -1)
+                (1 if shared else number,), size, scale, generator
+            ).expand(number, -1)
+            for _ in images  # one by one: batches do not matter
             for number, scale in (GLOBAL, LOCAL)
-        ],
-        dim=1,
+        ]
     ).to(images)
+    boxes = torch.unflatten(boxes, 0, (len(images), -1))
     # Where the pixels of a view lie in its image, from -1 to 1.
     places = []
     for axis, length in enumerate(size):

@@ -11,9 +11,15 @@ from toys import SWIGLU, classifier, images, parts_for
 
 from eavit_mm.models.axes import CHANNELS, ffn_linears
 from eavit_mm.rearrange import rearrange
-from eavit_mm.rearrange.criteria import Scores
+from eavit_mm.rearrange.criteria import Scores, zero_scores
 from eavit_mm.snap import FisherCriterion
-from eavit_mm.snap.scores import GLOBAL, LOCAL, crop_views, draw_boxes
+from eavit_mm.snap.scores import (
+    GLOBAL,
+    LOCAL,
+    crop_views,
+    draw_boxes,
+    fisher_scores,
+)
 from eavit_mm.space.cells import FFN, HEADS
 
 NETWORKS: dict[str, dict[str, Any]] = dict(
@@ -103,6 +109,25 @@ def test_scores_are_those_of_a_loop_over_images(network, released):
         )
 
 
+def test_batches_do_not_matter():
+    x = images(5).double()
+    two, five = (
+        fisher_scores(build().eval().backbone, x.split(size), seed=7)
+        for size in (2, 5)
+    )
+    for units, scores in five.items():
+        torch.testing.assert_close(two[units], scores, rtol=1e-9, atol=0)
+
+
+def test_layers_behind_the_last_output_have_no_score():
+    vit = classifier(backbone=dict(out_indices=[1])).eval().backbone
+    found = fisher_scores(vit, [images(2).double()])
+    assert found.keys() == zero_scores(vit).keys()
+    for axis in (HEADS, FFN):
+        assert found[axis, 1].min() > 0
+        assert not found[axis, 2].any()
+
+
 def test_no_image_is_an_error_and_the_model_stays_as_it_is():
     model = build().train()
     criterion = FisherCriterion()
@@ -130,9 +155,9 @@ def test_sorting_by_the_scores_leaves_the_function_as_it_is():
 def test_a_view_is_its_crop_made_as_large_as_the_image(monkeypatch):
     boxes = torch.tensor([[0.0, 2, 6, 7], [3, 0, 5, 12]])
     number = GLOBAL[0] + LOCAL[0]
+    drawn = iter(boxes[:, None].repeat_interleave(2, dim=0))
     monkeypatch.setattr(
-        'eavit_mm.snap.scores.draw_boxes',
-        lambda *args: boxes.view(2, 1, 4),
+        'eavit_mm.snap.scores.draw_boxes', lambda *args: next(drawn)
     )
     x = images(2).double()
     views = crop_views(x, torch.Generator(), shared=True)
