@@ -135,6 +135,7 @@ def test_a_network_is_corrected_by_training_images(
         ValueError, match='we: the training data have 1197 images'
     ):
         unlabelled_images(cfg, model, 10**6, 'we')
+    assert len(unlabelled_images(cfg, model, 10**6, 'we', True)) == 1197
     cfg.train_dataloader.dataset.pop('pipeline')
     with pytest.raises(ValueError, match='we needs .* train_dataloader of'):
         unlabelled_images(cfg, model, 40, 'we')

@@ -91,6 +91,11 @@ def test_the_same_command_gives_the_same_front(snapped, tmp_path, call):
             SystemExit, match=f'scores.pth: is of another run: .*{name}'
         ):
             call('snap.py', *SNAP, *other, '--work-dir', killed, *NEW_HEAD)
+    path.write_text('{"header": 3}')
+    with pytest.raises(
+        SystemExit, match=r'coefficients.json: header=3; must be a dict'
+    ):
+        call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
     assert (killed / 'pareto.json').read_bytes() == whole
 
 
@@ -117,6 +122,7 @@ def test_other_tools_take_its_files(snapped, tmp_path, call):
     ('wrong', 'words'),
     [
         (('--images', 1), '--images=1'),
+        (('--images', 2000), '--images 2000: .* data have 1197 images'),
         (('--budgets', '1%'), 'budget 1%: .* cannot be reached'),
         (('--budgets', '5ms'), 'needs a latency table'),
         (

@@ -9,6 +9,8 @@ import argparse
 
 from arguments import add_common_arguments
 
+IMAGES = 1000
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -25,8 +27,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--images',
         type=int,
-        default=1000,
-        help='of the training data; labels are not read',
+        help=f'of the training data; default: {IMAGES}, or all where there '
+        'are fewer; labels are not read',
     )
     parser.add_argument(
         '--batch-size', type=int, default=16, help='images, of 12 views each'
@@ -111,7 +113,9 @@ CONSOLE = Console(stderr=True)
 def same_run(header: dict[str, Any], kept: Any) -> Any:
     """What a file holds, if of the same network, images and options."""
     check_mapping('kept', kept, 'a header and results')
-    if difference := difference_of(kept.get('header') or {}, header):
+    there = kept.get('header') or {}
+    check_mapping('header', there, 'options')
+    if difference := difference_of(there, header):
         raise ValueError(
             f'is of another run: {difference}; use another --work-dir'
         )
@@ -185,8 +189,11 @@ def coefficients(judge: Judge, header: Any, path: Path) -> Any:
 
 
 def main(args: argparse.Namespace) -> None:
-    for name in ('images', 'batch_size'):
-        check_count(f'--{name.replace("_", "-")}', getattr(args, name), 2)
+    for name, number in (
+        ('--images', IMAGES if args.images is None else args.images),
+        ('--batch-size', args.batch_size),
+    ):
+        check_count(name, number, least=2)
     check_count('--evaluations', args.evaluations, least=1)
     budgets = [Budget.parse(budget) for budget in args.budgets]
     cfg = load_config(args)
@@ -217,7 +224,12 @@ def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
     """Sorts the units of a model in place, and gives the front of its cuts."""
     vit, folder = model.backbone, Path(cfg.work_dir)
     seed = (cfg.get('randomness') or {}).get('seed') or 0
-    images = unlabelled_images(cfg, model, args.images, 'tools/snap.py')
+    asked = IMAGES, 'tools/snap.py', True
+    if args.images is not None:
+        asked = args.images, f'--images {args.images}', False
+    images = unlabelled_images(cfg, model, *asked)
+    if len(images) < asked[0]:
+        CONSOLE.print(f'The training data have {len(images)} images: all')
     images = images.to(vit.pos_embed.device)
     header = plain(
         dict(
@@ -226,6 +238,8 @@ def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
             data=digest(images),
             seed=seed,
             released=args.released,
+            # Which alone averages each batch of its own.
+            batch_size=args.batch_size if args.released else None,
         )
     )
     batches = images.split(args.batch_size)

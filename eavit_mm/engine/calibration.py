@@ -116,23 +116,30 @@ def normalised_images(model: Any, batches: Iterable[Any], num: int) -> Tensor:
     for data in batches:
         inputs = model.data_preprocessor(data, False)['inputs']
         # Segmentors see images of any size; a graph is of one.
-        found.extend(interpolate(inputs, image_size(model)[1:]))
+        size = image_size(model)[1:]
+        found.extend(
+            interpolate(inputs, size, mode='bilinear', antialias=True)
+        )
         if len(found) >= num:
             break
     return torch.stack(found[:num])
 
 
 def unlabelled_images(
-    cfg: Mapping[str, Any], model: Any, num: int, asked_by: str
+    cfg: Mapping[str, Any],
+    model: Any,
+    num: int,
+    asked_by: str,
+    fewer: bool = False,
 ) -> Tensor:
     """Training images, drawn once and for all, as test images are seen.
 
     Raises:
-        ValueError: If there are fewer.
+        ValueError: If there are fewer, unless these will do.
     """
     data = plain_training_data(cfg, asked_by)
     loader = Runner.build_dataloader(data, seed=0)
-    if num > len(loader.dataset):
+    if num > len(loader.dataset) and not fewer:
         raise ValueError(
             f'{asked_by}: the training data have {len(loader.dataset)} '
             'images; must not be more'
