@@ -99,16 +99,13 @@ def fisher_scores(
     if released:
         totals = {units: total.square() for units, total in totals.items()}
         number = 1
-    found = _scores_of({u: total / number for u, total in totals.items()})
     # Layers behind the last output have no gradient: no score.
-    return {**{u: s.double() for u, s in zero_scores(vit).items()}, **found}
-
-
-def _scores_of(squares: dict[Units, Tensor]) -> Scores:
-    """Scores from mean squared gradients (units, rows of one, C)."""
-    scores = {u: square.mean((1, 2)).cpu() for u, square in squares.items()}
-    channels = [square.sum((0, 1)).cpu() for square in squares.values()]
-    return {CHANNELS: torch.stack(channels).sum(0), **scores}
+    scores = {u: zeros.double() for u, zeros in zero_scores(vit).items()}
+    for units, total in totals.items():
+        square = (total / number).cpu()
+        scores[units] = square.mean((1, 2))
+        scores[CHANNELS] += square.sum((0, 1))
+    return scores
 
 
 # The loss of an image
