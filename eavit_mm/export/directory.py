@@ -1,5 +1,6 @@
 """The folder of an exported network."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -105,7 +106,8 @@ class Exporter:
         if self.calibration:
             given = [batch.to(self.device) for batch in self.calibration]
             self.model.to(self.device)
-            model, correction = correct(self.model, subnet, given)
+            model, made = correct(self.model, subnet, given)
+            correction = dict(sha256=self._sha256_of_calibration(), **made)
             self.model.cpu()
             ours = replace(self, model=model.cpu())
         batches = ours.model.norm_batches()
@@ -125,9 +127,16 @@ class Exporter:
         is_its = report.get('subnet') == subnet.to_dict()
         if 'onnx' in self.formats:
             is_its = is_its and report.get('opset') == self.opset
-        made = report.get('correction') or dict(images=0)
-        is_its &= made['images'] == sum(map(len, self.calibration))
+        made = report.get('correction') or {}
+        is_its &= made.get('sha256') == self._sha256_of_calibration()
         return is_its and is_whole(out, self.source, self.formats)
+
+    def _sha256_of_calibration(self) -> str | None:
+        """A number of the images that correct; None if there are none."""
+        if not self.calibration:
+            return None
+        images = torch.cat(list(self.calibration)).cpu().numpy()
+        return hashlib.sha256(images.tobytes()).hexdigest()
 
     def _write(self, subnet: Subnet, folder: Path) -> None:
         """Everything but the report."""

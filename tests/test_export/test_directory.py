@@ -134,7 +134,9 @@ def test_a_corrected_export(tmp_path):
     # Without the correction, or by other images, it is another network.
     assert ours.is_complete(member(24), out)
     assert not exporter().is_complete(member(24), out)
-    assert not exporter(calibration=[x[:8]]).is_complete(member(24), out)
+    for others in ([x[:8]], [x + 1]):
+        assert not exporter(calibration=others).is_complete(member(24), out)
+    assert exporter(calibration=[x]).is_complete(member(24), out)
 
 
 @pytest.mark.parametrize('names', [['notes.txt'], ['config.py'], PLAIN[:2]])
