@@ -26,7 +26,7 @@ from eavit_mm.search.operators import (
     to_genomes,
 )
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.space import Subnet, SubnetSampler
+from eavit_mm.space import SearchSpace, Subnet, SubnetSampler
 from eavit_mm.space.pareto import Member, ParetoFront
 
 TASK_UTILS.register_module(module=RankAndCrowding)
@@ -67,6 +67,10 @@ class SubnetSearch(Algorithm):
         )
         # pymoo's NSGA2 replaces the one that its constructor is given.
         self.termination = NoTermination()
+
+    def given(self, space: SearchSpace) -> list[Subnet]:
+        """Members of a file that the search begins with; here none."""
+        return []
 
     def _setup(self, problem: SubnetProblem, **kwargs: Any) -> None:
         self.drawn = draw_members(
@@ -113,7 +117,8 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             the MACs range.
         p_off: Probability that branches of a drawn member are off.
         start: A ``pareto.json`` of the same space, such as of
-            ``tools/snap.py``, whose members are in the first generation.
+            ``tools/snap.py``, whose members are in the first generation: at
+            most ``pop_size`` - 2 of them, evenly chosen.
 
     Example:
         >>> algorithm = dict(
@@ -157,11 +162,15 @@ class SubnetNSGA2(SubnetSearch, NSGA2):
             output=None,
         )
 
+    def given(self, space: SearchSpace) -> list[Subnet]:
+        """See the base class."""
+        if self.start is None:
+            return []
+        front = ParetoFront.read(self.start, space)
+        return [member.subnet for member in front.members]
+
     def _initialize_infill(self) -> Population:
-        space, given = self.problem.space, []
-        if self.start is not None:
-            front = ParetoFront.read(self.start, space)
-            given = [member.subnet for member in front.members]
+        given = self.given(self.problem.space)
         start = start_members(self.problem, self.pop_size, self.drawn, given)
         return self.new.do(to_genomes(self.problem.space, start))
 

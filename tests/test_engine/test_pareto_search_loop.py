@@ -283,6 +283,21 @@ def test_a_table_that_was_validated_since_is_the_same(tmp_path):
         toy(work, resume=True, **options).test()
 
 
+def test_a_start_that_has_changed_since_is_of_another_search(tmp_path):
+    toy(tmp_path / 'a', max_evaluations=6).test()
+    path, work = tmp_path / 'a' / 'pareto.json', tmp_path / 'b'
+    start = dict(type='NSGA2', pop_size=6, start=str(path))
+    first = toy(work, algorithm=start).test()
+    assert toy(work, algorithm=start, resume=True).test() == first
+    space = toy(tmp_path / 'c').model.backbone.space
+    _, known = read_evaluations(path.with_name('evaluations.jsonl'), space)
+    front = ParetoFront.read(path, space)
+    other = next(each for each in known if each not in front.members)
+    replace(front, members=(other,)).write(path)
+    with pytest.raises(ValueError, match=r"\['start'\] differ"):
+        toy(work, algorithm=start, resume=True).test()
+
+
 def test_a_metric_that_is_no_number_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Fitness, '_plain_accuracy', lambda fitness: {TOP1: float('nan')}

@@ -19,7 +19,11 @@ from eavit_mm.engine.ranked_fitness import (
     RankedFitness,
     broadcast_from_rank_0,
 )
-from eavit_mm.engine.search_header import plain_evaluator, search_header
+from eavit_mm.engine.search_header import (
+    digest,
+    plain_evaluator,
+    search_header,
+)
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models.budget_solver import costs_of, table_for
 from eavit_mm.options import check_choice, check_count, check_flag
@@ -198,6 +202,7 @@ class ParetoSearchLoop(TestLoop):
 
     def _header(self, fitness: Fitness) -> dict[str, Any]:
         """What evaluations depend on."""
+        given = [s.to_dict() for s in self.algorithm.given(self.space)]
         return search_header(
             self.model,
             self.table,
@@ -207,6 +212,7 @@ class ParetoSearchLoop(TestLoop):
             images=fitness.data.size,
             evaluator=self.evaluator_cfg,
             algorithm=self.algorithm_cfg,
+            start=digest(given) if given else None,
             seed=self.seed,
             dtype=self.dtype,
             threads=self.threads,
