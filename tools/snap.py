@@ -97,7 +97,13 @@ from eavit_mm.rearrange import permute_backbone, sort_units
 from eavit_mm.rearrange.criteria import zero_scores
 from eavit_mm.rearrange.permute import apply_permutation
 from eavit_mm.snap.cut import Cuts
-from eavit_mm.snap.evolution import Judge, evolve, start_coefficients, weigh
+from eavit_mm.snap.evolution import (
+    Judge,
+    evolve,
+    in_order,
+    start_coefficients,
+    weigh,
+)
 from eavit_mm.snap.fidelity import Fidelity
 from eavit_mm.snap.front import cut_front
 from eavit_mm.snap.scores import fisher_scores
@@ -246,7 +252,7 @@ def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
     scores = score(model, batches, header, folder / SCORES)
     order = sort_units(scores)
     apply_permutation(model, order, model.head_was_loaded)
-    scores = {units: scores[units][order[units]] for units in order}
+    scores = in_order(scores, order)
     fidelity = Fidelity(vit, images)
     header.update(evaluations=args.evaluations, at_random=args.at_random)
     best = coefficients(Judge(fidelity, scores), header, folder / COEFFICIENTS)
@@ -256,7 +262,7 @@ def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
     return cut_front(
         model,
         fidelity,
-        {units: scores[units][order[units]] for units in order},
+        in_order(scores, order),
         targets,
         args.latency_table,
         partial(track, description='Front', console=CONSOLE),

@@ -17,7 +17,7 @@ import torch
 
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
 from eavit_mm.options import check_count, check_flag
-from eavit_mm.rearrange import permute_backbone, sort_units
+from eavit_mm.rearrange import Permutation, permute_backbone, sort_units
 from eavit_mm.rearrange.criteria import Scores
 from eavit_mm.snap.cut import Cuts
 from eavit_mm.snap.fidelity import Fidelity
@@ -52,6 +52,11 @@ def weigh(scores: Scores, coefficients: np.ndarray) -> Scores:
         **{(FFN, i): scores[FFN, i] * of_ffns[i] for i in layers},
         **{(HEADS, i): scores[HEADS, i] * of_heads[i] for i in layers},
     }
+
+
+def in_order(scores: Scores, order: Permutation) -> Scores:
+    """Scores of units that have been put into an order, if in any."""
+    return {**scores, **{k: scores[k][o] for k, o in order.items()}}
 
 
 class Judge:
@@ -91,7 +96,7 @@ def heads_in_order(vit: ElasticVisionTransformer, scores: Scores) -> Any:
     order = sort_units({k: v for k, v in scores.items() if k[0] == HEADS})
     permute_backbone(vit, order)
     try:
-        yield {**scores, **{k: scores[k][o] for k, o in order.items()}}
+        yield in_order(scores, order)
     finally:
         permute_backbone(vit, {k: o.argsort() for k, o in order.items()})
 
