@@ -85,9 +85,11 @@ def routed_share(cfg: Config) -> float:
     Their mean, at most: a sliced pass costs no more than the budget that was
     drawn, a gated one as much as the whole network, which is 1. While the
     router warms up, no weight of the network has a gradient: a sliced pass
-    has no backward then, a gated one that of the activations.
+    has no backward then, a gated one that of the activations. A teacher runs
+    for itself where the largest network, which would teach, is not drawn.
     """
-    router = _build(cfg).router
+    model = _build(cfg)
+    router = model.router
     lowest = max(table.lowest_share for table in router.tables.values())
     places = np.linspace(0, 1, 1001) ** router.skew
     shares = (lowest + places * (router.highest - lowest)).clip(max=1.0)
@@ -96,9 +98,13 @@ def routed_share(cfg: Config) -> float:
     sliced = (1 - gated) * shares.mean()
     alone = FORWARD * (2 * gated + sliced)
     (warmup,) = (h.warmup for h in cfg.custom_hooks if h['type'] == ROUTER)
-    return float(
-        router.passes * (warmup * alone + (1 - warmup) * (gated + sliced))
-    )
+    passes = router.passes * (warmup * alone + (1 - warmup) * (gated + sliced))
+    teacher = 0.0
+    if model.distillation is not None:
+        is_frozen = isinstance(model.distillation, FrozenDistillation)
+        is_drawn = 0.0 if is_frozen else (shares == 1).mean()
+        teacher = FORWARD * (1 - is_drawn) ** router.passes
+    return float(passes + teacher)
 
 
 def with_length(cfg: Config, max_iters: int) -> Config:

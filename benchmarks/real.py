@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
@@ -151,12 +152,22 @@ def hash_of(task: Task, configs: Mapping[str, Config]) -> str:
 
 
 def placed(cfg: Config) -> Config:
-    """The config with data and weights where they lie here."""
+    """The config with data and weights where they lie here, for its device."""
     text = cfg.pretty_text
     for folder in ('data', 'checkpoints'):
         text = text.replace(f"'{folder}/", f"'{DATA}/")
     with READING:
-        return Config.fromstring(text, '.py')
+        found = Config.fromstring(text, '.py')
+    if torch.cuda.is_available():
+        found.optim_wrapper.update(type='AmpOptimWrapper', dtype='bfloat16')
+    return found
+
+
+def machine() -> str:
+    """What a run trains on."""
+    is_gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if is_gpu else 'no GPU'
+    return f'{platform.machine()}, one thread, {device}'
 
 
 def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
@@ -179,7 +190,7 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         seed=seed,
         hash=code,
         commit=commit(),
-        machine=f'{platform.machine()}, one thread, no GPU',
+        machine=machine(),
         command=f'python -m {task.module} {asked}',
         iterations={k: c.train_cfg.max_iters for k, c in configs.items()},
         answers={},

@@ -5,4 +5,4 @@ _base_ = [
 ]
 
 model = dict(head=dict(num_classes=100))
-load_from = 'work_dirs/dense_vitti_cifar100/iter_600.pth'
+load_from = 'work_dirs/dense_vitti_cifar100/iter_1200.pth'

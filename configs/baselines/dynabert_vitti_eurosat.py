@@ -5,4 +5,4 @@ _base_ = [
 ]
 
 model = dict(head=dict(num_classes=10))
-load_from = 'work_dirs/dense_vitti_eurosat/iter_600.pth'
+load_from = 'work_dirs/dense_vitti_eurosat/iter_1200.pth'

@@ -8,4 +8,4 @@ model = dict(
     head=dict(num_classes=4),
     router=dict(latency_table='work_dirs/flextron_vitti_btmri/latency.json'),
 )
-load_from = 'work_dirs/flextron_vitti_btmri/iter_600.pth'
+load_from = 'work_dirs/flextron_vitti_btmri/iter_1200.pth'

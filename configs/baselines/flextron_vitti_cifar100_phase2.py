@@ -10,4 +10,4 @@ model = dict(
         latency_table='work_dirs/flextron_vitti_cifar100/latency.json'
     ),
 )
-load_from = 'work_dirs/flextron_vitti_cifar100/iter_600.pth'
+load_from = 'work_dirs/flextron_vitti_cifar100/iter_1200.pth'

@@ -8,4 +8,4 @@ model = dict(
     head=dict(num_classes=10),
     router=dict(latency_table='work_dirs/flextron_vitti_eurosat/latency.json'),
 )
-load_from = 'work_dirs/flextron_vitti_eurosat/iter_600.pth'
+load_from = 'work_dirs/flextron_vitti_eurosat/iter_1200.pth'

@@ -2,7 +2,7 @@
 _base_ = [
     '../_base_/models/elastic_vitti.py',
     '../_base_/datasets/eurosat.py',
-    '../_base_/schedules/adamw_vitti.py',
+    '../_base_/schedules/adamw_vitti_stage1.py',
 ]
 
 model = dict(head=dict(num_classes=10))

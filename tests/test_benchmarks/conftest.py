@@ -22,7 +22,7 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def train(cfg: Any, folder: Path, **_: Any) -> tuple[Path, str]:
         done.append(str(cfg.train_cfg.max_iters))
-        assert str(real.DATA) in cfg.test_dataloader.dataset.data_root
+        assert str(real.DATA) in str(cfg.test_dataloader.dataset)
         work_dir = tmp_path / str(len(done))
         work_dir.mkdir(exist_ok=True)
         return work_dir, f'{len(done)}.pth'

@@ -24,7 +24,7 @@ model = dict(
         type='eavit_mm.FrozenDistillation', task_weight=0.0, hidden_weight=0.1
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=3e-4))
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
 custom_hooks = [
     dict(
         type='eavit_mm.RearrangeHook',

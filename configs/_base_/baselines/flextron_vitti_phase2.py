@@ -9,5 +9,4 @@ model = dict(
         budgets=['latency'],
     ),
 )
-optim_wrapper = dict(optimizer=dict(lr=4e-4))
 custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=0.5)]

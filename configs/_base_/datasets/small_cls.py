@@ -38,7 +38,7 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
@@ -69,9 +69,12 @@ test_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
     dataset=dict(
-        type='CustomDataset',
-        data_prefix='test',
-        extensions=extensions,
+        type='eavit_mm.Split',
+        part='test',
+        parts=dict(test=None),
+        dataset=dict(
+            type='CustomDataset', data_prefix='test', extensions=extensions
+        ),
         pipeline=test_pipeline,
     ),
     sampler=dict(type='DefaultSampler', shuffle=False),
