@@ -268,12 +268,16 @@ def test_two_iterations_of_flextron(tmp_path, data, name):
 def test_two_iterations_of_eavit(tmp_path, data):
     """Both stages, on photographs."""
     name = 'eavit/vitti_flowers89.py'
-    first = run(name, tmp_path / '1', data)
+    # Its own draws networks of the real widths.
+    uniform = dict(type='eavit_mm.UniformSampler', _delete_=True)
+    sampler = {'model.sampler': uniform}
+    first = run(name, tmp_path / '1', data, **sampler)
     front_of(first.model).write(tmp_path / 'pareto.json')
     changes = {
         'load_from': str(tmp_path / '1' / 'iter_2.pth'),
         'model.router.front': str(tmp_path / 'pareto.json'),
         'model.router.fit_steps': 5,
+        **sampler,
     }
     name = name.replace('.py', '_stage2.py')
     before, after = (
@@ -308,11 +312,13 @@ def test_the_index_has_every_baseline():
 
 
 def of_flowers(cfg: Any, name: str) -> str:
-    """A leaf's text with the name and classes of flowers89."""
+    """A leaf's text with the name, classes and sizes of flowers89."""
     classes = cfg.model.head.num_classes
     assert cfg.data_preprocessor.num_classes == classes
     cfg = deepcopy(cfg)
     cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 89
+    for key in ('val_dataloader', 'test_dataloader'):
+        cfg[key].dataset.parts = None
     return repr(cfg._cfg_dict).replace(name, 'flowers89')
 
 
