@@ -21,5 +21,11 @@ python_maximum_signature_line_length = 79
 napoleon_use_ivar = True  # fields of a NamedTuple are described once
 html_theme = 'sphinx_book_theme'
 html_title = f'{project} {release}'
-html_theme_options = dict(show_toc_level=2, use_download_button=False)
+html_theme_options = dict(
+    show_toc_level=2,
+    use_download_button=False,
+    navbar_persistent=[],  # the search is in the side bar
+)
+html_static_path = ['static']
+html_css_files = ['narrow.css']
 html_copy_source = html_show_sourcelink = False

@@ -110,7 +110,7 @@ def parts() -> Iterator[str]:
         for cls in kind.module_dict.values():
             if cls.__module__.startswith('eavit_mm'):
                 found.setdefault(cls.__module__, []).append(cls)
-        yield f'\n## {kind.name.capitalize()}s\n'
+        yield f'\n## {kind.name.capitalize().replace("_", " ")}s\n'
         for module, classes in found.items():
             if len(found) > 1 and len(classes) > 1:
                 about = getdoc(sys.modules[module]) or module

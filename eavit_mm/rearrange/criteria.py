@@ -83,7 +83,7 @@ class RandomCriterion(Criterion):
 
 @TASK_UTILS.register_module()
 class MagnitudeCriterion(Criterion):
-    """Sum of ``|w|`` over a unit's weights in the linear maps; needs no data."""
+    """Sum of ``|w|`` over a unit's weights in linear maps; needs no data."""
 
     @torch.no_grad()
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
