@@ -7,7 +7,7 @@
 #                       demo-seg) or the first of the benchmarks (speed, gpu,
 #                       benchmark)
 .DEFAULT_GOAL := help
-.PHONY: help env demo demo-seg test lint speed gpu benchmark clean
+.PHONY: help env demo demo-seg test lint docs speed gpu benchmark clean
 VENV_PYTHON := .venv/bin/python
 
 PYTHON ?=
@@ -40,6 +40,21 @@ lint: env  ## Check style and types
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
+# An environment of its own, which sees .venv: what Sphinx needs is not there.
+DOCS_PYTHON := PYTHONPATH=$(CURDIR) .venv-docs/bin/python -W ignore
+
+.venv-docs/done: requirements/docs.txt | env
+	$(VENV_PYTHON) -m venv --clear .venv-docs
+	$(VENV_PYTHON) -c 'import site; print(*site.getsitepackages())' \
+		> $$(echo .venv-docs/lib/python3*/site-packages)/project.pth
+	.venv-docs/bin/python -m pip install -q -r requirements/docs.txt
+	@touch $@
+
+docs: env .venv-docs/done  ## Build the site of the docs into build/docs/html
+	@$(DOCS_PYTHON) docs/site/pages.py build/docs/source
+	@$(DOCS_PYTHON) -m sphinx -q -W --keep-going -E -c docs/site \
+		build/docs/source build/docs/html
+
 speed: env  ## Time subnets, search, latency tables, half an hour
 	@$(VENV_PYTHON) -W ignore -m benchmarks.speed $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search_speed
@@ -56,6 +71,7 @@ benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.budgets
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 	@$(VENV_PYTHON) -W ignore -m benchmarks.misuse
+	@$(VENV_PYTHON) -W ignore -m benchmarks.snap
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs
 	rm -rf build dist *.egg-info

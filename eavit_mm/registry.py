@@ -4,7 +4,7 @@ mmengine imports ``<scope>.registry`` when it meets ``type='eavit_mm.X'`` and
 then the ``locations``, so a config needs no import of ours.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import Parameter, signature
@@ -84,15 +84,23 @@ def check_options(place: str, value: Any) -> None:
     Raises:
         ValueError: Names the place, the option and what would be valid.
     """
+    for fault in wrong_options(place, value):
+        raise ValueError(fault)
+
+
+def wrong_options(place: str, value: Any) -> Iterator[str]:
+    """All that :func:`check_options` would raise for, one after the other."""
     is_dict = isinstance(value, Mapping)
     if is_dict and str(value.get('type')).startswith(f'{SCOPE}.'):
-        _check_part(place, value)
+        yield from _wrong_in_part(place, value)
     if is_dict or isinstance(value, list | tuple):
         for key, part in value.items() if is_dict else enumerate(value):
-            check_options(f'{place}.{key}' if place else str(key), part)
+            yield from wrong_options(
+                f'{place}.{key}' if place else str(key), part
+            )
 
 
-def _check_part(place: str, cfg: Mapping[str, Any]) -> None:
+def _wrong_in_part(place: str, cfg: Mapping[str, Any]) -> Iterator[str]:
     """Checks the type and the options of one dict, by the signatures."""
     name = cfg['type']
     # A path to a class is valid too.
@@ -103,16 +111,15 @@ def _check_part(place: str, cfg: Mapping[str, Any]) -> None:
         bare = {known.rpartition('.')[2]: known for known in ours}
         close = get_close_matches(name.rpartition('.')[2], bare)
         known = [bare[match] for match in close] or sorted(ours)
-        raise ValueError(
-            f'{place}.type={name!r} is not known; valid are {known}'
-        )
+        yield f'{place}.type={name!r} is not known; valid are {known}'
+        return
     valid = _options_of(found)
-    unknown = [key for key in cfg if key not in {*valid, *_OF_MMENGINE}]
-    for key in unknown[:1]:
-        raise ValueError(
-            f'{place}.{key}={cfg[key]!r:.80} is no option of '
-            f'{found.__name__}; valid are {valid}'
-        )
+    for key in cfg:
+        if key not in {*valid, *_OF_MMENGINE}:
+            yield (
+                f'{place}.{key}={cfg[key]!r:.80} is no option of '
+                f'{found.__name__}; valid are {valid}'
+            )
 
 
 def _ours() -> dict[str, Any]:

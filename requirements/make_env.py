@@ -59,8 +59,9 @@ def check_python(version: str, executable: str) -> None:
 def requirements_hash(root: Path) -> str:
     """SHA-256 of everything that says what to install."""
     digest = hashlib.sha256()
-    files = sorted((root / 'requirements').glob('*.txt'))
-    for file in [*files, root / 'setup.py']:
+    files = set((root / 'requirements').glob('*.txt'))
+    files.discard(root / 'requirements' / 'docs.txt')  # of .venv-docs
+    for file in [*sorted(files), root / 'setup.py']:
         content = file.read_bytes()
         digest.update(f'{file.name} {len(content)}\n'.encode() + content)
     return digest.hexdigest()

@@ -384,18 +384,17 @@ def _read_checkpoint_of(cfg: Config) -> None:
     register_loader(load_from_anywhere)
 
 
-def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
-    """The supernet of a config without a runner, in evaluation mode.
+def build_model(cfg: Config) -> Any:
+    """The model of a config without a runner.
 
     Args:
         cfg: Its model gets the config's preprocessor and loses its
             ``init_cfg``: its weights come from a checkpoint, or do not
             matter.
-        asked_by: Name of the part that needs it, for the message.
 
     Raises:
-        ValueError: If the config has no elastic model, or a class or an
-            option of ours in it is not known.
+        ValueError: If it cannot be built, or a class or an option of ours in
+            it is not known.
     """
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     model = cfg.get('model')
@@ -405,8 +404,20 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
         model['backbone']['init_cfg'] = None
     model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     with naming('model'):
-        built = MODELS.build(model)
-    supernet: Any = elastic_model(built, asked_by)
+        return MODELS.build(model)
+
+
+def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
+    """:func:`build_model` of a supernet, in evaluation mode.
+
+    Args:
+        cfg: See there.
+        asked_by: Name of the part that needs it, for the message.
+
+    Raises:
+        ValueError: Likewise, or if the config has no elastic model.
+    """
+    supernet: Any = elastic_model(build_model(cfg), asked_by)
     supernet._config = cfg  # where mmpretrain's functions keep it
     supernet.norm_batches = norm_batches(cfg)
     supernet.eval()

@@ -83,7 +83,7 @@ class RandomCriterion(Criterion):
 
 @TASK_UTILS.register_module()
 class MagnitudeCriterion(Criterion):
-    """Sum of |w| over a unit's weights in the linear maps; needs no data."""
+    """Sum of ``|w|`` over a unit's weights in linear maps; needs no data."""
 
     @torch.no_grad()
     def score(self, model: BaseModel, batches: Iterable[Any]) -> Scores:
@@ -153,7 +153,7 @@ class _UnitCriterion(Criterion):
 
 @TASK_UTILS.register_module()
 class ActivationCriterion(_UnitCriterion):
-    """Mean |a| of a unit over calibration data (EA-ViT's kind)."""
+    """Mean ``|a|`` of a unit over calibration data (EA-ViT's kind)."""
 
     @torch.no_grad()
     def _score_batch(
@@ -171,13 +171,13 @@ class ActivationCriterion(_UnitCriterion):
 
 @TASK_UTILS.register_module()
 class TaylorCriterion(_UnitCriterion):
-    """First-order Taylor: |sum of a * dL/da| (DynaBERT, arXiv 2004.04037).
+    """First-order Taylor, ``|sum a * dL/da|`` (DynaBERT, arXiv 2004.04037).
 
     The sum goes over the images and tokens of a batch, its size over
     batches; dL/da is the change of the loss per change of the activation. A
     head's is its gradient of a mask; a neuron also has that of what it gets
-    from the FFN's first map, so that its score is DynaBERT's: |sum(w1 dw1 +
-    b1 db1)| + |sum(w2 dw2)|.
+    from the FFN's first map, so that its score is DynaBERT's:
+    ``|sum(w1 dw1 + b1 db1)| + |sum(w2 dw2)|``.
     """
 
     @torch.enable_grad()

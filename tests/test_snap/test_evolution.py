@@ -211,7 +211,13 @@ def test_resumed_is_uninterrupted(at_random):
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(evaluations=0), dict(seed=-1), dict(at_random='no')]
+    'wrong',
+    [
+        dict(evaluations=0),
+        dict(seed=-1),
+        dict(at_random='no'),
+        dict(deviation=0.0),
+    ],
 )
 def test_wrong_options_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

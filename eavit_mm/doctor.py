@@ -1,0 +1,291 @@
+"""What is wrong with a config, its data and its checkpoint: all of it."""
+
+import io
+import logging
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
+from itertools import combinations
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from types import SimpleNamespace
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from eavit_mm.engine.checkpoint import (
+    load_supernet,
+    meta_of,
+    one_line,
+    read_checkpoint,
+)
+from eavit_mm.engine.cli import build_model, load_config, merge_options
+from eavit_mm.engine.data_overlap import check_disjoint
+from eavit_mm.engine.loops.subnet_loops import answer_to
+from eavit_mm.engine.run_checks import check_batch, check_keys
+from eavit_mm.engine.stages import run_logged
+from eavit_mm.engine.watched_data import watch_data
+from eavit_mm.files import project_folder
+from eavit_mm.models import BudgetSolver, ElasticModelMixin
+from eavit_mm.registry import wrong_options
+from eavit_mm.space import Budget
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.fitting import shown
+from eavit_mm.space.pareto import COSTS
+
+_OPTIONS = 'put it right in the config, or by --cfg-options'
+_MODEL = 'put the model of the config right, or give the files it names'
+# Without these a model still has its space.
+_BESIDE = ('router', 'sampler', 'distillation')
+_DATA = (
+    'put the files there or correct data_root; `python -m eavit_mm '
+    'prepare_data` fetches the published sets of our configs'
+)
+_OVERLAP = "divide the samples by type='eavit_mm.Split', or into folders"
+_WEIGHTS = 'docs/weights.md says which files can be read, and from where'
+_CHECKPOINT = 'give a whole file that was trained by this very config'
+_BUDGETS = 'ask for what the space reaches, or give files of this network'
+_TRAIN = 'put it right in the config: no training begins before'
+_NOT_TRIED = 'does not try its own checks before the above is put right'
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(' '.join(record.getMessage().split()))
+
+
+class Doctor:
+    """Looks at all there is, however much of it is wrong.
+
+    Args:
+        args: Of the command line.
+        write: Gets each finding once: 'ok', 'warning' or 'wrong', its place,
+            its words, and what to do.
+    """
+
+    def __init__(self, args: Namespace, write: Callable[..., None]) -> None:
+        self.args, self.write = args, write
+        self.model: Any = None
+        self.is_right = True
+        self.said: set[str] = set()
+
+    def say(self, kind: str, place: str, text: str, remedy: str = '') -> None:
+        """Writes a finding, unless it was found in another place."""
+        self.is_right &= kind != 'wrong'
+        if kind == 'ok' or text not in self.said:
+            self.said.add(text)
+            self.write(kind, place, text, remedy)
+
+    def examine(self) -> None:
+        """Finds what can be found without a step of training."""
+        args, cfg = self.args, None
+        if args.config:
+            cfg = self.read()
+        if cfg:
+            cfg = self.without_what_comes(cfg)
+            self.build(cfg)
+        if args.checkpoint:
+            self.load(args.checkpoint)
+        if isinstance(self.model, ElasticModelMixin):
+            self.answer()
+        if cfg:
+            self.read_data(cfg)
+            self.model = None  # the tools build their own
+            self.try_tools(cfg)
+
+    @contextmanager
+    def check(self, place: str, remedy: str) -> Iterator[None]:
+        """Makes findings of what a block raises and of what it warns of."""
+        logger, kept = MMLogger.get_current_instance(), _Kept()
+        handlers, logger.handlers = logger.handlers, [kept]
+        try:
+            with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+                warnings.simplefilter('ignore')
+                yield
+        except Exception as error:
+            text = one_line(error).removeprefix(f'{place}: ')
+            self.say('wrong', place, text, remedy)
+        finally:
+            logger.handlers = handlers
+            for text in dict.fromkeys(kept.texts):
+                self.say('warning', place, text)
+
+    def read(self) -> Config | None:
+        """The config, and all options in it that are none."""
+        cfg = None
+        with self.check('config', _OPTIONS):
+            cfg = load_config(self.args)
+        if cfg is None:
+            return None
+        with self.check('config', _OPTIONS):
+            merge_options(cfg, self.args)
+            check_keys(cfg)
+        for text in wrong_options('', dict(cfg.items())):
+            self.say('wrong', 'config', text, _OPTIONS)
+        if self.is_right:
+            self.say('ok', 'config', str(self.args.config))
+        return cfg
+
+    def without_what_comes(self, cfg: Config) -> Config:
+        """Without the files that earlier stages of an adaptation make."""
+        router = (cfg.get('model') or {}).get('router') or {}
+        paths = dict(load_from=cfg.get('load_from'))
+        paths['model.router.front'] = router.get('front')
+        for key, path in paths.items():
+            if cfg.get('stage1') and path and not Path(path).exists():
+                text = f'{key}={path!r} is not there; tools/adapt.py makes it'
+                self.say('warning', 'config', text)
+                self.args.cfg_options += [f'{key}=None']
+                cfg.merge_from_dict({key: None})
+        return cfg
+
+    def build(self, cfg: Config) -> None:
+        """The model; its space, reachable range, curriculum and weights."""
+        parts = deepcopy(cfg)
+        init = (cfg.get('model') or {}).get('backbone', {}).get('init_cfg')
+        for part in (None, *_BESIDE):  # what is left is looked at as well
+            if part and not (self.model is None and parts.model.get(part)):
+                continue
+            if part:
+                parts.model[part] = None
+            with self.check('model', _MODEL):
+                self.model = build_model(deepcopy(parts))
+        if not isinstance(self.model, ElasticModelMixin):
+            if self.model is not None:
+                self.say('warning', 'model', 'is not elastic: has no subnets')
+            return
+        with self.check('space', _MODEL):
+            space: Any = self.model.backbone.space
+            self.say('ok', 'space', f'{space.size():.3g} subnets')
+            self.check_levels(parts)
+        path = str((init or {}).get('checkpoint') or '')
+        if '://' in path:
+            self.say('warning', 'weights', f'{path} is fetched later')
+        elif path:
+            with self.check('weights', _WEIGHTS):
+                self.model.backbone.init_cfg = init
+                self.model.backbone.init_weights()
+                self.say('ok', 'weights', path)
+
+    def check_levels(self, cfg: Config) -> None:
+        """Raises, as a training that begins, if a curriculum does not fit."""
+        length = cfg.get('train_cfg') or {}
+        end = length.get('max_epochs', length.get('max_iters'))
+        loop = SimpleNamespace(max_epochs=end, max_iters=end)
+        begun = dict(model=self.model, train_loop=loop, iter=0, epoch=0)
+        for hook in cfg.get('custom_hooks') or ():
+            if end and 'levels' in hook:
+                HOOKS.build(hook).before_train(SimpleNamespace(**begun))
+
+    def load(self, path: str) -> None:
+        """A checkpoint, alone or into the model."""
+        with self.check('checkpoint', _CHECKPOINT):
+            if isinstance(self.model, ElasticModelMixin):
+                read = dict(meta=load_supernet(self.model, path))
+            else:
+                read = read_checkpoint(path)
+            ours = meta_of(read)
+            known = {k: v for k, v in ours.items() if k != 'space'}
+            self.say('ok', 'checkpoint', f'{path} {known or ""}'.rstrip())
+
+    def answer(self) -> None:
+        """The reachable range, and who answers the budgets."""
+        args, solver = self.args, None
+        how = (args.count, args.part)
+        given = dict(table=args.latency_table, front=args.front)
+        for name, value in given.items():
+            with self.check('budgets', _BUDGETS):
+                BudgetSolver(self.model, *how, **{name: value})
+                continue
+            given[name] = None
+        with self.check('budgets', _BUDGETS):
+            solver = BudgetSolver(self.model, *how, **given)
+        if solver is None:
+            return
+        for kind in COSTS:
+            if kind == 'latency' and not solver.table:
+                continue
+            costs = CostTable(solver.space, solver.cost(kind))
+            ends = map(shown, (costs.lowest, costs.highest))
+            share = costs.lowest / costs.highest
+            text = f'{kind} from {" to ".join(ends)} ({share:.1%} to 100 %)'
+            self.say('ok', 'space', text)
+        for text in args.budgets:
+            with self.check('budgets', _BUDGETS):
+                budget = Budget.parse(text)
+                _, row = answer_to(budget, solver, args.by)
+                found = shown(row['delivered'])
+                by = f'{row["by"]}: {found}, {row["used"]:.0%} of it'
+                self.say('ok', 'budgets', f'{text} by {by}')
+
+    def read_data(self, cfg: Config) -> None:
+        """Each data set, some of its samples, and what two have in common."""
+        names = ('train', 'val', 'search', 'test')
+        model = self.model or SimpleNamespace(data_preprocessor=lambda *_: _)
+        builder: Any = SimpleNamespace(
+            model=model, build_dataloader=Runner.build_dataloader
+        )
+        watch_data(builder)
+        found: dict[str, Any] = {}
+        for name in names:
+            place = f'{name}_dataloader'
+            if not cfg.get(place):
+                continue
+            with self.check(place, _DATA):
+                parts = deepcopy(cfg[place])
+                loader = builder.build_dataloader(parts, seed=0)
+                found[name] = data = loader.dataset
+                check_batch('samples', loader, model, name == 'train')
+                classes = getattr(data, 'metainfo', {}).get('classes') or ()
+                text = f'{len(data)} samples, {len(classes)} classes'
+                self.say('ok', place, text)
+        if 'search' in found:  # subnets are not chosen by these then
+            found.pop('val', None)
+        for pair in combinations(found, 2):
+            with self.check(' and '.join(pair), _OVERLAP):
+                check_disjoint({name: found[name] for name in pair})
+                self.say('ok', ' and '.join(pair), 'share no sample')
+
+    def try_tools(self, cfg: Config) -> None:
+        """What the tools themselves say before they begin."""
+        first = cfg.get('stage1') or self.args.config
+        for name, part, config, *more in (
+            ('train', 'train_cfg', self.args.config),
+            ('search', 'search_cfg', first, 'none'),
+        ):
+            if not cfg.get(part):
+                continue
+            if not self.is_right:
+                self.say('warning', name, f'tools/{name}.py {_NOT_TRIED}')
+                continue
+            folder = Path(mkdtemp(prefix='eavit_mm_doctor_'))
+            tool = Path(project_folder() or '', 'tools', f'{name}.py')
+            options = [
+                option
+                for option in self.args.cfg_options
+                if config == self.args.config
+                or not option.startswith(('model.router', 'load_from'))
+            ]
+            command = [sys.executable, tool, config, *more, '--check']
+            command += ['--work-dir', folder]
+            command += ['--cfg-options', *options] if options else []
+            said = io.StringIO()
+            with self.check(name, _TRAIN):
+                with redirect_stdout(said):
+                    log = folder / 'doctor.log'
+                    run_logged([*map(str, command)], log, name)
+                self.say('ok', name, f'tools/{name}.py would begin')
+                rmtree(folder)
+            for line in said.getvalue().splitlines():
+                self.say('warning', name, line.removeprefix(f'{name}: '))

@@ -1,0 +1,163 @@
+"""Whatever is wrong is found in one call, and what to do is said."""
+
+import runpy
+import sys
+from importlib import metadata
+
+import pytest
+import torch
+from mmengine.config import config as mmengine_config
+from mmengine.utils import dl_utils
+from tool_runs import DIGITS, forget_runs
+
+from eavit_mm import doctor
+
+STAGE2 = DIGITS.with_name('vitmini_digits_stage2.py')
+MANY = f"""
+_base_ = ['{DIGITS}']
+model = dict(
+    head=dict(num_classes=5),
+    sampler=dict(type='eavit_mm.UniformSampler', nummer=2, seeed=1),
+)
+custom_hooks = [
+    dict(type='eavit_mm.CurriculumHook', levels=[dict(begin=100)])
+]
+train_dataloader = dict(dataset=dict(dataset=dict(split='test')))
+val_dataloader = dict(dataset=dict(dataset=dict(
+    _delete_=True, type='CustomDataset', data_root='nowhere')))
+"""
+LATE = f"""
+_base_ = ['{DIGITS}']
+param_scheduler = [dict(type='MultiStepLR', begin=900, milestones=[1])]
+search_cfg = dict(metric='accuracy/top9')
+"""
+
+
+def run_here(command, log, label):
+    """As :func:`run_logged`, without a process: all is imported here."""
+    sys.argv = command[1:]
+    forget_runs()
+    try:
+        runpy.run_path(command[1], run_name='__main__')
+    except SystemExit as end:
+        raise ValueError(f'{label}: {end}') from end
+
+
+@pytest.fixture
+def ask(monkeypatch, call, capsys):
+    """What the doctor says, and its exit status."""
+    found = {'sys.platform': 'linux', 'GPU 0': 'one'}
+    monkeypatch.setattr(dl_utils, 'collect_env', lambda: found)
+    monkeypatch.setattr(doctor, 'run_logged', run_here)
+    # Most of the time would go into the layout of logged configs.
+    plain = lambda code, **options: (code, False)  # noqa: E731
+    monkeypatch.setattr(mmengine_config, 'FormatCode', plain)
+
+    def asked(*args):
+        with pytest.raises(SystemExit) as end:
+            call('doctor.py', *args)
+        text = capsys.readouterr().out
+        lines = text.splitlines()
+        for line, after in zip(lines, lines[1:], strict=False):
+            assert not line.startswith('wrong ') or '-> ' in after, line
+        return end.value.code, text
+
+    return asked
+
+
+def test_nothing_is_wrong_with_the_demo(ask):
+    code, text = ask(STAGE2, '--budgets', '0.5')
+    assert (code, 'wrong  ' in text) == (0, False), text
+    for said in (
+        "front='work_dirs/vitmini_digits_stage2/search/pareto.json' is not",
+        'space: macs from 467,776 to 10,987,968 (4.3% to 100 %)',
+        'budgets: 0.5 by uniform: 5,359,232, 98% of it',
+        'train_dataloader: 1197 samples, 10 classes',
+        'train and test: share no sample',
+        'train: tools/train.py would begin',
+        'search: tools/search.py would begin',
+    ):
+        assert said in text
+
+
+def test_one_call_finds_all_that_is_wrong(ask, tmp_path):
+    config, broken = tmp_path / 'many.py', tmp_path / 'broken.pth'
+    config.write_text(MANY)
+    broken.write_bytes(b'none')
+    front = ('--front', tmp_path / 'none.json')
+    budgets = ('--budgets', '0.5', '1%', '5ms', 'much')
+    code, text = ask(config, broken, *budgets, *front)
+    assert code == 1
+    for said in (
+        'config: model.sampler.nummer=2 is no option of UniformSampler',
+        'config: model.sampler.seeed=1 is no option of UniformSampler',
+        'space: level 0 of the curriculum: begin=100; must be 0',
+        f'checkpoint: {broken} ',
+        'none.json',
+        'budget 1%: 109,875 MACs of the total cannot be reached',
+        'budgets: a limit in ms needs a latency table',
+        "'much'",
+        'train_dataloader: model.head.num_classes=5; the data have 10 class',
+        'val_dataloader: ',
+        'nowhere',
+        'warning  search: tools/search.py does not try its own checks',
+    ):
+        assert said in text, text
+    assert 'ok       budgets: 0.5 by uniform' in text
+
+
+def test_data_that_share_samples_are_told(ask, tmp_path):
+    config = tmp_path / 'shared.py'
+    part = "dict(dataset=dict(dataset=dict(split='test')))"
+    config.write_text(f"_base_ = ['{DIGITS}']\ntrain_dataloader = {part}\n")
+    options = ('--cfg-options', 'val_dataloader.dataset.part=train')
+    code, text = ask(config, *options)
+    assert code == 1
+    assert 'the test data and the train data share 300 samples' in text
+    assert 'ok       val and test: share no sample' in text
+
+
+def test_the_tools_say_what_they_would_refuse(ask, tmp_path):
+    config = tmp_path / 'late.py'
+    config.write_text(LATE)
+    code, text = ask(config)
+    assert code == 1
+    assert 'train: error: param_scheduler.0: MultiStepLR begins at 900' in text
+    assert 'warning  search: tools/search.py does not' in text
+    options = ('--cfg-options', 'param_scheduler=None')
+    code, text = ask(config, *options)
+    assert code == 1
+    assert "search: error: search_cfg.metric='accuracy/top9'" in text
+
+
+def test_an_unread_config_does_not_hide_a_checkpoint(ask, tmp_path):
+    code, text = ask(tmp_path / 'none.py', tmp_path / 'none.pth')
+    assert code == 1
+    assert 'wrong    config: ' in text
+    assert 'wrong    checkpoint: ' in text
+
+
+def test_versions_and_devices(ask, monkeypatch):
+    of = metadata.version
+    versions = dict(torch='1.0', scipy=None, onnx=None, mmcv='2.1.0')
+
+    def version(name):
+        if (found := versions.get(name, '')) is None:
+            raise metadata.PackageNotFoundError(name)
+        return found or of(name)
+
+    monkeypatch.setattr(metadata, 'version', version)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setitem(sys.modules, 'eavit_mm.doctor', None)
+    code, text = ask()
+    assert code == 1
+    for said in (
+        "wrong    torch: 1.0; must be <3,>=2.11\n         -> pip install 't",
+        'wrong    scipy: not installed',
+        'warning  onnx: not installed',
+        'wrong    mmcv: both mmcv and mmcv-lite',
+        'wrong    gpu 0: ',
+        'wrong    import: ',
+    ):
+        assert said in text, text
