@@ -51,7 +51,7 @@ from eavit_mm.space.cells import FFN, HEADS
 
 RECORDS = FOLDER / 'snap.json'
 CONFIG = 'configs/snapvit/vitti_photos.py'
-SETS, SIZE = ('flowers89', 'cifar100'), 64
+SETS, SIZE = ('flowers89', 'dtd10'), 64
 # Images: unlabelled, of these for the correction, neighbours and queries.
 SCORED, CORRECTED, BANK, QUERIES = 200, 128, 1500, 600
 EVALUATIONS, K = 50, 20
@@ -219,7 +219,9 @@ def block_macs(model: Any, subnet: Any = None) -> int:
     return int(macs) - first
 
 
-def measure(name: str, seed: int, folder: Path) -> None:
+def measure(
+    name: str, seed: int, folder: Path, asked: Sequence[str] = ARMS
+) -> None:
     """Measures what is not known of one set and seed, arm by arm."""
     kept = {
         key: globals()[key]
@@ -234,7 +236,7 @@ def measure(name: str, seed: int, folder: Path) -> None:
         if [record[k] for k in ('hash', 'regime', 'seed')]
         == [code, name, seed]
     }
-    arms = [arm for arm in (DENSE, *ARMS) if arm not in known]
+    arms = [arm for arm in (DENSE, *asked) if arm not in known]
     if not arms:
         return
     model = build(folder)
@@ -270,6 +272,7 @@ def measure(name: str, seed: int, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--sets', nargs='+', default=SETS, choices=SETS)
+    parser.add_argument('--arms', nargs='+', default=ARMS, choices=ARMS)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     args = parser.parse_args()
     if not DATA.is_dir():
@@ -277,7 +280,7 @@ def main() -> None:
     torch.set_num_threads(1)
     for seed in args.seeds:
         for name in args.sets:
-            measure(name, seed, DATA)
+            measure(name, seed, DATA, args.arms)
 
 
 if __name__ == '__main__':
