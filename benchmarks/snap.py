@@ -228,8 +228,15 @@ def measure(
         for key in ('SIZE', 'SCORED', 'CORRECTED', 'BANK', 'QUERIES')
     }
     protocol = dict(kept, K=K, PAIRS=PAIRS, EVALUATIONS=EVALUATIONS)
-    cfg = Config(dict(read_config(CONFIG).to_dict(), protocol=protocol))
-    code = config_hash(cfg, ('model', 'test_dataloader', 'protocol'))
+    cfg = read_config(CONFIG)
+    parts = Config(
+        dict(
+            backbone=cfg.model.backbone,
+            data=cfg.test_dataloader,
+            protocol=protocol,
+        )
+    )
+    code = config_hash(parts, list(parts))
     known = {
         record['method']
         for record in read_records(RECORDS)
