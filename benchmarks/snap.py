@@ -85,7 +85,7 @@ def read_images(
     model: Any, name: str, part: str, number: int, seed: int, folder: Path
 ) -> tuple[Tensor, Tensor]:
     """Normalised images of a set, drawn, or all of fewer; their classes."""
-    cfg: Config = read_config(CONFIG).test_dataloader.dataset
+    cfg: Config = read_config(CONFIG).train_dataloader.dataset
     cfg.pipeline[1].scale = cfg.pipeline[2].crop_size = SIZE
     cfg.update(data_root=str(folder / name), data_prefix=part)
     data = DATASETS.build(cfg)
@@ -232,7 +232,7 @@ def measure(
     parts = Config(
         dict(
             backbone=cfg.model.backbone,
-            data=cfg.test_dataloader,
+            data=cfg.train_dataloader,
             protocol=protocol,
         )
     )
@@ -281,13 +281,21 @@ def main() -> None:
     parser.add_argument('--sets', nargs='+', default=SETS, choices=SETS)
     parser.add_argument('--arms', nargs='+', default=ARMS, choices=ARMS)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument(
+        '--report', action='store_true', help='only write the page'
+    )
     args = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f'no folder {DATA}: EAVIT_DATA names that of data')
-    torch.set_num_threads(1)
-    for seed in args.seeds:
-        for name in args.sets:
-            measure(name, seed, DATA, args.arms)
+    if not args.report:
+        if not DATA.is_dir():
+            parser.error(f'no folder {DATA}: EAVIT_DATA names that of data')
+        torch.set_num_threads(1)
+        for seed in args.seeds:
+            for name in args.sets:
+                measure(name, seed, DATA, args.arms)
+    # Which reads what is measured here.
+    from benchmarks.snap_report import write_page
+
+    write_page(read_records(RECORDS), FOLDER)
 
 
 if __name__ == '__main__':
