@@ -76,7 +76,11 @@ if __name__ == '__main__':
             'Typing :: Typed',
         ],
         packages=find_packages(include=['eavit_mm', 'eavit_mm.*']),
-        package_data={'eavit_mm': ['py.typed']},
+        package_data={
+            'eavit_mm': [
+                *('py.typed', 'analysis/*.j2', 'datasets/published.csv'),
+            ]
+        },
         cmdclass={'build_py': BuildWithMim},
         entry_points={'console_scripts': ['eavit_mm=eavit_mm.__main__:main']},
         python_requires='>=3.11,<3.14',

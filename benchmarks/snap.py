@@ -51,7 +51,7 @@ from eavit_mm.space.cells import FFN, HEADS
 
 RECORDS = FOLDER / 'snap.json'
 CONFIG = 'configs/snapvit/vitti_photos.py'
-SETS, SIZE = ('flowers89', 'cifar100'), 64
+SETS, SIZE = ('flowers89', 'dtd10'), 64
 # Images: unlabelled, of these for the correction, neighbours and queries.
 SCORED, CORRECTED, BANK, QUERIES = 200, 128, 1500, 600
 EVALUATIONS, K = 50, 20
@@ -85,7 +85,7 @@ def read_images(
     model: Any, name: str, part: str, number: int, seed: int, folder: Path
 ) -> tuple[Tensor, Tensor]:
     """Normalised images of a set, drawn, or all of fewer; their classes."""
-    cfg: Config = read_config(CONFIG).test_dataloader.dataset
+    cfg: Config = read_config(CONFIG).train_dataloader.dataset
     cfg.pipeline[1].scale = cfg.pipeline[2].crop_size = SIZE
     cfg.update(data_root=str(folder / name), data_prefix=part)
     data = DATASETS.build(cfg)
@@ -219,22 +219,31 @@ def block_macs(model: Any, subnet: Any = None) -> int:
     return int(macs) - first
 
 
-def measure(name: str, seed: int, folder: Path) -> None:
+def measure(
+    name: str, seed: int, folder: Path, asked: Sequence[str] = ARMS
+) -> None:
     """Measures what is not known of one set and seed, arm by arm."""
     kept = {
         key: globals()[key]
         for key in ('SIZE', 'SCORED', 'CORRECTED', 'BANK', 'QUERIES')
     }
     protocol = dict(kept, K=K, PAIRS=PAIRS, EVALUATIONS=EVALUATIONS)
-    cfg = Config(dict(read_config(CONFIG).to_dict(), protocol=protocol))
-    code = config_hash(cfg, ('model', 'test_dataloader', 'protocol'))
+    cfg = read_config(CONFIG)
+    parts = Config(
+        dict(
+            backbone=cfg.model.backbone,
+            data=cfg.train_dataloader,
+            protocol=protocol,
+        )
+    )
+    code = config_hash(parts, list(parts))
     known = {
         record['method']
         for record in read_records(RECORDS)
         if [record[k] for k in ('hash', 'regime', 'seed')]
         == [code, name, seed]
     }
-    arms = [arm for arm in (DENSE, *ARMS) if arm not in known]
+    arms = [arm for arm in (DENSE, *asked) if arm not in known]
     if not arms:
         return
     model = build(folder)
@@ -270,14 +279,23 @@ def measure(name: str, seed: int, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--sets', nargs='+', default=SETS, choices=SETS)
+    parser.add_argument('--arms', nargs='+', default=ARMS, choices=ARMS)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
+    parser.add_argument(
+        '--report', action='store_true', help='only write the page'
+    )
     args = parser.parse_args()
-    if not DATA.is_dir():
-        parser.error(f'no folder {DATA}: EAVIT_DATA names that of data')
-    torch.set_num_threads(1)
-    for seed in args.seeds:
-        for name in args.sets:
-            measure(name, seed, DATA)
+    if not args.report:
+        if not DATA.is_dir():
+            parser.error(f'no folder {DATA}: EAVIT_DATA names that of data')
+        torch.set_num_threads(1)
+        for seed in args.seeds:
+            for name in args.sets:
+                measure(name, seed, DATA, args.arms)
+    # Which reads what is measured here.
+    from benchmarks.snap_report import write_page
+
+    write_page(read_records(RECORDS), FOLDER)
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ def main() -> None:
     if name in ('-h', '--help'):
         print('usage: python -m eavit_mm TOOL ...; TOOL --help says more\n')
         for stem, path in tools.items():
-            print(f'  {stem:11}{summary(path)}')
+            print(f'  {stem:14}{summary(path)}')
         print(f'\nCONFIG may be one of {home / "configs"}, as configs/...')
         return
     if name not in tools:

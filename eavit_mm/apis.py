@@ -29,6 +29,7 @@ from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.options import check_count
 from eavit_mm.space import Budget
 
+__all__ = ['SegmentationInferencer', 'ask', 'load', 'predict', 'table']
 # How far floats may lie beyond 0 and 1: a cubic resize of cv2 overshoots an
 # edge by up to 0.11, and a corner, which it passes twice, by 0.23.
 _OVERSHOOT = 0.25

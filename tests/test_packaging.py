@@ -158,7 +158,7 @@ def test_tools_are_listed_and_a_wrong_one_is_named(
     out = capsys.readouterr().out
     listed = [k.split()[0] for k in out.splitlines() if k.startswith('  ')]
     assert listed == sorted(tools - {'arguments'})
-    assert 'train      Trains the model of a config' in out
+    assert 'train         Trains the model of a config' in out
     monkeypatch.setattr(sys, 'argv', ['eavit_mm', 'trian'])
     words = f"error: TOOL='trian'; must be one of {', '.join(listed)}$"
     with pytest.raises(SystemExit, match=words):

@@ -88,7 +88,8 @@ def test_a_folder_of_images_becomes_networks(
     stages = ('stage1', 'search', 'stage2', 'test', 'export/0.5')
     for number, stage in enumerate(stages, 1):
         assert re.search(rf'^\[{number}/5\] {stage}: \d+ s$', text, re.M)
-    last = lines[-5:]
+    last = lines[-6:]
+    assert last[5] == f'All of it in one page: {work}/report.html'
     assert last[0].startswith(f'Adapted checkpoint: {work}/stage2/epoch_')
     assert last[2] == f'Pareto front: {work}/search/pareto.json'
     assert last[4] == f'Exported networks: {work}/export/0.5'
@@ -101,6 +102,9 @@ def test_a_folder_of_images_becomes_networks(
     assert row['used'] <= 1
     subnet = json.loads((work / 'export/0.5/subnet.json').read_text())
     assert subnet == row['subnet']
+    page = work / 'report.html'
+    assert '>budgets.json</a>' in page.read_text()
+    assert page.read_text().count('<h4>Certificate</h4>') == 1
     goes_on_elsewhere(work, args, call, capsys)
 
 
@@ -122,7 +126,7 @@ def test_presets_need_stage_1_alone(
     assert 'Pareto' not in text
     assert {path.name for path in work.glob('[!.]*')} == {
         *('stage1', 'stage1.py', 'test', 'presets', 'presets.json'),
-        *('presets.png', 'adapt.log', 'stages.json'),
+        *('presets.png', 'adapt.log', 'stages.json', 'report.html'),
     }
     rows = json.loads((work / 'presets.json').read_text())['subnets']
     assert [(row['by'], row['budget']) for row in rows] == [
@@ -136,7 +140,10 @@ def test_presets_need_stage_1_alone(
         assert subnet == row['subnet']
     results = [*work.rglob('*.pth'), *work.rglob('*.json')]
     times = [path.stat().st_mtime_ns for path in results]
+    page = (work / 'report.html').read_bytes()
+    assert page.count(b'<h4>Certificate</h4>') == len(presets)
     call('adapt.py', DIGITS, *more)
+    assert (work / 'report.html').read_bytes() == page
     assert capsys.readouterr().out.count('done before') == 4
     assert times == [path.stat().st_mtime_ns for path in results]
 

@@ -79,6 +79,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from eavit_mm.analysis.html_report import EXPORTS, write_page
 from eavit_mm.analysis.subnet_table import format_table
 from eavit_mm.engine.adaptation import shorten
 from eavit_mm.engine.checkpoint import LAST, last_checkpoint
@@ -166,7 +167,8 @@ def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
 
 def _kinds(args: Any) -> tuple[str, str]:
     """Names of the folder of exported networks, and of their table."""
-    return ('presets', 'presets') if args.presets else ('export', 'budgets')
+    table = 'presets' if args.presets else 'budgets'
+    return EXPORTS[table], table
 
 
 class Adaptation:
@@ -346,13 +348,15 @@ def main(args: argparse.Namespace) -> None:
             adaptation.search()
             adaptation.train('stage2')
         table, exported = adaptation.use()
+        page = write_page(folder)
     found = read_json(table, dict)
     front = '' if args.presets else f'Pareto front: {adaptation.front}\n'
     print(
         f'\n{format_table(found["subnets"], found["metric"])}\n'
         f'Adapted checkpoint: {adaptation.last(adaptation.end)}\n'
         f'Its config: {folder / adaptation.end}.py\n{front}Budgets: {table}\n'
-        f'Exported networks: {", ".join(map(os.fspath, exported))}'
+        f'Exported networks: {", ".join(map(os.fspath, exported))}\n'
+        f'All of it in one page: {page}'
     )
 
 

@@ -19,6 +19,8 @@ model = dict(
     ),
     head=None,
     new_head=True,  # that of the file is left out
+    # Nothing is trained; the model's own draws networks of other widths.
+    sampler=dict(_delete_=True, type='eavit_mm.LargestSampler'),
 )
 
 pipeline = [

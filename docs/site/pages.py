@@ -11,14 +11,13 @@ import sys
 from collections.abc import Iterator
 from inspect import getdoc, isfunction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 
 import eavit_mm.apis
 import eavit_mm.export
-import eavit_mm.models
+import eavit_mm.models.elastic_segmentor  # registered when asked for
 import eavit_mm.rearrange
 import eavit_mm.space
 import eavit_mm.weights
@@ -75,11 +74,10 @@ def commands() -> Iterator[str]:
         if tool.stem == 'arguments':
             continue
         yield f'\n## {tool.name}\n'
-        text = help_of(tool)
-        yield text
-        for name in re.findall(r'^  (\w+) {4,}', text, re.M):
-            if f'{{{name}' in text or f',{name}' in text:
-                yield f'\n### {tool.name} {name}\n' + help_of(tool, name)
+        yield (text := help_of(tool))
+        for names in re.findall(r'^  \{([\w,]+)\}$', text, re.M):
+            for name in names.split(','):
+                yield f'\n### {tool.name} {name}\n{help_of(tool, name)}'
     yield '\n## Several processes\n'
     for script in sorted(ROOT.glob('tools/*.sh')):
         lines = script.read_text().splitlines()[1:3]
@@ -111,8 +109,10 @@ def parts() -> Iterator[str]:
             if cls.__module__.startswith('eavit_mm'):
                 found.setdefault(cls.__module__, []).append(cls)
         yield f'\n## {kind.name.capitalize().replace("_", " ")}s\n'
-        for module, classes in found.items():
-            if len(found) > 1 and len(classes) > 1:
+        for module, classes in sorted(
+            found.items(), key=lambda k: len(k[1]) > 1
+        ):
+            if len(classes) > 1:
                 about = getdoc(sys.modules[module]) or module
                 title = about.partition('\n')[0].rstrip('.')
                 yield f'\n### {title}\n'
@@ -120,28 +120,18 @@ def parts() -> Iterator[str]:
                 yield described('class', f'{module}.{cls.__name__}')
 
 
-def public_names(module: ModuleType) -> list[str]:
-    """Names that a module offers, less those of the parts."""
-    named = getattr(module, '__all__', None)
-    here = [
-        name
-        for name, value in vars(module).items()
-        if getattr(value, '__module__', '') == module.__name__
-        and name[0] != '_'
-    ]
-    registered = {k for r in registry._REGISTRIES for k in r.module_dict}
-    return [name for name in named or here if name not in registered]
-
-
 def api() -> Iterator[str]:
     """The functions and classes for Python."""
     yield '# Python\n\nClasses that a config names are under '
     yield '[parts](parts.md).\n'
+    registered = {k for r in registry._REGISTRIES for k in r.module_dict}
     for module in PUBLIC:
         yield f'\n## {module.__name__}\n\n{getdoc(module)}\n\n'
-        for name in public_names(module):
+        for name in module.__all__:
             value: Any = getattr(module, name)
             path = f'{module.__name__}.{name}'
+            if name in registered:
+                continue
             if isinstance(value, type):
                 yield described('class', path, '   :members:')
             elif isfunction(value):
@@ -151,34 +141,44 @@ def api() -> Iterator[str]:
 def short(count: int) -> str:
     """A count with three digits."""
     size, unit = next(k for k in UNITS if count >= k[0])
-    return f'{count / size:.3g} {unit}'
+    return f'{count / size:.3g}&nbsp;{unit}'
+
+
+def command(config: str) -> str:
+    """What makes the results of a config: all stages, where it has two."""
+    both = config.replace('.py', '_stage2.py')
+    if (ROOT / both).is_file():
+        return f'python tools/adapt.py {both}'
+    if config.startswith('configs/snapvit'):
+        return f'python tools/snap.py {config} CHECKPOINT'
+    return f'python tools/train.py {config}'
 
 
 def models() -> Iterator[str]:
     """The zoo, from the metafiles."""
-    yield '# Models\n\nOne row a config, from the metafiles. *Ours* is the '
-    yield 'result of the whole network, where it has been run to its end.\n'
+    yield '# Models\n\nOne row a config, from the metafiles: top-1 accuracy '
+    yield 'or mIoU, in per cent, of the whole network unless MACs are named.\n'
     listed = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     for file in listed['Import']:
-        content = yaml.safe_load((ROOT / file).read_text())
         folder = Path(file).parent
-        yield f"\n## {folder.name}\n\nRecipes, data and the papers' numbers: "
+        yield f'\n## {folder.name}\n\nRecipes, data, more figures: '
         yield f'[{folder}](../{folder}/README.md).\n\n'
-        yield '| config | data | parameters | MACs | paper | ours |\n'
-        yield '| --- | --- | --- | --- | --- | --- |\n'
-        for model in content['Models']:
+        yield '| command | data | params | MACs | paper | ours |\n'
+        yield '| --- | --- | ---: | ---: | --- | --- |\n'
+        for model in yaml.safe_load((ROOT / file).read_text())['Models']:
             size = model['Metadata']
             for result in model['Results']:
                 ours, paper = (
-                    ', '.join(f'{k} {v}' for k, v in (numbers or {}).items())
+                    ', '.join(
+                        f'{v:.2f} {k.removeprefix("Top 1 Accuracy").strip()}'
+                        for k, v in (numbers or {}).items()
+                    )
                     for numbers in (result['Metrics'], result.get('Paper'))
                 )
-                cells = f'`{model["Config"]}`', result['Dataset']
+                cells = f'`{command(model["Config"])}`', result['Dataset']
                 cells += short(size['Parameters']), short(size['FLOPs'])
                 cells += paper, ours or 'not run'
                 yield f'| {" | ".join(cells)} |\n'
-    yield '\n`python tools/adapt.py CONFIG` with the config of a stage 2, or '
-    yield '`python tools/train.py CONFIG`, makes them.\n'
 
 
 def index() -> str:

@@ -1,0 +1,231 @@
+"""The page and the figure of subnets that were cut without training."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import snap
+from benchmarks.pages import (
+    commits,
+    mean_and_spread,
+    publish,
+    spread_text,
+    table,
+)
+from benchmarks.snap import (
+    ACTIVATION,
+    DENSE,
+    DRAWS,
+    LOCAL,
+    MAGNITUDE,
+    NARROW,
+    PAIRS,
+    RANDOM,
+    RELEASED,
+    START,
+    XNES,
+)
+from eavit_mm.analysis.plots import STYLES, save_figure
+
+FORMS = CUT, CORRECTED = 'cut', 'corrected'
+COMPARED = (
+    *((LOCAL, other) for other in (RANDOM, MAGNITUDE, ACTIVATION, RELEASED)),
+    *((other, LOCAL) for other in (START, XNES, NARROW, DRAWS)),
+    (XNES, DRAWS),
+    (NARROW, XNES),
+    (NARROW, DRAWS),
+)
+# Curves of the figure.
+SHOWN = (
+    *((arm, CUT) for arm in (LOCAL, XNES, ACTIVATION, MAGNITUDE, RANDOM)),
+    *((arm, CORRECTED) for arm in (LOCAL, RANDOM)),
+)
+# Accuracies in SnapViT's table (ImageNet-1k, k = 20): dense, then at PAIRS.
+PUBLISHED = {
+    'DINO-B': (74.86, 74.83, 71.56, 56.56),
+    'DINOv3-B': (82.16, 78.06, 36.79, 16.55),
+    'SigLIP2-B': (80.17, 75.56, 24.41, 7.76),
+    'AugReg-B': (77.95, 77.17, 58.93, 22.22),
+    'DeiT-B, distilled': (81.68, 81.48, 76.06, 58.90),
+    'DeiT-III B': (85.24, 84.83, 76.68, 49.92),
+    'DeiT-III H': (86.61, 86.58, 85.22, 78.36),
+}
+_CUTS = '; '.join(f'{f:.0%} of the neurons and {h:.0%}' for f, h in PAIRS)
+INTRO = f"""# Subnets cut without training
+
+Made by `python -m benchmarks.snap` from [snap.json](snap.json), which has the
+command, seed and commit of every run. A ViT-Ti/16 of ImageNet-1k sees
+{snap.SIZE} px; nothing is trained. Every arm puts the neurons of all layers
+into one order and the heads into one, and the same shares of them fall
+([how](../snapvit.md)): {_CUTS} of the heads. Accuracy in per cent of the
+{snap.K} nearest neighbours of {snap.QUERIES:,} test images among
+{snap.BANK:,} training images (all 890 of flowers89), embeddings in bfloat16.
+The seed draws {snap.SCORED} unlabelled training images, for scores and
+coefficients ({snap.EVALUATIONS} candidates, the start among them), crops,
+candidates and the random order; the first {snap.CORRECTED} images are those of
+the [correction](../export.md#correction). Mean and standard deviation over
+seeds, in brackets the share of the dense accuracy. Columns are shares of the
+blocks' MACs that are kept."""
+PUBLISHED_INTRO = """SnapViT's own accuracies of 20 neighbours on ImageNet-1k
+at the same sparsities, without a correction, as shares of its dense ones:
+
+"""
+FINDINGS = ''
+
+Records = Sequence[Mapping[str, Any]]
+# Seed, form and cut to accuracy; of the dense network cut alone.
+Values = dict[tuple[int, str, int], float]
+
+
+def values_of(records: Records, name: str, arm: str) -> Values:
+    """What was measured of an arm on a set, whose dense network is known."""
+    seeds = {r['seed'] for r in records if _is_of(r, name, DENSE)}
+    return {
+        (record['seed'], form, i): value
+        for record in records
+        if _is_of(record, name, arm) and record['seed'] in seeds
+        for form in FORMS
+        for i, value in enumerate(record.get(form, ()))
+    }
+
+
+def _is_of(record: Mapping[str, Any], name: str, arm: str) -> bool:
+    return bool((record['regime'], record['method']) == (name, arm))
+
+
+def columns() -> Iterator[tuple[str, int]]:
+    """Form and cut of each column."""
+    yield from ((form, i) for i in range(len(PAIRS)) for form in FORMS)
+
+
+def kept(records: Records) -> list[float]:
+    """Share of the blocks' MACs at each cut; arms differ by rounding."""
+    found = [r['kept'] for r in records if r['method'] != DENSE]
+    return [float(share) for share in np.mean(found, axis=0)]
+
+
+def accuracy_table(records: Records, name: str) -> str:
+    """Every arm at every cut of one set."""
+    shares = kept(records)
+    (whole, *_) = values_of(records, name, DENSE).values()
+    rows = []
+    for arm in snap.ARMS:
+        values = values_of(records, name, arm)
+        if seeds := sorted({seed for seed, *_ in values}):
+            cells = []
+            for form, i in columns():
+                found = [values[seed, form, i] for seed in seeds]
+                share = f' ({np.mean(found) / whole:.0%})'
+                cells.append(spread_text(found, 1) + share)
+            rows.append([f'{arm} ({len(seeds)})', *cells])
+    header = [f'{form}, {shares[i]:.0%}' for form, i in columns()]
+    return table([f'{name}, dense: {whole:.1f} (seeds)', *header], rows)
+
+
+def published_table() -> str:
+    """What SnapViT's networks keep at the same sparsities."""
+    rows = [
+        [network, *(f'{100 * value / dense:.1f}' for value in found)]
+        for network, (dense, *found) in PUBLISHED.items()
+    ]
+    pairs = [f'{f:.0%} of neurons, {h:.0%} of heads' for f, h in PAIRS]
+    return table(['published, % of the dense accuracy', *pairs], rows)
+
+
+def verdict(differences: Sequence[Sequence[float]]) -> list[str]:
+    """Mean over all points, and at how many it is beyond the spread.
+
+    Args:
+        differences: Of each point those of each seed.
+    """
+    overall = [float(np.mean(seed)) for seed in zip(*differences, strict=True)]
+    points = [mean_and_spread(each) for each in differences]
+    above = sum(mean > spread for mean, spread in points)
+    below = sum(-mean > spread for mean, spread in points)
+    return [
+        spread_text(overall, 1),
+        f'{above} of {len(points)}',
+        f'{below} of {len(points)}',
+    ]
+
+
+def comparison_table(records: Records) -> str:
+    """One arm less another, and corrected less cut."""
+    names = sorted({record['regime'] for record in records})
+    rows = []
+    pairs = [((a, form), (b, form)) for a, b in COMPARED for form in FORMS]
+    pairs += [((a, CORRECTED), (a, CUT)) for a in snap.ARMS]
+    for (own, form), (other, theirs) in pairs:
+        differences = []
+        for name in names:
+            ours = values_of(records, name, own)
+            others = values_of(records, name, other)
+            seeds = sorted({k[0] for k in ours} & {k[0] for k in others})
+            for i in range(len(PAIRS) if len(seeds) > 1 else 0):
+                differences.append(
+                    [
+                        ours[seed, form, i] - others[seed, theirs, i]
+                        for seed in seeds
+                    ]
+                )
+        if differences:
+            fewest = min(map(len, differences))
+            label = f'{own} less {other}, {form}'
+            if own == other:
+                label = f'{own}: corrected less cut'
+            same = [each[:fewest] for each in differences]
+            rows.append([label, *verdict(same)])
+    header = ['', 'points', 'above by more than the spread', 'below']
+    return table(header, rows)
+
+
+def draw(records: Records, path: Path) -> None:
+    """Accuracy over the MACs kept, a panel for each set."""
+    names = sorted({record['regime'] for record in records})
+    figure = Figure(figsize=(10.6, 5.4), layout='constrained')
+    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    x = [100.0, *(100 * share for share in kept(records))]
+    for axes, name in zip(panels, names, strict=True):
+        whole = list(values_of(records, name, DENSE).values())
+        for (arm, form), style in zip(SHOWN, STYLES, strict=False):
+            values = values_of(records, name, arm)
+            seeds = sorted({key[0] for key in values})
+            points = [
+                mean_and_spread([values[seed, form, i] for seed in seeds])
+                for i in range(len(PAIRS) if seeds else 0)
+            ]
+            if points:
+                y, spread = zip(mean_and_spread(whole), *points, strict=True)
+                label = arm if form == CUT else f'{arm}, corrected'
+                axes.errorbar(x, y, spread, label=label, capsize=3, **style)
+        axes.set_title(name, fontsize=15)
+        axes.set_xlabel('MACs of the blocks kept (%)', fontsize=14)
+        axes.set_ylim(bottom=0)
+        axes.tick_params(labelsize=13)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel(f'accuracy of {snap.K} neighbours (%)', fontsize=14)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc='outside lower center', ncols=4, fontsize=13
+    )
+    save_figure(figure, path)
+
+
+def write_page(records: Records, folder: Path) -> Path:
+    """Writes snap.md and its figure into a folder."""
+    parts = [INTRO]
+    if records := [r for r in records if r['regime'] in snap.SETS]:
+        names = sorted({record['regime'] for record in records})
+        draw(records, folder / 'snap.png')
+        parts += [
+            '![Accuracy over MACs](snap.png)',
+            *(accuracy_table(records, name) for name in names),
+            comparison_table(records),
+            PUBLISHED_INTRO + published_table(),
+            FINDINGS,
+            f'Commits: {commits(records)}.',
+        ]
+    return publish('\n\n'.join(filter(None, parts)), folder / 'snap.md')

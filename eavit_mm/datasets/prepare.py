@@ -1,0 +1,163 @@
+"""Fetches published data sets, and looks whether what is there is whole.
+
+Nothing has its name before it is whole. A file is fetched under a hidden
+name, where an interrupted download goes on, and renamed when its sum is
+right; an archive is unpacked in a hidden folder.
+"""
+
+import hashlib
+import os
+import tarfile
+import zipfile
+import zlib
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from shutil import copyfileobj, rmtree
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from rich.progress import wrap_file
+
+from eavit_mm.datasets.published import Part
+from eavit_mm.files import lock
+
+_PATIENCE = 60  # seconds without a byte
+_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
+
+
+def fault_of(part: Part, root: Path) -> str:
+    """What is wrong with a part below the folder of all data; '': nothing."""
+    place = root / part.place
+    if not place.exists():
+        return 'missing'
+    if part.least:
+        return _fault_of_folder(place, part)
+    return _fault_of_file(place, part.digest)
+
+
+def _fault_of_folder(place: Path, part: Part) -> str:
+    found = [path for path in place.glob(part.pattern) if path.is_file()]
+    empty = [path for path in found if not path.stat().st_size]
+    if empty:
+        return f'{len(empty)} empty files, such as {empty[0]}'
+    if len(found) < part.least:
+        text = f'{len(found)} files {part.pattern}'
+        return f'{text}; must be at least {part.least}'
+    return ''
+
+
+def _fault_of_file(path: Path, digest: str) -> str:
+    if not path.is_file() or not path.stat().st_size:
+        return 'no file, or an empty one'
+    kind = 'sha256' if len(digest) == 64 else 'md5'
+    with path.open('rb') as file:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if digest in ('', found):
+        return ''
+    return f'cut or another file: its {kind} is {found}; must be {digest}'
+
+
+def prepare(part: Part, root: Path) -> None:
+    """Fetches a part that is missing.
+
+    An archive that lies in ``root``, fetched by hand, is taken and left.
+
+    Raises:
+        ValueError: If it cannot be fetched, or what came is not what was
+            published; says what to do.
+    """
+    place = root / part.place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    name = part.url.rpartition('/')[2]
+    fetched = place.with_name(f'.{place.name}.partial')
+    given = root / name
+    is_given = bool(part.top) and given.is_file()
+    source = given if is_given else fetched
+    with lock(place):
+        if not is_given:
+            to = given if part.top else place
+            _fetch(part.url, fetched, f'or put it at {to} by hand')
+        fault = _fault_of_file(source, part.digest)
+        if not fault and part.top:
+            fault = _unpack(source, place, part)
+        if fault:
+            fetched.unlink(missing_ok=True)  # no byte of it can be trusted
+            origin = given if is_given else part.url
+            raise ValueError(f'{origin}: {fault}; fetch it anew')
+        if not part.top:
+            fetched.replace(place)
+        fetched.unlink(missing_ok=True)
+
+
+def _fetch(url: str, path: Path, otherwise: str) -> None:
+    """Downloads a file, or the rest of it."""
+    try:
+        size = _size_after(url, path)
+    except (OSError, HTTPException) as error:
+        raise ValueError(f'{url}: {error}; call again, {otherwise}') from error
+    if size is not None and path.stat().st_size < size:
+        raise ValueError(
+            f'{url}: cut after {path.stat().st_size:,} of {size:,} bytes; '
+            f'call again to go on, {otherwise}'
+        )
+
+
+def _size_after(url: str, path: Path) -> int | None:
+    """Downloads until the server ends; how many bytes it should have been."""
+    begin = path.stat().st_size if path.exists() else 0
+    headers = {'User-Agent': 'eavit_mm'}
+    if begin:
+        headers['Range'] = f'bytes={begin}-'
+    try:
+        answer: Any = urlopen(Request(url, headers=headers), timeout=_PATIENCE)
+    except HTTPError as error:
+        if error.code != 416 or not begin:
+            raise
+        if error.headers.get('Content-Range') == f'bytes */{begin}':
+            return begin  # stopped between download and use
+        path.unlink()
+        return _size_after(url, path)
+    with answer:
+        part = answer.headers.get('Content-Range', '')
+        goes_on = part.startswith(f'bytes {begin}-')
+        left: int | None = answer.length
+        with path.open('ab' if goes_on else 'wb') as file:
+            name = url.rpartition('/')[2]
+            shown = wrap_file(answer, left or 0, description=name)
+            with shown as reader:
+                copyfileobj(reader, file)
+            file.flush()
+            os.fsync(file.fileno())
+    return None if left is None else left + begin * goes_on
+
+
+def _unpack(source: Path, place: Path, part: Part) -> str:
+    """Makes a folder of an archive's; what is wrong with it, if so."""
+    hidden = place.with_name(f'.{place.name}.unpacked')
+    rmtree(hidden, ignore_errors=True)
+    try:
+        _extract(source, hidden)
+        top = hidden / part.top
+        fault = _fault_of_folder(top, part)
+        if not fault:
+            top.rename(place)
+        return fault
+    except _BROKEN as error:
+        return f'the archive is cut, broken or unsafe ({error})'
+    finally:
+        rmtree(hidden, ignore_errors=True)
+
+
+def _extract(source: Path, folder: Path) -> None:
+    """Unpacks an archive; nothing of it may lie or point outside."""
+    if not zipfile.is_zipfile(source):
+        with tarfile.open(source) as archive:
+            archive.extractall(folder, filter='data')
+        return
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            path = PurePosixPath(name)
+            if path.is_absolute() or '..' in path.parts:
+                raise zipfile.BadZipFile(f'{name!r} is outside of it')
+        archive.extractall(folder)

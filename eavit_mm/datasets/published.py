@@ -1,0 +1,50 @@
+"""Where the data sets of our configs are published, and what they look like.
+
+The facts are in ``published.csv``. Check sums are those of torchvision, of
+MedMNIST's package, of torchgeo and, of FGVC-Aircraft, of torchvision for R;
+ISIC's archives have none.
+"""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+# What to do where nothing can be fetched.
+BY_HAND = {
+    'cars': 'its links at ai.stanford.edu/~jkrause/cars are dead; get a copy '
+    'elsewhere (github.com/pytorch/vision/issues/7545 names some) and lay it '
+    'out as mmpretrain reads it: car_ims/*.jpg and cars_annos.mat',
+}
+
+
+class Part(NamedTuple):
+    """A file or folder of a data set.
+
+    Attributes:
+        place: Where it lies below the folder of all data.
+        url: Of the file or of an archive; '': it is published no more.
+        digest: Of what is fetched, md5 or, if longer, sha256; '': not known.
+        top: The folder of the archive that becomes the place; '': a file.
+        pattern: Of the files by which the folder is known.
+        least: How many of these there are at least.
+    """
+
+    place: str
+    url: str
+    digest: str = ''
+    top: str = ''
+    pattern: str = ''
+    least: int = 0
+
+
+def _read() -> dict[str, tuple[Part, ...]]:
+    sets: dict[str, tuple[Part, ...]] = {}
+    file = Path(__file__).with_suffix('.csv')
+    for row in csv.DictReader(file.read_text().splitlines()):
+        name, least = row.pop('name'), int(row.pop('least') or 0)
+        sets[name] = (*sets.get(name, ()), Part(**row, least=least))
+    return sets
+
+
+# Names of sets, as of our configs, to their parts.
+SETS = _read()

@@ -1,0 +1,222 @@
+"""Data sets are fetched whole or not at all, from a server that may fail."""
+
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from hashlib import md5, sha256
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from http_folder import Quiet, serving
+from tool_runs import ROOT
+
+from eavit_mm.datasets.prepare import prepare
+from eavit_mm.datasets.published import SETS, Part
+from test_datasets import flowers, idx, published
+
+DATA = bytes(range(256)) * 40
+SUM = md5(DATA).hexdigest()
+
+
+class Server(Quiet):
+    """Sends rests of files, and stops after some bytes if told so."""
+
+    cut: ClassVar[int | None] = None
+    has_ranges: ClassVar[bool] = True
+    asked: ClassVar[list[int]] = []
+
+    def do_GET(self) -> None:  # noqa: N802
+        path = Path(self.translate_path(self.path))
+        if not path.is_file():
+            return self.send_error(404)
+        data, begin = path.read_bytes(), 0
+        if self.has_ranges and 'Range' in self.headers:
+            begin = int(self.headers['Range'][6:-1])
+        self.asked.append(begin)
+        ends = begin and begin >= len(data)
+        self.send_response(416 if ends else 206 if begin else 200)
+        part = '*' if ends else f'{begin}-{len(data) - 1}'
+        if begin:
+            self.send_header('Content-Range', f'bytes {part}/{len(data)}')
+        self.send_header('Content-Length', str(len(data[begin:])))
+        self.end_headers()
+        self.wfile.write(data[begin:][: self.cut])
+        return None
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch) -> Iterator[tuple[Path, str]]:
+    """The folder that is served, and its address."""
+    monkeypatch.setattr(Server, 'asked', [])
+    folder = tmp_path / 'site'
+    folder.mkdir()
+    (folder / 'file.bin').write_bytes(DATA)
+    with serving(folder, Server) as url:
+        yield folder, url
+
+
+def names(root: Path) -> set[str]:
+    """What lies in a folder, locks aside."""
+    found = (str(path.relative_to(root)) for path in root.rglob('*'))
+    return {name for name in found if not name.endswith('.lock')}
+
+
+def tar(path: Path, **files: bytes | str) -> None:
+    """Writes an archive of files, and of links where there is a text."""
+    with tarfile.open(path, 'w:gz') as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                info.type, info.linkname = tarfile.SYMTYPE, content
+                content = b''
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def test_an_interrupted_download_goes_on(site, tmp_path, monkeypatch):
+    root, part = tmp_path / 'data', Part('a/b', f'{site[1]}/file.bin', SUM)
+    monkeypatch.setattr(Server, 'cut', 100)
+    for size in (100, 200):
+        with pytest.raises(ValueError, match=f'after {size} of 10,240 bytes'):
+            prepare(part, root)
+        assert names(root) == {'a', 'a/.b.partial'}
+    monkeypatch.setattr(Server, 'cut', None)
+    prepare(part, root)
+    assert (root / 'a/b').read_bytes() == DATA
+    assert (Server.asked, names(root)) == ([0, 100, 200], {'a', 'a/b'})
+
+
+@pytest.mark.parametrize('left', [DATA, DATA + b'of another', b'wrong'])
+def test_what_an_earlier_call_left(site, tmp_path, left):
+    root = tmp_path / 'data'
+    part = Part('b', f'{site[1]}/file.bin', sha256(DATA).hexdigest())
+    root.mkdir()
+    (root / '.b.partial').write_bytes(left)
+    if left == b'wrong':
+        with pytest.raises(ValueError, match='cut or another file: its sha2'):
+            prepare(part, root)
+        assert names(root) == set()
+    prepare(part, root)
+    assert (root / 'b').read_bytes() == DATA
+    assert names(root) == {'b'}
+
+
+def test_a_server_that_knows_no_rests(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(Server, 'has_ranges', False)
+    (tmp_path / '.b.partial').write_bytes(b'begun')
+    prepare(Part('b', f'{site[1]}/file.bin', SUM), tmp_path)
+    assert (tmp_path / 'b').read_bytes() == DATA
+
+
+def test_another_file_is_refused_and_not_kept(site, tmp_path):
+    (site[0] / 'file.bin').write_bytes(DATA[:-1] + b'x')
+    root = tmp_path / 'data'
+    with pytest.raises(ValueError, match=f'md5 is .*; must be {SUM}'):
+        prepare(Part('b', f'{site[1]}/file.bin', SUM), root)
+    assert names(root) == set()
+
+
+def test_no_such_file_or_server(site, tmp_path):
+    for url, why in (
+        (f'{site[1]}/none', 'HTTP Error 404'),
+        ('http://127.0.0.1:1/none', 'refused'),
+    ):
+        with pytest.raises(ValueError, match=rf'{url}: .*{why}.* by hand'):
+            prepare(Part('b', url), tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['tgz', 'zip'])
+def test_a_folder_of_an_archive(site, tmp_path, kind):
+    path, root = site[0] / f'all.{kind}', tmp_path / 'data'
+    files = {'top/x/1.jpg': b'1', 'top/x/2.jpg': b'2', 'other': b'3'}
+    if kind == 'tgz':
+        tar(path, **files)
+    else:
+        with zipfile.ZipFile(path, 'w') as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    part = Part('a/set', f'{site[1]}/{path.name}', '', 'top', '**/*.jpg', 2)
+    with pytest.raises(ValueError, match='2 files .*; must be at least 3'):
+        prepare(part._replace(least=3), root)
+    assert names(root) == {'a'}
+    prepare(part, root)
+    there = {'a', 'a/set', 'a/set/x', 'a/set/x/1.jpg', 'a/set/x/2.jpg'}
+    assert names(root) == there
+    # The same from a file that was fetched by hand, which stays.
+    path.rename(root / path.name)
+    prepare(part._replace(place='again'), root)
+    assert (root / 'again/x/2.jpg').read_bytes() == b'2'
+    assert (root / path.name).is_file()
+
+
+@pytest.mark.parametrize('name', ['../out.jpg', '/tmp/out.jpg', 'zip', 'link'])
+def test_nothing_is_unpacked_outside(site, tmp_path, name):
+    path, root = site[0] / 'all.archive', tmp_path / 'data'
+    if name == 'zip':
+        with zipfile.ZipFile(path, 'w') as archive:
+            archive.writestr('top/1.jpg', b'1')
+            archive.writestr('../../out.jpg', b'2')
+    elif name == 'link':
+        tar(path, **{'top/1.jpg': b'1', 'top/l': '../../..', 'top/l/o': b'2'})
+    else:
+        tar(path, **{'top/1.jpg': b'1', name: b'2'})
+    part = Part('set', f'{site[1]}/{path.name}', '', 'top', '*.jpg', 1)
+    if name == '/tmp/out.jpg':  # loses its slash
+        prepare(part, root)
+        assert names(root) == {'set', 'set/1.jpg'}
+    else:
+        with pytest.raises(ValueError, match='cut, broken or unsafe'):
+            prepare(part, root)
+        assert names(root) == set()
+    assert not list(tmp_path.rglob('out.jpg'))
+
+
+def test_a_cut_archive_without_a_sum_is_refused(site, tmp_path):
+    path, root = site[0] / 'all.tgz', tmp_path / 'data'
+    tar(path, **{f'top/{i}.jpg': DATA for i in range(9)})
+    path.write_bytes(path.read_bytes()[:-30])
+    part = Part('set', f'{site[1]}/all.tgz', '', 'top', '*.jpg', 1)
+    with pytest.raises(ValueError, match='cut, broken or unsafe'):
+        prepare(part, root)
+    assert names(root) == set()
+
+
+def test_the_tool(site, tmp_path, monkeypatch, call, capsys):
+    part = Part('b', f'{site[1]}/file.bin', SUM)
+    monkeypatch.setitem(SETS, 'tiny', (part,))
+    for options, code, said in (
+        (('tiny', '--check'), 1, 'wrong data/b missing; python -m eavit_mm '),
+        (('tiny',), 0, 'ok    data/b'),
+        (('tiny',), 0, 'ok    data/b'),
+        (('cars',), 1, 'ai.stanford.edu/~jkrause/cars are dead'),
+        (('all', '--check'), 1, 'ok    data/b'),
+    ):
+        with pytest.raises(SystemExit) as end:
+            call('prepare_data.py', *options)
+        assert (end.value.code, said in capsys.readouterr().out) == (code, 1)
+    assert Server.asked == [0]  # once
+    (tmp_path / 'data/b').write_bytes(b'mine')
+    with pytest.raises(SystemExit):
+        call('prepare_data.py', 'tiny')
+    assert 'md5 is' in (said := capsys.readouterr().out)
+    assert 'rename or delete it' in said
+    assert (tmp_path / 'data/b').read_bytes() == b'mine'
+    with pytest.raises(SystemExit, match="NAME='tin'; must be one of"):
+        call('prepare_data.py', 'tin')
+
+
+def test_places_are_where_the_configs_and_the_classes_read(tmp_path):
+    published.write(tmp_path)
+    flowers.write(tmp_path / 'Flowers102')
+    idx.write(tmp_path / 'fashion-mnist', compressed=True)
+    configs = (ROOT / 'configs/_base_/datasets').glob('*.py')
+    read = ''.join(path.read_text() for path in configs)
+    for parts in SETS.values():
+        for part in parts:
+            assert (tmp_path / part.place).exists()
+            folder = part.place.partition('/')[0]
+            assert f"data_root='data/{folder}'" in read
+            assert len(part.digest) in (0, 32, 64)
+            assert bool(part.top) == bool(part.least and part.url)
