@@ -16,6 +16,8 @@ from benchmarks import (
     pages,
     real_seg,
     search,
+    snap,
+    snap_report,
     speed,
     stage2,
 )
@@ -35,6 +37,9 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     ),
     search=lambda folder: search.write_report(
         accuracy.read_records(search.RECORDS), folder
+    ),
+    snap=lambda folder: snap_report.write_page(
+        accuracy.read_records(snap.RECORDS), folder
     ),
     stage2=lambda folder: stage2.write_report(
         accuracy.read_records(stage2.RECORDS), folder
