@@ -71,7 +71,9 @@ benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.budgets
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 	@$(VENV_PYTHON) -W ignore -m benchmarks.misuse
-	@$(VENV_PYTHON) -W ignore -m benchmarks.snap
+	@test -z "$$EAVIT_DATA" || for each in real_cls real_seg snap; do \
+		$(VENV_PYTHON) -W ignore -m benchmarks.$$each || exit; \
+	done  # EAVIT_DATA: the folder of photographs and of a ViT-Ti
 
 clean:  ## Delete caches and build products; keeps .venv and work_dirs
 	rm -rf build dist *.egg-info

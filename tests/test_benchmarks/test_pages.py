@@ -14,6 +14,7 @@ from benchmarks import (
     finetune,
     latency,
     pages,
+    real_cls,
     real_seg,
     search,
     snap,
@@ -31,6 +32,9 @@ from benchmarks.report import write_report
 WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     accuracy=lambda folder: write_report(
         accuracy.read_records(), folder, accuracy.INTRO
+    ),
+    real_cls=lambda folder: write_page(
+        real_cls.PAGE, accuracy.read_records(real_cls.TASK.records), folder
     ),
     real_seg=lambda folder: write_page(
         real_seg.PAGE, accuracy.read_records(real_seg.TASK.records), folder
