@@ -26,7 +26,9 @@ STYLES: Styles = (
     dict(color='#56b4e9', marker='P', linestyle='--'),
     dict(color='#000000', marker='X', linestyle='-.'),
     dict(color='#999999', marker='*', linestyle=':'),
+    dict(color='#882255', marker='p'),
 )
+_LEGEND_INSIDE = 7  # curves; of more a legend would lie on them
 _FRONT_STYLES: Styles = (
     dict(color='#bbbbbb', marker='.', linestyle='', markersize=4),
     dict(color='#d55e00', marker='s', linestyle='--', markersize=4),
@@ -99,7 +101,10 @@ def _plot_over_costs(
         one.set(xlabel=name, title=title)
         one.set_xlim(left=0)
     axes[0].set(ylabel=metric)
-    axes[-1].legend(loc='lower right')
+    if len(axes[-1].get_legend_handles_labels()[1]) > _LEGEND_INSIDE:
+        axes[-1].legend(loc='upper left', bbox_to_anchor=(1, 1))
+    else:
+        axes[-1].legend(loc='lower right')
     return save_figure(figure, path)
 
 
