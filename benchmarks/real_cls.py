@@ -142,7 +142,7 @@ def claims(runs: Sequence[Run]) -> str:
 
 FINDINGS = {
     'flowers89': """One seed so far. From 30% of the MACs on EA-ViT leads all
-baselines, by 7.5 points or more. At 20% HydraViT's network of 11% is 4.7
+baselines, by 5 points or more. At 20% HydraViT's network of 11% is 4.7
 points above it: it trains three networks in all. Networks cut from the
 pretrained one that train alone for all of the cost are 5 below to 1 above
 EA-ViT at 38 and 49% of the MACs, but 20 above at 20%: for that cost it sees
