@@ -75,7 +75,7 @@ def lock(path: str | Path) -> Iterator[None]:
             holder = re.sub(', begun at [0-9]+', '', holder)
             raise ValueError(
                 f'{path}: {holder} is writing there; wait for its end, or '
-                'use another --work-dir'
+                'write to another folder'
             )
         _LOCKED.add(file)
         try:

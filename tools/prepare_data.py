@@ -41,7 +41,7 @@ def make(name: str, root: Path, only_check: bool) -> int:
         if fault == 'missing' and part.url and not only_check:
             try:
                 prepare(part, root)
-                fault = fault_of(part, root)
+                fault = ''
             except ValueError as error:
                 fault = str(error)
         elif fault == 'missing':

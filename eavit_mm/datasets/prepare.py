@@ -5,11 +5,11 @@ name, where an interrupted download goes on, and renamed when its sum is
 right; an archive is unpacked in a hidden folder.
 """
 
+import errno
 import hashlib
 import os
 import tarfile
 import zipfile
-import zlib
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj, rmtree
@@ -23,7 +23,8 @@ from eavit_mm.datasets.published import Part
 from eavit_mm.files import lock
 
 _PATIENCE = 60  # seconds without a byte
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
+# Of names in an archive that no folder can have; bz2 and gzip give no number.
+_NAMES = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 def fault_of(part: Part, root: Path) -> str:
@@ -75,6 +76,8 @@ def prepare(part: Part, root: Path) -> None:
     is_given = bool(part.top) and given.is_file()
     source = given if is_given else fetched
     with lock(place):
+        if place.exists():  # by another process, just before
+            return
         if not is_given:
             to = given if part.top else place
             _fetch(part.url, fetched, f'or put it at {to} by hand')
@@ -137,14 +140,17 @@ def _unpack(source: Path, place: Path, part: Part) -> str:
     hidden = place.with_name(f'.{place.name}.unpacked')
     rmtree(hidden, ignore_errors=True)
     try:
-        _extract(source, hidden)
+        try:
+            _extract(source, hidden)
+        except Exception as error:  # a flipped bit may raise whatever
+            if isinstance(error, OSError) and error.errno not in _NAMES:
+                raise  # of the disk: the archive may be whole
+            return f'the archive is cut, broken or unsafe ({error})'
         top = hidden / part.top
         fault = _fault_of_folder(top, part)
         if not fault:
             top.rename(place)
         return fault
-    except _BROKEN as error:
-        return f'the archive is cut, broken or unsafe ({error})'
     finally:
         rmtree(hidden, ignore_errors=True)
 

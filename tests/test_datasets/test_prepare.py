@@ -1,5 +1,6 @@
 """Data sets are fetched whole or not at all, from a server that may fail."""
 
+import errno
 import io
 import tarfile
 import zipfile
@@ -12,7 +13,7 @@ import pytest
 from http_folder import Quiet, serving
 from tool_runs import ROOT
 
-from eavit_mm.datasets.prepare import prepare
+from eavit_mm.datasets.prepare import fault_of, prepare
 from eavit_mm.datasets.published import SETS, Part
 from test_datasets import flowers, idx, published
 
@@ -181,6 +182,56 @@ def test_a_cut_archive_without_a_sum_is_refused(site, tmp_path):
     with pytest.raises(ValueError, match='cut, broken or unsafe'):
         prepare(part, root)
     assert names(root) == set()
+
+
+@pytest.mark.parametrize('kind', ['encrypted', 'method', 'clash', 'long'])
+def test_a_broken_zip_is_refused_and_not_kept(site, tmp_path, kind):
+    path, root = site[0] / 'all.zip', tmp_path / 'data'
+    name = 'a' * 300 if kind == 'long' else 'a'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr(f'top/{name}', DATA)
+        if kind == 'clash':
+            archive.writestr('top/a/1.jpg', DATA)
+    if kind in ('encrypted', 'method'):
+        data = bytearray(path.read_bytes())
+        central = data.rindex(b'PK\x01\x02')
+        data[central + (8 if kind == 'encrypted' else 10)] ^= 1
+        path.write_bytes(data)
+    part = Part('set', f'{site[1]}/all.zip', '', 'top', 'a*', 1)
+    with pytest.raises(ValueError, match='cut, broken or unsafe'):
+        prepare(part, root)
+    assert names(root) == set()
+
+
+def test_a_full_disk_keeps_what_was_fetched(site, tmp_path, monkeypatch):
+    def fill(*_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with zipfile.ZipFile(site[0] / 'all.zip', 'w') as archive:
+        archive.writestr('top/a', DATA)
+    monkeypatch.setattr(zipfile.ZipFile, 'extractall', fill)
+    part = Part('set', f'{site[1]}/all.zip', '', 'top', 'a', 1)
+    with pytest.raises(OSError, match='No space'):
+        prepare(part, tmp_path / 'data')
+    assert names(tmp_path / 'data') == {'.set.partial'}
+
+
+def test_what_another_process_has_just_made_stays(site, tmp_path):
+    place = tmp_path / 'set'
+    place.mkdir()
+    (place / '1.jpg').write_bytes(DATA)
+    prepare(Part('set', f'{site[1]}/file.bin', '', 'top', '*', 1), tmp_path)
+    assert (Server.asked, (place / '1.jpg').read_bytes()) == ([], DATA)
+
+
+def test_cars_that_mmpretrain_refuses(tmp_path):
+    root = tmp_path / 'Stanford_Cars'
+    (root / 'cars_train/cars_train').mkdir(parents=True)
+    (root / 'cars_train/cars_train/1.jpg').write_bytes(DATA)
+    (root / 'devkit').mkdir()
+    (root / 'devkit/cars_train_annos.mat').write_bytes(DATA)
+    for part in SETS['cars']:
+        assert '0 files' in fault_of(part._replace(least=1), tmp_path)
 
 
 def test_the_tool(site, tmp_path, monkeypatch, call, capsys):
