@@ -59,7 +59,7 @@ def parts_of(root: Path) -> dict[str, list[tuple[str, str]]]:
 @pytest.mark.parametrize(
     ('name', 'side'),
     [
-        ('vitmini_digits_seg_stage2.py', 8),
+        ('vitmini_digits_seg_stage2.py', 12),
         ('vitb_upernet_ade20k-512x512_stage2.py', 512),
     ],
 )
