@@ -146,6 +146,10 @@ def test_presets_need_stage_1_alone(
     assert (work / 'report.html').read_bytes() == page
     assert capsys.readouterr().out.count('done before') == 4
     assert times == [path.stat().st_mtime_ns for path in results]
+    (work / 'report.html').unlink()
+    (work / 'report.html').mkdir()  # nothing else depends on the page
+    call('adapt.py', DIGITS, *more)
+    assert '\nWithout a page: ' in capsys.readouterr().out
 
 
 def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:

@@ -348,7 +348,10 @@ def main(args: argparse.Namespace) -> None:
             adaptation.search()
             adaptation.train('stage2')
         table, exported = adaptation.use()
-        page = write_page(folder)
+        try:
+            page = f'All of it in one page: {write_page(folder)}'
+        except Exception as error:  # all else is whole without it
+            page = f'Without a page: {type(error).__name__}: {error}'
     found = read_json(table, dict)
     front = '' if args.presets else f'Pareto front: {adaptation.front}\n'
     print(
@@ -356,7 +359,7 @@ def main(args: argparse.Namespace) -> None:
         f'Adapted checkpoint: {adaptation.last(adaptation.end)}\n'
         f'Its config: {folder / adaptation.end}.py\n{front}Budgets: {table}\n'
         f'Exported networks: {", ".join(map(os.fspath, exported))}\n'
-        f'All of it in one page: {page}'
+        f'{page}'
     )
 
 

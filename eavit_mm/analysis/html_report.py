@@ -28,7 +28,15 @@ _FILES = (
 _PER_CENT = ('accuracy/', 'single-label/', 'mIoU', 'mAcc', 'aAcc', 'mDice')
 # Who answers a budget, in words.
 _BY = dict(router='the router', front='the front', uniform='uniform widths')
+_SERIES = dict(
+    **dict(uniform='uniform widths', front='front'),
+    **dict(budgets='answers to budgets', presets='presets'),
+)
 _MARGIN = 0.06  # of the range of a metric, above and below its points
+_BROKEN = (
+    *(OSError, LookupError, ValueError, TypeError),
+    *(AttributeError, ArithmeticError),
+)
 Content = TypeVar('Content')
 Values = dict[str, Any]
 
@@ -39,7 +47,7 @@ def write_page(folder: Path) -> Path:
     It says what the files there say: nothing is measured, and what is missing
     or broken is left out. Its paths begin in that directory.
     """
-    front = _read(_front, folder / 'search' / 'pareto.json')
+    found = _read(_front, folder / 'search' / 'pareto.json')
     tables = [
         table
         for name in EXPORTS
@@ -55,16 +63,15 @@ def write_page(folder: Path) -> Path:
     pages.filters.update(python=repr, quote=quote)
     text = pages.get_template(_TEMPLATE.name).render(
         name=folder.name,
-        by=_BY,
         data=_read(_data, folder / 'stages.json'),
-        found=_of_front(front) if front else None,
-        charts=list(_charts(folder, front, tables)),
+        found=found,
+        charts=list(_charts(folder, found, tables)),
         tables=tables,
-        largest=_largest(networks),
-        anatomy=_anatomy(front, networks),
+        anatomy=_anatomy(found, networks),
         files=[name for name in _FILES if (folder / name).exists()],
     )
-    write_atomically(text.encode(), folder / PAGE)
+    # A class may be named after a folder whose name is not UTF-8.
+    write_atomically(text.encode(errors='replace'), folder / PAGE)
     return folder / PAGE
 
 
@@ -74,24 +81,37 @@ def _read(
     """What is made of a file; None if it is missing, or broken in any way."""
     try:
         return build(path, *more)
-    except (OSError, LookupError, ValueError, TypeError, AttributeError):
+    except _BROKEN:
         return None
 
 
-def _front(path: Path) -> ParetoFront:
-    """A front, of the space that it names."""
+def _front(path: Path) -> Values:
+    """A front, of the space that it names, and its members in words."""
     values = read_json(path, dict)
-    return ParetoFront.from_dict(values, SearchSpace(**values['space']))
+    front = ParetoFront.from_dict(values, SearchSpace(**values['space']))
+    members = [_of_member(member, front) for member in front.members]
+    return dict(front=front, size=front.space.size(), members=members)
+
+
+def _of_member(member: Member, front: ParetoFront) -> Values:
+    values = member.to_dict()
+    return values | _texts(values, front.metric, front.samples)
+
+
+def _cloud(path: Path, front: ParetoFront) -> list[Values]:
+    """All that the search of a front evaluated."""
+    _, members = read_evaluations(path, front.space)
+    return [_of_member(member, front) for member in members]
 
 
 def _data(path: Path) -> Values:
     """Samples of each data set, and the names of the classes."""
-    samples: dict[str, int] = {}
+    samples: dict[str, str] = {}
     classes: list[str] = []
     for note in read_json(path, dict).values():
         for name, data in note['source']['data'].items():
-            samples[name] = data['samples']
-            classes = data['classes'] or classes
+            samples[name] = f'{data["samples"]:,}'
+            classes = list(data['classes'] or classes)
     return dict(samples=samples, classes=classes)
 
 
@@ -100,30 +120,80 @@ def _table(path: Path, folder: Path) -> Values:
     table = read_json(path, dict)
     metric, samples = table['metric'], table['samples']
     checkpoint = '/'.join(Path(table['checkpoint']).parts[-2:])
-    networks = []
-    for row in table['subnets']:
-        place = f'{EXPORTS[path.stem]}/{row["budget"]}'
-        report = _read(_report, folder / place / 'report.json', row) or {}
-        network = dict(row, place=place, report=report)
-        network |= _texts(row, metric, samples)
-        networks.append(network)
+    exports = folder / EXPORTS[path.stem]
+    rows = [
+        _read(_network, exports, row, metric, samples)
+        for row in table['subnets']
+    ]
+    networks = [row for row in rows if row]
+    reports = [row['report'] for row in networks if row['report']]
     return dict(
         kind=path.stem,
         config=Path(table['config']).name,
         checkpoint=checkpoint,
         metric=metric,
-        samples=samples,
-        by=', '.join(
-            dict.fromkeys(_BY.get(row['by'], row['by']) for row in networks)
-        ),
+        samples=f'{samples:,}',
+        by=', '.join(dict.fromkeys(row['by'] for row in networks)),
         networks=networks,
+        largest=reports[0]['largest'] if reports else None,
+        timed='; '.join(dict.fromkeys(r['timed'] for r in reports)),
     )
 
 
-def _report(path: Path, row: Mapping[str, Any]) -> Values:
-    """The certificate of an export; it must be of the network in the table."""
+def _network(
+    exports: Path, row: Values, metric: str, samples: int | None
+) -> Values:
+    """A row of a table with all that is shown of it, and its export."""
+    place = exports / row['budget']
+    return dict(
+        row,
+        place=f'{exports.name}/{row["budget"]}',
+        report=_read(_report, place / 'report.json', row),
+        subnet=Subnet.from_dict(row['subnet']).to_dict(),
+        by=_BY.get(row['by'], row['by']),
+        used=f'{row["used"]:.1%}',
+        macs_ratio=f'{row["macs_ratio"]:.1%}',
+        limit=float(row['limit']),
+        **_texts(row, metric, samples),
+    )
+
+
+def _report(path: Path, row: Values) -> Values:
+    """The certificate of an export in words, if of the table's network."""
     report = read_json(path, dict)
-    return report if report['subnet'] == row['subnet'] else {}
+    if report['subnet'] != row['subnet']:
+        raise ValueError('of another network')
+    sizes = {f: f'{n / 1e6:.2f} MB' for f, n in report['bytes'].items()}
+    files = [
+        (f, sizes[f], ', '.join(f'{v:.2g} in {t}' for t, v in found.items()))
+        for f, found in report['max_difference'].items()
+    ]
+    costs = {c: report[f'{c}_of_largest'] for c in ('macs', 'params')}
+    times, given = report['latency_ms'], report['input']
+    pixels = f'{" × ".join(map(str, given["shape"]))}, '
+    pixels += given['channel_order']
+    if given.get('mean'):
+        mean, std = (
+            ' '.join(str(round(value, 2)) for value in given[name])
+            for name in ('mean', 'std')
+        )
+        pixels += f', (pixel - {mean}) / {std} with pixels from 0 to 255'
+    return dict(
+        sizes=sizes,
+        size=sizes['model.pth'],
+        files=files,
+        latency=f'{times["exported"]:.2f} ms',
+        # Other exports were timed in other runs: no ratio between them.
+        latency_ratio=f'{times["exported"] / times["largest"]:.1%}',
+        timed=f'{times["device"]}, {times["dtype"]}, batch '
+        f'{times["batch_size"]}, threads: {times["threads"]}',
+        largest=_texts(dict(costs, metrics={}), '', None)['texts'],
+        batch_sizes=' and '.join(map(str, report['batch_sizes'])),
+        images=f'{report["images"]:,}' if report['images'] else '',
+        is_segmentor='align_corners' in given,
+        has_head=report['params_of_parts'].get('head'),
+        pixels=pixels,
+    )
 
 
 def _texts(row: Mapping[str, Any], metric: str, samples: int | None) -> Values:
@@ -148,65 +218,32 @@ def _unit(metric: str) -> str:
     return ' %' if metric.startswith(_PER_CENT) else ''
 
 
-def _of_front(front: ParetoFront) -> Values:
-    """What the page says of a front in words, and its members."""
-    members = [_of_member(member, front) for member in front.members]
-    return dict(
-        metric=front.metric,
-        samples=front.samples,
-        evaluations=front.evaluations,
-        hypervolume=front.hypervolume,
-        size=front.space.size(),
-        members=members,
-    )
-
-
-def _of_member(member: Member, front: ParetoFront) -> Values:
-    values = member.to_dict()
-    return values | _texts(values, front.metric, front.samples)
-
-
-def _largest(networks: Sequence[Values]) -> Values | None:
-    """Costs of the largest network, as an export's report has them."""
-    for report in (network['report'] for network in networks):
-        if report:
-            macs, params = (
-                report['macs_of_largest'],
-                report['params_of_largest'],
-            )
-            costs = dict(macs=macs, params=params, metrics={})
-            latency = report['latency_ms']
-            return _texts(costs, '', None)['texts'] | dict(latency=latency)
-    return None
-
-
 def _charts(
-    folder: Path, front: ParetoFront | None, tables: Sequence[Values]
+    folder: Path, found: Values | None, tables: Sequence[Values]
 ) -> Iterator[Values]:
     """The metric over each cost that the search was about."""
     series: list[Values] = []
     cloud: list[Values] = []
-    if front:
-        path, held = folder / 'search' / 'evaluations.jsonl', 'search'
+    metric, costs = tables[0]['metric'] if tables else '', ['macs']
+    if found:
+        front = found['front']
+        metric, costs, held = front.metric, front.costs, 'search'
         if front.samples:
             held += f', {front.samples:,} held-out samples'
-        _, members = _read(read_evaluations, path, front.space) or ({}, [])
-        cloud = [_of_member(member, front) for member in members]
+        path = folder / 'search' / 'evaluations.jsonl'
+        cloud = _read(_cloud, path, front) or []
         ladder = {str(s.to_dict()) for s in front.space.uniform_ladder}
         uniform = [row for row in cloud if str(row['subnet']) in ladder]
-        found = _of_front(front)['members']
-        for name, rows in (('uniform', uniform), ('front', found)):
-            text = dict(uniform='uniform widths', front='front')[name]
-            series.append(dict(kind=name, name=f'{text} ({held})', rows=rows))
+        for kind, rows in (('uniform', uniform), ('front', found['members'])):
+            name = f'{_SERIES[kind]} ({held})'
+            series.append(dict(kind=kind, name=name, rows=rows))
     for table in tables:
-        title = dict(budgets='answers to budgets', presets='presets')
-        name = f'{title[table["kind"]]}, by {table["by"]} (test, '
-        name += f'{table["samples"]:,} samples)'
-        rows = table['networks']
-        series.append(dict(kind=table['kind'], name=name, rows=rows))
-    metric = front.metric if front else ''
-    metric = metric or next((table['metric'] for table in tables), '')
-    for cost in front.costs if front else ['macs']:
+        if table['metric'] == metric:  # one axis for all
+            kind, rows = table['kind'], table['networks']
+            name = f'{_SERIES[kind]}, by {table["by"]} (test, '
+            name += f'{table["samples"]} samples)'
+            series.append(dict(kind=kind, name=name, rows=rows))
+    for cost in costs:
         if chart := _chart(cost, series, cloud):
             yield dict(chart, metric=metric, unit=_unit(metric))
 
@@ -258,15 +295,15 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _anatomy(
-    front: ParetoFront | None, networks: Sequence[Values]
+    found: Values | None, networks: Sequence[Values]
 ) -> Values | None:
     """Widest of each axis: of the space, or of the networks without one."""
-    if front:
-        subnets = [front.space.largest]
+    if found:
+        subnets = [found['front'].space.largest]
     else:
         subnets = [Subnet.from_dict(n['subnet']) for n in networks]
     if not subnets:
         return None
     axes = {a: max(max(getattr(s, a)) for s in subnets) for a in BRANCHES}
     embed_dims = max(s.embed_dims for s in subnets)
-    return dict(is_whole=bool(front), embed_dims=embed_dims, axes=axes)
+    return dict(is_whole=bool(found), embed_dims=embed_dims, axes=axes)

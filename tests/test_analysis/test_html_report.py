@@ -136,7 +136,7 @@ def test_a_page_says_what_the_files_say(work):
         f'heads {" ".join(map(str, SPACE.uniform(0.6).num_heads))};' in answer
     )
     assert page.marks('Layer 3: off')
-    for words in ('1.23 MB', '1.36 ms', '5.68 ms', 'a CPU', '45.000 Mparams'):
+    for words in ('1.23 MB', '1.36 ms', '23.9%', 'a CPU', '45.000 Mparams'):
         assert words in text
     for words in ('2e-07 in float32, 3e-16 in float64', '4e-06 in float32'):
         assert words in page.texts['td']
@@ -169,6 +169,7 @@ def test_names_stay_text(work):
     for row in table['subnets']:
         row.update(by=bad, metrics={bad: 1.0})
     write_json(table, work / 'budgets.json')
+    (work / 'search' / 'pareto.json').unlink()  # it has another metric
     folder = work.rename(work.with_name("<script>it's"))
     page = Page(write_page(folder))
     assert len(page.texts['script']) == 1
@@ -198,6 +199,70 @@ def test_what_is_missing_or_broken_is_left_out(work, name, lost):
         Page(work / 'report.html')
         assert lost not in text
         assert "'presets/60%/model.pth'" in text
+
+
+@pytest.mark.parametrize(
+    ('name', 'keys', 'lost'),
+    [
+        (
+            'export/0.5/report.json',
+            [*report_of(Search(SPACE).measure([SPACE.largest])[0])],
+            "'export/0.5/model.pth'",
+        ),
+        (
+            'budgets.json',
+            ['used', 'macs_ratio', 'limit', 'subnet', 'budget', 'by'],
+            'Budget 0.5',
+        ),
+    ],
+)
+def test_a_part_without_a_key_is_left_out(work, name, keys, lost):
+    whole = (work / name).read_text()
+    for key in keys:
+        values = json.loads(whole)
+        rows = values.get('subnets', [values])
+        assert rows[0].pop(key) is not None
+        write_json(values, work / name)
+        text = unescape(write_page(work).read_text())
+        assert lost not in text, key
+        assert "'presets/60%/model.pth'" in text
+
+
+def test_values_of_a_wrong_kind_are_left_out(work):
+    for samples, classes in ((None, ['cat']), (7, 7)):
+        write_stages(work, dict(a=dict(samples=samples, classes=classes)))
+        assert 'Samples: ' not in write_page(work).read_text()
+    table = json.loads((work / 'budgets.json').read_text())
+    write_json(table | dict(samples=None), work / 'budgets.json')
+    assert 'Budget 0.5' not in write_page(work).read_text()
+
+
+def test_a_class_whose_name_is_not_utf_8(work):
+    write_stages(work, dict(a=dict(samples=7, classes=['caf\udce9', 'cat'])))
+    assert '2 classes: caf?, cat.' in write_page(work).read_text()
+
+
+def test_a_latency_is_compared_within_its_own_run(work):
+    path = work / 'export' / '0.5' / 'report.json'
+    report = json.loads(path.read_text())
+    report['latency_ms'] |= dict(exported=4.0, largest=8.0)
+    write_json(report, path)
+    cells = Page(write_page(work)).texts['td']
+    for time, share in (('4.00 ms', '50.0%'), ('1.36 ms', '23.9%')):
+        assert cells[cells.index(time) + 1] == share
+    assert not {'8.00 ms', '5.68 ms'} & {*cells}
+
+
+def test_a_chart_has_one_metric(work):
+    table = json.loads((work / 'budgets.json').read_text())
+    table['metric'] = 'other'
+    for row in table['subnets']:
+        row['metrics'] = dict(other=0.5)
+    write_json(table, work / 'budgets.json')
+    page = Page(write_page(work))
+    assert page.marks('presets')
+    assert not page.marks('answers to budgets')
+    assert 'other' in page.texts['th']
 
 
 def test_a_report_of_another_network_is_not_taken(work):
