@@ -170,8 +170,9 @@ def _report(path: Path, row: Values) -> Values:
     ]
     costs = {c: report[f'{c}_of_largest'] for c in ('macs', 'params')}
     times, given = report['latency_ms'], report['input']
-    pixels = f'{" × ".join(map(str, given["shape"]))}, '
-    pixels += given['channel_order']
+    pixels = ' × '.join(map(str, given['shape']))
+    if given['channel_order'] is not None:  # known of 1 and 3 channels
+        pixels += f', {given["channel_order"]}'
     if given.get('mean'):
         mean, std = (
             ' '.join(str(round(value, 2)) for value in given[name])

@@ -253,6 +253,14 @@ def test_a_latency_is_compared_within_its_own_run(work):
     assert not {'8.00 ms', '5.68 ms'} & {*cells}
 
 
+def test_an_input_of_four_channels_has_no_order(work):
+    path = work / 'export' / '0.5' / 'report.json'
+    report = json.loads(path.read_text())
+    report['input'] = dict(shape=['batch', 4, 8, 8], channel_order=None)
+    write_json(report, path)
+    assert 'float32, batch × 4 × 8 × 8.</p>' in write_page(work).read_text()
+
+
 def test_a_chart_has_one_metric(work):
     table = json.loads((work / 'budgets.json').read_text())
     table['metric'] = 'other'
