@@ -6,12 +6,12 @@ import sys
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from copy import deepcopy
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,6 +53,11 @@ _WEIGHTS = 'docs/weights.md says which files can be read, and from where'
 _CHECKPOINT = 'give a whole file that was trained by this very config'
 _BUDGETS = 'ask for what the space reaches, or give files of this network'
 _TRAIN = 'put it right in the config: no training begins before'
+# By these names tools/adapt.py writes what its stage 2 reads.
+_COMES = {
+    'load_from': 'work_dirs/*/stage1/*.pth',
+    'model.router.front': 'work_dirs/*/search/pareto.json',
+}
 _NOT_TRIED = 'does not try its own checks before the above is put right'
 
 
@@ -93,8 +98,10 @@ class Doctor:
         if args.config:
             cfg = self.read()
         if cfg:
-            cfg = self.without_what_comes(cfg)
-            self.build(cfg)
+            with self.check('config', _OPTIONS):
+                self.leave_out_what_comes(cfg)
+            with self.check('model', _MODEL):
+                self.build(cfg)
         if args.checkpoint:
             self.load(args.checkpoint)
         if isinstance(self.model, ElasticModelMixin):
@@ -105,7 +112,9 @@ class Doctor:
             self.try_tools(cfg)
 
     @contextmanager
-    def check(self, place: str, remedy: str) -> Iterator[None]:
+    def check(
+        self, place: str, remedy: str, kind: str = 'wrong'
+    ) -> Iterator[None]:
         """Makes findings of what a block raises and of what it warns of."""
         logger, kept = MMLogger.get_current_instance(), _Kept()
         handlers, logger.handlers = logger.handlers, [kept]
@@ -113,9 +122,9 @@ class Doctor:
             with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
                 warnings.simplefilter('ignore')
                 yield
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a config may exit
             text = one_line(error).removeprefix(f'{place}: ')
-            self.say('wrong', place, text, remedy)
+            self.say(kind, place, text, remedy)
         finally:
             logger.handlers = handlers
             for text in dict.fromkeys(kept.texts):
@@ -131,34 +140,39 @@ class Doctor:
         with self.check('config', _OPTIONS):
             merge_options(cfg, self.args)
             check_keys(cfg)
-        for text in wrong_options('', dict(cfg.items())):
-            self.say('wrong', 'config', text, _OPTIONS)
+        with self.check('config', _OPTIONS):
+            for text in wrong_options('', dict(cfg.items())):
+                self.say('wrong', 'config', text, _OPTIONS)
         if self.is_right:
             self.say('ok', 'config', str(self.args.config))
         return cfg
 
-    def without_what_comes(self, cfg: Config) -> Config:
-        """Without the files that earlier stages of an adaptation make."""
-        router = (cfg.get('model') or {}).get('router') or {}
+    def leave_out_what_comes(self, cfg: Config) -> None:
+        """Drops the files that earlier stages of an adaptation make."""
         paths = dict(load_from=cfg.get('load_from'))
-        paths['model.router.front'] = router.get('front')
+        with suppress(AttributeError):  # a wrong model is told later
+            paths['model.router.front'] = cfg.model.router.front
         for key, path in paths.items():
-            if cfg.get('stage1') and path and not Path(path).exists():
-                text = f'{key}={path!r} is not there; tools/adapt.py makes it'
-                self.say('warning', 'config', text)
-                self.args.cfg_options += [f'{key}=None']
-                cfg.merge_from_dict({key: None})
-        return cfg
+            if not path or '://' in path or Path(path).exists():
+                continue
+            text = f'{key}={path!r} is not there'
+            if not (cfg.get('stage1') and Path(path).match(_COMES[key])):
+                self.say('wrong', 'config', text, _OPTIONS)
+                continue
+            self.say('warning', 'config', f'{text}; tools/adapt.py makes it')
+            self.args.cfg_options += [f'{key}=None']
+            cfg.merge_from_dict({key: None})
 
     def build(self, cfg: Config) -> None:
         """The model; its space, reachable range, curriculum and weights."""
         parts = deepcopy(cfg)
-        init = (cfg.get('model') or {}).get('backbone', {}).get('init_cfg')
-        for part in (None, *_BESIDE):  # what is left is looked at as well
-            if part and not (self.model is None and parts.model.get(part)):
+        model = parts.get('model')
+        beside = _BESIDE if isinstance(model, dict) else ()
+        for part in (None, *beside):  # what is left is looked at as well
+            if part and not (self.model is None and model.get(part)):
                 continue
             if part:
-                parts.model[part] = None
+                model[part] = None
             with self.check('model', _MODEL):
                 self.model = build_model(deepcopy(parts))
         if not isinstance(self.model, ElasticModelMixin):
@@ -169,7 +183,10 @@ class Doctor:
             space: Any = self.model.backbone.space
             self.say('ok', 'space', f'{space.size():.3g} subnets')
             self.check_levels(parts)
-        path = str((init or {}).get('checkpoint') or '')
+        init = cfg.model.backbone.get('init_cfg')
+        steps = init if isinstance(init, list) else [init or {}]
+        paths = (step.get('checkpoint') for step in steps)
+        path = str(next(filter(None, paths), ''))
         if '://' in path:
             self.say('warning', 'weights', f'{path} is fetched later')
         elif path:
@@ -202,15 +219,12 @@ class Doctor:
     def answer(self) -> None:
         """The reachable range, and who answers the budgets."""
         args, solver = self.args, None
-        how = (args.count, args.part)
-        given = dict(table=args.latency_table, front=args.front)
-        for name, value in given.items():
+        files = dict(table=args.latency_table), dict(front=args.front)
+        given: dict[str, Any] = dict(count=args.count, part=args.part)
+        for more in ({}, *files):  # without those that cannot be read
             with self.check('budgets', _BUDGETS):
-                BudgetSolver(self.model, *how, **{name: value})
-                continue
-            given[name] = None
-        with self.check('budgets', _BUDGETS):
-            solver = BudgetSolver(self.model, *how, **given)
+                solver = BudgetSolver(self.model, **given, **more)
+                given |= more
         if solver is None:
             return
         for kind in COSTS:
@@ -234,7 +248,11 @@ class Doctor:
         names = ('train', 'val', 'search', 'test')
         model = self.model or SimpleNamespace(data_preprocessor=lambda *_: _)
         builder: Any = SimpleNamespace(
-            model=model, build_dataloader=Runner.build_dataloader
+            cfg=cfg,
+            model=model,
+            visualizer=SimpleNamespace(),
+            build_dataloader=Runner.build_dataloader,
+            build_evaluator=partial(Runner.build_evaluator, None),
         )
         watch_data(builder)
         found: dict[str, Any] = {}
@@ -250,10 +268,17 @@ class Doctor:
                 classes = getattr(data, 'metainfo', {}).get('classes') or ()
                 text = f'{len(data)} samples, {len(classes)} classes'
                 self.say('ok', place, text)
+            if name == 'test' and name in found and self.model:
+                builder._test_dataloader = loader
+                builder._test_evaluator = deepcopy(cfg.get('test_evaluator'))
+                with self.check('test', _OPTIONS):
+                    Runner.build_test_loop(builder, cfg.get('test_cfg'))
         if 'search' in found:  # subnets are not chosen by these then
             found.pop('val', None)
         for pair in combinations(found, 2):
-            with self.check(' and '.join(pair), _OVERLAP):
+            chosen = 'train' in pair or cfg.get('search_cfg')
+            kind = 'wrong' if chosen else 'warning'  # val is test by habit
+            with self.check(' and '.join(pair), _OVERLAP, kind):
                 check_disjoint({name: found[name] for name in pair})
                 self.say('ok', ' and '.join(pair), 'share no sample')
 
@@ -269,7 +294,6 @@ class Doctor:
             if not self.is_right:
                 self.say('warning', name, f'tools/{name}.py {_NOT_TRIED}')
                 continue
-            folder = Path(mkdtemp(prefix='eavit_mm_doctor_'))
             tool = Path(project_folder() or '', 'tools', f'{name}.py')
             options = [
                 option
@@ -278,14 +302,18 @@ class Doctor:
                 or not option.startswith(('model.router', 'load_from'))
             ]
             command = [sys.executable, tool, config, *more, '--check']
-            command += ['--work-dir', folder]
             command += ['--cfg-options', *options] if options else []
             said = io.StringIO()
-            with self.check(name, _TRAIN):
-                with redirect_stdout(said):
-                    log = folder / 'doctor.log'
-                    run_logged([*map(str, command)], log, name)
+            with self.check(name, _TRAIN), TemporaryDirectory() as folder:
+                command += ['--work-dir', folder]
+                log = Path(folder, 'doctor.log')
+                try:
+                    with redirect_stdout(said):
+                        run_logged([*map(str, command)], log, name)
+                except ValueError as error:  # the log goes with its folder
+                    raise ValueError(
+                        str(error).split('; its log')[0]
+                    ) from None
                 self.say('ok', name, f'tools/{name}.py would begin')
-                rmtree(folder)
             for line in said.getvalue().splitlines():
                 self.say('warning', name, line.removeprefix(f'{name}: '))

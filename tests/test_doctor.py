@@ -137,6 +137,60 @@ def test_an_unread_config_does_not_hide_a_checkpoint(ask, tmp_path):
     assert 'wrong    checkpoint: ' in text
 
 
+DEMO = f"_base_ = ['{STAGE2}']\n"
+STEPS = "[dict(type='TruncNormal', layer='Linear', std=.02)]"
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        (f'{DEMO}model = dict(backbone=dict(init_cfg={STEPS}))', ''),
+        (f'{DEMO}load_from = "https://host/a.pth"', ''),
+        (f'{DEMO}model = dict(backbone=None)', 'model: '),
+        (f'{DEMO}model = dict(_delete_=True, router="no")', 'model: '),
+        ('model = []', 'model: '),
+        ('raise SystemExit', 'config: SystemExit'),
+        (f'{DEMO}test_evaluator = dict(type="NoSuchMetric")', 'test: KeyErr'),
+        (f'{DEMO}test_cfg = dict(_delete_=True, no=1)', 'test: '),
+        (f'{DEMO}load_from = "work_dirs/a.pth"', 'config: load_from='),
+    ],
+)
+def test_an_odd_line_is_told_by_its_place(
+    ask, tmp_path, monkeypatch, text, said
+):
+    monkeypatch.setattr(doctor.Doctor, 'try_tools', lambda *_: None)
+    config = tmp_path / 'odd.py'
+    config.write_text(text)
+    code, found = ask(config)
+    wrong = [line for line in found.splitlines() if line[:6] == 'wrong ']
+    assert (bool(wrong), code) == (bool(said), bool(said)), found
+    assert all(line.startswith(f'wrong    {said}') for line in wrong), found
+    assert 'https://host' not in found
+
+
+def test_val_is_test_and_nothing_is_left_behind(ask, tmp_path, monkeypatch):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    config = tmp_path / 'plain.py'
+    config.write_text(
+        f"_base_ = ['{DIGITS}']\nsearch_cfg = None\n"
+        "val_dataloader = dict(dataset=dict(dataset=dict(split='test')))\n"
+        "param_scheduler = [dict(type='MultiStepLR', begin=900, "
+        'milestones=[1])]\n'
+    )
+    code, text = ask(config)
+    assert (code, text.count('wrong  ')) == (1, 1), text
+    assert 'warning  val and test: ' in text
+    assert 'wrong    train: error: ' in text
+    assert 'its log' not in text
+    assert not list(tmp_path.glob('**/doctor.log'))
+
+
+def test_a_bare_environment(ask, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'packaging.requirements', None)
+    code, _ = ask()
+    assert code.startswith('wrong    packaging: not installed\n         -> ')
+
+
 def test_versions_and_devices(ask, monkeypatch):
     of = metadata.version
     versions = dict(torch='1.0', scipy=None, onnx=None, mmcv='2.1.0')

@@ -38,11 +38,14 @@ import platform
 import sys
 from importlib import metadata
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-
-# Of extras: mmcv is looked at by itself.
-OPTIONAL = {'export': "pip install 'eavit_mm[export]', for ONNX"}
+try:
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+except ModuleNotFoundError:
+    text = (
+        "wrong    packaging: not installed\n         -> pip install '.[lite]'"
+    )
+    raise SystemExit(text) from None
 
 
 class Findings:
@@ -94,9 +97,9 @@ def check_versions(found: Findings) -> None:
     needs = [*map(Requirement, metadata.requires('eavit_mm') or ())]
     fitting = 0
     for need in needs:
-        extra = next((e for e in OPTIONAL if f'"{e}"' in str(need)), None)
-        if extra or not need.marker:
-            fitting += compare(found, need, extra is not None)
+        is_optional = '"export"' in str(need)  # mmcv is looked at by itself
+        if is_optional or not need.marker:
+            fitting += compare(found, need, is_optional)
     found.say('ok', 'packages', f'{fitting} in the ranges of requirements/')
     check_mmcv(found, needs)
 
