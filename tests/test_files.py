@@ -172,7 +172,7 @@ def test_a_lock_falls_with_its_process(tmp_path, monkeypatch, error):
     with lock(path), pytest.raises(ValueError, match=f'{os.getpid()} of'):
         lock(path).__enter__()
     pid = holding(path)
-    with pytest.raises(ValueError, match=f'^{path}: process {pid} of .*use'):
+    with pytest.raises(ValueError, match=f'^{path}: process {pid} of .*write'):
         lock(path).__enter__()
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # still a zombie
