@@ -45,6 +45,7 @@ from eavit_mm.space import Budget
 # Holds the data sets' folders and the pretrained weights.
 DATA = Path(os.environ.get('EAVIT_DATA', ROOT / 'data')).absolute()
 EXPORTED = 0.5
+CHOSEN = 'chosen.json'
 EA_VIT = 'EA-ViT'
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
 
@@ -217,6 +218,9 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
             front = searched(cfg, label, checkpoint, measured)
         found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
+        if router:
+            chosen = (measured / CHOSEN).read_text()
+            record['chosen'] = json.loads(chosen)
         add_record(record, task.records)
     if not is_cut:
         record['exported'] = stock_metric(task, cfg, measured, checkpoint)
@@ -277,6 +281,15 @@ def answers_of(
     }
     if (share := task.alone.get(stage, 1)) < 1:
         subnets = {(UNIFORM, share): space.uniform(share)}
+    if router:
+        write_json(
+            {
+                budget: subnet.to_dict()
+                for (source, budget), subnet in subnets.items()
+                if source == ROUTER
+            },
+            folder / CHOSEN,
+        )
     tested = Config(cfg.to_dict())
     # A subnet that is asked for twice is tested once.
     tested.test_cfg.subnets = {

@@ -38,6 +38,7 @@ BASELINES = 'configs/baselines/'
 TUNED = 'fine-tuned'
 CUT = {f'alone {share:.0%}': share for share in (0.75, 0.5, 0.25)}
 ALONE = {DENSE: 1.0, TUNED: 1.0, **CUT}
+STEPS = range(96, 769, 96)
 TASK = Task(
     sets=('flowers89', 'dtd10', 'eurosat', 'btmri', 'cifar100'),
     methods={
@@ -58,8 +59,14 @@ TASK = Task(
     },
     alone=ALONE,
     options={
-        # Two thirds of the elastic networks' rate.
-        **dict.fromkeys(ALONE, {'optim_wrapper.optimizer.lr': 2e-4}),
+        # Two thirds of the elastic networks' rate, and none of their widths.
+        **dict.fromkeys(
+            ALONE,
+            {
+                'optim_wrapper.optimizer.lr': 2e-4,
+                'model.backbone.space.feedforward_channels': [48, *STEPS],
+            },
+        ),
         # All are asked for MACs.
         'phase2': {
             'model.router.budgets': ['macs'],

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.chosen import draw_chosen
 from benchmarks.pages import (
     commits,
     mean_and_spread,
@@ -18,6 +19,10 @@ from benchmarks.real import Task
 from benchmarks.stage2 import UNIFORM, lead
 from eavit_mm.analysis.plots import plot_metric_over_macs
 
+CHOSEN = """## What the router chooses
+
+Heads and hidden channels of each layer at half of the MACs, means over seeds;
+and the answers to all budgets and seeds, near ones near each other."""
 # The records of one seed by method.
 Run = Mapping[str, Mapping[str, Any]]
 
@@ -181,6 +186,9 @@ def write_page(
             draw(page, runs, name, folder)
             parts.append(section(page, runs, name))
     if records:
+        chosen = f'{page.task.records.stem}_chosen.png'
+        if draw_chosen(records, folder / chosen):
+            parts.append(f'{CHOSEN}\n\n![widths]({chosen})')
         parts.append(f'Commits: {commits(records)}.')
     path = folder / f'{page.task.records.stem}.md'
     return publish('\n\n'.join(parts), path)

@@ -21,6 +21,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, init_default_scope
 from mmpretrain.registry import MODELS
 from torch import Tensor
+from torch.utils.data import ConcatDataset
 
 from benchmarks.accuracy import add_record, config_hash, read_records
 from benchmarks.methods import read_config
@@ -51,9 +52,10 @@ from eavit_mm.space.cells import FFN, HEADS
 
 RECORDS = FOLDER / 'snap.json'
 CONFIG = 'configs/snapvit/vitti_photos.py'
-SETS, SIZE = ('flowers89', 'dtd10'), 64
-# Images: unlabelled, of these for the correction, neighbours and queries.
-SCORED, CORRECTED, BANK, QUERIES = 200, 128, 1500, 600
+SETS, SIZE = ('flowers89', 'dtd10'), 112
+# Images: unlabelled, of these for the correction, and queries.
+SCORED, CORRECTED, QUERIES = 1000, 128, 600
+KNOWN = ('train', 'val')  # parts of the unlabelled images and the neighbours
 EVALUATIONS, K = 50, 20
 # Shares of the neurons and of the heads that fall, of the paper's table.
 PAIRS = ((0.15, 0.0), (0.35, 0.2), (0.55, 0.4))
@@ -82,13 +84,20 @@ def build(folder: Path) -> Any:
 
 
 def read_images(
-    model: Any, name: str, part: str, number: int, seed: int, folder: Path
+    model: Any,
+    name: str,
+    parts: Sequence[str],
+    number: int | None,
+    seed: int,
+    folder: Path,
 ) -> tuple[Tensor, Tensor]:
     """Normalised images of a set, drawn, or all of fewer; their classes."""
     cfg: Config = read_config(CONFIG).train_dataloader.dataset
     cfg.pipeline[1].scale = cfg.pipeline[2].crop_size = SIZE
-    cfg.update(data_root=str(folder / name), data_prefix=part)
-    data = DATASETS.build(cfg)
+    cfg.data_root = str(folder / name)
+    data = ConcatDataset(
+        [DATASETS.build(dict(cfg, data_prefix=part)) for part in parts]
+    )
     order = np.random.default_rng(seed).permutation(len(data))[:number]
     batch = pseudo_collate([data[int(i)] for i in order])
     batch = model.data_preprocessor(batch, False)
@@ -225,7 +234,7 @@ def measure(
     """Measures what is not known of one set and seed, arm by arm."""
     kept = {
         key: globals()[key]
-        for key in ('SIZE', 'SCORED', 'CORRECTED', 'BANK', 'QUERIES')
+        for key in ('SIZE', 'SCORED', 'CORRECTED', 'QUERIES', 'KNOWN')
     }
     protocol = dict(kept, K=K, PAIRS=PAIRS, EVALUATIONS=EVALUATIONS)
     cfg = read_config(CONFIG)
@@ -248,11 +257,13 @@ def measure(
         return
     model = build(folder)
 
-    def images(part: str, number: int, drawn: int) -> tuple[Tensor, Tensor]:
-        return read_images(model, name, part, number, drawn, folder)
+    def images(
+        parts: Sequence[str], number: int | None, drawn: int
+    ) -> tuple[Tensor, Tensor]:
+        return read_images(model, name, parts, number, drawn, folder)
 
-    unlabelled, _ = images('train', SCORED, seed)
-    fixed = images('train', BANK, 0), images('test', QUERIES, 0)
+    unlabelled, _ = images(KNOWN, SCORED, seed)
+    fixed = images(KNOWN, None, 0), images(['test'], QUERIES, 0)
     trial = Trial(model, unlabelled, *fixed, seed)
     for arm in arms:
         began = time.process_time()

@@ -1,21 +1,13 @@
 # Stage 2; tools/adapt.py runs this config, all stages of it.
 _base_ = [
-    '../_base_/models/elastic_vitti.py',
+    '../_base_/eavit_vitti_stage2.py',
     '../_base_/datasets/btmri.py',
-    '../_base_/schedules/adamw_vitti_stage2.py',
 ]
 
 stage1 = '{{fileDirname}}/vitti_btmri.py'  # trained and searched before
 
 model = dict(
-    backbone=dict(init_cfg=None),
     head=dict(num_classes=4),
-    router=dict(
-        type='eavit_mm.RouterHead',
-        front='work_dirs/vitti_btmri_stage2/search/pareto.json',
-        highest=2.4,
-        skew=2.0,
-        gated_every=10,
-    ),
+    router=dict(front='work_dirs/vitti_btmri_stage2/search/pareto.json'),
 )
 load_from = 'work_dirs/vitti_btmri_stage2/stage1/iter_360.pth'

@@ -84,8 +84,12 @@ def test_runs_are_recorded_once_and_shown(
     (alone,) = (r for r in records if r['method'] == 'alone 50%')
     (answer,) = alone['answers']['alone 50%']['uniform']
     assert answer[0] == 0.5
+    (ours,) = (r for r in records if r['method'] == EA_VIT)
+    budgets = [str(b) for b, *_ in ours['answers'][STAGE2]['router']]
+    assert list(ours['chosen']) == budgets
     text = real_report.write_page(real_cls.PAGE, records, tmp_path).read_text()
     assert (tmp_path / 'real_cls_dtd10.png').exists()
+    assert (tmp_path / 'real_cls_chosen.png').exists()
     lines = [line for line in text.splitlines() if line.startswith('|')]
     # MatFormer narrows the FFN alone.
     (theirs,) = (x for x in lines if x.startswith('| MatFormer (1)'))

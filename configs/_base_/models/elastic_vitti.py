@@ -13,7 +13,7 @@ wide, narrow = (
     ]
     for embed_dims, widths in (
         (192, [(1, 192), (2, 288), (2, 480), (3, 576)]),
-        (128, [(1, 48), (1, 96), (1, 192), (2, 192)]),
+        (128, [(1, 32), (1, 96), (1, 192), (2, 192)]),
     )
 )
 model = dict(
@@ -36,7 +36,7 @@ model = dict(
         space=dict(
             embed_dims=[128, 192],
             num_heads=[1, 2, 3],
-            feedforward_channels=[48, 96, 192, 288, 384, 480, 576, 672, 768],
+            feedforward_channels=[32, 96, 192, 288, 384, 480, 576, 672, 768],
             max_off=2,
         ),
     ),

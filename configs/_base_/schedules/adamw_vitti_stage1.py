@@ -1,6 +1,5 @@
 # EA-ViT's stage 1, short: most of the training is that of the router's
-# subnets. Both stages together cost about as much as 38,400 images through
-# the whole network.
+# subnets.
 _base_ = ['./adamw_vitti.py']
 
 max_iters = 360
@@ -34,7 +33,7 @@ custom_hooks = [
                 begin=0.2,
                 embed_dims=128,
                 num_heads=1,
-                feedforward_channels=48,
+                feedforward_channels=32,
                 max_off=2,
                 p_off=0.05,
             ),

@@ -1,8 +1,8 @@
-# EA-ViT's stage 2: the router's subnets, and the whole network in two of five
-# steps.
+# EA-ViT's stage 2: cheap steps, and therefore many. With stage 1 it costs
+# about as much as 38,400 images through the whole network.
 _base_ = ['./adamw_vitti.py']
 
-max_iters = 1440
+max_iters = 1840
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=60),
     dict(
