@@ -10,4 +10,4 @@ model = dict(
     head=dict(num_classes=100),
     router=dict(front='work_dirs/vitti_cifar100_stage2/search/pareto.json'),
 )
-load_from = 'work_dirs/vitti_cifar100_stage2/stage1/iter_360.pth'
+load_from = 'work_dirs/vitti_cifar100_stage2/stage1/iter_440.pth'

@@ -2,7 +2,7 @@
 # subnets.
 _base_ = ['./adamw_vitti.py']
 
-max_iters = 360
+max_iters = 440
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=30),
     dict(

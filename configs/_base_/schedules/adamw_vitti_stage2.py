@@ -2,7 +2,7 @@
 # about as much as 38,400 images through the whole network.
 _base_ = ['./adamw_vitti.py']
 
-max_iters = 1840
+max_iters = 1700
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=False, end=60),
     dict(
