@@ -9,9 +9,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help env demo demo-seg test lint docs speed gpu benchmark clean
 VENV_PYTHON := .venv/bin/python
-
-PYTHON ?=
-MMCV ?=
 ARGS ?=
 
 help:  ## List the targets
@@ -20,8 +17,7 @@ help:  ## List the targets
 	@sed -n '/^# Variables/,/^[^#]/s/^# *//p' $(firstword $(MAKEFILE_LIST))
 
 env:  ## Make .venv, or bring it up to date
-	@$(or $(PYTHON),python3) requirements/make_env.py \
-		$(if $(PYTHON),,--keep-python) $(if $(MMCV),--mmcv $(MMCV))
+	@$(or $(PYTHON),python3) requirements/make_env.py
 
 demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
