@@ -32,6 +32,9 @@ torch.set_num_threads(1)
 # tests/test_configs_seg.py trains the config in the page of segmentors.
 SHOWN = [page for page in PAGES if page.parent.name != 'eavit_seg']
 FENCED = re.compile(r'^```(\w*)\n(.*?)^```', re.S | re.M)
+# What is spoken of between the lines.
+NAME = re.compile(r'eavit_mm\.[A-Z]\w+')
+PART = re.compile(r"(dict\(type='eavit_mm\.[^`\n]*\))`")
 INDENTED = re.compile(r'\n\n((?: {4}[^\n]*\n+)+)')
 # Whose classes are built; others need a runner in any case.
 BUILT = ('TASK_UTILS', 'HOOKS', 'METRICS', 'DATASETS', 'MODELS')
@@ -132,6 +135,8 @@ def test_snippets_of_a_page(page: Path, folder: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder)
     names = dict(images=torch.zeros(2, 1, 28, 28), MyHead=MyHead)
     text = page.read_text()
+    parts = [dict(type=name) for name in NAME.findall(text)]
+    registry.check_options('', [*parts, *map(eval, PART.findall(text))])
     for kind, block in FENCED.findall(text):
         if kind == 'python':
             run(block, names)
