@@ -256,6 +256,7 @@ def test_the_environment_is_made_of_the_pins() -> None:
     constraints = pins('constraints')
     assert not {'mmcv', 'eavit-mm'} & constraints.keys()
     assert constraints['mmcv-lite'] == pins('mmcv_full').pop('mmcv')
+    assert all(name.startswith('onedl-mm') for name in pins('onedl'))
     assert pins('mmcv_build').keys() >= {'setuptools', 'ninja'}
     if not list(metadata.Distribution.discover(name='mmcv-lite')):
         del constraints['mmcv-lite']  # the full mmcv takes its place
