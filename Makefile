@@ -3,16 +3,20 @@
 #   PYTHON=python3.12   makes .venv with it (a new .venv: python3; else kept)
 #   MMCV=full | lite    mmcv with compiled ops or without (a new .venv: lite;
 #                       else kept); MMCV_WHEEL=FILE is taken instead of a build
+#   STACK=onedl         the maintained forks of OpenMMLab, in .venv-onedl
 #   ARGS='-k cost'      arguments for pytest (test), tools/demo.py (demo,
 #                       demo-seg) or the first of the benchmarks (speed, gpu,
 #                       benchmark)
 .DEFAULT_GOAL := help
 .PHONY: help env demo demo-seg test lint docs speed gpu benchmark clean
 VENV_PYTHON := .venv/bin/python
-
-PYTHON ?=
-MMCV ?=
 ARGS ?=
+ifneq ($(filter-out onedl,$(STACK)),)
+$(error STACK=$(STACK) is unknown: onedl, or leave it out)
+endif
+ifeq ($(STACK),onedl)
+VENV_PYTHON := env PYTHONPATH=$(CURDIR) .venv-onedl/bin/python
+endif
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
@@ -20,8 +24,16 @@ help:  ## List the targets
 	@sed -n '/^# Variables/,/^[^#]/s/^# *//p' $(firstword $(MAKEFILE_LIST))
 
 env:  ## Make .venv, or bring it up to date
-	@$(or $(PYTHON),python3) requirements/make_env.py \
-		$(if $(PYTHON),,--keep-python) $(if $(MMCV),--mmcv $(MMCV))
+	@$(or $(PYTHON),python3) requirements/make_env.py
+	@$(if $(STACK),$(MAKE) --no-print-directory .venv-onedl/done)
+
+# The forks, in front of what .venv has; mmcv without compiled ops.
+.venv-onedl/done: requirements/onedl.txt
+	.venv/bin/python -m venv --clear .venv-onedl
+	.venv/bin/python -c 'import site; print(*site.getsitepackages())' \
+		> $$(echo .venv-onedl/lib/python3*/site-packages)/project.pth
+	.venv-onedl/bin/python -m pip install --no-deps -r $<
+	@touch $@
 
 demo: env  ## Run the demo
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)

@@ -21,8 +21,8 @@ def requirements(name: str) -> list[str]:
 class BuildWithMim(build_py):
     """Adds eavit_mm/.mim: links in an editable install, copies in a wheel.
 
-    Copies are made in the build folder alone, from what the sdist has as
-    well, and nothing of an earlier build is left there.
+    Copies are made in the build folder alone, of what MANIFEST.in lets into
+    the sdist as well, and nothing of an earlier build is left there.
     """
 
     def run(self) -> None:
@@ -33,15 +33,15 @@ class BuildWithMim(build_py):
         shutil.rmtree(old, ignore_errors=True)
         super().run()
         folder.mkdir(parents=True, exist_ok=True)
-        for name in MIM_FILES:
-            source, target = ROOT / name, folder / name
-            if self.editable_mode:
-                target.symlink_to(Path('..', '..', name))
-            elif source.is_dir():
-                ignore = shutil.ignore_patterns('__pycache__')
-                shutil.copytree(source, target, ignore=ignore)
-            else:
-                shutil.copy(source, target)
+        if self.editable_mode:
+            for name in MIM_FILES:
+                (folder / name).symlink_to(Path('..', '..', name))
+            return
+        self.run_command('egg_info')
+        for name in self.get_finalized_command('egg_info').filelist.files:
+            if Path(name).parts[0] in MIM_FILES:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
 
 
 def version() -> str:

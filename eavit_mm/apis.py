@@ -108,8 +108,8 @@ def load(
             fit it.
 
     Example:
-        >>> network = load('work_dirs/digits/stage2.py',
-        ...                'work_dirs/digits/stage2/epoch_20.pth')
+        >>> network = load('work_dirs/demo/adapt/stage2.py',
+        ...                'work_dirs/demo/adapt/stage2/epoch_20.pth')
     """
     cfg = read_config(str(config))
     model: Any = build_supernet(cfg, 'load')

@@ -31,7 +31,7 @@ from eavit_mm.engine.data_overlap import check_disjoint
 from eavit_mm.engine.loops.subnet_loops import answer_to
 from eavit_mm.engine.run_checks import check_batch, check_keys
 from eavit_mm.engine.stages import run_logged
-from eavit_mm.engine.watched_data import watch_data
+from eavit_mm.engine.watched_data import watch_data, without_download
 from eavit_mm.files import project_folder
 from eavit_mm.models import BudgetSolver, ElasticModelMixin
 from eavit_mm.registry import wrong_options
@@ -261,7 +261,7 @@ class Doctor:
             if not cfg.get(place):
                 continue
             with self.check(place, _DATA):
-                parts = deepcopy(cfg[place])
+                parts = without_download(deepcopy(cfg[place]))
                 loader = builder.build_dataloader(parts, seed=0)
                 found[name] = data = loader.dataset
                 check_batch('samples', loader, model, name == 'train')

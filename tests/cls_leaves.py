@@ -64,6 +64,8 @@ def smaller_data(value: Any, root: Path) -> None:
     for key, part in value.items():
         if key == 'data_root':
             value[key] = str(root / Path(part).name)
+        elif part == 'data/images':
+            value[key] = str(root / 'images')
         elif key == 'parts':
             value[key] = dict(dict.fromkeys(part, 4), train=None)
             if 'unused' in part:

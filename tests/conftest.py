@@ -22,7 +22,7 @@ runpy.run_path(str(HIDDEN_DATA / 'sitecustomize.py'))
 # Tools that are run within this process find what they share.
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / 'tools'
-sys.path += [str(TOOLS), str(ROOT / 'requirements')]
+sys.path.append(str(TOOLS))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

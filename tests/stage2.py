@@ -59,9 +59,10 @@ def stage2_model(config: Path) -> Any:
 def stage2_checkpoint(model: Any, path: Path) -> Path:
     """As a training writes it."""
     space = model.backbone.space.to_config()
+    classes = [f'digit {i}' for i in range(model.head.num_classes)]
     meta = dict(
         eavit_mm=dict(space=space, rearrangement=None, stage=2),
-        dataset_meta=dict(classes=[f'digit {i}' for i in range(10)]),
+        dataset_meta=dict(classes=classes),
     )
     torch.save(dict(meta=meta, state_dict=model.state_dict()), path)
     return path

@@ -269,10 +269,12 @@ def test_the_test_images_are_out_of_reach(name):
         assert train.get(key) == val.get(key) == test.get(key)
     assert whole is None or whole['part'] == 'test'
     if cut is None:
-        is_folder = train['type'] == 'CustomDataset'
-        key = 'data_prefix' if is_folder else 'split'
+        keys = dict(CustomDataset='data_prefix')
+        keys['eavit_mm.ImageFolder'] = 'part'
+        key = keys.get(train['type'], 'split')
         official = [data[key] for data in (train, val, test)]
-        assert official == ['train', 'val', 'test']
+        second = 'search' if key == 'part' else 'val'
+        assert official == ['train', second, 'test']
         assert held is None or held['part'] == 'search'
     else:
         assert held['part'] == 'search'

@@ -2,12 +2,13 @@
 
 from copy import deepcopy
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from cls_leaves import CONFIGS, read, run, smaller_data
+from cls_leaves import CONFIGS, draw_folders, read, run, smaller_data
 from fronts import front_of
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -46,6 +47,7 @@ def leaf(name: str, stage: str = '') -> Any:
 def data(tmp_path_factory):
     root = published.write(tmp_path_factory.mktemp('data'))
     flowers.write(root / 'Flowers102', each=12)
+    draw_folders(root / 'images')
     with published.other_sums():
         yield root
 
@@ -143,6 +145,24 @@ def test_two_iterations(name, data, tmp_path):
     }
     name = f'eavit/vitb_{name}_stage2.py'
     second = run(name, tmp_path / '2', data, num_layers=1, **changes)
+    before, after = (each.model.state_dict() for each in (first, second))
+    assert not torch.equal(before['head.fc.bias'], after['head.fc.bias'])
+
+
+@pytest.mark.parametrize('data_set', ['cifar10', 'folder'])
+@pytest.mark.parametrize('network', ['vits', 'vitti'])
+def test_two_iterations_of_smaller_networks(network, data_set, data, tmp_path):
+    name = f'eavit/{network}_{data_set}'
+    uniform = dict(type='eavit_mm.UniformSampler', _delete_=True)
+    changes = {'model.sampler': uniform}  # vitti's own has the real widths
+    one = dict(num_layers=1, **changes)
+    first = run(f'{name}.py', tmp_path / '1', data, **one)
+    front_of(first.model, number=3).write(tmp_path / 'pareto.json')
+    last = (tmp_path / '1' / 'last_checkpoint').read_text()
+    one['load_from'] = str(tmp_path / '1' / Path(last).name)
+    one['model.router.front'] = str(tmp_path / 'pareto.json')
+    one['model.router.fit_steps'] = 2
+    second = run(f'{name}_stage2.py', tmp_path / '2', data, **one)
     before, after = (each.model.state_dict() for each in (first, second))
     assert not torch.equal(before['head.fc.bias'], after['head.fc.bias'])
 

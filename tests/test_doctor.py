@@ -117,6 +117,20 @@ def test_data_that_share_samples_are_told(ask, tmp_path):
     assert 'ok       val and test: share no sample' in text
 
 
+def test_nothing_is_fetched(ask, tmp_path):
+    """mmpretrain's own class would, into a folder that is not there."""
+    config, stock = tmp_path / 'stock.py', "type='CIFAR10', data_root='none'"
+    config.write_text(
+        f"_base_ = ['{DIGITS}']\ntrain_dataloader = dict(dataset=dict("
+        f'dataset=dict(_delete_=True, {stock})))\n'
+    )
+    code, text = ask(config)
+    assert code == 1
+    assert 'train_dataloader: RuntimeError: Cannot find CIFAR10' in text
+    assert 'prepare_data` fetches the published sets' in text
+    assert not (tmp_path / 'none').exists()
+
+
 def test_the_tools_say_what_they_would_refuse(ask, tmp_path):
     config = tmp_path / 'late.py'
     config.write_text(LATE)

@@ -1,13 +1,15 @@
 """The environment: requirements/make_env.py and the pins."""
 
 import ast
+import importlib.util
 import re
+import shutil
 import subprocess
 import sys
+import venv
 from importlib import metadata
 from pathlib import Path
 
-import make_env
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -16,192 +18,199 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / 'requirements'
 PIN = re.compile(r'[A-Za-z0-9][\w.-]*==\d[\w.]*')
+OWN = '{}.{}'.format(*sys.version_info)
+OTHER = '3.12' if OWN == '3.11' else '3.11'
+
+# A Python of an environment: it tells its version, notes what else it is
+# asked to do, and does not do it.
+PYTHON = f"""#!/bin/sh
+case "$*" in *version_info*) exec {sys.executable} "$@";; esac
+echo "$*" >> "$0.log"
+if [ -f "$0.fails" ]; then eval "$(cat "$0.fails")"; fi
+"""
 
 
-OWN = make_env.OWN
+class Repository:
+    """Looks like ours; `run` runs its `make env`, which installs nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.python = root / '.venv/bin/python'
+        self.packages = root / '.venv/lib/python3.11/site-packages'
+
+    def create_venv(self) -> None:
+        self.python.parent.mkdir(parents=True)
+        self.python.write_text(PYTHON)
+        self.python.chmod(0o755)
+
+    def fail(self, how: str) -> None:
+        self.python.with_name('python.fails').write_text(how)
+
+    def run(
+        self,
+        mmcv: str = '',
+        wheel: str = '',
+        keep_python: bool = True,
+        **constants: str,
+    ) -> list[str]:
+        """What was done: 'anew', then the commands of the environment."""
+        path = self.root / 'requirements/make_env.py'
+        spec = importlib.util.spec_from_file_location('make_env', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        done = []
+
+        def create(folder: Path, **options: bool) -> None:
+            done.append('anew')
+            self.create_venv()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(venv, 'create', create)
+            for name, value in constants.items():
+                patch.setattr(module, name, value)
+            log = self.python.with_name('python.log')
+            log.unlink(missing_ok=True)
+            module.make_env(mmcv, wheel, keep_python)
+        if log.exists():
+            lines = log.read_text().splitlines()
+            done += [k.removeprefix('-I -m pip ') for k in lines]
+        return done
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """Looks like ours, `.venv` included; its Python is our own."""
-    (tmp_path / 'requirements').mkdir()
-    (tmp_path / 'requirements' / 'runtime.txt').write_text('torch==2.11.0\n')
+def repository(tmp_path: Path) -> Repository:
+    ignore = shutil.ignore_patterns('__pycache__')
+    shutil.copytree(REQUIREMENTS, tmp_path / 'requirements', ignore=ignore)
     (tmp_path / 'setup.py').write_text('setup()\n')
-    create_venv(tmp_path)
-    return tmp_path
+    return Repository(tmp_path)
 
 
-def create_venv(root: Path) -> None:
-    folder = root / '.venv' / 'bin'
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'python').write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (folder / 'python').chmod(0o755)
+INSTALL = 'install -c requirements/constraints.txt -e .[{}export,tests]'
+LITE, FULL = INSTALL.format('lite,'), INSTALL.format('')
+CHECKS = [
+    'check',
+    '-I -c import eavit_mm, mmpretrain.models, mmseg.models',
+]
 
 
-def stamp_of(root: Path, mmcv: str = 'lite') -> dict[str, str]:
-    return make_env.wanted_stamp(root, mmcv, keep_python=True, wheel='')
-
-
-def test_a_wrong_python_is_named() -> None:
+def test_a_wrong_python_is_named(repository: Repository) -> None:
     # By any Python, which must be able to read the script.
     text = (REQUIREMENTS / 'make_env.py').read_text()
     ast.parse(text, feature_version=(3, 6))
-    for version in ('3.11', '3.12', '3.13'):
-        make_env.check_python(version, 'python3')
     assert "python_requires='>=3.11,<3.14'" in (ROOT / 'setup.py').read_text()
     for version in ('3.10', '3.14', '2.7'):
         words = (
-            rf'found Python {version} \(/usr/bin/python3\).* needs Python '
-            r'3\.11 to 3\.13: `make env PYTHON=python3\.11'
+            rf'found Python {version} \(.*\).* needs Python 3\.11 to 3\.13: '
+            r'`make env PYTHON=python3\.11'
         )
-        with pytest.raises(make_env.SetupError, match=words):
-            make_env.check_python(version, '/usr/bin/python3')
+        with pytest.raises(SystemExit, match=words):
+            repository.run(OWN=version)
+    assert not (repository.root / '.venv').exists()
 
 
-def test_the_stamp_changes_with_what_is_to_be_installed(
-    repository: Path,
+def test_the_first_run_installs_and_the_next_does_nothing(
+    repository: Repository, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stamps = [stamp_of(repository)]
-    assert stamps[0] == stamp_of(repository)
-    for file in ('requirements/runtime.txt', 'setup.py'):
-        path = repository / file
-        path.write_text(path.read_text().replace('t', 'T', 1))
-        stamps.append(stamp_of(repository))
-    (repository / 'requirements' / 'constraints.txt').write_text('')
-    stamps += [stamp_of(repository), stamp_of(repository, 'full')]
-    assert all(stamps.count(stamp) == 1 for stamp in stamps)
-
-
-def test_python_and_mmcv_of_the_environment_are_kept(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def wanted(mmcv: str | None = None, keep: bool = True) -> tuple[str, str]:
-        found = make_env.wanted_stamp(repository, mmcv, keep, '')
-        return found['python'], found['mmcv']
-
-    packages = repository / '.venv/lib/python3.11/site-packages'
-    assert wanted() == (OWN, 'lite')
-    (packages / 'mmcv_lite-2.1.0.dist-info').mkdir(parents=True)
-    assert wanted() == (OWN, 'lite')
-    (packages / 'mmcv-2.1.0.dist-info').mkdir()
-    assert wanted() == (OWN, 'full')
-    assert wanted('lite') == (OWN, 'lite')
-    other = '3.12' if OWN == '3.11' else '3.11'
-    monkeypatch.setattr(make_env, 'python_of', lambda folder: other)
-    assert wanted()[0] == other
-    assert wanted(keep=False)[0] == OWN
-    for unsupported in (None, '3.9'):
-        monkeypatch.setattr(make_env, 'python_of', lambda f, v=unsupported: v)
-        assert wanted()[0] == OWN
-
-
-def test_a_wheel_is_never_dropped_in_silence(repository: Path) -> None:
-    wheel = repository / 'mmcv.whl'
-    with pytest.raises(make_env.SetupError, match=r'mmcv\.whl.*no such file'):
-        make_env.wanted_stamp(repository, 'full', True, str(wheel))
-    wheel.touch()
-    make_env.wanted_stamp(repository, 'full', True, str(wheel))
-    with pytest.raises(make_env.SetupError, match='only used with MMCV=full'):
-        make_env.wanted_stamp(repository, 'lite', True, str(wheel))
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What runs of make_env did; nothing is installed."""
-    found: list[str] = []
-
-    def create(self, reason: str) -> None:
-        found.append(reason)
-        create_venv(self.root)
-
-    def install_all(self, mmcv: str, wheel: str) -> None:
-        found.append(f'install {mmcv}')
-
-    monkeypatch.setattr(make_env.Installer, 'create', create)
-    monkeypatch.setattr(make_env.Installer, 'install_all', install_all)
-    return found
-
-
-def run(root: Path, mmcv: str | None = None) -> None:
-    make_env.make_env(root, mmcv, keep_python=True, wheel='')
-
-
-def test_runs_of_make_env(
-    repository: Path, calls: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A sound environment without a stamp is installed into, once."""
-    run(repository)
-    run(repository)
-    assert calls == ['install lite']
+    assert repository.run() == ['anew', LITE, *CHECKS]
+    assert repository.run() == []
     assert 'up to date' in capsys.readouterr().out
-    run(repository, 'full')
-    assert calls == ['install lite', 'install full']
+    for file in ('requirements/runtime.txt', 'setup.py'):
+        with (repository.root / file).open('a') as stream:
+            stream.write('# changed\n')
+        assert repository.run() == [LITE, *CHECKS]
+        assert repository.run() == []
 
 
-REBUILT = 'an earlier run was killed'
-
-
-@pytest.mark.parametrize('text', [make_env.UNFINISHED, '', '{"root":', '[]'])
-def test_what_a_killed_run_left_is_made_anew(
-    repository: Path, calls: list[str], text: str
+def test_an_environment_of_somebody_else_is_installed_into(
+    repository: Repository,
 ) -> None:
-    (repository / '.venv' / make_env.STAMP).write_text(text)
-    run(repository)
-    assert calls == [REBUILT, 'install lite']
+    repository.create_venv()
+    assert repository.run() == [LITE, *CHECKS]
 
 
-def test_what_does_not_work_here_is_made_anew(
-    repository: Path,
-    calls: list[str],
-    tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    run(repository)
-    moved = repository.rename(tmp_path_factory.mktemp('other') / 'place')
-    run(moved)
-    (moved / '.venv/bin/python').unlink()
-    run(moved)
-    monkeypatch.setattr(make_env, 'OWN', '3.12' if OWN == '3.11' else '3.11')
-    make_env.make_env(moved, None, keep_python=False, wheel='')
-    assert calls[1::2] == [
-        f'it was made in {repository}',
-        'there is none with a working Python and pip',
-        f'it has Python {OWN}, not {make_env.OWN}',
+def test_mmcv_is_kept_and_changed(repository: Repository) -> None:
+    """With the full one, whose build takes half an hour, it is kept."""
+    repository.run()
+    lite = repository.packages / 'mmcv_lite-2.1.0.dist-info'
+    lite.mkdir(parents=True)
+    assert repository.run() == []
+    done = repository.run('full')
+    assert done[:3] == [
+        'uninstall -y mmcv mmcv-lite',
+        FULL,
+        'install -r requirements/mmcv_build.txt',
+    ]
+    assert '--no-cache-dir --no-build-isolation --no-deps' in done[3]
+    assert done[4:] == [FULL, CHECKS[0], done[-1]]
+    assert 'import mmcv.ops; import eavit_mm' in done[-1]
+    lite.rename(repository.packages / 'mmcv-2.1.0.dist-info')
+    assert repository.run() == []
+    (repository.root / 'setup.py').write_text('changed')
+    assert repository.run() == [FULL, *done[-2:]]
+    assert repository.run('lite') == [
+        'uninstall -y mmcv mmcv-lite',
+        LITE,
+        *CHECKS,
     ]
 
 
+def test_a_wheel_takes_the_place_of_the_build(repository: Repository) -> None:
+    with pytest.raises(SystemExit, match='only used with MMCV=full'):
+        repository.run('', 'mmcv.whl')
+    wheel = str(repository.root / 'mmcv.whl')
+    done = repository.run('full', wheel)
+    assert done[1:3] == [FULL, f'install --no-deps {wheel}']
+    assert len(done) == 5
+
+
 @pytest.mark.parametrize(
-    ('end', 'then'),
+    ('option', 'words'),
     [
-        ('raise SystemExit(3)', []),  # by itself: pip has tidied up
-        ('import os; os.kill(os.getpid(), 9)', [REBUILT]),
+        ('MMCV=best', 'MMCV=best is neither lite nor full'),
+        ('MMCV_WHEEL=a.whl', 'MMCV_WHEEL=a.whl: there is no such file'),
     ],
 )
-def test_a_failing_step_is_named(
-    repository: Path,
-    calls: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    end: str,
-    then: list[str],
+def test_a_wrong_option_is_named(option: str, words: str) -> None:
+    command = ['env', option, sys.executable, REQUIREMENTS / 'make_env.py']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == f'make env: {words}\n'
+    assert done.returncode == 1
+
+
+def test_the_python_of_the_environment_is_kept(repository: Repository) -> None:
+    repository.run()
+    assert repository.run(OWN=OTHER) == []
+    assert repository.run(OWN='3.10') == []
+    assert repository.run(OWN=OTHER, keep_python=False)[0] == 'anew'
+
+
+def test_what_does_not_work_here_is_made_anew(
+    repository: Repository, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """And it saw neither PYTHONPATH nor what was typed."""
-    monkeypatch.setenv('PYTHONPATH', str(repository))
-    code = (
-        'import os, sys; assert "PYTHONPATH" not in os.environ; '
-        f'assert not sys.stdin.read(); assert os.environ["A"] == "1"; {end}'
-    )
-    step = 'exit status 3' if not then else 'exit status -9'
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            make_env.Installer,
-            'install_all',
-            lambda self, mmcv, wheel: self.python('Try', '-c', code, A='1'),
-        )
-        words = rf"step 'Try' failed \({step}\)"
-        with pytest.raises(make_env.SetupError, match=words):
-            run(repository)
-    run(repository)
-    assert calls == [*then, 'install lite']
+    repository.run()
+    place = tmp_path_factory.mktemp('other') / 'place'
+    moved = Repository(repository.root.rename(place))
+    assert moved.run() == ['anew', LITE, *CHECKS]
+    moved.python.unlink()
+    assert moved.run() == ['anew', LITE, *CHECKS]
+
+
+def test_after_a_failing_step_it_is_installed_into(
+    repository: Repository,
+) -> None:
+    """And after a killed one made anew: pip has not tidied up."""
+    repository.create_venv()
+    for how, status, anew in [
+        ('exit 3', '3', []),
+        ('kill -9 $$', '-9', ['anew']),
+    ]:
+        repository.fail(how)
+        words = rf'last step failed \(exit status {status}\)'
+        with pytest.raises(SystemExit, match=words):
+            repository.run()
+        repository.fail('')
+        assert repository.run() == [*anew, LITE, *CHECKS]
+        (repository.root / 'setup.py').write_text('changed')
 
 
 # The pins
@@ -247,9 +256,11 @@ def test_the_environment_is_made_of_the_pins() -> None:
     constraints = pins('constraints')
     assert not {'mmcv', 'eavit-mm'} & constraints.keys()
     assert constraints['mmcv-lite'] == pins('mmcv_full').pop('mmcv')
+    assert all(name.startswith('onedl-mm') for name in pins('onedl'))
     assert pins('mmcv_build').keys() >= {'setuptools', 'ninja'}
-    if make_env.has_package(Path(sys.prefix), 'mmcv'):  # in place of mmcv-lite
-        del constraints['mmcv-lite']
+    if not list(metadata.Distribution.discover(name='mmcv-lite')):
+        del constraints['mmcv-lite']  # the full mmcv takes its place
+        assert metadata.version('mmcv')
     found = {name: metadata.version(name) for name in constraints}
     assert found == constraints
 

@@ -17,6 +17,11 @@ from tool_runs import ROOT
 import eavit_mm.__main__ as program
 
 IN_THE_SDIST = ('configs', 'tools', 'eavit_mm', 'requirements')
+# What lies about in a checkout, and what an earlier build took of it.
+LEFT = (
+    *('configs/eavit/epoch_1.pth', 'configs/.cache/list', 'tools/notes.txt'),
+    *('eavit_mm/.mim/configs/gone.py', 'build/lib/eavit_mm/gone.py'),
+)
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -25,7 +30,7 @@ getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of this one, with leftovers of an earlier build."""
+    """A copy of this one, with leftovers of its use and of a build."""
     ignore = shutil.ignore_patterns('__pycache__', '.mim')
     for name in IN_THE_SDIST:
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
@@ -33,9 +38,11 @@ def checkout(folder: Path) -> Path:
         if path.suffix in ('.md', '.cff', '.toml', '.yml', '.in', '.py'):
             shutil.copy(path, folder)
     shutil.copy(ROOT / 'LICENSE', folder)
-    for old in ('eavit_mm/.mim/configs', 'build/lib/eavit_mm'):
-        (folder / old).mkdir(parents=True)
-        (folder / old / 'gone.py').touch()
+    for name in LEFT:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / 'eavit_mm.egg-info').mkdir()
+    (folder / 'eavit_mm.egg-info/SOURCES.txt').write_text('\n'.join(LEFT))
     return folder
 
 

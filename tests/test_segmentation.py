@@ -62,7 +62,9 @@ test_dataloader = dict(
 @pytest.fixture(autouse=True)
 def of_mmseg(monkeypatch) -> Iterator[None]:
     # Half of the time of such runs is how their configs are laid out.
-    monkeypatch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+    monkeypatch.setattr(
+        config, 'FormatCode', lambda text, **_: (text, True), raising=False
+    )
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 

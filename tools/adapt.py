@@ -186,8 +186,11 @@ class Adaptation:
         self.folder, self.configs, self.args = folder, configs, args
         self.stages = Stages(folder)
         *_, self.end = configs  # whose networks are used
-        stages = 2 * len(configs)  # a search or a test behind each
-        self.total, self.number = stages + len(args.budgets), 0
+        stages = ['stage1', 'search', 'stage2']
+        if args.presets:
+            stages = ['stage1']
+        # Behind them a test, and an export for each budget.
+        self.total, self.number = len(stages) + 1 + len(args.budgets), 0
         self.data = {name: data_of(cfg) for name, cfg in configs.items()}
         self.front = folder / 'search' / 'pareto.json'
         for second in [
@@ -195,7 +198,7 @@ class Adaptation:
         ]:
             # Those of the config have placeholders.
             second.load_from = second.model.router.front = None
-        for name in ('stage1', 'search', 'stage2')[: 2 * len(configs) - 1]:
+        for name in stages:
             self.stages.check(name, self.source(name))
 
     def source(self, name: str, **more: str) -> dict[str, Any]:

@@ -5,7 +5,9 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('source', help='.pth, .bin, .safetensors or .npz')
+    parser.add_argument(
+        'source', help='.pth, .bin, .safetensors or .npz; file or URL'
+    )
     parser.add_argument('out', help='checkpoint to write')
     parser.add_argument(
         '--head',

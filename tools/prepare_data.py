@@ -27,7 +27,7 @@ if __name__ == '__main__':
 
 from pathlib import Path
 
-from eavit_mm.datasets.prepare import fault_of, prepare
+from eavit_mm.datasets.prepare import fault_of, prepare, tidy
 from eavit_mm.datasets.published import BY_HAND, SETS
 from eavit_mm.engine.cli import run_tool
 from eavit_mm.options import check_choice
@@ -49,6 +49,8 @@ def make(name: str, root: Path, only_check: bool) -> int:
             fault += f'; {BY_HAND.get(name, command)}'
         elif fault:
             fault += '; rename or delete it, and call again'
+        elif not only_check:
+            tidy(part, root)
         wrong += bool(fault)
         print(f'{"wrong" if fault else "ok":5} {place}', fault, flush=True)
     return wrong

@@ -39,7 +39,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
-from eavit_mm.engine.calibration import norm_batches
+from eavit_mm.engine.calibration import KEPT
 from eavit_mm.engine.cli import (
     build_runner,
     load_config,
@@ -49,7 +49,6 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.data_overlap import disjoint_data
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
-from eavit_mm.engine.metrics import EmbeddingMetric
 from eavit_mm.engine.run_checks import reported_numbers
 
 _OF_TRAINING = (
@@ -80,6 +79,7 @@ def search_config(cfg: Config) -> Config:
     cfg.test_dataloader = deepcopy(loader)
     cfg.test_evaluator = deepcopy(evaluator)
     cfg.test_cfg = cfg.search_cfg
+    cfg[KEPT] = cfg.get('train_dataloader')
     for key in _OF_TRAINING:
         cfg[key] = None
     return rename_config(cfg, 'search')
@@ -108,17 +108,12 @@ def main(args: argparse.Namespace) -> None:
     cfg = merge_args(args)
     init_default_scope(cfg.get('default_scope', 'mmpretrain'))
     disjoint_data(cfg)
-    trained = dict(train_dataloader=cfg.get('train_dataloader'))
     runner = build_runner(search_config(cfg))
     if not isinstance(runner.test_loop, ParetoSearchLoop):
         raise ValueError(
             f'{args.config}: search_cfg.type={cfg.search_cfg.get("type")!r} '
             "is no search; must be 'eavit_mm.ParetoSearchLoop'"
         )
-    runner.test_loop.model.norm_batches = norm_batches(trained)
-    for part in runner.test_loop.evaluator.metrics:
-        if isinstance(part, EmbeddingMetric):
-            part.cfg = {**runner.cfg.to_dict(), **trained}
     metric = runner.test_loop.objectives.metric
     names = reported_numbers(runner.test_loop)
     if names is not None and metric not in names:

@@ -36,27 +36,4 @@ param_scheduler = [
 ]
 train_cfg = dict(max_epochs=8, val_interval=4)
 default_hooks = dict(checkpoint=dict(interval=4, max_keep_ckpts=1))
-custom_hooks = [
-    dict(
-        type='eavit_mm.RearrangeHook',
-        criterion=dict(type='eavit_mm.ActivationCriterion'),
-    ),
-    dict(
-        type='eavit_mm.CurriculumHook',
-        levels=[
-            dict(begin=0),
-            dict(
-                begin=1, embed_dims=64, num_heads=4, feedforward_channels=192
-            ),
-            dict(
-                begin=2,
-                embed_dims=32,
-                num_heads=1,
-                feedforward_channels=48,
-                max_off=2,
-                p_off=0.3,
-            ),
-        ],
-    ),
-]
 search_cfg = dict(max_evaluations=120)

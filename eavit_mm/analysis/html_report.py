@@ -188,7 +188,7 @@ def _report(path: Path, row: Values) -> Values:
         latency_ratio=f'{times["exported"] / times["largest"]:.1%}',
         timed=f'{times["device"]}, {times["dtype"]}, batch '
         f'{times["batch_size"]}, threads: {times["threads"]}',
-        largest=_texts(dict(costs, metrics={}), '', None)['texts'],
+        largest=_costs(costs),
         batch_sizes=' and '.join(map(str, report['batch_sizes'])),
         images=f'{report["images"]:,}' if report['images'] else '',
         is_segmentor='align_corners' in given,
@@ -197,8 +197,8 @@ def _report(path: Path, row: Values) -> Values:
     )
 
 
-def _texts(row: Mapping[str, Any], metric: str, samples: int | None) -> Values:
-    """Costs and metric of a network, in words with units."""
+def _costs(row: Mapping[str, Any]) -> dict[str, str]:
+    """Those of a network that are known, in words with units."""
     texts = {}
     for cost in ('macs', 'params', 'latency'):
         if row.get(cost) is not None:
@@ -206,13 +206,18 @@ def _texts(row: Mapping[str, Any], metric: str, samples: int | None) -> Values:
             name = name.removesuffix(' per image')
             name = dict(params='Mparams', latency='ms').get(cost, name)
             texts[cost] = f'{row[cost] / scale:.3f} {name}'
+    return texts
+
+
+def _texts(row: Mapping[str, Any], metric: str, samples: int | None) -> Values:
+    """Costs and metric of a network, in words with units."""
     value = row['metrics'].get(metric)
     quality = 'not a number'
     if value is not None:
         error = standard_error(metric, value, samples)
         spread = f' ± {error:.2f}' if error else ''
         quality = f'{value:.2f}{spread}{_unit(metric)}'
-    return dict(texts=texts, value=value, quality=quality)
+    return dict(texts=_costs(row), value=value, quality=quality)
 
 
 def _unit(metric: str) -> str:

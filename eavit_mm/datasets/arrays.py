@@ -50,8 +50,15 @@ def samples_in(images: Any, labels: Any, split: str) -> list[dict[str, Any]]:
 
 
 class _OfFiles:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        own = dict(download=False)
+        super().__init__(*args, **own, **kwargs)
+
     def load_data_list(self: Any) -> list[dict[str, Any]]:
         """Images (32, 32, 3) uint8, labels and ids."""
+        if not self._check_integrity():
+            place = Path(self.data_prefix['root'], self.base_folder)
+            raise FileNotFoundError(f'{place} is missing, or not whole')
         found: Any = super().load_data_list()  # type: ignore[misc]
         images, labels = zip(*map(dict.values, found), strict=True)
         return samples_in(np.array(images), np.array(labels), self.split)
@@ -59,12 +66,12 @@ class _OfFiles:
 
 @DATASETS.register_module()
 class CIFAR10(_OfFiles, _CIFAR10):
-    """mmpretrain's data set, blue first, with ids."""
+    """mmpretrain's data set, blue first, with ids; no download."""
 
 
 @DATASETS.register_module()
 class CIFAR100(_OfFiles, _CIFAR100):
-    """mmpretrain's data set, blue first, with ids."""
+    """mmpretrain's data set, blue first, with ids; no download."""
 
 
 class _OneFile(BaseDataset):

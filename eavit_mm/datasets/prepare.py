@@ -59,6 +59,19 @@ def _fault_of_file(path: Path, digest: str) -> str:
     return f'cut or another file: its {kind} is {found}; must be {digest}'
 
 
+def _hidden(place: Path) -> tuple[Path, Path]:
+    """Where a part is fetched and unpacked, before it has its name."""
+    fetched, unpacked = (f'.{place.name}.{k}' for k in ('partial', 'unpacked'))
+    return place.with_name(fetched), place.with_name(unpacked)
+
+
+def tidy(part: Part, root: Path) -> None:
+    """Removes what a killed call left of a part that has its name by now."""
+    fetched, unpacked = _hidden(root / part.place)
+    fetched.unlink(missing_ok=True)
+    rmtree(unpacked, ignore_errors=True)
+
+
 def prepare(part: Part, root: Path) -> None:
     """Fetches a part that is missing.
 
@@ -71,7 +84,7 @@ def prepare(part: Part, root: Path) -> None:
     place = root / part.place
     place.parent.mkdir(parents=True, exist_ok=True)
     name = part.url.rpartition('/')[2]
-    fetched = place.with_name(f'.{place.name}.partial')
+    fetched, _ = _hidden(place)
     given = root / name
     is_given = bool(part.top) and given.is_file()
     source = given if is_given else fetched
@@ -137,7 +150,7 @@ def _size_after(url: str, path: Path) -> int | None:
 
 def _unpack(source: Path, place: Path, part: Part) -> str:
     """Makes a folder of an archive's; what is wrong with it, if so."""
-    hidden = place.with_name(f'.{place.name}.unpacked')
+    _, hidden = _hidden(place)
     rmtree(hidden, ignore_errors=True)
     try:
         try:

@@ -6,6 +6,7 @@ ISIC's archives have none.
 """
 
 import csv
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,3 +49,16 @@ def _read() -> dict[str, tuple[Part, ...]]:
 
 # Names of sets, as of our configs, to their parts.
 SETS = _read()
+
+
+def how_to_get(text: str) -> str:
+    """The command for the set of whose files a message speaks; '' of others.
+
+    They lie below a folder that is called data, as in our configs.
+    """
+    whole = {p.place: name for name, parts in SETS.items() for p in parts}
+    folders = {place.partition('/')[0]: n for place, n in whole.items()}
+    for place, name in [*whole.items(), *folders.items()]:
+        if re.search(rf'\bdata/{re.escape(place)}\b', text):
+            return f'python -m eavit_mm prepare_data {name}'
+    return ''

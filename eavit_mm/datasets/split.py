@@ -126,8 +126,8 @@ def split_dataset(
 
     Example:
         >>> dict(type='eavit_mm.Split', part='search', seed=0,
-        ...      parts=dict(search=204, train=None), pipeline=[...],
-        ...      dataset=dict(type='Flowers102', split='trainval', ...))
+        ...      parts=dict(search=150, train=None), pipeline=[],
+        ...      dataset=dict(type='eavit_mm.Digits', split='train'))
     """
     check_mapping('parts', parts, 'names and sizes')
     if not isinstance(part, str) or part not in parts:

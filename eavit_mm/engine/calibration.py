@@ -18,6 +18,8 @@ from eavit_mm.export.config import datasets_in
 
 # Batches that BatchNorms have their statistics of.
 _NORM_BATCHES = 16
+# Where a config that trains nothing, as of a search, keeps its training data.
+KEPT = 'calibration_dataloader'
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def norm_batches(cfg: Mapping[str, Any]) -> Callable[[], Iterator[Any]]:
     kept: list[Any] = []
 
     def batches() -> Iterator[Any]:
-        trained = cfg.get('train_dataloader')
+        trained = cfg.get('train_dataloader') or cfg.get(KEPT)
         if not kept and trained:
             # SyncBN trains on one image a process, with the others' beside.
             trained = {**trained, 'batch_size': max(trained['batch_size'], 2)}
@@ -90,7 +92,8 @@ def plain_training_data(cfg: Mapping[str, Any], asked_by: str) -> Any:
     Raises:
         ValueError: If one of them has no pipeline.
     """
-    trained: Any = deepcopy(cfg.get('train_dataloader') or {})
+    trained: Any = cfg.get('train_dataloader') or cfg.get(KEPT) or {}
+    trained = deepcopy(trained)
     tested = cfg.get('test_dataloader') or cfg.get('val_dataloader') or {}
     theirs, own = (
         [data for data in datasets_in(part) if data.get('pipeline')]

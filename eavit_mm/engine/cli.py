@@ -30,6 +30,7 @@ from mmengine.runner import Runner
 from mmengine.runner import runner as mmengine_runner
 from mmpretrain.registry import MODELS
 
+from eavit_mm.datasets.published import how_to_get
 from eavit_mm.engine import watched_data
 from eavit_mm.engine.calibration import norm_batches
 from eavit_mm.engine.checkpoint import (
@@ -100,6 +101,8 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
             raise
         text = f'error: {part}: ' if part else 'error: '
         text += one_line(error)
+        if isinstance(error, FileNotFoundError) and (how := how_to_get(text)):
+            text += f'; to get it: {how}'
         if not _log_traceback(error) and not is_plain:
             with NamedTemporaryFile(
                 'w', prefix='eavit_mm_', suffix='.log', delete=False

@@ -18,7 +18,7 @@ from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.logging import print_log
 from mmengine.runner import Runner, ValLoop
 
-from eavit_mm.engine.calibration import preserved_random_state
+from eavit_mm.engine.calibration import KEPT, preserved_random_state
 from eavit_mm.engine.checkpoint import LAST, last_checkpoint, naming
 from eavit_mm.engine.fitness import numbers_in, report_of
 from eavit_mm.engine.unwrap import unwrap
@@ -35,7 +35,7 @@ _KEYS = [
     *('activation_checkpointing', 'compile', 'efficient_conv_bn_eval'),
     *('custom_imports', 'detect_anomalous_params', 'runner_type', 'sync_bn'),
     *('find_unused_parameters', 'model_wrapper_cfg', 'vis_backends'),
-    *('search_cfg', 'search_dataloader', 'search_evaluator', 'stage1'),
+    *('search_cfg', 'search_dataloader', 'search_evaluator', 'stage1', KEPT),
     *('tta_model', 'tta_pipeline', 'train_pipeline', 'val_pipeline'),
     *('test_pipeline', 'pipeline'),
 ]

@@ -1,6 +1,7 @@
 """A sample that is wrong is told by its name."""
 
 from collections.abc import Mapping, Sequence, Set
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from eavit_mm.datasets.samples import leaves_of, name_of, samples_of
 from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.data_overlap import images_found
 from eavit_mm.engine.unwrap import unwrap
+from eavit_mm.export.config import class_of, datasets_in
 
 # How mmpretrain's and mmseg's models call them; each may be a list.
 _HEADS = ('head', 'decode_head', 'auxiliary_head')
@@ -42,6 +44,14 @@ def watch_data(runner: Runner) -> None:
         return loader
 
     runner.build_dataloader = build_dataloader
+
+
+def without_download(loader: dict[str, Any]) -> dict[str, Any]:
+    """A loader's config, whose data sets of mmpretrain fetch nothing."""
+    for data in datasets_in(loader):
+        if 'download' in signature(class_of(data) or object).parameters:
+            data['download'] = False
+    return loader
 
 
 def heads_of(model: Any) -> dict[str, Any]:

@@ -138,16 +138,21 @@ def datasets_in(parent: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield from datasets_in(inner)
 
 
+def class_of(dataset: Mapping[str, Any]) -> Any:
+    """What builds a data set of a config; None if its type is not known."""
+    kind = dataset.get('type')
+    if isinstance(kind, str):
+        with DATASETS.switch_scope_and_registry(None) as registry:
+            kind = registry.get(kind)
+    return kind
+
+
 def _meta_in(dataset: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a data set says of its classes; {} if it must be told them.
 
     None if it cannot be.
     """
-    kind = dataset['type']
-    if isinstance(kind, str):
-        with DATASETS.switch_scope_and_registry(None) as registry:
-            kind = registry.get(kind)
-    known = getattr(kind, 'METAINFO', None)
+    known = getattr(class_of(dataset), 'METAINFO', None)
     if known is None or 'classes' in dataset:
         return None
     found = {**known, **dataset.get('metainfo', {})}

@@ -59,8 +59,10 @@ class ElasticImageClassifier(ElasticModelMixin, ImageClassifier):
 
     Example:
         >>> dict(type='eavit_mm.ElasticImageClassifier',
-        ...      backbone=dict(type='eavit_mm.ElasticVisionTransformer', ...),
-        ...      head=dict(type='LinearClsHead', ...),
+        ...      backbone=dict(type='eavit_mm.ElasticVisionTransformer',
+        ...                    arch='b'),
+        ...      head=dict(type='LinearClsHead', num_classes=10,
+        ...                in_channels=768),
         ...      sampler=dict(type='eavit_mm.UniformSampler'))
     """
 

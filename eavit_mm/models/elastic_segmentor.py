@@ -25,8 +25,10 @@ class ElasticEncoderDecoder(ElasticModelMixin, EncoderDecoder):
     Example:
         >>> dict(type='eavit_mm.ElasticEncoderDecoder',
         ...      backbone=dict(type='eavit_mm.ElasticVisionTransformer',
-        ...                    out_type='featmap', final_norm=False, ...),
-        ...      decode_head=dict(type='UPerHead', ...),
+        ...                    arch='b', out_type='featmap',
+        ...                    final_norm=False),
+        ...      decode_head=dict(type='FCNHead', in_channels=768,
+        ...                       channels=256, num_classes=19),
         ...      sampler=dict(type='eavit_mm.UniformSampler'))
     """
 

@@ -62,7 +62,8 @@ class Curriculum:
     Example:
         >>> Curriculum(space, [dict(begin=0),
         ...                    dict(begin=10, embed_dims=384, num_heads=6,
-        ...                         feedforward_channels=384)])
+        ...                         feedforward_channels=384, max_off=2,
+        ...                         p_off=0.3)])
     """
 
     def __init__(

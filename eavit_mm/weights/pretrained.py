@@ -69,7 +69,8 @@ def load_pretrained(
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'init_cfg: {error if path else repr(path)}. Put a checkpoint of '
-            'the pretrained network there, or give another one with '
+            'the pretrained network there (docs/weights.md: where they are '
+            'published), or give another one with '
             '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
         ) from error
     prefix = prefix or ''

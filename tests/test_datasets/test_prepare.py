@@ -248,6 +248,14 @@ def test_the_tool(site, tmp_path, monkeypatch, call, capsys):
             call('prepare_data.py', *options)
         assert (end.value.code, said in capsys.readouterr().out) == (code, 1)
     assert Server.asked == [0]  # once
+    # Of a call that was killed when the part had its name already.
+    data = tmp_path / 'data'
+    (data / '.b.unpacked').mkdir()
+    (data / '.b.partial').write_bytes(DATA)
+    for options, left in (('--check',), 3), ((), 1):
+        with pytest.raises(SystemExit):
+            call('prepare_data.py', 'tiny', *options)
+        assert (len(names(data)), Server.asked) == (left, [0])
     (tmp_path / 'data/b').write_bytes(b'mine')
     with pytest.raises(SystemExit):
         call('prepare_data.py', 'tiny')

@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from mmpretrain.datasets import cifar
 from mmpretrain.registry import DATASETS
 from scipy.io import savemat
+
+from eavit_mm.datasets.published import SETS, how_to_get
+from eavit_mm.engine.cli import run_tool
 
 from . import published
 
@@ -36,6 +40,36 @@ def test_svhn(tmp_path):
     savemat(file, found)
     refuses(r'mat: .*y.*is it whole', 'SVHN', data_root=str(root))
     refuses("split='val'; must be one of", 'SVHN', data_root='', split='val')
+
+
+@pytest.mark.parametrize('kind', ['CIFAR10', 'CIFAR100'])
+def test_cifar_is_not_fetched(kind, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        cifar, 'download_and_extract_archive', lambda *a, **k: asked.append(a)
+    )
+    words = f'{tmp_path}/cifar-10.* is missing, or not whole'
+    refuses(words, kind, FileNotFoundError, data_root=str(tmp_path))
+    assert not asked
+
+
+def test_how_to_get_what_a_message_names(tmp_path):
+    for name, parts in SETS.items():
+        way = f'python -m eavit_mm prepare_data {name}'
+        for part in parts:
+            assert how_to_get(f"no '/x/data/{part.place}/1.jpg'") == way
+    for text, name in (
+        ('in data/Flowers102: jpg', 'flowers'),
+        ('data/isic2018/x.csv', 'isic2018'),
+        ('data/cifar100', 'cifar100'),
+    ):
+        assert how_to_get(text).endswith(f' {name}')
+    for other in ('data/dtd10/x', 'mydata/dtd', 'dtd/1.jpg', 'x.pth'):
+        assert how_to_get(other) == ''
+    missing = tmp_path / 'data/food-101/meta/train.txt'
+    words = '^error: .*; to get it: python -m eavit_mm prepare_data food101$'
+    with pytest.raises(SystemExit, match=words):
+        run_tool(missing.read_text)
 
 
 LABELS = np.zeros((4, 1), np.uint8)

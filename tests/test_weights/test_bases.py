@@ -1,11 +1,13 @@
 """Bases of configs compute what the networks of their weights do."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from timm.models import vision_transformer
 
 from eavit_mm.models import ElasticVisionTransformer
 
@@ -59,3 +61,24 @@ def test_a_base_has_what_its_weights_need(name: str, tmp_path: Path) -> None:
     else:
         expected = expected[:, 0]
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_what_configs_name_is_published_where_the_page_says() -> None:
+    root = MODELS.parents[2]
+    page = (root / 'docs' / 'weights.md').read_text()
+    places = re.findall(r'convert\.py \$augreg/(\S+) (checkpoints/\S+)', page)
+    named = {
+        name
+        for path in MODELS.glob('*.py')
+        for name in re.findall("'(checkpoints/.*)'", path.read_text())
+    }
+    assert named == {name for _, name in places}
+    published = {
+        name.rpartition('/')[2]: kind
+        for kind, known in vision_transformer.default_cfgs.items()
+        for cfg in known.cfgs.values()
+        if '/augreg/' in (name := cfg.url)
+    }
+    for file, name in places:
+        size, patch = re.findall('vit-(.*)-p([0-9]+)_', name)[0]
+        assert published[file] == f'vit_{size}_patch{patch}_224'

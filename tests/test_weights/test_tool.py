@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from http_folder import serving
 
 from eavit_mm.weights import read_weights
 
@@ -37,6 +38,18 @@ def test_tool(convert: Any, tmp_path: Path, capsys: Any) -> None:
     assert set(saved) == {'meta', 'state_dict'}
     ours = classifier()
     ours.load_state_dict(saved['state_dict'])
+    assert_same(ours, model)
+
+
+def test_a_file_that_is_published(convert: Any, tmp_path: Path) -> None:
+    model = timm_vit()
+    path, out = write('hub safetensors', model, tmp_path), tmp_path / 'o.pth'
+    with serving(tmp_path) as url:
+        convert(f'{url}/{path.name}', out)
+        with pytest.raises(SystemExit, match='none.npz cannot be fetched'):
+            convert(f'{url}/none.npz', tmp_path / 'none.pth')
+    ours = classifier()
+    ours.load_state_dict(read_weights(out))
     assert_same(ours, model)
 
 

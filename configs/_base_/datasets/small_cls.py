@@ -1,58 +1,17 @@
 # Small sets of photographs in folders, PART/CLASS/*.webp or another kind of
 # image, whose data_root others name. Subnets are chosen by images of the
 # official val part, which training does not see.
-data_preprocessor = dict(
-    mean=[127.5, 127.5, 127.5],  # augreg's normalisation
-    std=[127.5, 127.5, 127.5],
-    to_rgb=True,
-)
+_base_ = ['./cls_64.py']
+
 parts = dict(search=400, unused=None)
 extensions = ['.webp', '.jpg', '.jpeg', '.png', '.bmp', '.tif']
 
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='RandomResizedCrop',
-        scale=64,
-        crop_ratio_range=(0.4, 1.0),
-        interpolation='bicubic',
-    ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeEdge', scale=64, edge='short', interpolation='area'),
-    dict(type='CenterCrop', crop_size=64),
-    dict(type='PackInputs'),
-]
-tta_pipeline = [
-    *test_pipeline[:-1],
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)],
-            [dict(type='PackInputs')],
-        ],
-    ),
-]
-
 train_dataloader = dict(
-    batch_size=32,
-    num_workers=0,
-    persistent_workers=False,
     dataset=dict(
-        type='CustomDataset',
-        data_prefix='train',
-        extensions=extensions,
-        pipeline=train_pipeline,
-    ),
-    sampler=dict(type='InfiniteSampler', shuffle=True),
+        type='CustomDataset', data_prefix='train', extensions=extensions
+    )
 )
 val_dataloader = dict(
-    batch_size=200,
-    num_workers=0,
-    persistent_workers=False,
     dataset=dict(
         type='eavit_mm.Split',
         part='search',
@@ -60,14 +19,9 @@ val_dataloader = dict(
         dataset=dict(
             type='CustomDataset', data_prefix='val', extensions=extensions
         ),
-        pipeline=test_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    )
 )
 test_dataloader = dict(
-    batch_size=200,
-    num_workers=0,
-    persistent_workers=False,
     dataset=dict(
         type='eavit_mm.Split',
         part='test',
@@ -75,9 +29,5 @@ test_dataloader = dict(
         dataset=dict(
             type='CustomDataset', data_prefix='test', extensions=extensions
         ),
-        pipeline=test_pipeline,
-    ),
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    )
 )
-val_evaluator = dict(type='Accuracy', topk=(1,))
-test_evaluator = val_evaluator

@@ -1,5 +1,6 @@
 # ViT-mini as an elastic segmentor of 56 px. SETR's progressive upsampling:
 # what a token says of its 7 x 7 pixels takes several convolutions to unfold.
+# With the curriculum of short trainings.
 _base_ = ['./elastic_vitmini.py']
 
 model = dict(
@@ -42,3 +43,26 @@ model = dict(
     test_cfg=dict(mode='whole'),
     sampler={{_base_.model.sampler}},
 )
+custom_hooks = [
+    dict(
+        type='eavit_mm.RearrangeHook',
+        criterion=dict(type='eavit_mm.ActivationCriterion'),
+    ),
+    dict(
+        type='eavit_mm.CurriculumHook',
+        levels=[
+            dict(begin=0),
+            dict(
+                begin=1, embed_dims=64, num_heads=4, feedforward_channels=192
+            ),
+            dict(
+                begin=2,
+                embed_dims=32,
+                num_heads=1,
+                feedforward_channels=48,
+                max_off=2,
+                p_off=0.3,
+            ),
+        ],
+    ),
+]
