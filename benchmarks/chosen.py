@@ -34,7 +34,7 @@ def draw_chosen(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
             found.setdefault(record['regime'], []).append(record['chosen'])
     if not found:
         return False
-    figure = Figure(figsize=(13, 4.6), layout='constrained')
+    figure = Figure(figsize=(13, 5), layout='constrained')
     *panels, plane = figure.subplots(1, 1 + len(BRANCHES))
     everything = [
         s for runs in found.values() for r in runs for s in r.values()
@@ -44,19 +44,22 @@ def draw_chosen(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
         for axes, axis in zip(panels, BRANCHES, strict=True):
             widths = np.array([run[SHOWN][axis] for run in runs], dtype=float)
             layers = np.arange(1, widths.shape[1] + 1)
-            axes.plot(layers, widths.mean(axis=0), label=name, **style)
+            axes.plot(layers, widths.mean(axis=0), **style)
         points = [next(places) for run in runs for _ in run]
         shape = dict(style, linestyle='')
-        plane.plot(*np.transpose(points), label=name, **shape)
+        dims = sorted({run[SHOWN]['embed_dims'] for run in runs})
+        label = f'{name}, embed_dims {"/".join(map(str, dims))}'
+        plane.plot(*np.transpose(points), label=label, **shape)
     for axes, axis in zip(panels, BRANCHES, strict=True):
-        axes.set_title(f'{axis} at {float(SHOWN):.0%} of the MACs')
-        axes.set_xlabel('layer')
+        axes.set_title(f'at {float(SHOWN):.0%} of the MACs')
+        axes.set(xlabel='layer', ylabel=axis)
+        axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     plane.set_title('all budgets, t-SNE of the widths')
     plane.set_xticks([])
     plane.set_yticks([])
     handles = plane.get_legend_handles_labels()
-    figure.legend(*handles, loc='outside lower center', ncols=5)
+    figure.legend(*handles, loc='outside lower center', ncols=3)
     save_figure(figure, path)
     return True

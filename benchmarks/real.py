@@ -96,7 +96,6 @@ def configs_of(
             stage: read_config(path.format(name))
             for stage, path in task.methods[method].items()
         }
-        lengths = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
         for stage, cfg in configs.items():
             cfg.randomness.seed = seed
             cfg.search_cfg.update(seed=seed, threads=1)
@@ -115,6 +114,7 @@ def configs_of(
                 stage: with_length(cfg, length) if stage in task.alone else cfg
                 for stage, cfg in configs.items()
             }
+        lengths = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
         each = task.passes / sum(lengths.values())
         return {
             stage: of_cost(cfg, each * lengths[stage])

@@ -21,8 +21,9 @@ from eavit_mm.analysis.plots import plot_metric_over_macs
 
 CHOSEN = """## What the router chooses
 
-Heads and hidden channels of each layer at half of the MACs, means over seeds;
-and the answers to all budgets and seeds, near ones near each other."""
+Heads and hidden channels of each layer at half of the MACs, means over seeds
+(embed_dims in the legend), and the answers to all budgets and seeds, near
+ones near each other."""
 # The records of one seed by method.
 Run = Mapping[str, Mapping[str, Any]]
 
