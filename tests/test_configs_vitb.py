@@ -89,6 +89,20 @@ def test_the_index_has_them():
         assert counts['FLOPs'] == model.macs()['total'] + 768 * more
 
 
+@pytest.mark.parametrize('network', ['vits', 'vitti'])
+def test_the_index_has_smaller_networks(network):
+    text = (CONFIGS / 'eavit' / 'metafile.yml').read_text()
+    found = {each['Name']: each for each in yaml.safe_load(text)['Models']}
+    with (
+        DefaultScope.overwrite_default_scope('mmpretrain'),
+        torch.device('meta'),
+    ):
+        model = MODELS.build(read(f'eavit/{network}_cifar10.py').model)
+    counts = found[f'eavit_{network}_cifar10']['Metadata']
+    assert counts['Parameters'] == model.params()['total']
+    assert counts['FLOPs'] == model.macs()['total']
+
+
 @each_set
 def test_leaves_are_those_of_flowers(name):
     twin = but_for_the_data(leaf('flowers'), 'flowers')
