@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
+from benchmarks.real import EA_VIT
 from eavit_mm.analysis.plots import STYLES, save_figure
 from eavit_mm.space.cells import BRANCHES
 
@@ -30,7 +31,7 @@ def draw_chosen(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
     """Draws the answers of all sets and seeds; False if there are none."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
-        if record['method'] == 'EA-ViT' and record.get('chosen'):
+        if record['method'] == EA_VIT and record.get('chosen'):
             found.setdefault(record['regime'], []).append(record['chosen'])
     if not found:
         return False
