@@ -38,6 +38,7 @@ from benchmarks.search import SEARCHED, search
 from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet
+from eavit_mm.engine.optim import computes_bfloat16
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
@@ -168,7 +169,8 @@ def machine() -> str:
     """What a run trains on."""
     is_gpu = torch.cuda.is_available()
     device = torch.cuda.get_device_name() if is_gpu else 'no GPU'
-    return f'{platform.machine()}, one thread, {device}'
+    dtype = 'bfloat16' if is_gpu or computes_bfloat16() else 'float32'
+    return f'{platform.machine()}, one thread, {device}, {dtype}'
 
 
 def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:

@@ -108,7 +108,8 @@ Made by `python -m benchmarks.real_cls` from [real_cls.json](real_cls.json),
 which has the command, seed and commit of every run. A ViT-Ti/16 pretrained on
 ImageNet-1k at 224 px is adapted at 64 px: 16 patches and a class token. Every
 method costs the forward-backward MACs of {TASK.passes:,} images of the whole
-network, teachers and all stages included; in bfloat16.
+network, teachers and all stages included; in bfloat16, or in float32 on a CPU
+that has no instructions for bfloat16.
 
 | set | what | classes | images: training | search | test |
 | --- | --- | ---: | ---: | ---: | ---: |

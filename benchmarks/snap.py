@@ -29,6 +29,7 @@ from benchmarks.pages import FOLDER, commit
 from benchmarks.real import DATA
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.metrics import nearest
+from eavit_mm.engine.optim import computes_bfloat16
 from eavit_mm.rearrange import (
     ActivationCriterion,
     MagnitudeCriterion,
@@ -105,6 +106,11 @@ def read_images(
     return batch['inputs'], torch.tensor(classes)
 
 
+def autocast() -> Any:
+    """The context of bfloat16, where the CPU computes it."""
+    return torch.autocast('cpu', torch.bfloat16, enabled=computes_bfloat16())
+
+
 class Trial:
     """One set and one seed.
 
@@ -166,7 +172,7 @@ class Trial:
     def searched(self, arm: str, start: np.ndarray) -> np.ndarray:
         """Coefficients; the network's units stand in the order of scores."""
         model, scores = self.local
-        with torch.autocast('cpu', torch.bfloat16):
+        with autocast():
             judge = Judge(Fidelity(model.backbone, self.images), scores)
             found, _ = evolve(
                 judge,
@@ -183,7 +189,7 @@ class Trial:
         with (
             torch.no_grad(),
             model.backbone.frozen(subnet),
-            torch.autocast('cpu', torch.bfloat16),
+            autocast(),
         ):
             bank, queries = (
                 torch.cat(
@@ -265,6 +271,7 @@ def measure(
     unlabelled, _ = images(KNOWN, SCORED, seed)
     fixed = images(KNOWN, None, 0), images(['test'], QUERIES, 0)
     trial = Trial(model, unlabelled, *fixed, seed)
+    dtype = 'bfloat16' if computes_bfloat16() else 'float32'
     for arm in arms:
         began = time.process_time()
         record = dict(
@@ -274,7 +281,7 @@ def measure(
             **trial.run(arm),
             hash=code,
             commit=commit(),
-            machine=f'{platform.machine()}, one thread, no GPU',
+            machine=f'{platform.machine()}, one thread, no GPU, {dtype}',
             command=f'python -m benchmarks.snap --sets {name} --seeds {seed}',
         )
         add_record(record, RECORDS)

@@ -63,10 +63,11 @@ into one order and the heads into one, and the same shares of them fall
 ([how](../snapvit.md)): {_CUTS} of the heads. Accuracy in per cent of the
 {snap.K} nearest neighbours of {snap.QUERIES:,} test images (of dtd10's 400
 all) among the images of training and validation (flowers89 1,780, dtd10
-800), embeddings in bfloat16. The seed draws {snap.SCORED:,} of these (of
-dtd10 all) without their labels, for scores and coefficients
-({snap.EVALUATIONS} candidates, the start among them), crops, candidates and
-the random order; the first {snap.CORRECTED} images are those of the
+800), embeddings in bfloat16 or, on a CPU that does not compute it, in
+float32. The seed draws {snap.SCORED:,} of these (of dtd10 all) without their
+labels, for scores and coefficients ({snap.EVALUATIONS} candidates, the start
+among them), crops, candidates and the random order; the first
+{snap.CORRECTED} images are those of the
 [correction](../export.md#correction). Mean and standard deviation over
 seeds, in brackets the share of the dense accuracy. Columns are shares of the
 blocks' MACs that are kept."""

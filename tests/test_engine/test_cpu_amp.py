@@ -1,11 +1,18 @@
 """Mixed precision on the CPU."""
 
+import pytest
 import torch
+
+from eavit_mm.engine import optim
 
 from .toys import build
 
 
-def test_the_forward_is_bfloat16_and_the_weights_are_not(tmp_path):
+@pytest.mark.parametrize('is_able', [True, False])
+def test_the_forward_is_bfloat16_where_the_cpu_computes_it(
+    tmp_path, monkeypatch, is_able
+):
+    monkeypatch.setattr(optim, 'computes_bfloat16', lambda: is_able)
     runner = build(
         tmp_path,
         optim_wrapper=dict(
@@ -19,7 +26,7 @@ def test_the_forward_is_bfloat16_and_the_weights_are_not(tmp_path):
     )
     before = runner.model.head.fc.weight.detach().clone()
     runner.train()
-    assert kinds == {torch.bfloat16}
+    assert kinds == {torch.bfloat16 if is_able else torch.float32}
     after = runner.model.head.fc.weight
     assert after.dtype == torch.float32
     assert after.isfinite().all()
