@@ -1,6 +1,7 @@
 # ViT-Ti/16 as a supernet, at 64 px: 16 patches and a class token.
-# Networks that stage 1 trains: heads and FFN, with the whole residual stream
-# and with two thirds of it.
+# Networks that stage 1 trains: heads and FFN, with the whole residual stream,
+# and the smallest two with two thirds of it. What it hardly trains, the search
+# leaves out: above a fifth of the MACs the whole stream is better.
 wide, narrow = (
     [
         dict(
@@ -12,8 +13,8 @@ wide, narrow = (
         for heads, ffn in widths
     ]
     for embed_dims, widths in (
-        (192, [(1, 192), (2, 288), (2, 480), (3, 576)]),
-        (128, [(1, 32), (1, 96), (1, 192), (2, 192)]),
+        (192, [(1, 96), (1, 192), (2, 288), (2, 480), (3, 576)]),
+        (128, [(1, 32), (1, 96)]),
     )
 )
 model = dict(
@@ -54,6 +55,6 @@ model = dict(
             dict(type='eavit_mm.FixedListSampler', subnets=wide),
             dict(type='eavit_mm.FixedListSampler', subnets=narrow),
         ],
-        weights=[3.0, 2.0, 3.0],
+        weights=[3.0, 3.0, 2.0],
     ),
 )
