@@ -83,7 +83,8 @@ benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.budgets
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 	@$(VENV_PYTHON) -W ignore -m benchmarks.misuse
-	@test -z "$$EAVIT_DATA" || for each in real_cls real_seg snap; do \
+	@test -z "$$EAVIT_DATA" || for each in real_cls real_ablations \
+		real_seg snap; do \
 		$(VENV_PYTHON) -W ignore -m benchmarks.$$each || exit; \
 	done  # EAVIT_DATA: the folder of photographs and of a ViT-Ti
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmpretrain.registry import MODELS
 
-from benchmarks import real, real_cls, real_report
+from benchmarks import real, real_ablations, real_cls, real_report
 from benchmarks.accuracy import read_records
 from benchmarks.cost import routed_share, training_cost
 from benchmarks.methods import read_config
@@ -97,8 +97,10 @@ def test_runs_are_recorded_once_and_shown(
     assert any(line.startswith('| alone 50%') for line in lines)
 
 
-def test_committed_records_are_of_todays_configs() -> None:
-    for found in read_records(TASK.records):
-        asked = (found['method'], found['regime'], found['seed'])
-        configs = real.configs_of(TASK, *asked)
-        assert real.hash_of(TASK, configs) == found['hash']
+@pytest.mark.parametrize('task', [TASK, real_ablations.TASK])
+def test_committed_records_are_of_todays_configs(task: real.Task) -> None:
+    # One seed of each: they differ in nothing else.
+    runs = {(r['method'], r['regime']): r for r in read_records(task.records)}
+    for (method, name), found in runs.items():
+        configs = real.configs_of(task, method, name, found['seed'])
+        assert real.hash_of(task, configs) == found['hash']

@@ -1,0 +1,155 @@
+"""EA-ViT on real photographs without one of its parts, or with fewer axes.
+
+Data as in benchmarks.real_cls, whose runs are the whole recipe.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.accuracy import read_records
+from benchmarks.methods import read_config
+from benchmarks.pages import FOLDER, spread_text, table
+from benchmarks.real import EA_VIT, STAGE1, STAGE2, run_all
+from benchmarks.real_cls import OURS, OWN
+from benchmarks.real_cls import TASK as WHOLE
+from benchmarks.real_report import (
+    Curve,
+    Page,
+    Run,
+    at,
+    leads,
+    shared,
+    write_page,
+)
+from benchmarks.stage2 import ROUTER
+
+SETS = ('flowers89', 'eurosat')
+_CFG = read_config(OURS.format(SETS[0]))
+_REARRANGE, _CURRICULUM = _CFG.custom_hooks
+_LAST = _CURRICULUM['levels'][-1]
+_SAMPLER, _WIDTHS = _CFG.model.sampler, (96, 192, 288, 384, 480, 576)
+
+
+def _axes(listed: Sequence[Any], **space: Any) -> dict[str, dict[str, Any]]:
+    """A space with fewer axes, and the networks that stage 1 trains in it."""
+    own = {f'model.backbone.space.{key}': v for key, v in space.items()}
+    largest, fixed, _ = _SAMPLER['samplers']
+    sampler = dict(
+        _SAMPLER,
+        samplers=[largest, dict(fixed, subnets=list(listed))],
+        weights=[3.0, 5.0],
+    )
+    most = min(_LAST['max_off'], space.get('max_off', _LAST['max_off']))
+    levels = [*_CURRICULUM['levels'][:-1], dict(_LAST, max_off=most)]
+    hooks = [_REARRANGE, dict(_CURRICULUM, levels=levels)]
+    both = {**own, 'model.sampler': sampler}
+    return {STAGE1: {**both, 'custom_hooks': hooks}, STAGE2: both}
+
+
+def _uniform(heads: int, feedforward_channels: int) -> dict[str, Any]:
+    return dict(
+        embed_dims=192,
+        num_heads=[heads] * 12,
+        feedforward_channels=[feedforward_channels] * 12,
+        head_dims=64,
+    )
+
+
+# What a variant changes in the two stages.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    'no curriculum': {
+        STAGE1: {
+            'custom_hooks': [
+                _REARRANGE,
+                dict(_CURRICULUM, levels=[dict(_LAST, begin=0)]),
+            ]
+        }
+    },
+    'no rearrangement': {STAGE1: {'custom_hooks': [_CURRICULUM]}},
+    'no Pareto initialisation': {
+        STAGE2: {'model.router.fit_steps': 0, 'model.router.pareto_weight': 0}
+    },
+    'FFN alone': _axes(
+        [_uniform(3, width) for width in _WIDTHS],
+        embed_dims=[192],
+        num_heads=[3],
+        max_off=0,
+    ),
+    'FFN and heads': _axes(
+        _SAMPLER['samplers'][1]['subnets'], embed_dims=[192], max_off=0
+    ),
+    'FFN, heads and depth': _axes(
+        _SAMPLER['samplers'][1]['subnets'], embed_dims=[192]
+    ),
+}
+TASK = replace(
+    WHOLE,
+    sets=SETS,
+    methods={
+        name: {
+            f'{stage}, {name}': path
+            for stage, path in WHOLE.methods[EA_VIT].items()
+        }
+        for name in VARIANTS
+    },
+    alone={},
+    options={
+        f'{stage}, {name}': changed
+        for name, stages in VARIANTS.items()
+        for stage, changed in stages.items()
+    },
+    module='benchmarks.real_ablations',
+    records=FOLDER / 'real_ablations.json',
+)
+CURVES = {name: Curve(name, f'{STAGE2}, {name}', ROUTER) for name in VARIANTS}
+CLAIMED = (0.2, 0.3, 0.5, 1.0)
+INTRO = """# EA-ViT without its parts, on real photographs
+
+Made by `python -m benchmarks.real_ablations` from
+[real_ablations.json](real_ablations.json), which has the command, seed and
+commit of every run. All is as on [the page of the methods](real_cls.md), whose
+EA-ViT is the whole recipe here: a ViT-Ti at 64 px, equal cost, top-1 accuracy
+in per cent on the test images, the router's answers. `no curriculum`: all
+networks from the first step on. `no rearrangement`: units stay in the order of
+the pretrained network. `no Pareto initialisation`: the router begins at
+random, and nothing draws it to the front. The other rows have fewer axes; the
+whole recipe has the embedding too."""
+
+
+def claims(runs: Sequence[Run]) -> str:
+    """The whole recipe less each variant, over the seeds that have both."""
+    rows = []
+    for label, other in CURVES.items():
+        if both := shared(runs, OWN, other):
+            cells = (
+                [at(run, OWN, budget) - at(run, other, budget) for run in both]
+                for budget in CLAIMED
+            )
+            texts = [
+                '' if values[0] != values[0] else spread_text(values)
+                for values in cells
+            ]
+            rows.append([label, *texts, spread_text(leads(runs, OWN, other))])
+    header = ['the whole recipe less', *(f'{b:.0%}' for b in CLAIMED)]
+    return table([*header, 'over the MACs that both take'], rows)
+
+
+FINDINGS: dict[str, str] = {}
+PAGE = Page(
+    TASK, INTRO, {EA_VIT: OWN, **CURVES}, claims, FINDINGS, 'accuracy (%)'
+)
+
+
+def main() -> None:
+    run_all(TASK, __doc__)
+    whole = [  # what it chooses is shown on the page of the methods
+        {**record, 'chosen': None}
+        for record in read_records(WHOLE.records)
+        if record['method'] == EA_VIT
+    ]
+    write_page(PAGE, [*whole, *read_records(TASK.records)], FOLDER)
+
+
+if __name__ == '__main__':
+    main()
