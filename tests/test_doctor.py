@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import config as mmengine_config
 from mmengine.utils import dl_utils
-from tool_runs import DIGITS, forget_runs
+from tool_runs import DIGITS, ROOT, forget_runs
 
 from eavit_mm import doctor
 
@@ -205,9 +205,10 @@ def test_a_bare_environment(ask, monkeypatch):
     assert code.startswith('wrong    packaging: not installed\n         -> ')
 
 
-def test_versions_and_devices(ask, monkeypatch):
-    of = metadata.version
-    versions = dict(torch='1.0', scipy=None, onnx=None, mmcv='2.1.0')
+@pytest.fixture
+def install(monkeypatch):
+    """Pretends other versions of distributions; None: not installed."""
+    of, versions = metadata.version, {}
 
     def version(name):
         if (found := versions.get(name, '')) is None:
@@ -215,6 +216,27 @@ def test_versions_and_devices(ask, monkeypatch):
         return found or of(name)
 
     monkeypatch.setattr(metadata, 'version', version)
+    return versions.update
+
+
+def test_the_forks_of_openmmlab_stand_for_it(ask, install):
+    install(dict.fromkeys(('mmengine', 'mmpretrain', 'mmsegmentation')))
+    install(dict.fromkeys(('mmcv', 'mmcv-lite')))
+    pins = (ROOT / 'requirements' / 'onedl.txt').read_text().split()
+    forks = dict(line.split('==') for line in pins)
+    install(forks)
+    code, text = ask()
+    assert (code, 'wrong  ' in text) == (0, False), text
+    assert f'mmcv: onedl-mmcv {forks["onedl-mmcv"]}, without' in text
+    install({'onedl-mmengine': '0.9', 'onedl-mmcv': None})
+    code, text = ask()
+    assert code == 1
+    assert "pip install 'onedl-mmengine~=0.10.12'" in text
+    assert 'wrong    mmcv-lite: not installed' in text
+
+
+def test_versions_and_devices(ask, install, monkeypatch):
+    install(dict(torch='1.0', scipy=None, onnx=None, mmcv='2.1.0'))
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     monkeypatch.setitem(sys.modules, 'eavit_mm.doctor', None)

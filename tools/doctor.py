@@ -47,6 +47,14 @@ except ModuleNotFoundError:
     )
     raise SystemExit(text) from None
 
+# Maintained forks of OpenMMLab's packages, which have the same modules.
+FORKS = {
+    'mmengine': 'onedl-mmengine~=0.10.12',
+    'mmcv-lite': 'onedl-mmcv~=2.3.6',
+    'mmpretrain': 'onedl-mmpretrain~=1.3.6',
+    'mmsegmentation': 'onedl-mmsegmentation~=1.4.2',
+}
+
 
 class Findings:
     """Writes what is found, and counts what is wrong."""
@@ -82,6 +90,15 @@ def compare(found: Findings, need: Requirement, is_optional: bool) -> bool:
     return False
 
 
+def fork_of(need: Requirement) -> Requirement | None:
+    """The fork of a package, if that is installed."""
+    if need.name not in FORKS:
+        return None
+    fork = Requirement(FORKS[need.name])
+    fork.marker = need.marker
+    return fork if version_of(fork.name) else None
+
+
 def check_versions(found: Findings) -> None:
     """Compares what is installed with the ranges of requirements/."""
     try:
@@ -94,7 +111,10 @@ def check_versions(found: Findings) -> None:
     is_right = SpecifierSet(valid).contains(python, prereleases=True)
     kind, remedy = ('ok', '') if is_right else ('wrong', 'take one of these')
     found.say(kind, 'python', f'{python}; must be {valid}', remedy)
-    needs = [*map(Requirement, metadata.requires('eavit_mm') or ())]
+    needs = [
+        fork_of(need) or need
+        for need in map(Requirement, metadata.requires('eavit_mm') or ())
+    ]
     fitting = 0
     for need in needs:
         is_optional = '"export"' in str(need)  # mmcv is looked at by itself
@@ -107,12 +127,13 @@ def check_versions(found: Findings) -> None:
 def check_mmcv(found: Findings, needs: list[Requirement]) -> None:
     """One of two packages with the same files, of the same versions."""
     there = [n for n in ('mmcv', 'mmcv-lite') if version_of(n)]
-    (need,) = [n for n in needs if n.name == 'mmcv-lite']
+    (need,) = [n for n in needs if n.name in ('mmcv-lite', 'onedl-mmcv')]
     if len(there) == 2:
         remedy = 'pip uninstall -y mmcv mmcv-lite, then install one of them'
         found.say('wrong', 'mmcv', 'both mmcv and mmcv-lite', remedy)
         return
-    need.name = there[0] if there else need.name
+    if there and need.name == 'mmcv-lite':
+        need.name = there[0]
     if compare(found, need, False):
         which = 'with' if need.name == 'mmcv' else 'without'
         text = f'{need.name} {version_of(need.name)}, {which} compiled ops'
