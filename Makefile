@@ -15,7 +15,7 @@ ifneq ($(filter-out onedl,$(STACK)),)
 $(error STACK=$(STACK) is unknown: onedl, or leave it out)
 endif
 ifeq ($(STACK),onedl)
-VENV_PYTHON := env PYTHONPATH=$(CURDIR) .venv-onedl/bin/python
+VENV_PYTHON := .venv-onedl/bin/python
 endif
 
 help:  ## List the targets
@@ -27,11 +27,18 @@ env:  ## Make .venv, or bring it up to date
 	@$(or $(PYTHON),python3) requirements/make_env.py
 	@$(if $(STACK),$(MAKE) --no-print-directory .venv-onedl/done)
 
-# The forks, in front of what .venv has; mmcv without compiled ops.
-.venv-onedl/done: requirements/onedl.txt
-	.venv/bin/python -m venv --clear .venv-onedl
-	.venv/bin/python -c 'import site; print(*site.getsitepackages())' \
-		> $$(echo .venv-onedl/lib/python3*/site-packages)/project.pth
+# Makes an environment that has what .venv has as well, behind its own: by its
+# .pth files setuptools stands in for distutils, from Python 3.12 on.
+define beside_venv
+	.venv/bin/python -m venv --clear $(@D)
+	.venv/bin/python -c 'import site; (path,) = site.getsitepackages(); \
+		print(f"import site; site.addsitedir({path!r})")' \
+		> $$(echo $(@D)/lib/python3*/site-packages)/project.pth
+endef
+
+# The forks; mmcv without compiled ops.
+.venv-onedl/done: requirements/onedl.txt .venv/eavit_mm.json
+	$(beside_venv)
 	.venv-onedl/bin/python -m pip install --no-deps -r $<
 	@touch $@
 
@@ -53,12 +60,10 @@ lint: env  ## Check style and types
 	$(VENV_PYTHON) -m mypy
 
 # An environment of its own, which sees .venv: what Sphinx needs is not there.
-DOCS_PYTHON := PYTHONPATH=$(CURDIR) .venv-docs/bin/python -W ignore
+DOCS_PYTHON := .venv-docs/bin/python -W ignore
 
 .venv-docs/done: requirements/docs.txt | env
-	$(VENV_PYTHON) -m venv --clear .venv-docs
-	$(VENV_PYTHON) -c 'import site; print(*site.getsitepackages())' \
-		> $$(echo .venv-docs/lib/python3*/site-packages)/project.pth
+	$(beside_venv)
 	.venv-docs/bin/python -m pip install -q -r requirements/docs.txt
 	@touch $@
 
