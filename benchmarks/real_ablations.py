@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.accuracy import read_records
 from benchmarks.methods import read_config
-from benchmarks.pages import FOLDER, spread_text, table
+from benchmarks.pages import FOLDER
 from benchmarks.real import EA_VIT, STAGE1, STAGE2, run_all
 from benchmarks.real_cls import OURS, OWN
 from benchmarks.real_cls import TASK as WHOLE
@@ -17,9 +17,7 @@ from benchmarks.real_report import (
     Curve,
     Page,
     Run,
-    at,
-    leads,
-    shared,
+    lead_table,
     write_page,
 )
 from benchmarks.stage2 import ROUTER
@@ -118,21 +116,8 @@ whole recipe has the embedding too."""
 
 
 def claims(runs: Sequence[Run]) -> str:
-    """The whole recipe less each variant, over the seeds that have both."""
-    rows = []
-    for label, other in CURVES.items():
-        if both := shared(runs, OWN, other):
-            cells = (
-                [at(run, OWN, budget) - at(run, other, budget) for run in both]
-                for budget in CLAIMED
-            )
-            texts = [
-                '' if values[0] != values[0] else spread_text(values)
-                for values in cells
-            ]
-            rows.append([label, *texts, spread_text(leads(runs, OWN, other))])
-    header = ['the whole recipe less', *(f'{b:.0%}' for b in CLAIMED)]
-    return table([*header, 'over the MACs that both take'], rows)
+    """The whole recipe less each variant."""
+    return lead_table(runs, OWN, CURVES, CLAIMED, 'the whole recipe less')
 
 
 FINDINGS: dict[str, str] = {}

@@ -97,6 +97,31 @@ def leads(runs: Iterable[Run], own: Curve, other: Curve) -> list[float]:
     ]
 
 
+def lead_table(
+    runs: Sequence[Run],
+    own: Curve,
+    others: Mapping[str, Curve],
+    budgets: Sequence[float],
+    title: str,
+) -> str:
+    """Ours less each of the others, over the seeds that have both."""
+    rows = []
+    for label, other in others.items():
+        if both := shared(runs, own, other):
+            differences = (
+                [at(run, own, budget) - at(run, other, budget) for run in both]
+                for budget in budgets
+            )
+            cells = [
+                '' if np.isnan(values).any() else spread_text(values)
+                for values in differences
+            ]
+            rows.append([label, *cells, spread_text(leads(runs, own, other))])
+    header = [title, *(f'{budget:.0%}' for budget in budgets)]
+    header.append('over the MACs that both take')
+    return table(header, rows) if rows else ''
+
+
 def trained_alone(
     runs: Sequence[Run], own: Curve, names: Iterable[str]
 ) -> str:
