@@ -26,32 +26,30 @@ SETS = ('flowers89', 'eurosat')
 _CFG = read_config(OURS.format(SETS[0]))
 _REARRANGE, _CURRICULUM = _CFG.custom_hooks
 _LAST = _CURRICULUM['levels'][-1]
-_SAMPLER, _WIDTHS = _CFG.model.sampler, (96, 192, 288, 384, 480, 576)
+_SAMPLER = _CFG.model.sampler
+_LARGEST, _WIDE, _ = _SAMPLER['samplers']
 
 
-def _axes(listed: Sequence[Any], **space: Any) -> dict[str, dict[str, Any]]:
-    """A space with fewer axes, and the networks that stage 1 trains in it."""
+def _axes(**space: Any) -> dict[str, dict[str, Any]]:
+    """A space of the whole stream with fewer axes, and what trains in it.
+
+    Stage 1's networks are the recipe's wide ones, with heads of the space.
+    """
+    space = dict(embed_dims=[192], **space)
     own = {f'model.backbone.space.{key}': v for key, v in space.items()}
-    largest, fixed, _ = _SAMPLER['samplers']
+    subnets = _WIDE['subnets']
+    if heads := space.get('num_heads'):
+        subnets = [dict(each, num_heads=12 * heads) for each in subnets]
     sampler = dict(
         _SAMPLER,
-        samplers=[largest, dict(fixed, subnets=list(listed))],
+        samplers=[_LARGEST, dict(_WIDE, subnets=subnets)],
         weights=[3.0, 5.0],
     )
-    most = min(_LAST['max_off'], space.get('max_off', _LAST['max_off']))
-    levels = [*_CURRICULUM['levels'][:-1], dict(_LAST, max_off=most)]
+    last = dict(_LAST, max_off=space.get('max_off', _LAST['max_off']))
+    levels = [*_CURRICULUM['levels'][:-1], last]
     hooks = [_REARRANGE, dict(_CURRICULUM, levels=levels)]
     both = {**own, 'model.sampler': sampler}
     return {STAGE1: {**both, 'custom_hooks': hooks}, STAGE2: both}
-
-
-def _uniform(heads: int, feedforward_channels: int) -> dict[str, Any]:
-    return dict(
-        embed_dims=192,
-        num_heads=[heads] * 12,
-        feedforward_channels=[feedforward_channels] * 12,
-        head_dims=64,
-    )
 
 
 # What a variant changes in the two stages.
@@ -68,18 +66,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     'no Pareto initialisation': {
         STAGE2: {'model.router.fit_steps': 0, 'model.router.pareto_weight': 0}
     },
-    'FFN alone': _axes(
-        [_uniform(3, width) for width in _WIDTHS],
-        embed_dims=[192],
-        num_heads=[3],
-        max_off=0,
-    ),
-    'FFN and heads': _axes(
-        _SAMPLER['samplers'][1]['subnets'], embed_dims=[192], max_off=0
-    ),
-    'FFN, heads and depth': _axes(
-        _SAMPLER['samplers'][1]['subnets'], embed_dims=[192]
-    ),
+    'FFN alone': _axes(num_heads=[3], max_off=0),
+    'FFN and heads': _axes(max_off=0),
+    'FFN, heads and depth': _axes(),
 }
 TASK = replace(
     WHOLE,
