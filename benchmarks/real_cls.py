@@ -152,10 +152,10 @@ less than the standard error.
 """,
     'eurosat': """EA-ViT leads at 20 and 30%; at half Flextron is 1.8 points
 better. Up to there EA-ViT's networks have one head in nearly every layer,
-Flextron's nearly two, and stage 1 trains more networks of one head than of
-two: the same recipe with other images for the search chose more heads and
-reached 89.0% of these test images at half. Narrow networks that train alone
-are 3 to 15 points better.
+Flextron's nearly two. The same recipe with other images for the search chose
+more heads and reached 89.0% of these test images at half; but a stage 1 of
+more networks with two heads was [no better](tried.md). Narrow networks that
+train alone are 3 to 15 points better.
 """,
     'btmri': """EA-ViT leads at 30% and half. At 20% HydraViT's network of 11%
 is 0.6 better, MatFormer's whole network 0.7. Narrow networks that train alone
