@@ -10,7 +10,7 @@ channels), P maps in (queries, keys and values: 3; gates and values of a
 SwiGLU: 2; of an ordinary FFN: 1).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from mmpretrain.models.backbones.vision_transformer import (
 )
 from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from eavit_mm.models.axes import ffn_linears
 from eavit_mm.space.subnet import PREFIX, opened
@@ -165,15 +166,44 @@ def layer_norm(norm: nn.LayerNorm, slices: NormSlices, x: Tensor) -> Tensor:
     weight, bias, shares = slices
     if shares is None:
         return F.layer_norm(x, weight.shape, weight, bias, norm.eps)
-    # mean = sum(g x) / sum(g), var = sum(g (x - mean)^2) / sum(g). As torch's
-    # own under autocast: in single precision.
+    # As torch's own under autocast: in single precision.
     with torch.autocast(x.device.type, enabled=False):
         x = x.to(shares.dtype)
-        x = x - (x @ shares).unsqueeze(-1)
-        variance = (x.square() @ shares).unsqueeze(-1)
-        x = x * torch.rsqrt(variance + norm.eps)
+        x = _NormaliseOpen.apply(x, shares, norm.eps)  # type: ignore[no-untyped-call]
         out = torch.addcmul(bias.to(x.dtype), x, weight.to(x.dtype))
         return out.to(weight.dtype)
+
+
+class _NormaliseOpen(torch.autograd.Function):
+    """What a gated LayerNorm does before weight and bias.
+
+    With shares s, which sum to 1: mean = s x, var = s (x - mean)^2. Autograd
+    would keep four tensors as large as x for it; this keeps what it returns.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, shares: Tensor, eps: float) -> Tensor:
+        """Tokens x (..., C), shares (C) -> (..., C)."""
+        mean = (x @ shares).unsqueeze(-1)
+        x = x - mean
+        scale = ((x.square() @ shares).unsqueeze(-1) + eps).rsqrt()
+        x *= scale
+        ctx.save_for_backward(x, shares, mean, scale)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """The gradients of x and of the shares."""
+        x, shares, mean, scale = ctx.saved_tensors
+        with torch.autocast(x.device.type, enabled=False):
+            by_mean = grad.sum(-1, keepdim=True)
+            by_scale = (grad * x).sum(-1, keepdim=True)
+            grad_x = scale * (grad - shares * (by_mean + by_scale * x))
+            x, rows = x.flatten(0, -2), by_mean.flatten()
+            grad_shares = rows @ x + (by_mean * scale * mean).sum()
+            grad_shares += by_scale.flatten() @ x.square() / 2
+        return grad_x, -grad_shares, None
 
 
 def run_attention(

@@ -20,6 +20,7 @@ from toys import (
     random_subnet,
 )
 
+from eavit_mm.models.elastic_layers import NormSlices, gate_norm, layer_norm
 from eavit_mm.models.gates import (
     DecisionGates,
     GatedCost,
@@ -213,3 +214,19 @@ def test_shares_of_a_cost_and_what_a_step_costs(seed: int, kind: str) -> None:
         for b in space.branches
     ]
     assert switches.grad.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_gated_norm_keeps_one_tensor_of_activations() -> None:
+    """As torch's own does: a gated step shall fit where a sliced one does."""
+    norm, x = torch.nn.LayerNorm(48), torch.rand(9, 7, 48, requires_grad=True)
+    whole = NormSlices(norm.weight, norm.bias)
+    gates = torch.ones(48, requires_grad=True)
+    kept = set()
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.add((tensor.data_ptr(), tensor.numel()))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        layer_norm(norm, gate_norm(whole, gates), x)
+    assert sum(numel == x.numel() for _, numel in kept) == 1
