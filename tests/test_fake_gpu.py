@@ -107,7 +107,9 @@ def test_every_manner_to_run(dtype: Any) -> None:
         check(vit, lambda levels: levels, dtype)
 
 
-@pytest.mark.parametrize('kind', [k for k in _DESCRIBE if "'mm" in str(k)])
+@pytest.mark.parametrize(
+    'kind', [k for k in _DESCRIBE if "'mmpretrain" in str(k)]
+)
 def test_every_consumer(kind: type[nn.Module]) -> None:
     is_cls = kind.__module__.startswith('mmpretrain.models.heads')
     vit = small_vit(out_type='cls_token' if is_cls else 'featmap')
