@@ -60,24 +60,24 @@ what was measured on a CPU stands in [speed.md](speed.md)."""
 
 # What the figures of a card say, by its name.
 FINDINGS = {
-    'NVIDIA H100 80GB HBM3': """mmpretrain's own network reaches 22% of the peak:
-its multiply-adds would take 27 ms of the 122 of a step. The largest elastic
-network is 2% slower, so both miss the goal of 45%. The other 95 ms seem to be
-the moving of activations, whose size goes with the widths and not, as
-multiply-adds do, with their product: 27 ms times the share and 95 ms times its
-root give 100, 80 and 56 ms for 75, 50 and 25% of the widths, measured are 104,
-86 and 74, and with half of the branches off a step takes half the time. So the
-goal of a step as short as its share is met by fewer branches, not by fewer
-channels. Exported, networks written by hand of the same widths are between 5%
-slower and 8% faster.
+    'NVIDIA H100 80GB HBM3': """\
+mmpretrain's own network reaches 22% of the peak: its multiply-adds would take
+27 ms of the 122 of a step. The largest elastic network is 2% slower, so both
+miss the goal of 45%. The other 95 ms seem to be the moving of activations,
+whose size goes with the widths and not, as multiply-adds do, with their
+product: 27 ms times the share and 95 ms times its root give 100, 80 and 56 ms
+for 75, 50 and 25% of the widths, measured are 104, 86 and 74, and with half of
+the branches off a step takes half the time. So the goal of a step as short as
+its share is met by fewer branches, not by fewer channels. Exported, networks
+written by hand of the same widths are between 5% slower and 8% faster.
 
 A gated step kept four tensors of activations for each norm; since then it
 keeps one. A sliced step of stage 2 launched over a thousand small kernels for
 the router's choice, for which the backbone waits. The mends have not been
 measured on a GPU. At batch 32 and below a narrower network is hardly faster in
 eager mode: launches take longer than kernels. Time ran out for compiled ones.
-Eight loading processes give fewer images than the steps take, sixteen
-enough.""",
+Eight loading processes give fewer images than the steps take, sixteen enough.
+""",
 }
 
 
