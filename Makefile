@@ -88,6 +88,7 @@ benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.budgets
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 	@$(VENV_PYTHON) -W ignore -m benchmarks.misuse
+	@$(VENV_PYTHON) -W ignore -m benchmarks.memory
 	@test -z "$$EAVIT_DATA" || for each in real_cls real_ablations \
 		real_seg snap; do \
 		$(VENV_PYTHON) -W ignore -m benchmarks.$$each || exit; \
