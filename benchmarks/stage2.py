@@ -33,7 +33,6 @@ from benchmarks.pages import (
     table,
 )
 from benchmarks.search import (
-    ALGORITHMS,
     METRIC,
     PARTITION,
     REGIME,
@@ -118,7 +117,7 @@ def supernet_and_front(seed: int, folder: Path) -> tuple[str, Path]:
     found.mkdir(exist_ok=True)
     front = found / 'pareto.json'
     if not front.exists():
-        cfg = search_config(ALGORITHMS[PARTITION], 0)
+        cfg = search_config(PARTITION, 0)
         cfg.randomness.seed = seed
         search(cfg, f'{PARTITION}, supernet {seed}', checkpoint, found)
     return checkpoint, front

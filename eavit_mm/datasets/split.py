@@ -68,6 +68,26 @@ def partition(
     return {k: sorted(chain(*map(islice, draws, shares[k]))) for k in parts}
 
 
+def balanced_order(dataset: Any, seed: int) -> list[int]:
+    """A drawn order of a data set: any beginning has the shares of the whole.
+
+    Of each class, to an image or two; where labels are not known, the data
+    set is shuffled.
+    """
+    labels = [repr(sample.get('gt_label')) for sample in samples_of(dataset)]
+    if len(labels) != len(dataset):
+        labels = [''] * len(dataset)
+    _, classes = np.unique(labels, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    # Between 0 and 1, each class evenly.
+    places = np.empty(len(labels))
+    for each in range(classes.max() + 1):
+        of_class = rng.permutation(np.flatnonzero(classes == each))
+        steps = np.arange(len(of_class)) + rng.random()
+        places[of_class] = steps / len(of_class)
+    return np.argsort(places).tolist()
+
+
 def _share_of_classes(
     left: Sequence[int], size: int, later: int, rng: np.random.Generator
 ) -> list[int]:

@@ -1,6 +1,7 @@
 """Metrics of subnets, on data that are read once if they fit."""
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from math import isfinite
@@ -50,15 +51,23 @@ class Fitness:
         self.dtype = dtype
         self.preprocess = self.model.data_preprocessor
         self.data = KeptData(dataloader, self.preprocess.cast_data)
-        self._measure = self._any_metric
-        if _is_plain_accuracy(model, evaluator):
+        self._measure: Callable[..., Any] = self._any_metric
+        if is_plain_accuracy(model, evaluator):
             self._measure = self._plain_accuracy
             samples = (s for batch in self.data for s in batch['data_samples'])
             self.labels = torch.cat([s.gt_label for s in samples]).cpu()
 
     @torch.no_grad()
-    def __call__(self, subnet: Subnet, dtype: str | None = None) -> Metrics:
+    def __call__(
+        self, subnet: Subnet, dtype: str | None = None, *part: int
+    ) -> Metrics:
         """The numbers that the evaluator reports of a subnet.
+
+        Args:
+            subnet: What is evaluated.
+            dtype: In place of the usual one.
+            *part: The first image, and the one behind the last; by default
+                all. Only a plain accuracy is known of a part.
 
         Raises:
             ValueError: If there is no number of the metric's name.
@@ -73,7 +82,7 @@ class Fitness:
         )
         try:
             with self.model.evaluating(subnet), autocast:
-                report = self._measure()
+                report = self._measure(*part)
             return numbers_of(report, self.metric)
         except FloatingPointError as error:
             raise FloatingPointError(f'{subnet.to_json()}: {error}') from error
@@ -87,21 +96,25 @@ class Fitness:
             self.evaluator.process(data_samples=outputs, data_batch=raw)
         return report_of(self.evaluator, self.data.size)
 
-    def _plain_accuracy(self) -> Mapping[str, Any]:
+    def _plain_accuracy(
+        self, begin: int = 0, end: int = sys.maxsize
+    ) -> Mapping[str, Any]:
         """The same number without an object for every image."""
         scores = torch.cat(
             [
                 self.model(
-                    **self.preprocess(dict(inputs=batch['inputs'])),
-                    mode='tensor',
+                    **self.preprocess(dict(inputs=images)), mode='tensor'
                 )
-                for batch in self.data.batches
+                for images in self.data.images(begin, end)
             ]
         )
         _check_finite(scores)
         (metric,) = self.evaluator.metrics
         found = metric.calculate(
-            scores.softmax(dim=1).cpu(), self.labels, metric.topk, metric.thrs
+            scores.softmax(dim=1).cpu(),
+            self.labels[begin:end],
+            metric.topk,
+            metric.thrs,
         )
         return {
             f'{metric.prefix}/top{k}': values[0].item()
@@ -127,7 +140,7 @@ def _check_finite(*scores: Tensor) -> None:
         )
 
 
-def _is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
+def is_plain_accuracy(model: Any, evaluator: Evaluator) -> bool:
     """Whether the metric is known from scores and labels alone."""
     metrics = evaluator.metrics
     return (

@@ -64,6 +64,16 @@ class KeptData:
             how, self.batches = 'kept in memory', kept
         print_log(f'{self.size} images to evaluate with: {how}', 'current')
 
+    def images(self, begin: int, end: int) -> Iterator[Any]:
+        """The images from one number up to another, in batches."""
+        for batch in self.batches:
+            if end <= 0:
+                return
+            part = batch['inputs'][max(begin, 0) : end]
+            if len(part):
+                yield part
+            begin, end = (at - len(batch['inputs']) for at in (begin, end))
+
     def __iter__(self) -> Iterator[Any]:
         """Batches as they were packed, whose samples may be changed."""
         return (_with_masks(batch, torch.int64) for batch in self.batches)

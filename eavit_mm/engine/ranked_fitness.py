@@ -41,13 +41,14 @@ class RankedFitness:
     """Rank 0 asks, every rank evaluates its share, rank 0 gets all.
 
     Args:
-        fitness: Metrics of a subnet, with a dtype or the usual one.
+        fitness: Metrics of a subnet, with a dtype or the usual one, and on
+            all images or those of a part.
         costs: Name to cost of a subnet; shares are made equal in MACs.
     """
 
     def __init__(
         self,
-        fitness: Callable[[Subnet, str | None], Metrics],
+        fitness: Callable[..., Metrics],
         costs: Mapping[str, Callable[[Subnet], float]],
     ) -> None:
         self.fitness = fitness
@@ -69,10 +70,10 @@ class RankedFitness:
         return outcome.get()
 
     def __call__(
-        self, subnets: Sequence[Subnet], dtype: str | None = None
+        self, subnets: Sequence[Subnet], *part: int, dtype: str | None = None
     ) -> list[Member]:
         """Metrics and costs of subnets, in their order; within :meth:`run`."""
-        outcomes = self._share(*_broadcast((list(subnets), dtype)))
+        outcomes = self._share(*_broadcast((list(subnets), dtype, *part)))
         members = []
         for place, subnet in enumerate(subnets):
             costs: Any = {k: cost(subnet) for k, cost in self.costs.items()}
@@ -80,14 +81,14 @@ class RankedFitness:
         return members
 
     def _share(
-        self, subnets: Sequence[Subnet], dtype: str | None
+        self, subnets: Sequence[Subnet], dtype: str | None, *part: int
     ) -> dict[int, _Outcome]:
         """Evaluates a share of subnets; gives all results by their place."""
         macs = [-self.costs['macs'](subnet) for subnet in subnets]
         # The dearest first: the shares of all ranks end together.
         order = sorted(range(len(subnets)), key=macs.__getitem__)
         mine = {
-            i: _Outcome.of(self.fitness, subnets[i], dtype)
+            i: _Outcome.of(self.fitness, subnets[i], dtype, *part)
             for i in order[self.rank :: self.world_size]
         }
         return dict(ChainMap(*all_gather_object(mine)))

@@ -31,11 +31,11 @@ def build_front(
     """
     number = len(members)
     of_what, advice = f'{number} evaluated subnets', ''
-    front, references = _best(objectives, members, bins)
+    front, references = best_members(objectives, members, bins)
     if front and again is not None:
         chosen = dict.fromkeys(m.subnet for m in [*front, *references])
         members = again(list(chosen))
-        front, references = _best(objectives, members, bins)
+        front, references = best_members(objectives, members, bins)
         of_what = f'{len(members)} best of {number} subnets, now in float32,'
         advice = ". Others of them may: search with dtype='float32'"
     if not front:
@@ -57,7 +57,7 @@ def build_front(
     )
 
 
-def _best(
+def best_members(
     objectives: Objectives, members: Sequence[Member], bins: int
 ) -> tuple[list[Member], list[Member]]:
     """The front, and the best subnet of every MACs bin, within the limits."""

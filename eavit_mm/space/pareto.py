@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Member:
         macs: Multiply-adds of the whole model for one image.
         params: Parameters of the whole model.
         latency: Milliseconds by the latency table, if there was one.
+        parts: The metric on the first so many images, if it raced.
     """
 
     subnet: Subnet
@@ -51,6 +52,7 @@ class Member:
     macs: int
     params: int
     latency: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
 
     def cost(self, name: str) -> float:
         """One of its costs: 'macs', 'params' or 'latency'."""
@@ -63,6 +65,8 @@ class Member:
         values['subnet'] = self.subnet.to_dict()
         if self.latency is None:
             del values['latency']
+        if not self.parts:
+            del values['parts']
         return values
 
     @classmethod
@@ -73,15 +77,16 @@ class Member:
             ValueError: If a field is missing or has a wrong value.
         """
         check_mapping('member', values, 'a subnet, its metrics and costs')
-        *needed, latency = (field.name for field in fields(cls))
-        check_keys('member', values, needed, [latency])
-        metrics = values['metrics']
-        check_mapping('metrics', metrics, 'names and finite numbers')
-        for name, value in metrics.items():
-            if not is_finite(value):
-                raise ValueError(
-                    f'metrics: {name}={value!r:.80}; must be finite'
-                )
+        *needed, latency, parts = (field.name for field in fields(cls))
+        check_keys('member', values, needed, [latency, parts])
+        for key in ('metrics', 'parts'):
+            numbers = values.get(key, {})
+            check_mapping(key, numbers, 'names and finite numbers')
+            for name, value in numbers.items():
+                if not is_finite(value):
+                    raise ValueError(
+                        f'{key}: {name}={value!r:.80}; must be finite'
+                    )
         for name in ('macs', 'params'):
             check_count(name, values[name])
         if values.get('latency') is not None:

@@ -16,13 +16,21 @@ def test_every_algorithm_builds(
     # Its length is not settled here: that replays every draw.
     short = method_config(METHODS[DEFAULT], search.REGIME, 0)
     monkeypatch.setattr(search, 'supernet_config', lambda: short)
-    cfg = search.search_config(search.ALGORITHMS[name], 3)
+    cfg = search.search_config(name, 3)
     assert cfg.search_cfg.max_evaluations == 400
     assert cfg.search_cfg.seed == 3
+    assert ('race' in cfg.search_cfg) == (name == search.RACING)
     init_default_scope(cfg.default_scope)
     build_part('algorithm', cfg.search_cfg.algorithm, SubnetSearch)
     # The supernet is the one of the accuracy benchmark, not another run.
     assert accuracy.config_hash(cfg) == accuracy.config_hash(short)
+
+
+def test_forwards_are_those_that_the_last_race_tells() -> None:
+    text = 'Race: ... 2 of these were evaluated after all: {} of the forwards'
+    log = text.format('60.0%') + '\nhypervolume 0.8%\n' + text.format('52.4%')
+    assert search.forwards(log) == 52.4
+    assert search.forwards('no race: 3.0%') == 100
 
 
 def test_volume() -> None:

@@ -14,7 +14,15 @@ from mmpretrain.registry import DATASETS
 
 from eavit_mm.datasets import split_dataset
 from eavit_mm.datasets.samples import samples_of
-from eavit_mm.datasets.split import partition
+from eavit_mm.datasets.split import balanced_order, partition
+
+
+class _Labelled(list[int]):
+    """Labels as a data set of mmpretrain's that is none of mmengine's."""
+
+    @property
+    def data_list(self) -> list[dict[str, int]]:
+        return [dict(gt_label=label) for label in self]
 
 
 @st.composite
@@ -102,6 +110,27 @@ def test_which_classes_get_one_more_is_drawn():
         found = partition(100, dict(search=3, train=None), seed, labels)
         extra |= set(labels[found['search']].tolist())
     assert len(extra) > 5
+
+
+def test_the_beginnings_of_an_order_are_balanced():
+    labels = 30 * [0] + 50 * [1] + 20 * [2]
+    data = _Labelled(labels)
+    order = balanced_order(data, seed=3)
+    assert sorted(order) == [*range(100)]
+    for end in range(100):
+        counts = Counter(labels[index] for index in order[:end])
+        for label, number in Counter(labels).items():
+            assert abs(counts[label] - number * end / 100) < 2
+    assert balanced_order(data, seed=3) == order
+    # Of a class too any image may come first.
+    others = [balanced_order(data, seed=seed) for seed in range(9)]
+    assert len({min(other[:9]) for other in others}) > 3
+
+
+@pytest.mark.parametrize('data', [range(50), _Labelled([7] * 50)])
+def test_without_labels_or_with_one_an_order_is_a_shuffle(data):
+    order = balanced_order(data, seed=0)
+    assert sorted(order) == [*range(50)] != order
 
 
 @pytest.mark.parametrize(

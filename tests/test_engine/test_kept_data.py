@@ -76,6 +76,23 @@ def test_labels_that_are_no_bytes_stay_as_they_are():
     assert digest(*kept) == digest(*loader)
 
 
+@pytest.mark.parametrize('free', [1e9, 0])
+def test_parts_of_the_images(monkeypatch, free):
+    """Of batches that are kept, and of those that are read anew."""
+    memory(monkeypatch, cpu=free)
+    data = Masked()
+    loader = loader_of(data, batch_size=2)
+    kept = KeptData(loader, SegDataPreProcessor().cast_data)
+    whole = [data[index]['inputs'] for index in range(3)]
+    for begin in range(3):
+        for end in range(begin + 1, 4):
+            parts = [*kept.images(begin, end)]
+            found = [image for part in parts for image in part]
+            assert len(found) == end - begin
+            assert all(map(torch.equal, found, whole[begin:end]))
+            assert max(map(len, parts)) <= 2
+
+
 @pytest.mark.parametrize(('free', 'times'), [(385, 1), (384, 4)])
 def test_what_does_not_fit_is_read_anew(monkeypatch, free, times):
     """After the first, two more of 96 bytes must fit into half of it."""

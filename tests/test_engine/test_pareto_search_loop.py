@@ -183,6 +183,12 @@ def test_the_seed_decides(tmp_path):
         (dict(bins=0), 'bins=0'),
         (dict(threads=0), 'threads=0'),
         (dict(resume='yes'), "resume='yes'"),
+        (dict(race=[0.5, 0.2]), r'race=\[0.5, 0.2\]; must list shares of th'),
+        (dict(race=0.5), 'race=0.5; must list shares'),
+        (
+            dict(race=[0.5], metric='single-label/f1-score'),
+            "metric='single-label/f1-score' cannot race: only a classifier's",
+        ),
         (dict(seed=-1), 'seed=-1; must be an integer of at least 0'),
         (dict(objectives=['metric', 'latency']), 'needs a table of this dev'),
         (dict(constraints=dict(macs=('2GMACs', None))), 'cannot be reached'),
@@ -233,6 +239,26 @@ def test_any_evaluator_beside_the_metric(tmp_path):
     config = dict(test_evaluator=[accuracy, CONFUSION])
     alone = toy(tmp_path / 'a').test()
     assert toy(tmp_path / 'b', config=config).test() == alone
+
+
+def test_what_races_is_evaluated_on_all_images_before_it_is_chosen(tmp_path):
+    runner = toy(tmp_path, race=[0.25, 0.5], max_evaluations=24, bins=4)
+    runner.test()
+    model, path = runner.model, tmp_path / 'pareto.json'
+    front = ParetoFront.read(path, model.backbone.space)
+    loop = runner.test_loop
+    fitness = Fitness(model, loop.dataloader, loop.evaluator, TOP1)
+    for member in (*front.members, *front.references):
+        expected = fitness(member.subnet)[TOP1]
+        assert member.metrics == {TOP1: pytest.approx(expected)}
+        assert not member.parts
+    assert front.samples == fitness.data.size
+
+
+def test_of_several_metrics_none_can_race(tmp_path):
+    config = dict(test_evaluator=[dict(type='Accuracy'), CONFUSION])
+    with pytest.raises(ValueError, match='cannot race: .* one metric'):
+        toy(tmp_path, config=config, race=[0.5]).test()
 
 
 def test_an_algorithm_that_finds_no_more_is_said(tmp_path, monkeypatch):

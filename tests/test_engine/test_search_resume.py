@@ -1,5 +1,6 @@
 """A search killed at any moment and resumed = not killed, to the byte."""
 
+import json
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 from seg_leaves import LOVEDA, layout_of, short, write
 
 from .forked_tools import ROOT, free_port
-from .searches import DIGITS, FILES, SEARCH, contents, search
+from .searches import DIGITS, EVALUATIONS, FILES, SEARCH, contents, search
 
 FEWER = ('search_cfg.max_evaluations=12',)
 
@@ -46,6 +47,35 @@ def test_killed_and_resumed_is_uninterrupted(find, searched, tmp_path):
     assert done.status == 0, done.text
     assert f'{known} evaluations of ' in done.text
     assert contents(tmp_path) == contents(searched)
+
+
+def test_a_race_killed_and_resumed(find, tmp_path):
+    """Begun by one process, ended by two, as one finds it."""
+    options = ('search_cfg.race=[0.2,0.6]',)
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    done = find(whole, options=options)
+    assert done.status == 0, done.text
+    assert 'subnets left early' in done.text
+    done = find(killed, options=options, kill='write:4')
+    assert done.status == -signal.SIGKILL, done.text
+    # In the second generation, after the first ones that could leave.
+    assert lines(killed) == 13
+    done = find(killed, '--resume', options=options, processes=2)
+    assert done.status == 0, done.text
+    assert contents(whole) == contents(killed)
+    # On how many images a score rests; 150 are all.
+    _, *results = (whole / FILES[0]).read_text().splitlines()
+    seen = [[*map(int, json.loads(line)['parts'])] for line in results]
+    parts = [[30], [30, 90], [30, 90, 150]]
+    assert [30, 90, 150] in seen
+    assert all(each in parts for each in seen)
+    assert seen.count([30, 90, 150]) < EVALUATIONS
+    front = json.loads((whole / FILES[1]).read_text())
+    for member in (*front['members'], *front['references']):
+        share = member['metrics']['accuracy/top1'] * 150 / 100
+        assert share == pytest.approx(round(share))
+    done = find(whole, '--resume')
+    assert "['data', 'race'] differ" in done.last, done.text
 
 
 def test_a_segmentor_killed_and_resumed(tmp_path):

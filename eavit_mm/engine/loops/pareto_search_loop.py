@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from mmengine.runner import TestLoop
+from torch.utils.data import DataLoader, Subset
 
 from eavit_mm.analysis.search_report import (
     Progress,
     profile_table,
     write_figures,
 )
+from eavit_mm.datasets.split import balanced_order
 from eavit_mm.engine.calibration import norm_batches
-from eavit_mm.engine.fitness import AMP_DTYPES, Fitness
+from eavit_mm.engine.fitness import AMP_DTYPES, Fitness, is_plain_accuracy
 from eavit_mm.engine.ranked_fitness import (
     RankedFitness,
     broadcast_from_rank_0,
@@ -39,8 +41,9 @@ from eavit_mm.search.evaluations import (
 from eavit_mm.search.front import build_front
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
+from eavit_mm.search.race import Race, ends_of
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.pareto import Member
+from eavit_mm.space.pareto import Member, standard_error
 
 EVALUATIONS = 'evaluations.jsonl'
 FRONT = 'pareto.json'
@@ -76,6 +79,10 @@ class ParetoSearchLoop(TestLoop):
         threads: Threads of each process on a CPU; None: as many as the search
             to resume had, else torch's own number.
         resume: Goes on with the evaluations of the work directory.
+        race: Shares of the images at which a candidate that is behind leaves,
+            such as ``[0.0625, 0.125, 0.25, 0.5]``, see :class:`Race`; of a
+            classifier whose only metric is mmpretrain's ``Accuracy``. None:
+            all candidates are evaluated on all images.
         **kwargs: Those of mmengine's ``TestLoop``.
 
     Raises:
@@ -105,6 +112,7 @@ class ParetoSearchLoop(TestLoop):
         dtype: str = 'float32',
         threads: int | None = None,
         resume: bool = False,
+        race: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         if 'fp16' in kwargs:
@@ -144,7 +152,26 @@ class ParetoSearchLoop(TestLoop):
         self.max_evaluations, self.bins = max_evaluations, bins
         self.seed: Any = seed
         self.threads, self.dtype, self.resume = threads, dtype, resume
+        self.race, self.ends = race, self._ends(race)
         self.path = Path(self.runner.work_dir, EVALUATIONS)
+
+    def _ends(self, race: Sequence[float] | None) -> list[int]:
+        """How many images the parts of a race have; none without one.
+
+        Raises:
+            ValueError: If candidates cannot race, or not so.
+        """
+        if race is None:
+            return []
+        metric = self.objectives.metric
+        is_known = standard_error(metric, 50.0, 1) > 0
+        is_plain = is_plain_accuracy(self.model, self.evaluator)
+        if not (is_known and is_plain and self.objectives.rule == 'greater'):
+            raise ValueError(
+                f'race={race!r:.80}; metric={metric!r} cannot race: only a '
+                "classifier's accuracy, from one metric Accuracy"
+            )
+        return ends_of(race, len(self.dataloader.dataset))
 
     def run(self) -> dict[str, Any]:
         """Searches, and writes the front into the work directory.
@@ -158,9 +185,18 @@ class ParetoSearchLoop(TestLoop):
         runner.model.eval()
         self.seed, self.threads = broadcast_from_rank_0(self._seed_and_threads)
         torch.set_num_threads(self.threads)
+        loader = self.dataloader
+        if self.ends:
+            data = loader.dataset
+            loader = DataLoader(
+                Subset(data, balanced_order(data, self.seed)),
+                batch_size=loader.batch_size,
+                num_workers=loader.num_workers,
+                collate_fn=loader.collate_fn,
+            )
         fitness = Fitness(
             self.model,
-            self.dataloader,
+            loader,
             self.evaluator,
             self.objectives.metric,
             self.dtype,
@@ -216,6 +252,7 @@ class ParetoSearchLoop(TestLoop):
             seed=self.seed,
             dtype=self.dtype,
             threads=self.threads,
+            race=self.race,
         )
 
     def _search(
@@ -273,12 +310,21 @@ class ParetoSearchLoop(TestLoop):
 
         chunk = _CHUNK * ranked.world_size
         evaluations = Evaluations(ranked, known, chunk, record)
+        race = None
+        if self.ends:
+            race = evaluations.measure = Race(
+                ranked, self.objectives, self.ends, evaluations.used
+            )
         problem = SubnetProblem(self.objectives, evaluations)
         with progress.bar:
-            return run_search(
+            members = run_search(
                 problem,
                 self.algorithm,
                 evaluations,
                 self.seed,
                 self.max_evaluations,
             )
+        if race is not None:
+            members, summary = race.settle(members, self.bins)
+            self.runner.logger.info(summary)
+        return members
