@@ -98,7 +98,8 @@ def test_a_front_is_asked_before_stage_2(
 
 def test_measured_metrics_are_those_of_the_checkpoint(network: Any) -> None:
     router = network.model.router
-    known = {m.subnet: m.metrics for m in router.evaluated['front']}
+    measured = [*router.evaluated['front'], *router.evaluated['router']]
+    known = {m.subnet: m.metrics for m in measured}
     (row,) = ask(network, 1.0, by='front')
     assert row['metrics'] == known[Subnet.from_dict(row['subnet'])]
     (row,) = ask(network, 0.97, by='router')

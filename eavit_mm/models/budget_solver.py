@@ -119,11 +119,11 @@ class BudgetSolver:
     - 'router': what the router chooses, its gates opened or shut in the order
       of how sure it is of them, then single steps, down until it fits and up
       while it does.
-    - 'front': of the evaluated subnets that fit (the front, and the
-      references of the router) the best. Those whose accuracy lies within one
-      standard error of the best one's count as equal to it, and the largest
-      of the equals answers: what held-out data cannot tell apart leaves no
-      budget unused.
+    - 'front': of the evaluated subnets that fit (the front, the references of
+      the router, and its answers as stage 2 measured them) the best. Those
+      whose accuracy lies within one standard error of the best one's count as
+      equal to it, and the largest of the equals answers: what held-out data
+      cannot tell apart leaves no budget unused.
     - 'uniform': the largest uniform subnet that fits.
 
     Where nothing of the front fits, the next that there is answers.
@@ -207,7 +207,7 @@ class BudgetSolver:
     def front(self) -> ParetoFront | None:
         """The one that was given, else the one beside the router.
 
-        With all its subnets as stage 2 measured them again, if it did.
+        With all the subnets that stage 2 measured, if it did.
         """
         router = self.model.router
         own = None if router is None else router.front
@@ -216,7 +216,7 @@ class BudgetSolver:
             return front
         return replace(
             front,
-            members=router.evaluated['front'],
+            members=tuple(chain.from_iterable(router.evaluated.values())),
             references=(),
             samples=router.samples or front.samples,
         )

@@ -159,7 +159,9 @@ def evaluated(
         )
         for subnet, accuracy in zip(subnets, accuracies, strict=True)
     ]
-    router.evaluated, router.samples = dict(front=tuple(found)), samples
+    # The router's own answers count as those of the front do.
+    router.evaluated = dict(front=tuple(found[::2]), router=tuple(found[1::2]))
+    router.samples = samples
     return found
 
 
