@@ -80,12 +80,12 @@ def test_labels_that_are_no_bytes_stay_as_they_are():
 def test_parts_of_the_images(monkeypatch, free):
     """Of batches that are kept, and of those that are read anew."""
     memory(monkeypatch, cpu=free)
-    data = Masked()
+    data = Masked() + Masked()
     loader = loader_of(data, batch_size=2)
     kept = KeptData(loader, SegDataPreProcessor().cast_data)
-    whole = [data[index]['inputs'] for index in range(3)]
-    for begin in range(3):
-        for end in range(begin + 1, 4):
+    whole = [data[index]['inputs'] for index in range(6)]
+    for begin in range(6):
+        for end in range(begin + 1, 7):
             parts = [*kept.images(begin, end)]
             found = [image for part in parts for image in part]
             assert len(found) == end - begin
