@@ -8,13 +8,15 @@ Letters: C channels of the residual stream, H heads, F hidden channels.
 """
 
 from functools import lru_cache
+from itertools import groupby
 from math import isnan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import EMBED, FFN, HEADS, Cell, Choices
@@ -45,11 +47,12 @@ class DecisionGates(NamedTuple):
     """Gates of every decision about a subnet.
 
     Attributes:
-        prefixes: For each cell of the space (choices - 1), descending.
-        switches: One per branch; None where none may be off.
+        prefixes: (..., cells, gates), descending; zeros behind those of cells
+            with fewer choices than others.
+        switches: (..., branches); None where none may be off.
     """
 
-    prefixes: tuple[Tensor, ...]
+    prefixes: Tensor
     switches: Tensor | None
 
 
@@ -88,12 +91,33 @@ def switch_gates(soft: Tensor, max_off: int) -> Tensor:
     return gates + (forced - gates.detach()).clamp(min=0)
 
 
-def harden(space: SearchSpace, soft: DecisionGates) -> DecisionGates:
-    """The hard gates of soft ones in (0, 1), with their gradient."""
-    switches = soft.switches
+def by_decision(space: SearchSpace, gates: Tensor) -> DecisionGates:
+    """The gates of all groups in one vector (..., G) as those of decisions."""
+    runs = runs_of(space)
+    sizes = [cells * number for cells, number in runs]
+    sizes.append(len(space.branches) if space.max_off else 0)
+    *parts, switches = torch.split(gates, sizes, dim=-1)
+    most = max(number for _, number in runs)
+    rows = [
+        F.pad(part.reshape(*part.shape[:-1], *run), (0, most - run[1]))
+        for part, run in zip(parts, runs, strict=True)
+    ]
+    prefixes = torch.cat(rows, dim=-2)
+    return DecisionGates(prefixes, switches if space.max_off else None)
+
+
+def runs_of(space: SearchSpace) -> list[tuple[int, int]]:
+    """(cells, gates of each) of neighbours with as many gates."""
+    sizes = groupby(cell.num_choices - 1 for cell in space.cells)
+    return [(len([*cells]), gates) for gates, cells in sizes]
+
+
+def harden(space: SearchSpace, soft: Tensor) -> DecisionGates:
+    """The hard gates of soft ones (..., G) in (0, 1), with their gradient."""
+    prefixes, switches = by_decision(space, soft)
     if switches is not None:
         switches = switch_gates(switches, space.max_off)
-    return DecisionGates(tuple(map(prefix_gates, soft.prefixes)), switches)
+    return DecisionGates(prefix_gates(prefixes), switches)
 
 
 def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
@@ -107,10 +131,9 @@ def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
 
 def subnets_of(space: SearchSpace, decisions: DecisionGates) -> list[Subnet]:
     """Likewise of each row of decisions."""
-    columns = [p.sum(-1, keepdim=True) for p in decisions.prefixes]
+    values = decisions.prefixes.sum(-1)
     if decisions.switches is not None:
-        columns.append(decisions.switches)
-    values = torch.cat(columns, dim=-1)
+        values = torch.cat((values, decisions.switches), dim=-1)
     number, found = len(space.cells), []
     # One copy from the device for all of them.
     for row in values.reshape(-1, values.shape[-1]).tolist():
@@ -147,12 +170,9 @@ def decision_gates_of(space: SearchSpace, subnet: Subnet) -> DecisionGates:
         ValueError: If the subnet is not in the space.
     """
     space.check(subnet)
-    prefixes = tuple(
-        (torch.arange(cell.num_choices - 1) < index).float()
-        for cell, index in zip(
-            space.cells, space.decisions(subnet).indices, strict=True
-        )
-    )
+    most = max(cell.num_choices for cell in space.cells) - 1
+    indices = torch.tensor(space.decisions(subnet).indices)
+    prefixes = (torch.arange(most) < indices[:, None]).float()
     if not space.max_off:
         return DecisionGates(prefixes, None)
     is_on = [getattr(subnet, axis)[i] > 0 for axis, i in space.branches]
@@ -162,9 +182,10 @@ def decision_gates_of(space: SearchSpace, subnet: Subnet) -> DecisionGates:
 def gates_of(space: SearchSpace, decisions: DecisionGates) -> Gates:
     """The gates of all units: width gates times the gate of the branch."""
     units: dict[tuple[str, int], Tensor] = {}
-    for cell, prefix in zip(space.cells, decisions.prefixes, strict=True):
+    opened = _opened(decisions.prefixes)
+    for cell, row in zip(space.cells, opened.unbind(), strict=True):
         for place, choices in cell.choices.items():
-            units[place] = _spread(prefix, choices)
+            units[place] = row[_opener(choices, row.device)]
     if decisions.switches is not None:
         for branch, gate in zip(
             space.branches, decisions.switches.unbind(), strict=True
@@ -179,9 +200,9 @@ def gates_of(space: SearchSpace, decisions: DecisionGates) -> Gates:
     )
 
 
-def _spread(prefix: Tensor, choices: Choices) -> Tensor:
-    """One gate per unit; those of the smallest choice are always open."""
-    return F.pad(prefix, (1, 0), value=1.0)[_opener(choices, prefix.device)]
+def _opened(prefixes: Tensor) -> Tensor:
+    """A gate for each choice: the smallest is always open."""
+    return F.pad(prefixes, (1, 0), value=1.0)
 
 
 @lru_cache(maxsize=256)
@@ -201,37 +222,36 @@ class GatedCost(nn.Module):
     def __init__(self, table: CostTable) -> None:
         super().__init__()
         self.space = table.space
-        parts: dict[str, Any] = {'stem': table.stem}
-        parts |= {f'{a}_{i}': v for (a, i), v in table.branches.items()}
-        for name, values in parts.items():
-            costs = torch.tensor(values, dtype=torch.float64)
-            shares = (costs / table.largest).float()
-            self.register_buffer(name, shares, persistent=False)
+        stem, *tables = (
+            (torch.tensor(c, dtype=torch.float64) / table.largest).float()
+            for c in (table.stem, *table.branches.values())
+        )
+        # (branches, choices, frames), with zeros behind fewer choices.
+        branches = pad_sequence([t.mT for t in tables], batch_first=True)
+        self.register_buffer('stem', stem, persistent=False)
+        self.register_buffer('branches', branches, persistent=False)
 
     def forward(self, decisions: DecisionGates) -> Tensor:
         """The share of the largest subnet's cost: a scalar.
 
         In the type of the gates: autocast would round it to three digits.
         """
-        stem = self.get_buffer('stem')
-        chosen: dict[tuple[str, int], Tensor] = {}
-        for cell, prefix in zip(
-            self.space.cells, decisions.prefixes, strict=True
-        ):
-            chosen |= dict.fromkeys(cell.choices, _one_hot(prefix))
-        embed = chosen[EMBED, 0]
+        stem, branches = self.get_buffer('stem'), self.get_buffer('branches')
+        chosen = _one_hot(decisions.prefixes)
+        rows = {
+            place: row
+            for cell, row in zip(self.space.cells, chosen, strict=True)
+            for place in cell.choices
+        }
+        embed = rows[EMBED, 0][: len(stem)]
+        own = torch.stack([rows[branch] for branch in self.space.branches])
         with torch.autocast(stem.device.type, enabled=False):
-            total: Tensor = stem @ embed
-            for number, (axis, layer) in enumerate(self.space.branches):
-                table = self.get_buffer(f'{axis}_{layer}')
-                branch = embed @ table @ chosen[axis, layer]
-                if decisions.switches is not None:
-                    branch = branch * decisions.switches[number]
-                total = total + branch
-        return total
+            parts = branches @ embed * own[:, : branches.shape[1]]
+            if decisions.switches is not None:
+                parts = parts * decisions.switches[:, None]
+            return stem @ embed + parts.sum()
 
 
-def _one_hot(prefix: Tensor) -> Tensor:
-    """1 at the choice that prefix gates (choices - 1) stand for."""
-    first, behind = prefix.new_ones(1), prefix.new_zeros(1)
-    return -torch.cat((first, prefix, behind)).diff()
+def _one_hot(prefixes: Tensor) -> Tensor:
+    """1 at the choice that prefixes (..., gates) stand for: (..., choices)."""
+    return _opened(prefixes) - F.pad(prefixes, (0, 1))

@@ -198,13 +198,14 @@ class RouterHead(BaseModule):
         pairs = zip(self.tables.items(), budgets, strict=True)
         return {k: limit_of(share, t.largest) for (k, t), share in pairs}
 
-    def _kept_choice(self, budgets: Sequence[float]) -> Subnet:
-        """The choice, opened or shut until it keeps its budgets.
+    def _kept_choice(self, soft: Tensor, budgets: Tensor) -> Subnet:
+        """The choice of soft gates, opened or shut until it keeps budgets.
 
         The dearest of its nested subnets that does, or the smallest, where
         even that exceeds them. At use single steps follow.
         """
-        nested, limits = self.nested(budgets), self.limits(budgets)
+        nested = nested_subnets(self.space, soft)
+        limits = self.limits(budgets.tolist())
         walker = Walker(self.space, self.tables)
         return walker.fullest(nested, limits) or nested[0]
 
@@ -243,9 +244,10 @@ class RouterHead(BaseModule):
         self, budgets: Tensor, noise: torch.Generator, is_gated: bool
     ) -> Route:
         """One of the routes of an iteration."""
-        decisions = self(budgets, noise if is_gated else None)
+        soft = self.groups(budgets, noise if is_gated else None)
+        decisions = harden(self.space, soft)
         gates = gates_of(self.space, decisions) if is_gated else None
-        subnet = gates.subnet if gates else self._kept_choice(budgets.tolist())
+        subnet = gates.subnet if gates else self._kept_choice(soft, budgets)
         return Route(subnet, budgets, decisions, gates, 0.0)
 
     def _front_weight(self, iteration: int) -> float:

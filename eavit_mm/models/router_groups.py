@@ -7,6 +7,8 @@ Letters: K kinds of budgets, R references of the Pareto front, G gates of all
 groups.
 """
 
+from itertools import groupby
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,9 +16,11 @@ from torch import Tensor, nn
 from eavit_mm.models.gates import (
     SWITCHES,
     DecisionGates,
+    by_decision,
     check_gates,
     group_name,
     harden,
+    runs_of,
     subnet_of,
 )
 from eavit_mm.options import check_count, check_number
@@ -73,8 +77,8 @@ class Groups(nn.ModuleDict):
 
     def forward(
         self, budgets: Tensor, generator: torch.Generator | None = None
-    ) -> DecisionGates:
-        """Soft gates in (0, 1): sigmoids of logits and noise.
+    ) -> Tensor:
+        """Soft gates in (0, 1), (..., G): sigmoids of logits and noise.
 
         Args:
             budgets: (..., K), shares of the largest subnet's costs; on the
@@ -83,23 +87,29 @@ class Groups(nn.ModuleDict):
         """
         # Copies to the device that are not waited for, here and below.
         budgets = budgets.to(next(self.parameters()), non_blocking=True)
-        groups = {name: mlp(budgets) for name, mlp in self.items()}
-        logits = torch.cat([*groups.values()], dim=-1)
+        logits = self.logits(budgets)
         if generator is not None:
             # The difference of two Gumbel variables is logistic. Drawn on
             # the CPU, so that every device gets the same.
             u = torch.rand(logits.shape, generator=generator)
             noise = torch.logit(u, eps=1e-6).to(logits, non_blocking=True)
             logits = (logits + noise) / self.temperature
-        sizes = [group.shape[-1] for group in groups.values()]
-        parts = torch.split(logits.sigmoid(), sizes, dim=-1)
-        soft = dict(zip(groups, parts, strict=True))
-        # Of a cell that has no choice.
-        nothing = budgets.new_zeros(*budgets.shape[:-1], 0)
-        prefixes = tuple(
-            soft.get(group_name(cell), nothing) for cell in self.space.cells
-        )
-        return DecisionGates(prefixes, soft.get(SWITCHES))
+        return logits.sigmoid()
+
+    def logits(self, budgets: Tensor) -> Tensor:
+        """Those of all gates, (..., G), of budgets (..., K).
+
+        Neighbours of equal size go through their MLPs as one.
+        """
+        found = []
+        own = ([*mlp.parameters()] for mlp in self.values())
+        for _, alike in groupby(own, lambda each: each[-1].shape):
+            weights = map(torch.stack, zip(*alike, strict=True))
+            first, shift, second, offset = weights
+            hidden = torch.einsum('nhk,...k->...nh', first, budgets) + shift
+            group = torch.einsum('ngh,...nh->...ng', second, hidden.relu())
+            found.append((group + offset).flatten(-2))
+        return torch.cat(found, dim=-1)
 
     def fit(self, costs: Tensor, masks: Tensor, steps: int) -> None:
         """Moves the MLPs towards references, from where they are.
@@ -114,7 +124,7 @@ class Groups(nn.ModuleDict):
         targets = masks * sure + (1 - masks) * (1 - sure)
         optimizer = torch.optim.Adam(self.parameters(), lr=1e-2)
         for _ in range(steps):
-            logits = torch.cat([mlp(costs) for mlp in self.values()], dim=1)
+            logits = self.logits(costs)
             error = F.binary_cross_entropy_with_logits(logits, targets)
             optimizer.zero_grad()
             torch.autograd.backward(error)
@@ -122,7 +132,7 @@ class Groups(nn.ModuleDict):
         optimizer.zero_grad()
 
 
-def nested_subnets(space: SearchSpace, soft: DecisionGates) -> list[Subnet]:
+def nested_subnets(space: SearchSpace, soft: Tensor) -> list[Subnet]:
     """Subnets around the choice that soft gates stand for, smallest first.
 
     Gates are opened in the order of how sure the router is of them: of each
@@ -130,24 +140,15 @@ def nested_subnets(space: SearchSpace, soft: DecisionGates) -> list[Subnet]:
     At a half it is the router's choice. Branches that it leaves on or off
     stay so.
     """
-    both = (*soft.prefixes, soft.switches)
-    given = [gates for gates in both if gates is not None]
-    # One copy from the device for all of them.
-    flat = torch.cat(given).cpu()
-    number = len(space.cells)
-    parts = torch.split(flat, [len(gates) for gates in given])
-    soft = DecisionGates(parts[:number], *(parts[number:] or [None]))
+    soft = soft.detach().cpu()
     off = space.decisions(subnet_of(space, harden(space, soft))).off
-    prefixes = [prefix.double() for prefix in soft.prefixes]
-    thresholds = {0.0, 1.0}.union(*(p.tolist() for p in prefixes))
+    prefixes = by_decision(space, soft).prefixes.double()
+    thresholds = {0.0, 1.0, *prefixes.flatten().tolist()}
     falling = torch.tensor(
         sorted(thresholds, reverse=True), dtype=torch.float64
     )
-    # All thresholds at once: (thresholds, gates) -> (thresholds).
-    columns = [
-        (prefix > falling[:, None]).sum(dim=1).tolist() for prefix in prefixes
-    ]
-    rows = zip(*columns, strict=True)
+    # All thresholds at once: (thresholds, cells, gates).
+    rows = (prefixes > falling[:, None, None]).sum(dim=-1).tolist()
     return list(dict.fromkeys(space.build(row, off) for row in rows))
 
 
@@ -158,13 +159,18 @@ def mask_of(space: SearchSpace, decisions: DecisionGates) -> Tensor:
     subnet.
     """
     prefixes, switches = decisions
-    if switches is None:
-        return torch.cat(prefixes)
-    on = dict(zip(space.branches, switches.unbind(), strict=True))
+    if switches is not None:
+        on = dict(zip(space.branches, switches.unbind(), strict=True))
+        one = switches.new_ones(())
+        own = [
+            one if others else on.get(place, one)
+            for place, *others in (cell.choices for cell in space.cells)
+        ]
+        prefixes = prefixes * torch.stack(own)[:, None]
+    runs = runs_of(space)
+    rows = torch.split(prefixes, [cells for cells, _ in runs])
     masks = [
-        prefix * on[cell.branches[0]]
-        if len(cell.axes) == len(cell.branches) == 1
-        else prefix
-        for cell, prefix in zip(space.cells, prefixes, strict=True)
+        row[:, :number].flatten()
+        for row, (_, number) in zip(rows, runs, strict=True)
     ]
-    return torch.cat([*masks, switches])
+    return torch.cat(masks if switches is None else [*masks, switches])

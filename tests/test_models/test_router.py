@@ -22,7 +22,7 @@ from toys import (
 from eavit_mm.models import RouterHead, elastic_step
 from eavit_mm.models.elastic_step import Pass
 from eavit_mm.models.gates import (
-    DecisionGates,
+    by_decision,
     decision_gates_of,
     group_name,
 )
@@ -101,10 +101,6 @@ def test_low_budgets_come_as_often_as_skew_says(skew: float) -> None:
         )
 
 
-def flat(gates: DecisionGates) -> torch.Tensor:
-    return torch.cat([*gates.prefixes, gates.switches], dim=-1)
-
-
 def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
     """P(open) is the sigmoid of the logit; the temperature softens it."""
     groups = routed().router.groups
@@ -115,7 +111,7 @@ def test_noise_is_that_of_a_gumbel_sigmoid() -> None:
     noisy = []
     for groups.temperature in (0.5, 2.0):
         rng = torch.Generator().manual_seed(0)
-        soft = flat(groups(budgets, rng))
+        soft = groups(budgets, rng)
         assert ((soft > 0.5).double().mean(dim=0) - exact).abs().max() < 0.04
         noisy.append(soft.logit() * groups.temperature)
     torch.testing.assert_close(*noisy, rtol=1e-5, atol=1e-5)
@@ -153,7 +149,8 @@ def test_losses_by_hand(tmp_path: Path, kinds: list[str]) -> None:
         return np.array([c(subnet)['total'] / c()['total'] for c in costs])
 
     def mask(subnet: Any) -> np.ndarray:
-        return flat(decision_gates_of(space, subnet)).numpy()
+        prefixes, switches = decision_gates_of(space, subnet)
+        return np.concatenate((prefixes.flatten(), switches))
 
     for seed in range(4):
         (route,) = router.draw([seed], 0)
@@ -192,7 +189,7 @@ def test_fit_reproduces_the_references(tmp_path: Path) -> None:
     # Surest of branches, so that noise seldom turns one off.
     masks = router.reference_masks.bool()
     soft = [router.groups(c) for c in router.reference_costs.double()]
-    gates = torch.stack([flat(gates) for gates in soft])
+    gates = torch.stack(soft)
     right = torch.where(masks, gates, 1 - gates).mean(dim=0)
     assert 0.8 < right[:-6].mean() < 0.92
     assert 0.95 < right[-6:].mean() < 0.995
@@ -374,7 +371,7 @@ def test_nested_subnets_surround_the_choice(seed: int) -> None:
         for i, cell in enumerate(space.cells)
         if not cell.branches or set(cell.branches) - set(off)
     ]
-    soft = router.groups(router._inputs([share]))
+    soft = by_decision(space, router.groups(router._inputs([share])))
     groups = [
         (i, sorted(soft.prefixes[i].tolist(), reverse=True)) for i, _ in cells
     ]
