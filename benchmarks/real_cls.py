@@ -136,8 +136,8 @@ def claims(runs: Sequence[Run]) -> str:
 
 
 FINDINGS = {
-    'flowers89': """EA-ViT leads every other method over the MACs that both take
-by more than the spread, and from 30% of the MACs on at each budget in the
+    'flowers89': """EA-ViT leads every other method over the MACs that both
+take by more than the spread, and from 30% of the MACs on at each budget in the
 mean; at half Flextron is as good in one seed of the two. At 20% it is above
 HydraViT in one seed and equal in the other: HydraViT trains three networks in
 all. One network that trains alone for all of the cost is 3 and 6 below EA-ViT
@@ -166,9 +166,9 @@ measured answers, that seed reaches 68.4 in place of 62.1%, and 57.8 in place
 of 51.3 at 20% (the rows here are older than that). Narrow networks that train
 alone are better than the whole one: for the same cost they see more images.
 """,
-    'cifar100': """EA-ViT leads at 20 and 30%, and at half HydraViT by 5 points and Flextron
-by 2. HydraViT's whole network is 1.3 better. A fifth of the cost in stage 1 is
-an eighth of an epoch here. The largest network lacks 16 points.
+    'cifar100': """EA-ViT leads at 20 and 30%, and at half HydraViT by 5 points
+and Flextron by 2. HydraViT's whole network is 1.3 better. A fifth of the cost
+in stage 1 is an eighth of an epoch here. The largest network lacks 16 points.
 """,
 }
 PAGE = Page(TASK, INTRO, CURVES, claims, FINDINGS, 'accuracy (%)')
