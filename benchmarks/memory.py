@@ -51,9 +51,10 @@ ViT-mini trains {STEPS} steps of 16 digits, searches by {STEPS} evaluations on
 held before the last of these steps, evaluations or batches, less what was held
 after the first, and after half of them.
 
-ViT-B trains two steps of the whole network on 8 images. Its search and test
-have {IMAGES:,} images of 224 px, in batches of 256 as its configs, and a
-network below the largest, which alone needs no copy of its weights. They are
+ViT-B trains three steps on 8 images, two of the largest network first. Its
+search and test have {IMAGES:,} images of 224 px, in batches of 256 as its
+configs. The search begins with the largest network; the test has one with 704
+of 768 channels in the embedding, which needs a copy of its weights. They are
 ended when the peak has not risen for {PATIENCE:.0f} seconds of a processor:
 later blocks and batches take as much again as the first. What is exported, to
 `.pth` and ONNX, is the largest network."""
@@ -134,7 +135,7 @@ def config_of(network: str, folder: Path) -> Config:
     cfg.model.backbone.init_cfg = None
     cfg.load_from = str(folder / 'weights.pth')  # of the training
     cfg.default_hooks.checkpoint.interval = STEPS
-    cfg.train_cfg = dict(by_epoch=False, max_iters=2, val_interval=STEPS)
+    cfg.train_cfg = dict(by_epoch=False, max_iters=3, val_interval=STEPS)
     cfg.log_processor = dict(by_epoch=False)
     cfg.param_scheduler = []
     rearrange, curriculum = cfg.custom_hooks
@@ -152,16 +153,20 @@ def config_of(network: str, folder: Path) -> Config:
         }
         cfg.test_dataloader.batch_size = 45
         return cfg
-    # Of all that a curriculum allows, the largest network is trained first.
-    cfg.search_cfg.constraints = dict(macs=(0.8, 0.95))
-    cfg.test_cfg.subnets = dict(large=0.9)
+    # The search begins with the largest network, which also trains; the test
+    # has the other one, whose weights are copied.
+    cfg.model.backbone.space = dict(
+        embed_dims=[704, 768], num_heads=[12], feedforward_channels=[3072]
+    )
+    curriculum.levels = [dict(begin=0), dict(begin=2, embed_dims=704)]
+    cfg.test_cfg.subnets = dict(narrow='smallest')
     cfg.train_dataloader.batch_size = 8
     for part in ('train', 'val', 'test'):
         loader = cfg[f'{part}_dataloader']
         loader.num_workers = 0
         loader.dataset = dict(
             type='CustomDataset',
-            data_prefix=_images(folder / part),
+            data_prefix=_images(folder / f'images_{part}'),
             pipeline=loader.dataset.pipeline,
         )
     return cfg
