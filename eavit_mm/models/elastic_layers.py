@@ -238,8 +238,13 @@ def run_ffn(ffn: FFN | SwiGLUFFN, slices: BranchSlices, x: Tensor) -> Tensor:
         gate, value = hidden
         x = F.silu(gate) * value
     else:
-        _, activation, dropout = ffn.layers[0]
-        x = dropout(activation(hidden[0]))
+        (x,), (_, activation, dropout) = hidden, ffn.layers[0]
+        if type(activation) is nn.GELU and not x.requires_grad:
+            # In place: of an evaluation this was what took most memory.
+            torch.ops.aten.gelu_(x, approximate=activation.approximate)
+            x = dropout(x)
+        else:
+            x = dropout(activation(x))
     x = F.linear(x, slices.out_weight, slices.out_bias)
     if not isinstance(ffn, SwiGLUFFN):
         x = ffn.layers[2](x)  # dropout
