@@ -13,6 +13,7 @@ from benchmarks import (
     export,
     finetune,
     latency,
+    memory,
     pages,
     real_cls,
     real_seg,
@@ -49,7 +50,13 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
         accuracy.read_records(stage2.RECORDS), folder
     ),
 )
-ALONE = dict(budgets=budgets, export=export, finetune=finetune, misuse=misuse)
+ALONE = dict(
+    budgets=budgets,
+    export=export,
+    finetune=finetune,
+    memory=memory,
+    misuse=misuse,
+)
 OF_DEVICES = dict(gpu=gpu, latency=latency, speed=speed)
 
 
