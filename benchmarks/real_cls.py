@@ -146,32 +146,32 @@ as many images. For the cost of one fine-tune no elastic method keeps the
 accuracy of the whole network: EA-ViT lacks 6.6 points, the others 9 to 17.
 """,
     'dtd10': """The standard error of 400 test images is 2.5 points. EA-ViT's
-largest network is as good as the dense one. It leads at 20 and 30%; at half
-DynaBERT, which learns from a fine-tuned teacher, is 2.2 above it in the mean
-of both seeds. Over the MACs that both take the two are level.
+largest network is as good as the dense one. It leads at 20%; at 30% and over
+the MACs that both take it is level with DynaBERT, which learns from a
+fine-tuned teacher and is 1.5 above it at 45.6% and 2.2 at half.
 """,
     'eurosat': """EA-ViT leads every other method at 20 and 30% and over the
 MACs that both take, by more than the spread. At half Flextron is 1.8 above it
-in one seed and 5.7 below in the other; at 62 and 75% it is 0.3 to 2.4 above.
-Which heads EA-ViT keeps is decided by 400 images: the same recipe with other
-images for the search reached 89.0% of these test images at half in place of
-87.2; but a stage 1 of more networks with two heads was [no better](tried.md).
-Narrow networks that train alone are 3 to 15 points better.
+in one seed and 5.7 below in the other; at 62 and 75% it is 0.3 to 2.4 above,
+whole 1.3 below. Which heads EA-ViT keeps is decided by 400 images: the same
+recipe with other images for the search reached 89.0% of these test images at
+half in place of 87.2; but a stage 1 of more networks with two heads was [no
+better](tried.md). Narrow networks that train alone are 3 to 15 points better.
 """,
-    'btmri': """EA-ViT leads at 30% in the mean. HydraViT's network of 11% is
-better than its answer at 20%, by 2.6. At half the second seed's answer is 6
+    'btmri': """EA-ViT leads at 30% in the mean. HydraViT is 2.6 better at 20%,
+with its network of 11%, 0.9 at half, and level over the MACs that both take;
+MatFormer's whole network is 1.5 better. At half the second seed's answer is 6
 points below its own of 45.6%: nothing makes the router's answers better from
 budget to budget. Asked by `front`, which after stage 2 knows the router's
-measured answers, that seed reaches 68.4 in place of 62.1%, and 57.8 in place
-of 51.3 at 20% (the rows here are older than that). Narrow networks that train
+measured answers, that seed reaches 68.4% at half and 57.8 at 20% (the router
+62.1 and 51.3; a trial, the rows here are older). Narrow networks that train
 alone are better than the whole one: for the same cost they see more images.
 """,
     'cifar100': """EA-ViT leads every other method over the MACs that both
-take, by more than the spread, by 8 points at 20% and by 4 at 30%. At half
-Flextron is 1.1 below it; at 45.6% it is 7 points above it in one seed, as
-EA-ViT's answers there do not get better from budget to budget. A fifth of the
-cost in stage 1 is an eighth of an epoch here: the largest network lacks 16
-points.
+take, by more than the spread, by 8 points at 20% and by 4 at 30%. Flextron is
+3.4 above it at 45.6%, all of that in the second seed, whose answers do not get
+better from budget to budget, and 1.1 below it at half. A fifth of the cost in
+stage 1 is an eighth of an epoch here: the largest network lacks 16 points.
 """,
 }
 PAGE = Page(TASK, INTRO, CURVES, claims, FINDINGS, 'accuracy (%)')

@@ -99,9 +99,13 @@ def _of_member(member: Member, front: ParetoFront) -> Values:
 
 
 def _cloud(path: Path, front: ParetoFront) -> list[Values]:
-    """All that the search of a front evaluated."""
+    """All that the search of a front evaluated, on all images."""
     _, members = read_evaluations(path, front.space)
-    return [_of_member(member, front) for member in members]
+    return [
+        _of_member(member, front)
+        for member in members
+        if not member.parts or str(front.samples) in member.parts
+    ]
 
 
 def _data(path: Path) -> Values:

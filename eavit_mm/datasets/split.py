@@ -71,8 +71,8 @@ def partition(
 def balanced_order(dataset: Any, seed: int) -> list[int]:
     """A drawn order of a data set: any beginning has the shares of the whole.
 
-    Of each class, to an image or two; where labels are not known, the data
-    set is shuffled.
+    Of each class, to a few images; where labels are not known, the data set
+    is shuffled.
     """
     labels = [repr(sample.get('gt_label')) for sample in samples_of(dataset)]
     if len(labels) != len(dataset):

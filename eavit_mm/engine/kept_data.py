@@ -67,12 +67,12 @@ class KeptData:
     def images(self, begin: int, end: int) -> Iterator[Any]:
         """The images from one number up to another, in batches."""
         for batch in self.batches:
-            if end <= 0:
-                return
             part = batch['inputs'][max(begin, 0) : end]
             if len(part):
                 yield part
             begin, end = (at - len(batch['inputs']) for at in (begin, end))
+            if end <= 0:
+                return
 
     def __iter__(self) -> Iterator[Any]:
         """Batches as they were packed, whose samples may be changed."""

@@ -187,7 +187,7 @@ class _NormaliseOpen(torch.autograd.Function):
         mean = (x @ shares).unsqueeze(-1)
         x = x - mean
         scale = ((x.square() @ shares).unsqueeze(-1) + eps).rsqrt()
-        x *= scale
+        x = x * scale  # not in place: torch.compile would lose gradients
         ctx.save_for_backward(x, shares, mean, scale)
         return x
 
@@ -239,7 +239,8 @@ def run_ffn(ffn: FFN | SwiGLUFFN, slices: BranchSlices, x: Tensor) -> Tensor:
         x = F.silu(gate) * value
     else:
         (x,), (_, activation, dropout) = hidden, ffn.layers[0]
-        if type(activation) is nn.GELU and not x.requires_grad:
+        hooks = activation._forward_hooks or activation._forward_pre_hooks
+        if type(activation) is nn.GELU and not (x.requires_grad or hooks):
             # In place: of an evaluation this was what took most memory.
             torch.ops.aten.gelu_(x, approximate=activation.approximate)
             x = dropout(x)

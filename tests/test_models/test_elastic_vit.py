@@ -259,3 +259,14 @@ def test_frozen_stages(stages: int) -> None:
     for name, p in vit.named_parameters():
         arrived = p.grad is not None and bool(p.grad.any())
         assert arrived == needed[name], name
+
+
+def test_hooks_of_an_activation_run_without_gradients() -> None:
+    """GELU runs in place there, unless somebody wants to see it."""
+    vit, seen = small_vit(), []
+    vit.layers[1].ffn.layers[0][1].register_forward_hook(
+        lambda module, inputs, output: seen.append(output)
+    )
+    with torch.no_grad(), vit.use(member()):
+        vit(images())
+    assert len(seen) == 1

@@ -230,3 +230,16 @@ def test_a_gated_norm_keeps_one_tensor_of_activations() -> None:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         layer_norm(norm, gate_norm(whole, gates), x)
     assert sum(numel == x.numel() for _, numel in kept) == 1
+
+
+def test_a_compiled_gated_norm_has_the_gradients_of_the_eager_one() -> None:
+    norm, gates = torch.nn.LayerNorm(8), torch.tensor([1.0] * 5 + [0.0] * 3)
+    found = []
+    for run in (layer_norm, torch.compile(layer_norm, backend='aot_eager')):
+        torch.manual_seed(0)
+        x = torch.rand(2, 3, 8, requires_grad=True)
+        open_gates = gates.clone().requires_grad_()
+        whole = NormSlices(norm.weight, norm.bias)
+        run(norm, gate_norm(whole, open_gates), x).sin().sum().backward()
+        found.append((x.grad, open_gates.grad))
+    close(*found, 1e-6)

@@ -190,7 +190,7 @@ class ParetoSearchLoop(TestLoop):
             data = loader.dataset
             loader = DataLoader(
                 Subset(data, balanced_order(data, self.seed)),
-                batch_size=loader.batch_size,
+                batch_size=loader.batch_size or 1,  # of a batch sampler
                 num_workers=loader.num_workers,
                 collate_fn=loader.collate_fn,
             )
