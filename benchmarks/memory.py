@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from PIL import Image
 
 from benchmarks.pages import FOLDER, ROOT, commit, commits, publish, table
+from benchmarks.speed import held
 from eavit_mm.analysis.latency import device_name
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet
@@ -58,13 +58,6 @@ of 768 channels in the embedding, which needs a copy of its weights. They are
 ended when the peak has not risen for {PATIENCE:.0f} seconds of a processor:
 later blocks and batches take as much again as the first. What is exported, to
 `.pth` and ONNX, is the largest network."""
-
-
-def held(process: int | str = 'self', field: str = 'VmRSS') -> int:
-    """Bytes that a process holds, 0 of one that has ended."""
-    text = Path(f'/proc/{process}/status').read_text()
-    found = re.search(rf'^{field}:\s+(\d+)', text, re.M)
-    return int(found[1]) * 1024 if found else 0
 
 
 @MODELS.register_module()
@@ -111,7 +104,7 @@ def watch(
             stderr=file,
         )
         while process.poll() is None:
-            peak = max(peak, held(process.pid, 'VmHWM'))
+            peak = max(peak, held('VmHWM', process.pid))
             # Behind the name come a letter, and ticks as 12th and 13th.
             stat = Path(f'/proc/{process.pid}/stat').read_text()
             ticks = stat.rpartition(')')[2].split()[11:13]
@@ -233,9 +226,9 @@ def measure(
         row.update(peak=peak, commit=commit())
         if is_mini and tool != 'export':
             # Before the last STEPS batches, training reads one to sort by.
-            row['held'] = notes[-STEPS:]
+            row['held'] = [notes[-STEPS:][i] for i in (1, STEPS // 2, -1)]
         found.append(row)
-        print({**row, 'held': notes[:3] + notes[-3:]}, flush=True)
+        print(row, flush=True)
     return found
 
 
@@ -246,8 +239,7 @@ def page(result: dict[str, Any]) -> str:
         beside = (row['peak'] - row['floor']) / 1e9
         grown = ''
         if 'held' in row:
-            marks = (1, STEPS // 2, -1)
-            first, half, last = (row['held'][i] / 1e6 for i in marks)
+            first, half, last = (size / 1e6 for size in row['held'])
             grown = f'{last - first:+.0f} MB, {last - half:+.0f} MB'
         sizes = (row[k] / 1e9 for k in ('model', 'floor', 'peak'))
         name = f'{row["network"]}, {row["tool"]}'

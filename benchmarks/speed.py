@@ -129,15 +129,16 @@ def peak_memory(run: Callable[[], Any], device: str) -> float:
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     Path('/proc/self/clear_refs').write_text('5')  # resets the peak
-    before = _status('VmRSS')
+    before = held()
     run()
-    return (_status('VmHWM') - before) / 2**10
+    return (held('VmHWM') - before) / 2**20
 
 
-def _status(field: str) -> int:
-    """KiB, as Linux knows them of this process."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return int(next(li.split()[1] for li in lines if li.startswith(field)))
+def held(field: str = 'VmRSS', process: int | str = 'self') -> int:
+    """Bytes that Linux knows of a process; 0 of one that has ended."""
+    lines = Path(f'/proc/{process}/status').read_text().splitlines()
+    found = (li.split()[1] for li in lines if li.startswith(f'{field}:'))
+    return int(next(found, 0)) * 2**10
 
 
 def add_memory(

@@ -306,14 +306,24 @@ class FixedListSampler(SubnetSampler):
         self.subnets = list(subnets)
         self.num = num
         self.weights = _weights(weights, len(subnets), 'subnet')
+        # A level lasts for many steps.
+        self._level: Level | None = None
+        self._allowed: dict[Subnet, float] = {}
+
+    def _allowed_by(self, level: Level) -> dict[Subnet, float]:
+        """The members that a level allows, and their weights."""
+        if level is not self._level:
+            allowed: dict[Subnet, float] = {}
+            for spec, weight in zip(self.subnets, self.weights, strict=True):
+                subnet = level.space.resolve(spec)
+                if level.box.contains(subnet):
+                    allowed[subnet] = allowed.get(subnet, 0.0) + weight
+            self._level, self._allowed = level, allowed
+        return self._allowed
 
     def draw(self, level: Level, cost: Cost, rng: Generator) -> list[Subnet]:
         """See the base class."""
-        allowed: dict[Subnet, float] = {}
-        for spec, weight in zip(self.subnets, self.weights, strict=True):
-            subnet = level.space.resolve(spec)
-            if level.box.contains(subnet):
-                allowed[subnet] = allowed.get(subnet, 0.0) + weight
+        allowed = self._allowed_by(level)
         if not allowed:
             return [level.box.largest]
         members = list(allowed)

@@ -160,6 +160,19 @@ def test_options_are_checked(kind, options, words):
         kind(**options)
 
 
+def test_a_list_follows_the_level():
+    """The same sampler, in levels that allow more and less in turn."""
+    sampler, cost = make('whole_list'), VIT_MINI_GEOMETRY.macs
+    whole = Level(VIT_MINI)
+    wide = SearchSpace([96], [6], [384], 6, 16, 0)
+    narrow = Level(VIT_MINI, wide)
+    for level in (whole, narrow, whole):
+        expected = [VIT_MINI.uniform(s) for s in (0.0, 0.5, 1.0)]
+        allowed = [s for s in expected if level.box.contains(s)]
+        assert sampler.draw(level, cost, rng(0)) == allowed
+    assert len(allowed) == 3
+
+
 # Shared
 
 
