@@ -118,7 +118,8 @@ class BudgetSolver:
 
     - 'router': what the router chooses, its gates opened or shut in the order
       of how sure it is of them, then single steps, down until it fits and up
-      while it does.
+      while it does. Where stage 2 measured an answer to a smaller budget to be
+      better, by more than a standard error, that one answers.
     - 'front': of the evaluated subnets that fit (the front, the references of
       the router, and its answers as stage 2 measured them) the best. Those
       whose accuracy lies within one standard error of the best one's count as
@@ -227,7 +228,7 @@ class BudgetSolver:
         is_trained = router is not None and router.is_ready
         order = (
             ('front', self._of_front, self._given is not None),
-            ('router', self.route, is_trained),
+            ('router', self._of_router, is_trained),
             ('front', self._of_front, self.front is not None),
             ('uniform', self._uniform, True),
         )
@@ -333,6 +334,31 @@ class BudgetSolver:
             equals, key=lambda m: (self.use_of(m.subnet, limits), m.macs)
         )
         return answer.subnet
+
+    def _of_router(self, limits: Limits) -> Subnet:
+        """The router's choice, or a measured one that fits and is better.
+
+        Nothing in its training makes choices better from budget to budget.
+        How good one is, its neighbours by MACs say that stage 2 measured.
+        """
+        choice, router = self.route(limits), self.model.router
+        measured = router.evaluated.get('router')
+        if not measured:
+            return choice
+        metric = router.front.metric
+        sign = 1 if router.front.rule == 'greater' else -1
+        known = sorted((m.macs, sign * m.metrics[metric]) for m in measured)
+        macs = int(self.model.macs(choice)['total'])
+        expected = float(np.interp(macs, *np.transpose(known)))
+        fits = [m for m in measured if self.use_of(m.subnet, limits) <= 1]
+        if not fits:
+            return choice
+        best = max(fits, key=lambda m: (sign * m.metrics[metric], m.macs))
+        value = best.metrics[metric]
+        # Without a known error nothing is known to be better.
+        error = standard_error(metric, value, router.samples)
+        is_better = 0 < error < sign * value - expected
+        return best.subnet if is_better else choice
 
     def route(self, limits: Limits) -> Subnet:
         """The router's choice, made to fit and widened.

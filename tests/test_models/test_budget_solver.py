@@ -257,6 +257,50 @@ def test_a_front_answers_where_there_is_no_router(tmp_path: Path) -> None:
         other.subnet_for(0.5, front=3)
 
 
+def test_a_better_measured_answer_is_given_for_a_larger_budget(
+    tmp_path: Path,
+) -> None:
+    """Where the choice's neighbours are worse by more than the error."""
+    model = untrained(front=str(front_file(tmp_path)))
+    router, solver = model.router, BudgetSolver(model)
+    shares = np.linspace(0.3, 1, 8)
+    limits = [solver.limits([Budget.parse(float(s))]) for s in shares]
+    choices = [solver.route(limit) for limit in limits]
+    macs = [cost(model, choice, 'macs') for choice in choices]
+    metric, replaced = router.front.metric, dict.fromkeys((None, 100, 9999), 0)
+    assert len({*macs}) == len(macs)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        quality = rng.uniform(50, 80, len(macs))
+        # Of every second choice it is not known how good it is.
+        known = [
+            Member(choices[i], {metric: float(quality[i])}, macs[i], 1)
+            for i in range(0, len(macs), 2)
+        ]
+        samples = (None, 100, 9999)[seed % 3]
+        sign = int(rng.choice([1, -1]))
+        rule = 'greater' if sign == 1 else 'less'
+        router.front = replace(router.front, rule=rule)
+        router.evaluated, router.samples = dict(router=tuple(known)), samples
+        for i, share in enumerate(shares):
+            low, high = known[i // 2], known[min((i + 1) // 2, len(known) - 1)]
+            part = (macs[i] - low.macs) / max(high.macs - low.macs, 1)
+            ends = low.metrics[metric], high.metrics[metric]
+            expected = ends[0] + min(part, 1) * (ends[1] - ends[0])
+            fits = known[: i // 2 + 1]
+            best = max(fits, key=lambda m: sign * m.metrics[metric])
+            value = best.metrics[metric]
+            error = standard_error(metric, value, samples)
+            is_better = 0 < error < sign * (value - expected)
+            replaced[samples] += is_better
+            answer = best.subnet if is_better else choices[i]
+            assert solver([Budget.parse(float(share))], 'router') == answer, (
+                seed,
+                i,
+            )
+    assert replaced[None] == 0 < replaced[100] < replaced[9999]
+
+
 def test_what_few_images_tell_apart_leaves_no_budget_unused(
     tmp_path: Path,
 ) -> None:
