@@ -324,23 +324,31 @@ def stock_metric(
     return float(json.loads(last.read_text())[task.metric])
 
 
-def run_all(task: Task, description: str | None) -> None:
-    """Runs what the command line asks for, unless it is the page alone."""
+def parse_runs(
+    task: Task, description: str | None, seeds: int = 3
+) -> argparse.Namespace:
+    """What the command line asks for; ends where the data are not there."""
     parser = argparse.ArgumentParser(description=description)
     for option, names in (('sets', task.sets), ('methods', task.methods)):
         known = list(names)
         parser.add_argument(
             f'--{option}', nargs='+', default=known, choices=known
         )
-    add_run_arguments(parser, seeds=3)
+    add_run_arguments(parser, seeds=seeds)
     parser.add_argument(
         '--report', action='store_true', help='only write the page'
     )
     args = parser.parse_args()
+    if not args.report and not DATA.is_dir():
+        parser.error(f'no folder {DATA}: EAVIT_DATA names that of the data')
+    return args
+
+
+def run_all(task: Task, description: str | None) -> None:
+    """Runs what the command line asks for, unless it is the page alone."""
+    args = parse_runs(task, description)
     if args.report:
         return
-    if not DATA.is_dir():
-        parser.error(f'no folder {DATA}: EAVIT_DATA names that of the data')
     folder = Path(args.work_dir).absolute()
     with ThreadPoolExecutor(args.jobs) as pool:
         futures = [

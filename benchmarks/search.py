@@ -175,9 +175,6 @@ def measure(
     """What a search that has ended found."""
     front = json.loads((work_dir / 'pareto.json').read_text())
     members, references = front['members'], front['references']
-    space = SearchSpace(**front['space'])
-    lines = read_evaluations(work_dir / 'evaluations.jsonl', space)[1]
-    evaluated = [member.to_dict() for member in lines]
     low, high = macs_range()
     on_test = on_test_split(members, checkpoint, work_dir)
     return dict(
@@ -192,12 +189,32 @@ def measure(
         members=len(members),
         gap=largest_gap([m['macs'] for m in members], low, high),
         bins=len(references),
-        curve=[
-            (number, volume(evaluated[:number], high))
-            for number in range(STEP, EVALUATIONS + 1, STEP)
-        ],
+        curve=curve_of(work_dir, METRIC),
         forwards=forwards((work_dir / LOG).read_text()),
     )
+
+
+def curve_of(work_dir: Path, metric: str) -> list[tuple[float, float]]:
+    """Hypervolume of what saw all images, while a search went on.
+
+    Over evaluations, of which one on a part of the images counts as the part.
+    """
+    front = json.loads((work_dir / 'pareto.json').read_text())
+    space = SearchSpace(**front['space'])
+    members = read_evaluations(work_dir / 'evaluations.jsonl', space)[1]
+    high = max(member.macs for member in members)
+    seen = [max(map(int, member.parts or ['1'])) for member in members]
+    images = max(seen)
+    curve = []
+    for number in range(STEP, len(members) + 1, STEP):
+        whole = [
+            member.to_dict()
+            for member, own in zip(members, seen[:number], strict=False)
+            if own == images
+        ]
+        used = sum(seen[:number]) / images
+        curve.append((used, volume(whole, high, metric)))
+    return curve
 
 
 def forwards(log: str) -> float:
@@ -206,29 +223,31 @@ def forwards(log: str) -> float:
     return float(shares[-1]) if shares else 100.0
 
 
-def volume(rows: Sequence[Mapping[str, Any]], whole: int) -> float:
+def volume(
+    rows: Sequence[Mapping[str, Any]], whole: int, metric: str = METRIC
+) -> float:
     """Hypervolume of networks with their accuracy and MACs."""
     points = [
-        (-row['metrics'][METRIC] / 100, row['macs'] / whole) for row in rows
+        (-row['metrics'][metric] / 100, row['macs'] / whole) for row in rows
     ]
     return hypervolume(points, (0, 1))
 
 
 def mean_curves(
     records: Sequence[Mapping[str, Any]],
-) -> dict[str, list[tuple[int, float]]]:
+) -> dict[str, list[tuple[float, float]]]:
     """Hypervolume over evaluations of each algorithm, mean over seeds."""
     curves = {}
     for name in ALGORITHMS:
         found = [r['curve'] for r in records if r['algorithm'] == name]
         if found:
-            numbers, volumes = np.mean(found, axis=0).T
-            curves[name] = list(
-                zip(
-                    numbers.astype(int).tolist(), volumes.tolist(), strict=True
-                )
-            )
+            curves[name] = mean_curve(found)
     return curves
+
+
+def mean_curve(curves: Any) -> list[tuple[float, float]]:
+    """The mean of curves, point by point."""
+    return [(float(x), float(y)) for x, y in np.mean(curves, axis=0)]
 
 
 def page(records: Sequence[Mapping[str, Any]]) -> str:

@@ -1,0 +1,111 @@
+"""Searches of real supernets whose candidates race, beside those that do not.
+
+Data and supernets, stage 1 of EA-ViT, as in benchmarks.real_cls.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+from benchmarks.accuracy import LOG, add_record, read_records, train
+from benchmarks.pages import FOLDER, commit, commits, publish, spread_text
+from benchmarks.pages import table as table_text
+from benchmarks.real import (
+    EA_VIT,
+    STAGE1,
+    configs_of,
+    hash_of,
+    parse_runs,
+    placed,
+    searched,
+)
+from benchmarks.real_cls import TASK as WHOLE
+from benchmarks.search import RACE, curve_of, forwards, mean_curve
+from eavit_mm.analysis.plots import plot_hypervolume
+
+RECORDS = FOLDER / 'real_race.json'
+FULL, RACING = 'all images', 'racing'
+INTRO = f"""# Racing in the search, on real photographs
+
+Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
+The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
+searches theirs: 400 subnets on 400 images. `{RACING}` is the same search,
+whose candidates may leave after shares of the images of
+{', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs of the
+largest as reference point, on the images of the search. Forwards: images that
+all subnets together were evaluated on, as a share of all images for all; of a
+racing candidate the figure counts those that it saw, and draws what saw all.
+Differences: {RACING} less {FULL}; mean and standard deviation over seeds."""
+
+
+def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Both searches of one supernet; what was done is not repeated."""
+    cfg = placed(configs_of(WHOLE, EA_VIT, name, seed)[STAGE1])
+    work_dir, checkpoint = train(cfg, folder)
+    raced = Config(cfg.to_dict())
+    raced.search_cfg.race = RACE
+    found: dict[str, Any] = {}
+    for label, each in ((FULL, cfg), (RACING, raced)):
+        measured = work_dir / hash_of(WHOLE, {STAGE1: each})
+        measured.mkdir(exist_ok=True)
+        front = searched(each, f'{name}, {label}', checkpoint, measured)
+        text = (front.parent / LOG).read_text()
+        found[label] = dict(
+            hypervolume=json.loads(front.read_text())['hypervolume'],
+            forwards=forwards(text),
+            curve=curve_of(front.parent, cfg.search_cfg.metric),
+        )
+    return dict(
+        method=EA_VIT,
+        regime=name,
+        seed=seed,
+        commit=commit(),
+        command=f'python -m benchmarks.real_race --sets {name} --seeds {seed}',
+        found=found,
+    )
+
+
+def page(records: Sequence[Mapping[str, Any]]) -> str:
+    """What was found on each set, and on all."""
+    rows = []
+    sets = [s for s in WHOLE.sets if any(r['regime'] == s for r in records)]
+    for title, names in (*((s, [s]) for s in sets), ('all', sets)):
+        found = [r['found'] for r in records if r['regime'] in names]
+        full, raced = (
+            np.array([each[label]['hypervolume'] for each in found])
+            for label in (FULL, RACING)
+        )
+        shares = [each[RACING]['forwards'] for each in found]
+        cells = [spread_text(x, 4) for x in (full, raced, raced - full)]
+        rows.append(
+            [f'{title} ({len(found)})', *cells, spread_text(shares, 1)]
+        )
+    header = ['set (seeds)', FULL, RACING, 'difference', 'forwards (%)']
+    figure = '![hypervolume over forwards](real_race.png)'
+    last = f'Commits: {commits(records)}.'
+    return '\n\n'.join([INTRO, table_text(header, rows), figure, last])
+
+
+def main() -> None:
+    args = parse_runs(WHOLE, __doc__, seeds=2)
+    folder = Path(args.work_dir).absolute()
+    if not args.report:
+        for seed in args.seeds:
+            for name in args.sets:
+                add_record(record_of(name, seed, folder), RECORDS)
+                print(f'{name}, seed {seed}: measured', flush=True)
+    records = read_records(RECORDS)
+    curves = {
+        label: mean_curve([r['found'][label]['curve'] for r in records])
+        for label in (FULL, RACING)
+    }
+    plot_hypervolume(curves, FOLDER / 'real_race.png')
+    publish(page(records), FOLDER / 'real_race.md')
+
+
+if __name__ == '__main__':
+    main()
