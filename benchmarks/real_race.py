@@ -24,7 +24,13 @@ from benchmarks.real import (
     searched,
 )
 from benchmarks.real_cls import TASK as WHOLE
-from benchmarks.search import RACE, curve_of, forwards, mean_curve
+from benchmarks.search import (
+    RACE,
+    curve_of,
+    forwards,
+    mean_curve,
+    members_in,
+)
 from eavit_mm.analysis.plots import plot_hypervolume
 
 RECORDS = FOLDER / 'real_race.json'
@@ -54,10 +60,13 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         measured.mkdir(exist_ok=True)
         front = searched(each, f'{name}, {label}', checkpoint, measured)
         text = (front.parent / LOG).read_text()
+        members = members_in(front.parent)
+        # Every search begins with the largest, among others.
+        whole = max(member.macs for member in members)
         found[label] = dict(
             hypervolume=json.loads(front.read_text())['hypervolume'],
             forwards=forwards(text),
-            curve=curve_of(front.parent, cfg.search_cfg.metric),
+            curve=curve_of(members, whole),
         )
     return dict(
         method=EA_VIT,

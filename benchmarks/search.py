@@ -44,7 +44,7 @@ from eavit_mm.models.budget_solver import cost_of
 from eavit_mm.search.evaluations import read_evaluations
 from eavit_mm.space import SearchSpace
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.pareto import hypervolume
+from eavit_mm.space.pareto import Member, hypervolume
 
 RECORDS = FOLDER / 'search.json'
 REGIME, SUPERNET_SEED = 'fashion40', 0
@@ -189,31 +189,35 @@ def measure(
         members=len(members),
         gap=largest_gap([m['macs'] for m in members], low, high),
         bins=len(references),
-        curve=curve_of(work_dir, METRIC),
+        curve=curve_of(members_in(work_dir), high),
         forwards=forwards((work_dir / LOG).read_text()),
     )
 
 
-def curve_of(work_dir: Path, metric: str) -> list[tuple[float, float]]:
+def members_in(work_dir: Path) -> list[Member]:
+    """All that a search evaluated, in order."""
+    front = json.loads((work_dir / 'pareto.json').read_text())
+    space = SearchSpace(**front['space'])
+    return read_evaluations(work_dir / 'evaluations.jsonl', space)[1]
+
+
+def curve_of(
+    members: Sequence[Member], whole: int, metric: str = METRIC
+) -> list[tuple[float, float]]:
     """Hypervolume of what saw all images, while a search went on.
 
     Over evaluations, of which one on a part of the images counts as the part.
     """
-    front = json.loads((work_dir / 'pareto.json').read_text())
-    space = SearchSpace(**front['space'])
-    members = read_evaluations(work_dir / 'evaluations.jsonl', space)[1]
-    high = max(member.macs for member in members)
     seen = [max(map(int, member.parts or ['1'])) for member in members]
-    images = max(seen)
-    curve = []
+    images, curve = max(seen), []
     for number in range(STEP, len(members) + 1, STEP):
-        whole = [
+        rows = [
             member.to_dict()
             for member, own in zip(members, seen[:number], strict=False)
             if own == images
         ]
         used = sum(seen[:number]) / images
-        curve.append((used, volume(whole, high, metric)))
+        curve.append((used, volume(rows, whole, metric)))
     return curve
 
 

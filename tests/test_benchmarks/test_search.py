@@ -1,12 +1,16 @@
 """The search benchmark: configs and records."""
 
+from dataclasses import replace
+
 import pytest
 from mmengine.registry import init_default_scope
 
-from benchmarks import accuracy, search
+from benchmarks import accuracy, real_race, search
 from benchmarks.methods import DEFAULT, METHODS, method_config
 from eavit_mm.registry import build_part
 from eavit_mm.search.algorithms import SubnetSearch
+from eavit_mm.space import SearchSpace
+from eavit_mm.space.pareto import Member
 
 
 @pytest.mark.parametrize('name', search.ALGORITHMS)
@@ -31,6 +35,50 @@ def test_forwards_are_those_that_the_last_race_tells() -> None:
     log = text.format('60.0%') + '\nhypervolume 0.8%\n' + text.format('52.4%')
     assert search.forwards(log) == 52.4
     assert search.forwards('no race: 3.0%') == 100
+
+
+def test_a_curve_counts_the_images_that_candidates_saw(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search, 'STEP', 2)
+    whole, half = {'4': 1.0, '8': 1.0}, {'4': 1.0}
+    largest = SearchSpace([8], [1], [4], 8, 1).largest
+    members = [
+        Member(largest, {search.METRIC: value}, macs, 1, parts=parts)
+        for value, macs, parts in (
+            (50.0, 100, whole),
+            (90.0, 50, half),  # has left: on no front
+            (60.0, 50, whole),
+            (70.0, 80, whole),
+        )
+    ]
+    assert search.curve_of(members, 100) == [
+        (1.5, 0.0),
+        (3.5, pytest.approx(0.6 * 0.5 + 0.1 * 0.2)),
+    ]
+    plain = [replace(member, parts={}) for member in members]
+    assert [x for x, _ in search.curve_of(plain, 100)] == [2, 4]
+
+
+def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
+    def found(full: float, raced: float) -> dict[str, dict[str, float]]:
+        return {
+            real_race.FULL: dict(hypervolume=full, forwards=100.0),
+            real_race.RACING: dict(hypervolume=raced, forwards=40.0),
+        }
+
+    records = [
+        dict(regime=name, seed=seed, commit='c', found=found(full, raced))
+        for name, seed, full, raced in (
+            ('eurosat', 0, 0.5, 0.6),
+            ('eurosat', 1, 0.7, 0.6),
+            ('dtd10', 0, 0.4, 0.3),
+        )
+    ]
+    text = real_race.page(records)
+    assert '| eurosat (2) | 0.6000 ± 0.1414 | 0.6000 ± 0.0000 | 0.0000' in text
+    assert '| all (3) |' in text
+    assert '-0.0333' in text
 
 
 def test_volume() -> None:
