@@ -5,6 +5,7 @@ Data as in benchmarks.real_cls, whose runs are the whole recipe.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy import read_records
@@ -115,14 +116,19 @@ PAGE = Page(
 )
 
 
-def main() -> None:
-    run_all(TASK, __doc__)
+def write_report(folder: Path) -> Path:
+    """Writes the page and its figures, the whole recipe beside the variants."""
     whole = [  # what it chooses is shown on the page of the methods
         {**record, 'chosen': None}
         for record in read_records(WHOLE.records)
         if record['method'] == EA_VIT
     ]
-    write_page(PAGE, [*whole, *read_records(TASK.records)], FOLDER)
+    return write_page(PAGE, [*whole, *read_records(TASK.records)], folder)
+
+
+def main() -> None:
+    run_all(TASK, __doc__)
+    write_report(FOLDER)
 
 
 if __name__ == '__main__':

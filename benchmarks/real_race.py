@@ -12,6 +12,7 @@ import numpy as np
 from mmengine.config import Config
 
 from benchmarks.accuracy import LOG, add_record, read_records, train
+from benchmarks.methods import read_config
 from benchmarks.pages import FOLDER, commit, commits, publish, spread_text
 from benchmarks.pages import table as table_text
 from benchmarks.real import (
@@ -23,6 +24,7 @@ from benchmarks.real import (
     placed,
     searched,
 )
+from benchmarks.real_cls import OURS
 from benchmarks.real_cls import TASK as WHOLE
 from benchmarks.search import (
     RACE,
@@ -34,18 +36,22 @@ from benchmarks.search import (
 from eavit_mm.analysis.plots import plot_hypervolume
 
 RECORDS = FOLDER / 'real_race.json'
+EVALUATIONS = read_config(OURS.format('eurosat')).search_cfg.max_evaluations
 FULL, RACING = 'all images', 'racing'
+AT_EQUAL = 'at equal forwards'
+FINDING = ''
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
 The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
-searches theirs: 400 subnets on 400 images. `{RACING}` is the same search,
-whose candidates may leave after shares of the images of
+searches theirs: {EVALUATIONS} subnets on 400 images. `{RACING}` is the same
+search, whose candidates may leave after shares of the images of
 {', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs of the
 largest as reference point, on the images of the search. Forwards: images that
 all subnets together were evaluated on, as a share of all images for all; of a
 racing candidate the figure counts those that it saw, and draws what saw all.
-Differences: {RACING} less {FULL}; mean and standard deviation over seeds."""
+Differences: {RACING} less {FULL}, and less what the search on all images had
+reached after as many forwards; mean and standard deviation over seeds."""
 
 
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -89,14 +95,35 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
             for label in (FULL, RACING)
         )
         shares = [each[RACING]['forwards'] for each in found]
-        cells = [spread_text(x, 4) for x in (full, raced, raced - full)]
+        cut = [
+            float(
+                np.interp(share * EVALUATIONS / 100, *zip(*curve, strict=True))
+            )
+            for share, curve in zip(
+                shares, (each[FULL]['curve'] for each in found), strict=True
+            )
+        ]
+        cells = [
+            spread_text(x, 4) for x in (full, raced, raced - full, raced - cut)
+        ]
         rows.append(
             [f'{title} ({len(found)})', *cells, spread_text(shares, 1)]
         )
-    header = ['set (seeds)', FULL, RACING, 'difference', 'forwards (%)']
+    header = ['set (seeds)', FULL, RACING, 'difference', AT_EQUAL]
     figure = '![hypervolume over forwards](real_race.png)'
     last = f'Commits: {commits(records)}.'
-    return '\n\n'.join([INTRO, table_text(header, rows), figure, last])
+    text = table_text([*header, 'forwards (%)'], rows)
+    return '\n\n'.join(filter(None, [INTRO, text, figure, FINDING, last]))
+
+
+def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Writes real_race.md and its figure into a folder."""
+    curves = {
+        label: mean_curve([r['found'][label]['curve'] for r in records])
+        for label in (FULL, RACING)
+    }
+    plot_hypervolume(curves, folder / 'real_race.png')
+    return publish(page(records), folder / 'real_race.md')
 
 
 def main() -> None:
@@ -107,13 +134,7 @@ def main() -> None:
             for name in args.sets:
                 add_record(record_of(name, seed, folder), RECORDS)
                 print(f'{name}, seed {seed}: measured', flush=True)
-    records = read_records(RECORDS)
-    curves = {
-        label: mean_curve([r['found'][label]['curve'] for r in records])
-        for label in (FULL, RACING)
-    }
-    plot_hypervolume(curves, FOLDER / 'real_race.png')
-    publish(page(records), FOLDER / 'real_race.md')
+    write_report(read_records(RECORDS), FOLDER)
 
 
 if __name__ == '__main__':
