@@ -117,7 +117,7 @@ PAGE = Page(
 
 
 def write_report(folder: Path) -> Path:
-    """Writes the page and its figures, the whole recipe beside the variants."""
+    """Writes the page and its figures; the whole recipe is beside."""
     whole = [  # what it chooses is shown on the page of the methods
         {**record, 'chosen': None}
         for record in read_records(WHOLE.records)
