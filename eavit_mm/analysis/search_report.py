@@ -111,11 +111,14 @@ def write_figures(
 ) -> None:
     """Draws pareto.png, anatomy.png and hypervolume.png into a folder.
 
-    ``members`` are what the search evaluated, in order.
+    ``members`` are what the search evaluated, in order. Those that left a
+    race count as evaluated, but are not shown: what they would have on all
+    images was not measured.
     """
     ladder = set(front.space.uniform_ladder)
-    uniform = [member for member in members if member.subnet in ladder]
-    plot_front(front, members, uniform, folder / 'pareto.png')
+    shown = [member for member in members if not member.parts]
+    uniform = [member for member in shown if member.subnet in ladder]
+    plot_front(front, shown, uniform, folder / 'pareto.png')
     plot_anatomy(front, folder / 'anatomy.png')
     volumes = list(enumerate(objectives.volumes(members), 1))
     plot_hypervolume({'search': volumes}, folder / 'hypervolume.png')

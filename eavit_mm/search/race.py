@@ -80,7 +80,8 @@ class Race:
         Who left may be the best of its bin: it is evaluated again.
 
         Returns:
-            The members, and in words what the race took.
+            The members, of which those with ``parts`` saw some images only,
+            and in words what the race took.
         """
         left = [m.subnet for m in members if not self.saw_all(m)]
         seen = sum(max(map(int, member.parts)) for member in members)
@@ -94,7 +95,11 @@ class Race:
             again += len(early)
             found.update({m.subnet: m for m in self._run(early, [])})
         share = (seen / self.ends[-1] + again) / len(members)
-        return [replace(member, parts={}) for member in found.values()], (
+        settled = [
+            replace(member, parts={}) if self.saw_all(member) else member
+            for member in found.values()
+        ]
+        return settled, (
             f'Race: {len(left)} of {len(members)} subnets left early, {again} '
             f'of these were evaluated after all: {share:.1%} of the forwards'
         )

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from test_space.strategies import costs_of
 
+from eavit_mm.analysis import search_report
+from eavit_mm.analysis.search_report import write_figures
 from eavit_mm.search.algorithms import SubnetNSGA2, run_search
 from eavit_mm.search.evaluations import Evaluations
-from eavit_mm.search.front import best_members
+from eavit_mm.search.front import best_members, build_front
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
 from eavit_mm.search.race import Race, ends_of
@@ -166,6 +168,24 @@ def test_what_is_chosen_has_seen_all_images(raced):
     assert text.endswith(f': {share:.1%} of the forwards')
     # No front has one that left.
     assert not left & {member.subnet for member in before[0]}
+
+
+def test_figures_show_what_was_measured(raced, monkeypatch, tmp_path):
+    search, members, _ = raced
+    settled, _ = search.race.settle(members, BINS)
+    front, drawn = build_front(search.objectives, settled, BINS), []
+    monkeypatch.setattr(
+        search_report, 'plot_front', lambda *args: drawn.append(args[1:3])
+    )
+    write_figures(front, search.objectives, settled, tmp_path)
+    ((shown, uniform),) = drawn
+    assert all(member in shown for member in uniform)
+    before = {m.subnet for m in members if search.race.saw_all(m)}
+    assert before < {member.subnet for member in shown}
+    assert len(shown) < len(members)
+    for member in shown:
+        right = search.knows(member.subnet)
+        assert member.metrics[TOP1] == 100 * int(right.sum()) / IMAGES
 
 
 def test_the_front_is_nearly_that_of_all_images(raced):
