@@ -34,24 +34,28 @@ from benchmarks.search import (
     members_in,
 )
 from eavit_mm.analysis.plots import plot_hypervolume
+from eavit_mm.space.pareto import Member
 
 RECORDS = FOLDER / 'real_race.json'
 EVALUATIONS = read_config(OURS.format('eurosat')).search_cfg.max_evaluations
 FULL, RACING = 'all images', 'racing'
+IMAGES = 400
 AT_EQUAL = 'at equal forwards'
 FINDING = ''
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
 The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
-searches theirs: {EVALUATIONS} subnets on 400 images. `{RACING}` is the same
-search, whose candidates may leave after shares of the images of
+searches theirs: {EVALUATIONS} subnets on {IMAGES} images. `{RACING}` is the
+same search, whose candidates may leave after shares of the images of
 {', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs of the
 largest as reference point, on the images of the search. Forwards: images that
 all subnets together were evaluated on, as a share of all images for all; of a
 racing candidate the figure counts those that it saw, and draws what saw all.
-Differences: {RACING} less {FULL}, and less what the search on all images had
-reached after as many forwards; mean and standard deviation over seeds."""
+Cost: MACs of the forwards, as a share of those that each method there trains
+with, {WHOLE.passes:,} images through the whole network and back. Differences:
+{RACING} less {FULL}, and less what the search on all images had reached after
+as many forwards; mean and standard deviation over seeds."""
 
 
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -72,6 +76,7 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         found[label] = dict(
             hypervolume=json.loads(front.read_text())['hypervolume'],
             forwards=forwards(text),
+            cost=cost_of(members, whole),
             curve=curve_of(members, whole),
         )
     return dict(
@@ -81,6 +86,23 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         commit=commit(),
         command=f'python -m benchmarks.real_race --sets {name} --seeds {seed}',
         found=found,
+    )
+
+
+def cost_of(members: Sequence[Member], whole: int) -> float:
+    """Forwards of a search, as a share of a method's training.
+
+    Three forward passes cost as much as one forward and backward.
+    """
+    used = (max(map(int, m.parts or [IMAGES])) * m.macs for m in members)
+    return sum(used) / (3 * whole * WHOLE.passes)
+
+
+def after(full: Mapping[str, Any], raced: Mapping[str, Any]) -> float:
+    """Hypervolume of the one after as many forwards as the other took."""
+    used, volumes = zip(*full['curve'], strict=True)
+    return float(
+        np.interp(raced['forwards'] * EVALUATIONS / 100, used, volumes)
     )
 
 
@@ -95,14 +117,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
             for label in (FULL, RACING)
         )
         shares = [each[RACING]['forwards'] for each in found]
-        cut = [
-            float(
-                np.interp(share * EVALUATIONS / 100, *zip(*curve, strict=True))
-            )
-            for share, curve in zip(
-                shares, (each[FULL]['curve'] for each in found), strict=True
-            )
-        ]
+        cut = np.array([after(e[FULL], e[RACING]) for e in found])
         cells = [
             spread_text(x, 4) for x in (full, raced, raced - full, raced - cut)
         ]
@@ -112,7 +127,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     header = ['set (seeds)', FULL, RACING, 'difference', AT_EQUAL]
     figure = '![hypervolume over forwards](real_race.png)'
     last = f'Commits: {commits(records)}.'
-    text = table_text([*header, 'forwards (%)'], rows)
+    header += ['forwards (%)', f'cost, {FULL}', f'cost, {RACING}']
+    text = table_text(header, rows)
     return '\n\n'.join(filter(None, [INTRO, text, figure, FINDING, last]))
 
 

@@ -58,7 +58,11 @@ def test_a_curve_counts_the_images_that_candidates_saw(
         (1.5, 0.0),
         (3.5, pytest.approx(0.6 * 0.5 + 0.1 * 0.2)),
     ]
+    # In thirds of the largest's passes over 8 images, and of 20,000 passes.
+    forwards = (8 * 100 + 4 * 50 + 8 * 50 + 8 * 80) / 100
+    assert real_race.cost_of(members, 100) == pytest.approx(forwards / 60_000)
     plain = [replace(member, parts={}) for member in members]
+    assert real_race.cost_of(plain, 100) == pytest.approx(1_120 / 60_000)
     assert [x for x, _ in search.curve_of(plain, 100)] == [2, 4]
 
 
@@ -68,7 +72,7 @@ def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
             real_race.FULL: dict(
                 hypervolume=full, curve=[(0, 0), (100, full)]
             ),
-            real_race.RACING: dict(hypervolume=raced, forwards=40.0),
+            real_race.RACING: dict(hypervolume=raced, cost=0.1, forwards=40.0),
         }
 
     records = [
