@@ -1,5 +1,6 @@
 """Packaging of eavit_mm: a plugin of OpenMMLab, installable with pip."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,12 @@ class BuildWithMim(build_py):
                 shutil.copy(ROOT / name, folder / name)
 
 
+def description() -> str:
+    """The README without links to files, which no package index has."""
+    text = re.sub(r'(?m)^!.*\n\n', '', (ROOT / 'README.md').read_text())
+    return re.sub(r'\[([^]]+)\]\((?!https?:)[^)]*\)', r'\1', text)
+
+
 def version() -> str:
     """The version, read without importing the package."""
     scope: dict[str, str] = {}
@@ -56,7 +63,7 @@ if __name__ == '__main__':
         name='eavit_mm',
         version=version(),
         description='Elastic Vision Transformers (EA-ViT) for OpenMMLab',
-        long_description=(ROOT / 'README.md').read_text(),
+        long_description=description(),
         long_description_content_type='text/markdown',
         author='The eavit_mm authors',
         license='Apache-2.0',

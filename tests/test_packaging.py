@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,8 @@ def test_the_wheel_of_the_sdist_has_all_and_nothing_else(
     lines = metadata.read_text().splitlines()
     assert 'License: Apache-2.0' in lines
     assert any(line.startswith('Project-URL: ') for line in lines)
+    links = re.findall(r'\]\(([^)]*)', '\n'.join(lines))
+    assert links and all(link.startswith('https://') for link in links)
 
 
 def test_an_editable_install_links_to_the_checkout(

@@ -70,6 +70,7 @@ def test_a_folder_of_images_becomes_networks(
     tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_digits(tmp_path / 'images', 160)
+    (tmp_path / 'images' / 'notes.txt').touch()
     work = tmp_path / 'work'
     args = (DIGITS, '--data', tmp_path / 'images', '--quick')
     args = (*args, '--work-dir', work, '--budgets', '0.5')
@@ -85,6 +86,7 @@ def test_a_folder_of_images_becomes_networks(
     # One line a stage, and a table; not what the tools write.
     lines = text.strip().splitlines()
     assert len(lines) < 30
+    assert text.count('files left out') == 1
     stages = ('stage1', 'search', 'stage2', 'test', 'export/0.5')
     for number, stage in enumerate(stages, 1):
         assert re.search(rf'^\[{number}/5\] {stage}: \d+ s$', text, re.M)

@@ -73,11 +73,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from logging import WARNING
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from eavit_mm.analysis.html_report import EXPORTS, write_page
 from eavit_mm.analysis.subnet_table import format_table
@@ -90,7 +92,13 @@ from eavit_mm.engine.cli import (
     run_tool,
 )
 from eavit_mm.engine.image_folder import use_image_folder
-from eavit_mm.engine.stages import Stages, data_of, run_logged, source_of
+from eavit_mm.engine.stages import (
+    Stages,
+    data_of,
+    is_new,
+    run_logged,
+    source_of,
+)
 from eavit_mm.export.directory import check_folder, is_whole, read_report
 from eavit_mm.export.formats import import_onnxruntime
 from eavit_mm.files import check_unlocked, lock, read_json, write_atomically
@@ -329,6 +337,9 @@ class Adaptation:
 
 
 def main(args: argparse.Namespace) -> None:
+    MMLogger.get_current_instance().addFilter(
+        lambda said: said.levelno != WARNING or is_new(said.getMessage())
+    )
     check_count('--processes', args.processes, least=1)
     configs = stage_configs(args)
     for cfg in configs.values():

@@ -35,6 +35,8 @@ _TAIL = 1024
 # Seconds that a stopped stage has to end in order; torchrun needs up to 30.
 _PATIENCE = 40
 _PR_SET_PDEATHSIG = 1
+# Stages read the same data and would warn of it again.
+_WARNINGS: set[str] = set()
 # Linux alone has it.
 _prctl = getattr(ctypes.CDLL(None), 'prctl', lambda *args: None)
 
@@ -186,7 +188,7 @@ def run_logged(command: Sequence[str], log: Path, label: str) -> None:
     Args:
         command: What to run.
         log: Gets all that it writes; a terminal shows the last line.
-        label: Stands before that line, and before its warnings.
+        label: Stands before that line, and before warnings that are new.
 
     Raises:
         ValueError: If it fails; its own last words.
@@ -208,12 +210,20 @@ def run_logged(command: Sequence[str], log: Path, label: str) -> None:
         file.seek(begin)
         lines = file.read().splitlines()
     warned = (line.partition(' - WARNING - ')[2] for line in lines)
-    for text in filter(None, dict.fromkeys(warned)):
-        sys.stdout.write(f'{label}: {text}\n')
+    for text in filter(None, warned):
+        if is_new(text):
+            sys.stdout.write(f'{label}: {text}\n')
     if process.returncode:
         said = [line for line in lines if line.startswith('error: ')]
         reason = said[-1][7:] if said else f'status {process.returncode}'
         raise ValueError(f'{label}: {reason}; its log is {log}')
+
+
+def is_new(text: str) -> bool:
+    """Whether a warning is the first of its words in this process."""
+    known = len(_WARNINGS)
+    _WARNINGS.add(text)
+    return len(_WARNINGS) > known
 
 
 @contextmanager

@@ -94,8 +94,8 @@ def convert_weights(
     library, start = find_network(weights, start)
     if library == MMPRETRAIN:
         raise ValueError(
-            "these weights have mmpretrain's names already; load them as "
-            'they are'
+            "these weights have mmpretrain's names already; copy the file, or "
+            'name it, as it is'
         )
     inside = [k.removeprefix(start) for k in weights if k.startswith(start)]
     _refuse_parts(inside)

@@ -15,6 +15,7 @@ from eavit_mm.engine.stages import (
     Stages,
     data_of,
     differences,
+    is_new,
     run_logged,
     source_of,
 )
@@ -201,6 +202,21 @@ def test_a_stopped_stage_leaves_no_process(
     sleep(0.2)
     # Nor is one that nobody has asked how it ended.
     assert not any(map(process_name, map(int, place.read_text().split())))
+
+
+def test_what_several_stages_warn_of_is_said_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(stages, '_WARNINGS', set())
+    assert is_new('left out')  # by this process, before its stages
+    for label, texts in dict(
+        one=('left out', 'slow', 'slow'), two=('slow', 'other')
+    ).items():
+        code = f"for k in {texts}: print('now - WARNING -', k)"
+        run_logged([sys.executable, '-c', code], tmp_path / 'log', label)
+    assert capsys.readouterr().out == 'one: slow\ntwo: other\n'
 
 
 def test_a_stage_ends_with_a_killed_parent(tmp_path: Path) -> None:
