@@ -109,7 +109,8 @@ def test_the_wheel_of_the_sdist_has_all_and_nothing_else(
     assert 'License: Apache-2.0' in lines
     assert any(line.startswith('Project-URL: ') for line in lines)
     links = re.findall(r'\]\(([^)]*)', '\n'.join(lines))
-    assert links and all(link.startswith('https://') for link in links)
+    assert links
+    assert all(link.startswith('https://') for link in links)
 
 
 def test_an_editable_install_links_to_the_checkout(
