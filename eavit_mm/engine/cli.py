@@ -89,6 +89,8 @@ def run_tool(main: Callable[..., None], *args: Any) -> None:
             main(*args)
             leave_ranks()
     except KeyboardInterrupt as stop:
+        # torchrun sends its ranks a second one, which would come up at exit.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         number = stop.args[0] if stop.args else signal.SIGINT
         if os.environ.get('RANK', '0') == '0':
             name = signal.Signals(number).name

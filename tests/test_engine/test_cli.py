@@ -65,6 +65,7 @@ def test_a_signal_is_one_line_that_says_how_to_go_on(
     number = signal.Signals[name]
     monkeypatch.setattr(sys, 'argv', ['t.py', 'a b'])
     before, closed = signal.getsignal(number), []
+    of_ctrl_c = signal.getsignal(signal.SIGINT)
 
     def main(args: Any) -> None:
         try:
@@ -75,8 +76,13 @@ def test_a_signal_is_one_line_that_says_how_to_go_on(
             # As mmengine says of a config in whose layout it comes.
             raise SyntaxError('cannot be formatted') from None
 
-    with pytest.raises(SystemExit) as end:
-        run_tool(main, argparse.Namespace(**options))
+    try:
+        with pytest.raises(SystemExit) as end:
+            run_tool(main, argparse.Namespace(**options))
+        # While it ends, a second one is no traceback.
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, of_ctrl_c)
     assert end.value.code == 128 + number
     assert closed
     words = words.format("'a b'")
