@@ -41,7 +41,10 @@ EVALUATIONS = read_config(OURS.format('eurosat')).search_cfg.max_evaluations
 FULL, RACING = 'all images', 'racing'
 IMAGES = 400
 AT_EQUAL = 'at equal forwards'
-FINDING = ''
+FINDING = """At equal forwards a race has found more on every set. It does not
+reach the whole of a search on all images, and takes three fifths of its
+forwards and two thirds of its cost: the first generation, 40 of the 100
+subnets, has no rival yet; of the others a race saw a third of the images."""
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
@@ -121,9 +124,9 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         cells = [
             spread_text(x, 4) for x in (full, raced, raced - full, raced - cut)
         ]
-        rows.append(
-            [f'{title} ({len(found)})', *cells, spread_text(shares, 1)]
-        )
+        costs = [[e[label]['cost'] for e in found] for label in (FULL, RACING)]
+        cells += [spread_text(shares, 1), *map(spread_text, costs)]
+        rows.append([f'{title} ({len(found)})', *cells])
     header = ['set (seeds)', FULL, RACING, 'difference', AT_EQUAL]
     figure = '![hypervolume over forwards](real_race.png)'
     last = f'Commits: {commits(records)}.'

@@ -16,6 +16,7 @@ from benchmarks import (
     memory,
     pages,
     real_cls,
+    real_race,
     real_seg,
     search,
     snap,
@@ -36,6 +37,9 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     ),
     real_cls=lambda folder: write_page(
         real_cls.PAGE, accuracy.read_records(real_cls.TASK.records), folder
+    ),
+    real_race=lambda folder: real_race.write_report(
+        accuracy.read_records(real_race.RECORDS), folder
     ),
     real_seg=lambda folder: write_page(
         real_seg.PAGE, accuracy.read_records(real_seg.TASK.records), folder

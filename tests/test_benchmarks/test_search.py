@@ -70,7 +70,7 @@ def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
     def found(full: float, raced: float) -> dict[str, dict[str, Any]]:
         return {
             real_race.FULL: dict(
-                hypervolume=full, curve=[(0, 0), (100, full)]
+                hypervolume=full, cost=0.3, curve=[(0, 0), (100, full)]
             ),
             real_race.RACING: dict(hypervolume=raced, cost=0.1, forwards=40.0),
         }
@@ -86,6 +86,8 @@ def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
     text = real_race.page(records)
     assert '| eurosat (2) | 0.6000 ± 0.1414 | 0.6000 ± 0.0000 | 0.0000' in text
     assert '| all (3) |' in text
+    lines = [line for line in text.splitlines() if line.startswith('| ')]
+    assert len({line.count('|') for line in lines}) == 1
     assert '-0.0333' in text
     # At 40 evaluations the full one has two fifths of its volume.
     assert f'{np.mean([0.6 - 0.2, 0.6 - 0.28, 0.3 - 0.16]):.4f}' in text
