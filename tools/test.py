@@ -26,6 +26,13 @@ def parse_args() -> argparse.Namespace:
         '20Mparams, 5ms',
     )
     parser.add_argument(
+        '--cascade',
+        nargs='+',
+        metavar='B',
+        help='mean MACs of cascades to evaluate: a second subnet sees the '
+        'images that a first one is unsure of',
+    )
+    parser.add_argument(
         '--subnet', metavar='FILE', help='JSON file of one subnet to evaluate'
     )
     add_budget_arguments(parser)
@@ -110,7 +117,8 @@ def merge_args(args: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume = args.checkpoint, False
     for text in args.budgets:
         Budget.parse(text)
-    check_budget_arguments(args, '--budgets', bool(args.budgets))
+    has_budgets = bool(args.budgets or args.cascade)
+    check_budget_arguments(args, '--budgets', has_budgets)
     if args.budgets or args.subnet:
         option = '--budgets' if args.budgets else '--subnet'
         require_parts(cfg, option, 'test_cfg')
@@ -128,6 +136,11 @@ def merge_args(args: argparse.Namespace) -> Config:
             part=args.part,
             latency_table=args.latency_table,
             front=args.front,
+        )
+    if args.cascade:
+        require_parts(cfg, '--cascade', 'test_cfg', 'val_dataloader')
+        cfg.test_cfg = dict(
+            type='eavit_mm.CascadeTestLoop', budgets=args.cascade, by=args.by
         )
     merge_options(cfg, args)
     if args.tta:
