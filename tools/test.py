@@ -198,7 +198,7 @@ def report(
         samples=len(loop.dataloader.dataset),
         auc=metrics.get('auc'),
         **{k: metrics[k] for k in ('regret',) if k in metrics},
-        subnets=[*loop.rows, *loop.unreachable],
+        subnets=[*loop.rows, *getattr(loop, 'unreachable', ())],
     )
     write_json(plain(result), out)
     points = [(r['macs'], r['metrics'].get(loop.metric)) for r in loop.rows]
