@@ -208,16 +208,18 @@ class BudgetSolver:
     def front(self) -> ParetoFront | None:
         """The one that was given, else the one beside the router.
 
-        With all the subnets that stage 2 measured, if it did.
+        With all the subnets that stage 2 measured, if it did; of the router's
+        answers, which limits of a search do not bind, those within them.
         """
         router = self.model.router
         own = None if router is None else router.front
         front = self._given or own
         if front is None or front != own or not router.evaluated.get('front'):
             return front
+        answers = filter(front.allows, router.evaluated.get('router', ()))
         return replace(
             front,
-            members=tuple(chain.from_iterable(router.evaluated.values())),
+            members=(*router.evaluated['front'], *answers),
             references=(),
             samples=router.samples or front.samples,
         )

@@ -54,6 +54,7 @@ def build_front(
         objectives.volume(front),
         number,
         samples,
+        objectives.reachable.ranges or None,
     )
 
 

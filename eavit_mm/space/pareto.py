@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from eavit_mm.options import (
     is_finite,
     is_int,
 )
+from eavit_mm.space.fitting import Range
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
 
@@ -110,6 +111,8 @@ class ParetoFront:
             point has metric 0 and costs 1).
         evaluations: How many subnets were evaluated.
         samples: On how many held-out samples; None if not known.
+        limits: Cost to its lowest and highest value, None where there is
+            none, if the search had any.
     """
 
     space: SearchSpace
@@ -121,6 +124,15 @@ class ParetoFront:
     hypervolume: float
     evaluations: int
     samples: int | None = None
+    limits: Mapping[str, Range] | None = None
+
+    def allows(self, member: Member) -> bool:
+        """Whether the costs of a subnet are known to be within the limits."""
+        return all(
+            (cost := getattr(member, name)) is not None
+            and (low or 0) <= cost <= (inf if high is None else high)
+            for name, (low, high) in (self.limits or {}).items()
+        )
 
     @property
     def costs(self) -> list[str]:
@@ -135,7 +147,10 @@ class ParetoFront:
             members=[member.to_dict() for member in self.members],
             references=[member.to_dict() for member in self.references],
         )
-        return dict(version=VERSION, **{**vars(self), **plain})
+        values = dict(version=VERSION, **{**vars(self), **plain})
+        if self.limits is None:
+            del values['limits']
+        return values
 
     def write(self, path: str | Path) -> None:
         """Writes a ``pareto.json``, one member a line, atomically."""
@@ -174,17 +189,17 @@ class ParetoFront:
             )
         given = {k: v for k, v in values.items() if k != 'version'}
         needed = [f.name for f in fields(cls) if f.default is MISSING]
-        check_keys('Pareto front', given, needed, ['samples'])
+        check_keys('Pareto front', given, needed, ['samples', 'limits'])
         _check_plain(given)
         check_mapping('space', given['space'], 'choices')
         difference = difference_of(given['space'], space.to_config())
         if difference:
             raise ValueError(f'this front is of another space: {difference}')
-        parts = {k: _members(given, k, space) for k in MEMBERS}
-        objectives = tuple(given['objectives'])
-        front = cls(
-            **{**given, **parts, 'space': space, 'objectives': objectives}
-        )
+        parts: Any = {k: _members(given, k, space) for k in MEMBERS}
+        parts['objectives'] = tuple(given['objectives'])
+        if limits := given.get('limits'):
+            parts['limits'] = {k: tuple(ends) for k, ends in limits.items()}
+        front = cls(**{**given, **parts, 'space': space})
         front._check()
         return front
 
@@ -213,6 +228,17 @@ def _check_plain(values: Mapping[str, Any]) -> None:
     check_count('evaluations', values['evaluations'])
     if values.get('samples') is not None:
         check_count('samples', values['samples'], least=1)
+    if (limits := values.get('limits')) is not None:
+        check_mapping('limits', limits, 'costs and ranges')
+        for name, ends in limits.items():
+            is_range = isinstance(ends, list) and len(ends) == 2
+            if name not in COSTS or not (
+                is_range and all(e is None or is_finite(e) for e in ends)
+            ):
+                raise ValueError(
+                    f'limits: {name}={ends!r:.80}; must be [lowest, highest] '
+                    f'of one of {COSTS}'
+                )
 
 
 def _members(

@@ -197,6 +197,32 @@ def test_quality_hardly_falls_as_the_budget_rises(
     assert BudgetSolver(other)(budget, 'front') == solver(budget, 'front')
 
 
+def test_a_front_keeps_its_limits_with_the_routers_answers(
+    tmp_path: Path,
+) -> None:
+    """Which know nothing of them, and are better here."""
+    model = fitted(tmp_path)
+    router, found = model.router, evaluated(model, range(80, 88))
+    timed = replace(found[3], latency=3.0)
+    router.evaluated = dict(
+        front=(found[0], found[2]), router=(found[1], timed, *found[4:])
+    )
+    for limits, largest in (
+        (None, found[7]),
+        (dict(params=(None, found[5].params)), found[5]),
+        (dict(params=(None, found[5].params - 1)), found[4]),
+        (dict(macs=(found[6].macs + 1, None)), found[7]),
+        (dict(macs=(found[7].macs + 1, None)), found[2]),
+        (dict(latency=(None, 3)), timed),  # of others it is not known
+        (dict(latency=(None, 2), macs=(None, None)), found[2]),
+    ):
+        router.front = replace(router.front, limits=limits)
+        other = model_with({})
+        other.load_state_dict(model.state_dict())
+        solver = BudgetSolver(other)
+        assert solver([Budget.parse('100%')], 'front') == largest.subnet
+
+
 def test_who_answers(tmp_path: Path) -> None:
     """A trained router, else a front, else the uniform networks."""
     trained = fitted(tmp_path)

@@ -33,6 +33,16 @@ def test_what_was_chosen_is_evaluated_again():
     assert front.evaluations == len(members)
 
 
+def test_a_front_says_its_limits_on_cost():
+    search, members = searched(dict(macs=(None, 0.6), metric=(1, None)))
+    front = build_front(search.objectives, members, 3)
+    assert front.limits == dict(macs=(None, 0.6 * members[-1].macs))
+    assert all(map(front.allows, (*front.members, *front.references)))
+    assert not front.allows(members[-1])
+    search, members = searched()
+    assert build_front(search.objectives, members, 3).limits is None
+
+
 @pytest.mark.parametrize('again', [None, lambda subnets: 1 / 0])
 def test_limits_that_nothing_kept(again):
     """Said by its costs, also where nothing is left to evaluate again."""

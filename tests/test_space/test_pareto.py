@@ -57,6 +57,7 @@ def test_a_file_gives_back_what_was_written(tmp_path, latency):
     names = ('metric', 'macs') if latency is None else ('metric', 'latency')
     before = front(
         objectives=names,
+        limits=latency and dict(latency=(None, 2.5), macs=(1.0, None)),
         members=(member(latency=latency),),
         references=(member(latency=latency),),
     )
@@ -143,6 +144,10 @@ BROKEN = [
     (put('hypervolume', value=None), 'hypervolume=None; must be at least 0'),
     (put('evaluations', value='many'), "evaluations='many'; must be"),
     (put('samples', value=0), 'samples=0; must be'),
+    (put('limits', value=3), 'limits=3; must be a dict'),
+    (put('limits', value=dict(mac=[1, 2])), r'limits: mac=\[1, 2\]; must be'),
+    (put('limits', value=dict(macs=[1])), r'limits: macs=\[1\]; must be \['),
+    (put('limits', value=dict(macs=['a', 1])), r"limits: macs=\['a', 1\]; "),
     (put('members', value=[]), r'members=\[\]; must list at least one'),
     (put('references', value={}), 'references={}; must list at least one'),
     (put('members', 1, value=3), r'members\[1\]: member=3; must be a dict'),
