@@ -38,7 +38,8 @@ to the largest's, for routers with random weights; with two kinds at once each
 has a limit of its own. Latency: of a made-up device on which the widest branch
 takes half its time whatever its width, and others more. Used: of the budget,
 or of that of two which is used more. None may be exceeded. Times: of a
-CPU for an answer, on one thread, its cost tables read."""
+CPU for an answer, on one thread, its cost tables read. ViT-B/16 has a class
+token, as in the paper's recipe; ViT-mini is pooled."""
 
 
 def random_model(path: str, seed: int) -> Any:
