@@ -36,7 +36,7 @@ PUBLIC = [
     eavit_mm.weights,
     eavit_mm.export,
 ]
-UNITS = ((10**9, 'G'), (10**6, 'M'), (1, ''))
+UNITS = ((10**9, 'G'), (10**6, 'M'), (10**3, 'k'))
 
 
 def pages() -> list[Path]:
