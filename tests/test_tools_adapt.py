@@ -152,6 +152,12 @@ def test_presets_need_stage_1_alone(
     (work / 'report.html').mkdir()  # nothing else depends on the page
     call('adapt.py', DIGITS, *more)
     assert '\nWithout a page: ' in capsys.readouterr().out
+    # What budgets are of is said by a router's config, though there is none.
+    of_part = ('--cfg-options', 'model.router.part=backbone')
+    call('adapt.py', DIGITS, *more[:-1], *of_part)
+    assert capsys.readouterr().out.count('done before') == 1
+    report = json.loads((work / 'presets/0.25/report.json').read_text())
+    assert report['source']['part'] == 'backbone'
 
 
 def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
@@ -205,7 +211,21 @@ def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
         ([DIGITS, '--processes', '0'], '--processes=0; must be an integer'),
         ([DIGITS, '--budgets', '5ms'], 'a limit in ms needs a latency table'),
         ([DIGITS, '--budgets', '0.5', '9MACs'], 'budget 9MACs: 9 MACs of the'),
-        ([DIGITS, '--presets', '1%'], 'budget 1%: '),
+        ([DIGITS, '--presets', '1%'], 'budget 1%: .* of the total'),
+        (
+            [
+                *(DIGITS, '--presets', '1%', '--cfg-options'),
+                'model.router.part=backbone',
+            ],
+            'budget 1%: .* of the backbone',
+        ),
+        (
+            [
+                *(DIGITS, '--presets', '5ms', '--cfg-options'),
+                'model.router.latency_table=no.json',
+            ],
+            'no.json',
+        ),
         ([DIGITS, '--data', '/no/such'], 'no such folder; must hold'),
     ],
 )

@@ -71,7 +71,7 @@ if __name__ == '__main__':
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from logging import WARNING
 from pathlib import Path
@@ -133,7 +133,7 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
             'configs/eavit/vitmini_digits_stage2.py'
         )
     configs = dict(stage1=first, stage2=given)
-    if args.presets:
+    if not router:
         del configs['stage2']
     for name, cfg in configs.items():
         if args.data:
@@ -150,25 +150,30 @@ def stage_configs(args: argparse.Namespace) -> dict[str, Config]:
             if not option.startswith(other)
         ]
         merge_options(cfg, argparse.Namespace(cfg_options=options))
+    if args.presets:
+        configs.pop('stage2', None)
+    # What budgets limit, whoever answers them.
+    router = given.model.get('router') if router else {}
+    args.part = router.get('part', 'total')
+    args.latency_table = router.get('latency_table')
     return configs
 
 
-def check_budgets(cfg: Config, texts: Sequence[str]) -> None:
+def check_budgets(cfg: Config, args: argparse.Namespace) -> None:
     """Raises, before anything runs, unless the networks can be had.
 
     Args:
         cfg: The config of the last stage.
-        texts: The budgets.
+        args: The budgets, and what they limit.
 
     Raises:
         ValueError: If one is none, or cannot be reached.
     """
-    budgets = [Budget.parse(text) for text in texts]
+    budgets = [Budget.parse(text) for text in args.budgets]
     cfg = Config(cfg.to_dict())
-    router, cfg.model.router = cfg.model.get('router') or {}, None
-    path, part = router.get('latency_table'), router.get('part', 'total')
+    cfg.model.router = None
     model = build_supernet(cfg, 'tools/adapt.py')
-    solver = BudgetSolver(model, part=part, table=path)
+    solver = BudgetSolver(model, part=args.part, table=args.latency_table)
     for budget in budgets:
         solver.limits([budget])
 
@@ -215,7 +220,11 @@ class Adaptation:
         begun = dict(checkpoint=self.last('stage1'))
         if not self.args.presets:
             begun['front'] = str(self.front)
+        elif times := self.args.latency_table:
+            begun['latency_table'] = str(Path(times).absolute())
         begun = {k: v for k, v in begun.items() if Path(v).is_file()}
+        if self.args.presets:  # whose config has no router that says it
+            begun['part'] = self.args.part
         searched = {k: v for k, v in begun.items() if k == 'checkpoint'}
         files = dict(stage1={}, search=searched)
         unread = dict(search=['test'], test=['search'])
@@ -307,10 +316,9 @@ class Adaptation:
         """Evaluates and exports the networks for the budgets."""
         args, last = self.args, self.last(self.end)
         adapted = (self.folder / f'{self.end}.py', last)
-        router = self.configs[self.end].model.get('router') or {}
-        times = router.get('latency_table')
+        times = args.latency_table
         limits = ('--latency-table', times) if times else ()
-        limits += ('--part', router.get('part', 'total'))
+        limits += ('--part', args.part)
         limits += ('--by', 'uniform') if args.presets else ()
         kind, name = _kinds(args)
         table, work_dir = self.folder / f'{name}.json', self.folder / 'test'
@@ -345,7 +353,7 @@ def main(args: argparse.Namespace) -> None:
     for cfg in configs.values():
         check_options('', dict(cfg.items()))
     args.budgets = args.presets or args.budgets
-    check_budgets([*configs.values()][-1], args.budgets)
+    check_budgets([*configs.values()][-1], args)
     if 'onnx' in args.format:
         import_onnxruntime()
     name = Path(args.config).stem + ('_quick' if args.quick else '')
