@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from eavit_mm.models.gates import _opener
+from eavit_mm.models.gates import _expansion
 
 _ATEN = torch.ops.aten
 _PACKAGES = ('eavit_mm', 'mmpretrain', 'mmseg', 'mmengine')
@@ -71,7 +71,7 @@ def fake_gpu(*modules: nn.Module) -> Iterator[Waits]:
         return nn.Parameter(new) if isinstance(old, nn.Parameter) else new
 
     common = torch.cuda.amp.common
-    _opener.cache_clear()  # keeps indices for a device
+    _expansion.cache_clear()  # keeps indices for a device
     with (
         pytest.MonkeyPatch.context() as patch,
         FakeTensorMode(allow_non_fake_inputs=True),
@@ -88,4 +88,4 @@ def fake_gpu(*modules: nn.Module) -> Iterator[Waits]:
             if hasattr(module, '_device'):  # a data preprocessor's
                 module._device = torch.device('cuda')
         yield waits
-    _opener.cache_clear()
+    _expansion.cache_clear()

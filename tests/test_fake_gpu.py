@@ -158,16 +158,21 @@ def test_every_criterion(kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def waits_of_step(model: Any, iteration: int = 0) -> dict[str, int]:
     """All but those of backward, of the optimizer and of the data."""
-    data = batch_of(0)
+    data, seen = batch_of(0), []
     teacher = getattr(model.distillation, 'teacher', None) or model
     with fake_gpu(model, teacher) as waits:
         wrapper: Any = OptimWrapper(torch.optim.SGD(model.parameters(), 0.1))
-        wrapper.backward = wrapper.step = lambda *args: None
+        wrapper.step = lambda *args: None
+        # A GPU works on the last one while the host goes on.
+        wrapper.backward = lambda *args: seen.append(dict(waits.places))
         wrapper.optim_context = lambda model: autocast(BRAIN)
         for _ in range(2):
             wrapper._inner_count = iteration
             waits.places.clear()  # of what is made once
-            assert model.train_step(data, wrapper)['loss'].is_cuda
+            logs = model.train_step(data, wrapper)
+            assert waits.places == seen[-1]
+            # Hooks read all of them in each step.
+            assert not any(value.is_cuda for value in logs.values())
     del waits.places['data_preprocessor']
     return waits.places
 

@@ -133,26 +133,30 @@ def narrow_heads(
 # Gating
 
 
-def gate_norm(norm: NormSlices, gates: Tensor) -> NormSlices:
-    """A whole norm whose closed channels (C) are zero and do not count."""
+def shares_of(gates: Tensor) -> Tensor:
+    """The share that each channel (C) has in the mean of a gated norm."""
     # In half precision the sum of hundreds of gates would be rounded.
     exact = gates.to(torch.promote_types(gates.dtype, torch.float32))
-    shares = exact / exact.sum().clamp(min=1)
+    return exact / exact.sum().clamp(min=1)
+
+
+def gate_norm(norm: NormSlices, gates: Tensor, shares: Tensor) -> NormSlices:
+    """A whole norm whose closed channels (C) are zero and do not count."""
     return NormSlices(norm.weight * gates, norm.bias * gates, shares)
 
 
 def gate_branch(
-    branch: BranchSlices, units: Tensor, channels: Tensor
+    branch: BranchSlices, units: Tensor, channels: Tensor, shares: Tensor
 ) -> BranchSlices:
     """A whole branch whose closed units and channels add nothing.
 
     The gates go into the map out, which is smaller than the activations. The
     first unit's gate is the branch's: where it is off, so is the bias. Gates
-    are (U), all zero where the branch is off, and (C).
+    are (U), all zero where the branch is off, and (C), as are their shares.
     """
     bias = branch.out_bias
     return branch._replace(
-        norm=gate_norm(branch.norm, channels),
+        norm=gate_norm(branch.norm, channels, shares),
         out_weight=branch.out_weight * torch.outer(channels, units),
         out_bias=None if bias is None else bias * (channels * units[0]),
     )
@@ -319,12 +323,13 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         return LayerSlices(attention, feedforward)
 
     def gate(
-        self, channels: Tensor, heads: Tensor, hidden: Tensor
+        self, channels: Tensor, shares: Tensor, heads: Tensor, hidden: Tensor
     ) -> LayerSlices:
         """The whole layer with gates in its weights.
 
         Args:
             channels: Gates of the residual stream (C).
+            shares: Their shares in means, see :func:`shares_of`.
             heads: One gate per head, all zero where the attention is off.
             hidden: Gates of the hidden channels, likewise.
         """
@@ -333,8 +338,8 @@ class ElasticEncoderLayer(TransformerEncoderLayer):
         assert whole.ffn is not None
         units = heads.repeat_interleave(self.attn.head_dims)
         return LayerSlices(
-            gate_branch(whole.attention, units, channels),
-            gate_branch(whole.ffn, hidden, channels),
+            gate_branch(whole.attention, units, channels, shares),
+            gate_branch(whole.ffn, hidden, channels, shares),
         )
 
     def forward(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from math import isfinite
 from typing import Any, NamedTuple
 
 import torch
@@ -44,8 +45,8 @@ def elastic_step(
         optim_wrapper: The wrapper of the optimizer of the parameters.
 
     Returns:
-        Values to log: the losses summed over the passes, and the mean share
-        of the MACs that was trained.
+        Values to log, on the host: the losses summed over the passes, and the
+        mean share of the MACs that was trained.
 
     Raises:
         FloatingPointError: If a loss is not finite; names the subnet. No
@@ -58,6 +59,7 @@ def elastic_step(
         rank = partial(model.distillation.rank, model)
         passes = sorted(passes, key=lambda each: rank(each.subnet))
     teacher = _teacher_outputs(model, data, passes[0], optim_wrapper)
+    subnets = [each.subnet for each in passes]
     logs: list[dict[str, Tensor]] = []
     for number, each in enumerate(passes):
         is_last = number == len(passes) - 1
@@ -76,12 +78,12 @@ def elastic_step(
             loss, log = model.parse_losses(losses)
             # parse_losses lets a head's own 'loss' hide the total.
             logs.append({**log, 'loss': loss})
+            if is_last:
+                logs = _read(logs, subnets, optim_wrapper)
             optim_wrapper.backward(optim_wrapper.scale_loss(loss))
         if not is_last:
             # backward counts itself as a batch; K passes are one batch.
             optim_wrapper._inner_count -= 1
-    subnets = [each.subnet for each in passes]
-    _check_finite(logs, subnets, optim_wrapper)
     if optim_wrapper.should_update():
         optim_wrapper.step()
         optim_wrapper.zero_grad()
@@ -148,21 +150,29 @@ def _teacher_outputs(
         return Outputs(*distillation.observe(teacher, run))
 
 
-def _check_finite(
+def _read(
     logs: list[dict[str, Tensor]],
     subnets: list[Subnet],
     optim_wrapper: OptimWrapper,
-) -> None:
-    # One copy from the device for all passes.
-    finite = torch.stack([log['loss'].detach() for log in logs]).isfinite()
-    for ok, log, subnet in zip(finite.tolist(), logs, subnets, strict=True):
-        if not ok:
+) -> list[dict[str, Tensor]]:
+    """The values of all passes on the host; raises unless they are finite.
+
+    The one wait of a step. A device then works on the last backward while the
+    host goes on to the optimizer and the next step.
+    """
+    values = [value.detach() for log in logs for value in log.values()]
+    found = iter(torch.stack(values).cpu())
+    logs = [{name: next(found) for name in log} for log in logs]
+    for log, subnet in zip(logs, subnets, strict=True):
+        loss = float(log['loss'])
+        if not isfinite(loss):
             optim_wrapper.zero_grad()
             raise FloatingPointError(
-                f'the loss is {log["loss"].item()} for {subnet}; training '
+                f'the loss is {loss} for {subnet}; training '
                 'stops before the weights change. Lower the learning rate, '
                 'clip gradients, or resume from the last checkpoint.'
             )
+    return logs
 
 
 def _merge_logs(
@@ -171,7 +181,7 @@ def _merge_logs(
     """Sums losses over the passes, averages what else is logged."""
     merged: dict[str, Tensor] = {}
     for name in dict.fromkeys(key for log in logs for key in log):
-        values = [log[name].detach() for log in logs if name in log]
+        values = [log[name] for log in logs if name in log]
         total = torch.stack(values).sum()
         merged[name] = total if 'loss' in name else total / len(values)
     macs = model.backbone.macs

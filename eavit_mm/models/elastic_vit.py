@@ -33,6 +33,7 @@ from eavit_mm.models.elastic_layers import (
     NormSlices,
     gate_norm,
     layer_norm,
+    shares_of,
     slice_norm,
 )
 from eavit_mm.models.gates import Gates, check_gates
@@ -343,6 +344,7 @@ class ElasticVisionTransformer(VisionTransformer):
         dtype = self.pos_embed.dtype
         gates = tree_map_only(Tensor, lambda gate: gate.to(dtype), gates)
         channels = gates.embed_dims
+        shares = shares_of(channels)
         ends = self._slice_ends(len(channels))
         weight, bias = ends.projection
         token = ends.cls_token
@@ -356,11 +358,11 @@ class ElasticVisionTransformer(VisionTransformer):
             None if token is None else token * channels,
             ends.pos_embed * channels,
             {
-                name: gate_norm(norm, channels)
+                name: gate_norm(norm, channels, shares)
                 for name, norm in ends.norms.items()
             },
             tuple(
-                layer.gate(channels, heads, hidden)
+                layer.gate(channels, shares, heads, hidden)
                 for layer, heads, hidden in layers
             ),
             channels,

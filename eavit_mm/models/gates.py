@@ -8,7 +8,7 @@ Letters: C channels of the residual stream, H heads, F hidden channels.
 """
 
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, starmap
 from math import isnan
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from eavit_mm.space import SearchSpace, Subnet
-from eavit_mm.space.cells import EMBED, FFN, HEADS, Cell, Choices
+from eavit_mm.space.cells import EMBED, Cell, Decisions
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.subnet import PREFIX
 
@@ -131,6 +131,13 @@ def subnet_of(space: SearchSpace, decisions: DecisionGates) -> Subnet:
 
 def subnets_of(space: SearchSpace, decisions: DecisionGates) -> list[Subnet]:
     """Likewise of each row of decisions."""
+    return [space.build(*each) for each in choices_of(space, decisions)]
+
+
+def choices_of(
+    space: SearchSpace, decisions: DecisionGates
+) -> list[Decisions]:
+    """Likewise, as decisions about widths and branches."""
     values = decisions.prefixes.sum(-1)
     if decisions.switches is not None:
         values = torch.cat((values, decisions.switches), dim=-1)
@@ -151,8 +158,8 @@ def subnets_of(space: SearchSpace, decisions: DecisionGates) -> list[Subnet]:
             )
         # Without switches no branch is off.
         switches = zip(space.branches, row[number:], strict=False)
-        off = [branch for branch, on in switches if not on]
-        found.append(space.build(map(round, row[:number]), off))
+        off = frozenset(branch for branch, on in switches if not on)
+        found.append(Decisions(tuple(map(round, row[:number])), off))
     return found
 
 
@@ -181,21 +188,15 @@ def decision_gates_of(space: SearchSpace, subnet: Subnet) -> DecisionGates:
 
 def gates_of(space: SearchSpace, decisions: DecisionGates) -> Gates:
     """The gates of all units: width gates times the gate of the branch."""
-    units: dict[tuple[str, int], Tensor] = {}
-    opened = _opened(decisions.prefixes)
-    for cell, row in zip(space.cells, opened.unbind(), strict=True):
-        for place, choices in cell.choices.items():
-            units[place] = row[_opener(choices, row.device)]
+    cells, openers, sizes = _expansion(space, decisions.prefixes.device)
+    rows = _opened(decisions.prefixes)[cells]  # (places, choices)
     if decisions.switches is not None:
-        for branch, gate in zip(
-            space.branches, decisions.switches.unbind(), strict=True
-        ):
-            units[branch] = units[branch] * gate
-    layers = range(space.num_layers)
+        rows = rows * F.pad(decisions.switches, (1, 0), value=1.0)[:, None]
+    embed_dims, *branches = torch.split(rows.flatten()[openers], sizes)
     return Gates(
-        units[EMBED, 0],
-        tuple(units[HEADS, layer] for layer in layers),
-        tuple(units[FFN, layer] for layer in layers),
+        embed_dims,
+        tuple(branches[: space.num_layers]),
+        tuple(branches[space.num_layers :]),
         subnet_of(space, decisions),
     )
 
@@ -205,11 +206,30 @@ def _opened(prefixes: Tensor) -> Tensor:
     return F.pad(prefixes, (1, 0), value=1.0)
 
 
-@lru_cache(maxsize=256)
-def _opener(choices: Choices, device: torch.device) -> Tensor:
-    """Index of the choice that opens each unit: (units)."""
-    index = np.repeat(range(len(choices)), np.diff((0, *choices)))
-    return torch.from_numpy(index).to(device)
+@lru_cache(maxsize=16)
+def _expansion(
+    space: SearchSpace, device: torch.device
+) -> tuple[Tensor, Tensor, list[int]]:
+    """How decisions become gates of units.
+
+    Of the embedding and then each branch: the cell (places), the number of
+    units; and of all their units, in one, the choice that opens it.
+    """
+    owners = {
+        place: number
+        for number, cell in enumerate(space.cells)
+        for place in cell.choices
+    }
+    places = [(EMBED, 0), *space.branches]
+    most = max(cell.num_choices for cell in space.cells)
+    openers = [
+        number * most + np.repeat(range(len(own)), np.diff((0, *own)))
+        for number, own in enumerate(starmap(space.choices, places))
+    ]
+    cells = torch.tensor([owners[place] for place in places])
+    index = torch.from_numpy(np.concatenate(openers))
+    sizes = [len(opener) for opener in openers]
+    return cells.to(device), index.to(device), sizes
 
 
 class GatedCost(nn.Module):

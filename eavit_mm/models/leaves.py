@@ -21,7 +21,12 @@ from mmengine.utils.dl_utils.parrots_wrapper import (
 from mmpretrain.models.utils import LayerNorm2d
 from torch import Tensor, nn
 
-from eavit_mm.models.elastic_layers import NormSlices, gate_norm, layer_norm
+from eavit_mm.models.elastic_layers import (
+    NormSlices,
+    gate_norm,
+    layer_norm,
+    shares_of,
+)
 from eavit_mm.models.elastic_vit import ActiveSubnet
 from eavit_mm.space.subnet import PREFIX
 
@@ -303,7 +308,8 @@ class ElasticLayerNorm(ElasticLeaf, nn.LayerNorm):
     def _run_gated(self, gates: Tensor, input: Tensor) -> Tensor:
         """Statistics weighted by the gates, as in the gated backbone."""
         norm = NormSlices(self.weight, self.bias)
-        return layer_norm(self, gate_norm(norm, self.spread(gates)), input)
+        read = self.spread(gates)
+        return layer_norm(self, gate_norm(norm, read, shares_of(read)), input)
 
 
 class ElasticLayerNorm2d(ElasticLayerNorm, LayerNorm2d):

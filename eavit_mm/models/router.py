@@ -23,13 +23,12 @@ from eavit_mm.models.gates import (
     harden,
     subnets_of,
 )
-from eavit_mm.models.router_groups import Groups, mask_of, nested_subnets
+from eavit_mm.models.router_groups import Groups, mask_of, nested_choices
 from eavit_mm.options import check_count, check_number, check_path
 from eavit_mm.registry import MODELS
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.budget import limit_of
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.fitting import Walker
 from eavit_mm.space.pareto import Member, ParetoFront
 
 # What the router adds to a model's losses; a teacher has no part in it.
@@ -190,8 +189,10 @@ class RouterHead(BaseModule):
 
     @torch.no_grad()
     def nested(self, budgets: Sequence[float]) -> list[Subnet]:
-        """Subnets around the router's choice, see :func:`nested_subnets`."""
-        return nested_subnets(self.space, self.groups(self._inputs(budgets)))
+        """Subnets around the router's choice, see :func:`nested_choices`."""
+        soft = self.groups(self._inputs(budgets))
+        rows, off = nested_choices(self.space, soft)
+        return list(dict.fromkeys(self.space.build(row, off) for row in rows))
 
     def limits(self, budgets: Sequence[float]) -> dict[str, float]:
         """Kind of cost to the most of it."""
@@ -204,10 +205,13 @@ class RouterHead(BaseModule):
         The dearest of its nested subnets that does, or the smallest, where
         even that exceeds them. At use single steps follow.
         """
-        nested = nested_subnets(self.space, soft)
-        limits = self.limits(budgets.tolist())
-        walker = Walker(self.space, self.tables)
-        return walker.fullest(nested, limits) or nested[0]
+        rows, off = nested_choices(self.space, soft)
+        limits = self.limits(budgets.tolist()).items()
+        used = [self.tables[kind].of_rows(rows, off) / m for kind, m in limits]
+        most = np.max(used, axis=0)
+        # Subnets are slow to make; a GPU would wait for all of them.
+        best = np.where(most <= 1, most, -1.0).argmax()
+        return self.space.build(rows[best], off)
 
     def _inputs(self, budgets: Sequence[Any]) -> Tensor:
         """What the MLPs are given: clamped to 1 as in training."""

@@ -8,7 +8,9 @@ groups.
 """
 
 from itertools import groupby
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,13 +20,14 @@ from eavit_mm.models.gates import (
     DecisionGates,
     by_decision,
     check_gates,
+    choices_of,
     group_name,
     harden,
     runs_of,
-    subnet_of,
 )
 from eavit_mm.options import check_count, check_number
-from eavit_mm.space import SearchSpace, Subnet
+from eavit_mm.space import SearchSpace
+from eavit_mm.space.cells import Branch
 
 # How sure the router is of a width gate and of a branch once it is fitted to
 # the references. Targets below 1 keep some gradient alive. Noise and the
@@ -102,7 +105,9 @@ class Groups(nn.ModuleDict):
         Neighbours of equal size go through their MLPs as one.
         """
         found = []
-        own = ([*mlp.parameters()] for mlp in self.values())
+        # Faster than ``parameters``.
+        mlps: Any = self.values()
+        own = ([a.weight, a.bias, b.weight, b.bias] for a, _, b in mlps)
         for _, alike in groupby(own, lambda each: each[-1].shape):
             weights = map(torch.stack, zip(*alike, strict=True))
             first, shift, second, offset = weights
@@ -132,24 +137,25 @@ class Groups(nn.ModuleDict):
         optimizer.zero_grad()
 
 
-def nested_subnets(space: SearchSpace, soft: Tensor) -> list[Subnet]:
+def nested_choices(
+    space: SearchSpace, soft: Tensor
+) -> tuple[np.ndarray, frozenset[Branch]]:
     """Subnets around the choice that soft gates stand for, smallest first.
 
     Gates are opened in the order of how sure the router is of them: of each
     group as many as are above a threshold, which is the same for all groups.
     At a half it is the router's choice. Branches that it leaves on or off
     stay so.
+
+    Returns:
+        The indices of the cells, (subnets, cells), and what is off in all.
     """
-    soft = soft.detach().cpu()
-    off = space.decisions(subnet_of(space, harden(space, soft))).off
-    prefixes = by_decision(space, soft).prefixes.double()
-    thresholds = {0.0, 1.0, *prefixes.flatten().tolist()}
-    falling = torch.tensor(
-        sorted(thresholds, reverse=True), dtype=torch.float64
-    )
+    soft = soft.detach().cpu()  # waits for a device
+    ((_, off),) = choices_of(space, harden(space, soft))
+    prefixes = np.array(by_decision(space, soft).prefixes.tolist())
+    falling = np.unique([0.0, 1.0, *prefixes.flat])[::-1]
     # All thresholds at once: (thresholds, cells, gates).
-    rows = (prefixes > falling[:, None, None]).sum(dim=-1).tolist()
-    return list(dict.fromkeys(space.build(row, off) for row in rows))
+    return (prefixes > falling[:, None, None]).sum(axis=-1), off
 
 
 def mask_of(space: SearchSpace, decisions: DecisionGates) -> Tensor:

@@ -7,6 +7,8 @@ from itertools import product
 from operator import add, itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from eavit_mm.space.cells import BRANCHES, Branch
 from eavit_mm.space.search_space import SearchSpace
 from eavit_mm.space.subnet import Subnet
@@ -63,7 +65,7 @@ class CostTable:
             for branch in space.branches
         }
         self._places = {frame: i for i, frame in enumerate(self._frames)}
-        self._num_whole = len(counts)
+        self._counts, self._num_whole = counts, len(counts)
         self._cells = [
             [(branch, self.branches[branch]) for branch in cell.branches]
             for cell in space.cells
@@ -79,6 +81,31 @@ class CostTable:
                 if branch not in off:
                     total += rows[frame][index]
         return total
+
+    def of_rows(self, rows: np.ndarray, off: Collection[Branch]) -> np.ndarray:
+        """Likewise of many, (n), from the indices of each, (n, cells)."""
+        grid, cells = self._grid
+        whole = rows[:, : self._num_whole].T
+        frames = np.ravel_multi_index(tuple(whole), self._counts)
+        on = [i for i, branch in enumerate(self.branches) if branch not in off]
+        parts = grid[on][
+            np.arange(len(on))[:, None], frames, rows.T[cells[on]]
+        ]
+        return np.array(self.stem)[frames] + parts.sum(axis=0)
+
+    @cached_property
+    def _grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of ``branches``, zeros behind fewer choices; their cells."""
+        most = max(len(rows[0]) for rows in self.branches.values())
+        grid = np.zeros((len(self.branches), len(self.stem), most))
+        for own, rows in zip(grid, self.branches.values(), strict=True):
+            own[:, : len(rows[0])] = rows
+        owners = {
+            branch: number
+            for number, cell in enumerate(self._cells)
+            for branch, _ in cell
+        }
+        return grid, np.array([owners[branch] for branch in self.branches])
 
     def of_subnet(self, subnet: Subnet) -> float:
         """Cost of a member."""

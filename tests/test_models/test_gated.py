@@ -20,7 +20,12 @@ from toys import (
     random_subnet,
 )
 
-from eavit_mm.models.elastic_layers import NormSlices, gate_norm, layer_norm
+from eavit_mm.models.elastic_layers import (
+    NormSlices,
+    gate_norm,
+    layer_norm,
+    shares_of,
+)
 from eavit_mm.models.gates import (
     DecisionGates,
     GatedCost,
@@ -228,7 +233,7 @@ def test_a_gated_norm_keeps_one_tensor_of_activations() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        layer_norm(norm, gate_norm(whole, gates), x)
+        layer_norm(norm, gate_norm(whole, gates, shares_of(gates)), x)
     assert sum(numel == x.numel() for _, numel in kept) == 1
 
 
@@ -240,6 +245,8 @@ def test_a_compiled_gated_norm_has_the_gradients_of_the_eager_one() -> None:
         x = torch.rand(2, 3, 8, requires_grad=True)
         open_gates = gates.clone().requires_grad_()
         whole = NormSlices(norm.weight, norm.bias)
-        run(norm, gate_norm(whole, open_gates), x).sin().sum().backward()
+        run(
+            norm, gate_norm(whole, open_gates, shares_of(open_gates)), x
+        ).sin().sum().backward()
         found.append((x.grad, open_gates.grad))
     close(*found, 1e-6)

@@ -1,5 +1,6 @@
 """Costs by parts: exact, as are the ends of their range."""
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,12 @@ def test_the_ends_are_those_of_all_members(space, data):
     table = CostTable(space, cost)
     costs = {subnet: cost(subnet) for subnet in members(space)}
     assert {s: table.of_subnet(s) for s in costs} == costs
+    off = space.decisions(
+        data.draw(st.sampled_from(sorted(costs, key=str)))
+    ).off
+    rows = np.array([space.decisions(subnet).indices for subnet in costs])
+    found = [cost(space.build(row, off)) for row in rows]
+    assert table.of_rows(rows, off).tolist() == found
     assert table.largest == costs[space.largest]
     assert table.lowest == costs[table.cheapest] == min(costs.values())
     assert table.highest == max(costs.values())
