@@ -45,6 +45,13 @@ between whose budgets lines are drawn; mean and standard deviation over
 seeds."""
 
 
+FINDING = """It gains where few classes make probabilities that tell: in the
+mean over the six shares by more than the spread on eurosat, dtd10 and btmri,
+there 3 points at 30 and 40%, but a loss at 75. On flowers89 and cifar100, with
+89 and 100 classes, 400 images choose pairs that are no better on others, or
+worse."""
+
+
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
     """The cascades of one run of EA-ViT, whose trainings are there."""
     configs = configs_of(WHOLE, EA_VIT, name, seed)
@@ -95,18 +102,11 @@ def gains(
     ]
 
 
-def page(
-    records: Sequence[Mapping[str, Any]], whole: Sequence[Mapping[str, Any]]
-) -> str:
-    """What was found on each set.
-
-    Args:
-        records: Of the cascades.
-        whole: Of the methods, as in real_cls.json.
-    """
+def page(records: Sequence[Mapping[str, Any]]) -> str:
+    """What was found on each set, beside what real_cls.json has."""
     answers = {
         (r['regime'], r['seed']): r['answers'][STAGE2][ROUTER]
-        for r in whole
+        for r in read_records(WHOLE.records)
         if r['method'] == EA_VIT
     }
     rows = []
@@ -123,7 +123,7 @@ def page(
             rows.append([f'{name} ({len(found)})', *cells])
     header = ['set (seeds)', *(f'{b:.1%}' for b in BUDGETS), 'mean']
     last = f'Commits: {commits(records)}.'
-    return '\n\n'.join([INTRO, table_text(header, rows), last])
+    return '\n\n'.join([INTRO, table_text(header, rows), FINDING, last])
 
 
 def main() -> None:
@@ -134,8 +134,7 @@ def main() -> None:
             for name in args.sets:
                 add_record(record_of(name, seed, folder), RECORDS)
                 print(f'{name}, seed {seed}: measured', flush=True)
-    text = page(read_records(RECORDS), read_records(WHOLE.records))
-    publish(text, FOLDER / 'real_cascade.md')
+    publish(page(read_records(RECORDS)), FOLDER / 'real_cascade.md')
 
 
 if __name__ == '__main__':

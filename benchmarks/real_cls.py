@@ -107,7 +107,8 @@ which has the command, seed and commit of every run. A ViT-Ti/16 pretrained on
 ImageNet-1k at 224 px is adapted at 64 px: 16 patches and a class token. Every
 method costs the forward-backward MACs of {TASK.passes:,} images of the whole
 network, teachers and all stages included; in bfloat16, or in float32 on a CPU
-that has no instructions for bfloat16.
+that has no instructions for bfloat16. EA-ViT [without its
+parts](real_ablations.md).
 
 | set | what | classes | images: training | search | test |
 | --- | --- | ---: | ---: | ---: | ---: |

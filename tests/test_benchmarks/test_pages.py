@@ -15,6 +15,8 @@ from benchmarks import (
     latency,
     memory,
     pages,
+    real_ablations,
+    real_cascade,
     real_cls,
     real_race,
     real_seg,
@@ -35,6 +37,7 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     accuracy=lambda folder: write_report(
         accuracy.read_records(), folder, accuracy.INTRO
     ),
+    real_ablations=real_ablations.write_report,
     real_cls=lambda folder: write_page(
         real_cls.PAGE, accuracy.read_records(real_cls.TASK.records), folder
     ),
@@ -60,6 +63,7 @@ ALONE = dict(
     finetune=finetune,
     memory=memory,
     misuse=misuse,
+    real_cascade=real_cascade,
 )
 OF_DEVICES = dict(gpu=gpu, latency=latency, speed=speed)
 
