@@ -27,6 +27,7 @@ from benchmarks.real import (
 from benchmarks.real_cls import OURS
 from benchmarks.real_cls import TASK as WHOLE
 from benchmarks.search import (
+    FORWARDS,
     RACE,
     curve_of,
     forwards,
@@ -55,10 +56,11 @@ same search, whose candidates may leave after shares of the images of
 largest as reference point, on the images of the search. Forwards: images that
 all subnets together were evaluated on, as a share of all images for all; of a
 racing candidate the figure counts those that it saw, and draws what saw all.
-Cost: MACs of the forwards, as a share of those that each method there trains
-with, {WHOLE.passes:,} images through the whole network and back. Differences:
-{RACING} less {FULL}, and less what the search on all images had reached after
-as many forwards; mean and standard deviation over seeds."""
+Cost: MACs of the forwards while a search goes on, as a share of those that
+each method there trains with, {WHOLE.passes:,} images through the whole
+network and back. Differences: {RACING} less {FULL}, and less what the search
+on all images had reached after as many forwards; mean and standard deviation
+over seeds."""
 
 
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -141,7 +143,7 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
         label: mean_curve([r['found'][label]['curve'] for r in records])
         for label in (FULL, RACING)
     }
-    plot_hypervolume(curves, folder / 'real_race.png')
+    plot_hypervolume(curves, folder / 'real_race.png', FORWARDS)
     return publish(page(records), folder / 'real_race.md')
 
 

@@ -17,6 +17,7 @@ from benchmarks.pages import (
 )
 from benchmarks.real import Task
 from benchmarks.stage2 import UNIFORM, lead
+from benchmarks.stage2 import curve as over_macs
 from eavit_mm.analysis.plots import plot_metric_over_macs
 
 CHOSEN = """## What the router chooses
@@ -133,10 +134,10 @@ def trained_alone(
             found = [answers(run, curve)[0] for run in both]
             ours = [answers(run, own) for run in both]
             whole = ours[0][-1][1]
-            less = []
-            for answer, (_, macs, value) in zip(ours, found, strict=True):
-                _, taken, metric = zip(*answer, strict=True)
-                less.append(float(np.interp(macs, taken, metric)) - value)
+            less = [
+                float(np.interp(macs, *over_macs(answer))) - value
+                for answer, (_, macs, value) in zip(ours, found, strict=True)
+            ]
             values = [value for *_, value in found]
             share = f'{found[0][1] / whole:.1%}'
             rows.append([name, share, spread_text(values), spread_text(less)])

@@ -52,6 +52,8 @@ EVALUATIONS, BINS = 400, 20
 METRIC = 'accuracy/top1'
 # Evaluations between two points of a curve.
 STEP = 10
+# What the curves are over: of a race, images that were seen.
+FORWARDS = 'forwards of all images'
 # Where candidates of the arm `racing` may leave.
 RACE = [0.0625, 0.125, 0.25, 0.5]
 # The keys of a config that change what a search finds.
@@ -277,7 +279,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
 
 def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Writes search.md and its figure into a folder."""
-    plot_hypervolume(mean_curves(records), folder / 'search_hypervolume.png')
+    figure = folder / 'search_hypervolume.png'
+    plot_hypervolume(mean_curves(records), figure, FORWARDS)
     return publish(page(records), folder / 'search.md')
 
 

@@ -40,22 +40,6 @@ def expected(model: Any, text: str, by: str) -> Subnet:
     return BudgetSolver(model)([Budget.parse(text)], by)
 
 
-def test_cascades_of_the_routers_answers_are_reported(
-    config: Path, checkpoint: Path, call: Any, tmp_path: Path, capsys: Any
-) -> None:
-    out = tmp_path / 'cascades.json'
-    asked = ('--cascade', '30%', '60%', '--by', 'router', '--out', out)
-    call('test.py', config, checkpoint, *asked)
-    printed = capsys.readouterr().out
-    rows = json.loads(out.read_text())['subnets']
-    assert [row['name'] for row in rows] == ['30%', '60%']
-    for row in rows:
-        assert row['macs_ratio'] <= float(row['name'][:-1]) / 100 + 0.1
-        assert f'{row["macs_ratio"]:.1%}' in printed
-        for values in row['cascade']:
-            Subnet.from_dict(values)
-
-
 def test_the_stock_inferencer_switches(
     model: Any, config: Path, checkpoint: Path
 ) -> None:

@@ -26,13 +26,6 @@ def parse_args() -> argparse.Namespace:
         '20Mparams, 5ms',
     )
     parser.add_argument(
-        '--cascade',
-        nargs='+',
-        metavar='B',
-        help='mean MACs of cascades to evaluate: a second subnet sees the '
-        'images that a first one is unsure of',
-    )
-    parser.add_argument(
         '--subnet', metavar='FILE', help='JSON file of one subnet to evaluate'
     )
     add_budget_arguments(parser)
@@ -117,8 +110,7 @@ def merge_args(args: argparse.Namespace) -> Config:
     cfg.load_from, cfg.resume = args.checkpoint, False
     for text in args.budgets:
         Budget.parse(text)
-    has_budgets = bool(args.budgets or args.cascade)
-    check_budget_arguments(args, '--budgets', has_budgets)
+    check_budget_arguments(args, '--budgets', bool(args.budgets))
     if args.budgets or args.subnet:
         option = '--budgets' if args.budgets else '--subnet'
         require_parts(cfg, option, 'test_cfg')
@@ -136,11 +128,6 @@ def merge_args(args: argparse.Namespace) -> Config:
             part=args.part,
             latency_table=args.latency_table,
             front=args.front,
-        )
-    if args.cascade:
-        require_parts(cfg, '--cascade', 'test_cfg', 'val_dataloader')
-        cfg.test_cfg = dict(
-            type='eavit_mm.CascadeTestLoop', budgets=args.cascade, by=args.by
         )
     merge_options(cfg, args)
     if args.tta:
@@ -198,7 +185,7 @@ def report(
         samples=len(loop.dataloader.dataset),
         auc=metrics.get('auc'),
         **{k: metrics[k] for k in ('regret',) if k in metrics},
-        subnets=[*loop.rows, *getattr(loop, 'unreachable', ())],
+        subnets=[*loop.rows, *loop.unreachable],
     )
     write_json(plain(result), out)
     points = [(r['macs'], r['metrics'].get(loop.metric)) for r in loop.rows]

@@ -108,11 +108,13 @@ def _plot_over_costs(
     return save_figure(figure, path)
 
 
-def plot_hypervolume(curves: Curves, path: str | Path) -> Path:
+def plot_hypervolume(
+    curves: Curves, path: str | Path, label: str = 'evaluated subnets'
+) -> Path:
     """Draws hypervolume over evaluations, rising, one curve per entry."""
     figure, (axes,) = _figure()
     _draw(axes, curves, [{**s, 'marker': ''} for s in STYLES])
-    axes.set(xlabel='evaluated subnets', ylabel='hypervolume')
+    axes.set(xlabel=label, ylabel='hypervolume')
     # The first few are far below and would flatten the rest.
     starts = [points[len(points) // 20][1] for points in curves.values()]
     axes.set_ylim(bottom=min(starts))

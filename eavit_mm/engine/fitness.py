@@ -100,11 +100,6 @@ class Fitness:
         self, begin: int = 0, end: int = sys.maxsize
     ) -> Mapping[str, Any]:
         """The same number without an object for every image."""
-        found = self.probabilities(begin, end)
-        return self.accuracy_of(found, self.labels[begin:end])
-
-    def probabilities(self, begin: int = 0, end: int = sys.maxsize) -> Tensor:
-        """Of images and classes, by the network as it is set."""
         scores = torch.cat(
             [
                 self.model(
@@ -114,15 +109,12 @@ class Fitness:
             ]
         )
         _check_finite(scores)
-        return scores.softmax(dim=1).cpu()
-
-    def accuracy_of(
-        self, probabilities: Tensor, labels: Tensor
-    ) -> Mapping[str, Any]:
-        """What the one metric reports of them."""
         (metric,) = self.evaluator.metrics
         found = metric.calculate(
-            probabilities, labels, metric.topk, metric.thrs
+            scores.softmax(dim=1).cpu(),
+            self.labels[begin:end],
+            metric.topk,
+            metric.thrs,
         )
         return {
             f'{metric.prefix}/top{k}': values[0].item()

@@ -16,7 +16,6 @@ from benchmarks import (
     memory,
     pages,
     real_ablations,
-    real_cascade,
     real_cls,
     real_race,
     real_seg,
@@ -63,7 +62,6 @@ ALONE = dict(
     finetune=finetune,
     memory=memory,
     misuse=misuse,
-    real_cascade=real_cascade,
 )
 OF_DEVICES = dict(gpu=gpu, latency=latency, speed=speed)
 

@@ -68,6 +68,7 @@ class RouterHook(ElasticHook):
                 f'{runner.max_iters} iterations of the training'
             )
         router.fade = (self.warmup, runner.max_iters)
+        router.evaluated = {}  # of earlier weights
 
     def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Freezes all but the router, or thaws it."""
