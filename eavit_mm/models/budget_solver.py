@@ -118,8 +118,8 @@ class BudgetSolver:
 
     - 'router': what the router chooses, its gates opened or shut in the order
       of how sure it is of them, then single steps, down until it fits and up
-      while it does. Where stage 2 measured an answer to a smaller budget to be
-      better, by more than a standard error, that one answers.
+      while it does. A measured answer that fits takes the choice's place if
+      it is better than those beside the choice by more than a standard error.
     - 'front': of the evaluated subnets that fit (the front, the references of
       the router, and its answers as stage 2 measured them) the best. Those
       whose accuracy lies within one standard error of the best one's count as
