@@ -28,6 +28,8 @@ class Evaluations:
         known: What was evaluated earlier.
         chunk: How many are measured at a time.
         on_chunk: Called with what was measured, before it counts as known.
+        first: How many of the first call count as used before the others are
+            measured, which may depend on what is used.
 
     Attributes:
         known: Every result by its subnet.
@@ -40,8 +42,10 @@ class Evaluations:
         known: Sequence[Member] = (),
         chunk: int = 8,
         on_chunk: Callable[[Sequence[Member]], None] | None = None,
+        first: int = 0,
     ) -> None:
         self.measure = measure
+        self.first = first
         self.chunk = chunk
         self.on_chunk = on_chunk
         self.known = {member.subnet: member for member in known}
@@ -49,6 +53,8 @@ class Evaluations:
 
     def __call__(self, subnets: Sequence[Subnet]) -> list[Member]:
         """Results of subnets, measured if they are not known."""
+        if not self.used and 0 < self.first < len(subnets):
+            self(subnets[: self.first])
         new = [s for s in dict.fromkeys(subnets) if s not in self.known]
         for begin in range(0, len(new), self.chunk):
             members = self.measure(new[begin : begin + self.chunk])

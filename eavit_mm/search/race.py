@@ -11,6 +11,10 @@ from eavit_mm.search.objectives import Objectives
 from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import METRIC, Member, standard_error
 
+# Subnets of a search that see all images and are rivals of the next: the ends
+# and uniform ones, spread over the range.
+FIRST = 8
+
 
 def ends_of(race: Sequence[float], images: int) -> list[int]:
     """How many images a candidate has seen after each part of a race.
@@ -39,11 +43,12 @@ class Race:
 
     After a part a candidate leaves if a rival is better on the same images by
     more than the standard error of the candidate's accuracy. Rivals are the
-    front of what earlier generations evaluated on all images, of it those
-    that cost no more. Who left counts as as much worse than its rival on all
-    images as it was on the part: it is on no front, and does not suffer from
-    a part that is harder than the whole. No candidate depends on another of
-    its generation, so these may be divided in any way.
+    front of what earlier generations evaluated on all images, or the first
+    subnets of the first one, of it those that cost no more. Who left counts
+    as as much worse than its rival on all images as it was on the part: it is
+    on no front, and does not suffer from a part that is harder than the
+    whole. But for its rivals no candidate depends on others, so these may be
+    divided in any way.
 
     Args:
         measure: Accuracies in per cent of subnets on the images from one

@@ -62,6 +62,24 @@ def test_every_subnet_is_measured_once():
     assert search.evaluations([]) == []
 
 
+@pytest.mark.parametrize('chunk', [1, 4, 32])
+def test_the_first_count_before_the_others_are_measured(chunk):
+    some = [member.subnet for member in members(12)]
+    before = {}
+
+    def measure(subnets):
+        before.update(dict.fromkeys(subnets, list(evaluations.used)))
+        return list(map(SEARCH.member, subnets))
+
+    evaluations = Evaluations(measure, chunk=chunk, first=5)
+    assert [m.subnet for m in evaluations(some[:9])] == some[:9]
+    evaluations(some)
+    assert list(evaluations.used) == some
+    for number, subnet in enumerate(some):
+        used = 0 if number < 5 else 5 if number < 9 else 9
+        assert before[subnet] == some[:used]
+
+
 @pytest.mark.parametrize('chunk', [1, 4, 100])
 def test_results_are_told_chunk_by_chunk(chunk):
     told = []

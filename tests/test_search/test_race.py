@@ -15,7 +15,7 @@ from eavit_mm.search.evaluations import Evaluations
 from eavit_mm.search.front import best_members, build_front
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.search.race import Race, ends_of
+from eavit_mm.search.race import FIRST, Race, ends_of
 from eavit_mm.space.pareto import Member, standard_error
 
 from .toys import SPACES, saturating, tables_of
@@ -44,7 +44,9 @@ class Raced:
             SPACE, tables_of(SPACE, self.costs), ('metric', 'macs'), TOP1
         )
         self.looked, self.written = 0, []
-        self.evaluations = Evaluations(None, known, chunk, self.written.extend)
+        self.evaluations = Evaluations(
+            None, known, chunk, self.written.extend, FIRST
+        )
         self.ends = ends_of(race, IMAGES)
         self.race = self.evaluations.measure = Race(
             self.measure, self.objectives, self.ends, self.evaluations.used
@@ -79,6 +81,11 @@ class Raced:
         return run_search(problem, algorithm, self.evaluations, 0, number)
 
 
+def rivals_of(place):
+    """How many before a member may be its rivals."""
+    return place // 20 * 20 or (FIRST if place >= FIRST else 0)
+
+
 def error_of(value, end):
     """Of a share of some of the images, as an estimate of that of all."""
     rest = (IMAGES - end) / IMAGES
@@ -97,8 +104,8 @@ def test_fewer_images_are_looked_at(raced):
     ends = [max(map(int, member.parts)) for member in members]
     assert set(ends) == set(search.ends)
     assert sum(ends) == looked < 0.85 * IMAGES * len(members)
-    # Nobody leaves before there is a front.
-    assert set(ends[:20]) == {IMAGES}
+    # Nobody leaves before there are rivals.
+    assert set(ends[:FIRST]) == {IMAGES}
 
 
 def test_accuracies_are_those_on_the_first_images(raced):
@@ -118,7 +125,7 @@ def test_who_left_was_behind_a_rival_of_an_earlier_generation(raced):
         if search.race.saw_all(member):
             continue
         end, value = list(member.parts.items())[-1]
-        earlier = filter(search.race.saw_all, members[: place // 20 * 20])
+        earlier = filter(search.race.saw_all, members[: rivals_of(place)])
         rivals = [
             other
             for other in search.objectives.front(list(earlier))
@@ -136,7 +143,7 @@ def test_who_stayed_was_not_behind(raced):
     """At the end of each part but the last."""
     search, members, _ = raced
     for place, member in enumerate(members):
-        earlier = members[: place // 20 * 20]
+        earlier = members[: rivals_of(place)]
         rivals = search.objectives.front(
             [*filter(search.race.saw_all, earlier)]
         )

@@ -41,7 +41,7 @@ from eavit_mm.search.evaluations import (
 from eavit_mm.search.front import build_front
 from eavit_mm.search.objectives import Objectives
 from eavit_mm.search.problem import SubnetProblem
-from eavit_mm.search.race import Race, ends_of
+from eavit_mm.search.race import FIRST, Race, ends_of
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.pareto import Member, standard_error
 
@@ -309,7 +309,8 @@ class ParetoSearchLoop(TestLoop):
             progress.update(members)
 
         chunk = _CHUNK * ranked.world_size
-        evaluations = Evaluations(ranked, known, chunk, record)
+        first = FIRST if self.ends else 0
+        evaluations = Evaluations(ranked, known, chunk, record, first)
         race = None
         if self.ends:
             race = evaluations.measure = Race(
