@@ -112,7 +112,7 @@ def claims(runs: Sequence[Run]) -> str:
 
 FINDINGS = {
     'flowers89': """One seed; that of the whole recipe beside it has 29.1% at
-20%, its other seed 38.7. Rearrangement is worth 4 to 11 points from 30% on,
+20%, its other seed 38.7. Rearrangement is worth 3 to 11 points from 30% on,
 and 5 over all MACs; a router that begins with the front 6 at 30%, 1 over all;
 the curriculum 2 to 3 for the larger networks, nothing over all MACs. FFN alone
 reaches no network below a third of the MACs. The whole stream with all layers
