@@ -13,8 +13,14 @@ from mmengine.config import Config
 
 from benchmarks.accuracy import LOG, add_record, read_records, train
 from benchmarks.methods import read_config
-from benchmarks.pages import FOLDER, commit, commits, publish, spread_text
-from benchmarks.pages import table as table_text
+from benchmarks.pages import (
+    FOLDER,
+    commit,
+    commits,
+    publish,
+    spread_text,
+    table,
+)
 from benchmarks.real import (
     EA_VIT,
     STAGE1,
@@ -135,8 +141,7 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     figure = '![hypervolume over forwards](real_race.png)'
     last = f'Commits: {commits(records)}.'
     header += ['forwards (%)', f'cost, {FULL}', f'cost, {RACING}']
-    text = table_text(header, rows)
-    return '\n\n'.join(filter(None, [INTRO, text, figure, FINDING, last]))
+    return '\n\n'.join([INTRO, table(header, rows), figure, FINDING, last])
 
 
 def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:

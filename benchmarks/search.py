@@ -204,7 +204,7 @@ def members_in(work_dir: Path) -> list[Member]:
 
 
 def curve_of(
-    members: Sequence[Member], whole: int, metric: str = METRIC
+    members: Sequence[Member], whole: int
 ) -> list[tuple[float, float]]:
     """Hypervolume of what saw all images, while a search went on.
 
@@ -219,7 +219,7 @@ def curve_of(
             if own == images
         ]
         used = sum(seen[:number]) / images
-        curve.append((used, volume(rows, whole, metric)))
+        curve.append((used, volume(rows, whole)))
     return curve
 
 
@@ -229,12 +229,10 @@ def forwards(log: str) -> float:
     return float(shares[-1]) if shares else 100.0
 
 
-def volume(
-    rows: Sequence[Mapping[str, Any]], whole: int, metric: str = METRIC
-) -> float:
+def volume(rows: Sequence[Mapping[str, Any]], whole: int) -> float:
     """Hypervolume of networks with their accuracy and MACs."""
     points = [
-        (-row['metrics'][metric] / 100, row['macs'] / whole) for row in rows
+        (-row['metrics'][METRIC] / 100, row['macs'] / whole) for row in rows
     ]
     return hypervolume(points, (0, 1))
 

@@ -321,9 +321,8 @@ class BudgetSolver:
         """The largest of the best evaluated subnets that fit."""
         front = self.front
         assert front is not None
-        sign = 1 if front.rule == 'greater' else -1
         fits = [
-            (sign * member.metrics[front.metric], member)
+            (front.quality(member), member)
             for member in (*front.members, *front.references)
             if self.use_of(member.subnet, limits) <= 1
         ]
@@ -347,19 +346,17 @@ class BudgetSolver:
         measured = router.evaluated.get('router')
         if not measured:
             return choice
-        metric = router.front.metric
-        sign = 1 if router.front.rule == 'greater' else -1
-        known = sorted((m.macs, sign * m.metrics[metric]) for m in measured)
+        quality, metric = router.front.quality, router.front.metric
+        known = sorted((m.macs, quality(m)) for m in measured)
         macs = int(self.model.macs(choice)['total'])
         expected = float(np.interp(macs, *np.transpose(known)))
         fits = [m for m in measured if self.use_of(m.subnet, limits) <= 1]
         if not fits:
             return choice
-        best = max(fits, key=lambda m: (sign * m.metrics[metric], m.macs))
-        value = best.metrics[metric]
+        best = max(fits, key=lambda m: (quality(m), m.macs))
         # Without a known error nothing is known to be better.
-        error = standard_error(metric, value, router.samples)
-        is_better = 0 < error < sign * value - expected
+        error = standard_error(metric, best.metrics[metric], router.samples)
+        is_better = 0 < error < quality(best) - expected
         return best.subnet if is_better else choice
 
     def route(self, limits: Limits) -> Subnet:

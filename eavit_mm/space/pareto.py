@@ -134,6 +134,11 @@ class ParetoFront:
             for name, (low, high) in (self.limits or {}).items()
         )
 
+    def quality(self, member: Member) -> float:
+        """The metric of a subnet; more is better."""
+        sign = 1 if self.rule == 'greater' else -1
+        return sign * member.metrics[self.metric]
+
     @property
     def costs(self) -> list[str]:
         """Those of the objectives that are costs."""
