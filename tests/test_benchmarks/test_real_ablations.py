@@ -15,6 +15,7 @@ LEFT = {
     'FFN alone': {'feedforward_channels'},
     'FFN and heads': {'feedforward_channels', 'num_heads'},
     'FFN, heads and depth': ALL - {'embed_dims'},
+    'FFN, heads and embedding': ALL - {'off'},
 }
 
 
