@@ -1,6 +1,6 @@
-"""EA-ViT on real photographs without one of its parts, or with fewer axes.
+"""EA-ViT on real photographs without one of its parts, or with other axes.
 
-Data as in benchmarks.real_cls, whose runs are the whole recipe.
+Data as in benchmarks.real_cls, whose EA-ViT has two of the four axes.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from benchmarks.accuracy import read_records
 from benchmarks.methods import read_config
 from benchmarks.pages import FOLDER
 from benchmarks.real import EA_VIT, STAGE1, STAGE2, run_all
-from benchmarks.real_cls import OURS, OWN
+from benchmarks.real_cls import OURS, OWN, STREAMS
 from benchmarks.real_cls import TASK as WHOLE
 from benchmarks.real_report import (
     Curve,
@@ -27,49 +27,82 @@ _CFG = read_config(OURS.format(WHOLE.sets[0]))
 _REARRANGE, _CURRICULUM = _CFG.custom_hooks
 _LAST = _CURRICULUM['levels'][-1]
 _SAMPLER = _CFG.model.sampler
-_LARGEST, _WIDE, _ = _SAMPLER['samplers']
+_LARGEST, _TRAINED = _SAMPLER['samplers']
+# The smallest two networks of stage 1, where the stream may be narrow.
+_NARROW = [
+    dict(
+        _TRAINED['subnets'][0],
+        embed_dims=STREAMS[0],
+        feedforward_channels=[channels] * 12,
+    )
+    for channels in (32, 96)
+]
+FOUR = 'all four axes'
 
 
-def _axes(**space: Any) -> dict[str, dict[str, Any]]:
-    """A space with fewer axes, and what trains in it.
-
-    Without narrow streams stage 1's networks are the recipe's wide ones, with
-    heads of the space.
-    """
-    both = {f'model.backbone.space.{key}': v for key, v in space.items()}
-    if 'embed_dims' in space:
-        subnets = _WIDE['subnets']
-        if heads := space.get('num_heads'):
-            subnets = [dict(each, num_heads=12 * heads) for each in subnets]
-        both['model.sampler'] = dict(
-            _SAMPLER,
-            samplers=[_LARGEST, dict(_WIDE, subnets=subnets)],
-            weights=[3.0, 5.0],
-        )
-    last = dict(_LAST, max_off=space.get('max_off', _LAST['max_off']))
+def _axes(
+    heads: bool = True, depth: bool = False, embedding: bool = False
+) -> dict[str, dict[str, Any]]:
+    """A space of other axes, and what trains in it. No race."""
+    space = dict(
+        embed_dims=STREAMS if embedding else STREAMS[-1:],
+        num_heads=[1, 2, 3] if heads else [3],
+        max_off=2 if depth else 0,
+    )
+    subnets = _TRAINED['subnets']
+    if not heads:
+        subnets = [dict(each, num_heads=[3] * 12) for each in subnets]
+    samplers = [_LARGEST, dict(_TRAINED, subnets=subnets)]
+    weights = [3.0, 5.0]
+    if embedding:
+        samplers.append(dict(_TRAINED, subnets=_NARROW))
+        weights = [3.0, 3.0, 2.0]
+    last = dict(
+        _LAST, embed_dims=STREAMS[0], max_off=space['max_off'], p_off=0.05
+    )
     levels = [*_CURRICULUM['levels'][:-1], last]
-    hooks = [_REARRANGE, dict(_CURRICULUM, levels=levels)]
-    return {STAGE1: {**both, 'custom_hooks': hooks}, STAGE2: both}
+    both = {
+        **{f'model.backbone.space.{key}': v for key, v in space.items()},
+        'model.sampler': dict(_SAMPLER, samplers=samplers, weights=weights),
+    }
+    return {
+        STAGE1: {
+            **both,
+            'custom_hooks': [_REARRANGE, dict(_CURRICULUM, levels=levels)],
+            'search_cfg.race': None,
+        },
+        STAGE2: both,
+    }
 
 
+def _without(**changed: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """All four axes, and what is changed in a stage."""
+    return {k: {**v, **changed.get(k, {})} for k, v in _WITH_ALL.items()}
+
+
+_WITH_ALL = _axes(depth=True, embedding=True)
+_HOOKS = _WITH_ALL[STAGE1]['custom_hooks']
 # What a variant changes in the two stages.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    'no curriculum': {
-        STAGE1: {
+    FOUR: _WITH_ALL,
+    'no curriculum': _without(
+        stage1={
             'custom_hooks': [
                 _REARRANGE,
-                dict(_CURRICULUM, levels=[dict(_LAST, begin=0)]),
+                dict(
+                    _HOOKS[1], levels=[dict(_HOOKS[1]['levels'][-1], begin=0)]
+                ),
             ]
         }
-    },
-    'no rearrangement': {STAGE1: {'custom_hooks': [_CURRICULUM]}},
-    'no Pareto initialisation': {
-        STAGE2: {'model.router.fit_steps': 0, 'model.router.pareto_weight': 0}
-    },
-    'FFN alone': _axes(embed_dims=[192], num_heads=[3], max_off=0),
-    'FFN and heads': _axes(embed_dims=[192], max_off=0),
-    'FFN, heads and depth': _axes(embed_dims=[192]),
-    'FFN, heads and embedding': _axes(max_off=0),
+    ),
+    'no rearrangement': _without(stage1={'custom_hooks': _HOOKS[1:]}),
+    'no Pareto initialisation': _without(
+        stage2={'model.router.fit_steps': 0, 'model.router.pareto_weight': 0}
+    ),
+    'FFN alone': _axes(heads=False),
+    'FFN and heads': _axes(),
+    'FFN, heads and depth': _axes(depth=True),
+    'FFN, heads and embedding': _axes(embedding=True),
 }
 TASK = replace(
     WHOLE,
@@ -96,17 +129,21 @@ INTRO = """# EA-ViT without its parts, on real photographs
 Made by `python -m benchmarks.real_ablations` from
 [real_ablations.json](real_ablations.json), which has the command, seed and
 commit of every run. All is as on [the page of the methods](real_cls.md), whose
-EA-ViT is the whole recipe here: a ViT-Ti at 64 px, equal cost, top-1 accuracy
-in per cent on the test images, the router's answers. `no curriculum`: all
-networks from the first step on. `no rearrangement`: units stay in the order of
-the pretrained network. `no Pareto initialisation`: the router begins at
-random, and nothing draws it to the front. The other rows have fewer axes; the
-whole recipe has all four."""
+EA-ViT stands beside: a ViT-Ti at 64 px, equal cost, top-1 accuracy in per cent
+on the test images, the router's answers. EA-ViT has FFN and heads of each
+layer, and its search races. The other rows do not race. `all four axes`: two
+thirds of the residual stream, and two branches that are off, as well. That
+recipe without a part: `no curriculum`, all networks from the first step on;
+`no rearrangement`, units stay in the order of the pretrained network; `no
+Pareto initialisation`, the router begins at random, and nothing draws it to
+the front. The remaining rows have fewer axes."""
 
 
 def claims(runs: Sequence[Run]) -> str:
-    """The whole recipe less each variant."""
-    return lead_table(runs, OWN, CURVES, CLAIMED, 'the whole recipe less')
+    """All four axes less each other variant, and the recipe."""
+    others = {k: v for k, v in {EA_VIT: OWN, **CURVES}.items() if k != FOUR}
+    title = f'{FOUR} less'
+    return lead_table(runs, CURVES[FOUR], others, CLAIMED, title)
 
 
 FINDINGS = {
@@ -129,13 +166,13 @@ PAGE = Page(
 
 
 def write_report(folder: Path) -> Path:
-    """Writes the page and its figures; the whole recipe is beside."""
-    whole = [  # what it chooses is shown on the page of the methods
+    """Writes the page and its figures; the recipe is beside."""
+    recipe = [  # what it chooses is shown on the page of the methods
         {**record, 'chosen': None}
         for record in read_records(WHOLE.records)
         if record['method'] == EA_VIT
     ]
-    return write_page(PAGE, [*whole, *read_records(TASK.records)], folder)
+    return write_page(PAGE, [*recipe, *read_records(TASK.records)], folder)
 
 
 def main() -> None:

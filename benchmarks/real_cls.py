@@ -36,7 +36,9 @@ BASELINES = 'configs/baselines/'
 TUNED = 'fine-tuned'
 CUT = {f'alone {share:.0%}': share for share in (0.75, 0.5, 0.25)}
 ALONE = {DENSE: 1.0, TUNED: 1.0, **CUT}
+# Of slices and of networks alone; those have two widths of the stream as well.
 STEPS = range(96, 769, 96)
+STREAMS = [128, 192]
 TASK = Task(
     sets=('flowers89', 'dtd10', 'eurosat', 'btmri', 'cifar100'),
     methods={
@@ -63,6 +65,7 @@ TASK = Task(
             ALONE,
             {
                 'optim_wrapper.optimizer.lr': 2e-4,
+                'model.backbone.space.embed_dims': STREAMS,
                 'model.backbone.space.feedforward_channels': [48, *STEPS],
                 'train_cfg.max_iters': 360,
                 'param_scheduler.1.end': 360,

@@ -1,6 +1,6 @@
 """Searches of real supernets whose candidates race, beside those that do not.
 
-Data and supernets, stage 1 of EA-ViT, as in benchmarks.real_cls.
+Data and supernets, stage 1 of all four axes, as in real_ablations.
 """
 
 import json
@@ -30,8 +30,8 @@ from benchmarks.real import (
     placed,
     searched,
 )
+from benchmarks.real_ablations import FOUR, TASK
 from benchmarks.real_cls import OURS
-from benchmarks.real_cls import TASK as WHOLE
 from benchmarks.search import (
     FORWARDS,
     RACE,
@@ -57,15 +57,15 @@ since."""
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
-The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
-searches theirs: {EVALUATIONS} subnets on {IMAGES} images. `{RACING}` is the
-same search, whose candidates may leave after shares of the images of
-{', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs of the
+The supernets are those of [real_ablations.md](real_ablations.md) with {FOUR}
+after stage 1, the searches theirs: {EVALUATIONS} subnets on {IMAGES} images.
+`{RACING}` is the same search, whose candidates may leave after shares of the
+images of {', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs of the
 largest as reference point, on the images of the search. Forwards: images that
 all subnets together were evaluated on, as a share of all images for all; of a
 racing candidate the figure counts those that it saw, and draws what saw all.
 Cost: MACs of the forwards while a search goes on, as a share of those that
-each method there trains with, {WHOLE.passes:,} images through the whole
+each method there trains with, {TASK.passes:,} images through the whole
 network and back. Differences: {RACING} less {FULL}, and less what the search
 on all images had reached after as many forwards; mean and standard deviation
 over seeds."""
@@ -73,13 +73,13 @@ over seeds."""
 
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
     """Both searches of one supernet; what was done is not repeated."""
-    cfg = placed(configs_of(WHOLE, EA_VIT, name, seed)[STAGE1])
+    cfg = placed(configs_of(TASK, FOUR, name, seed)[f'{STAGE1}, {FOUR}'])
     work_dir, checkpoint = train(cfg, folder)
     raced = Config(cfg.to_dict())
     raced.search_cfg.race = RACE
     found: dict[str, Any] = {}
     for label, each in ((FULL, cfg), (RACING, raced)):
-        measured = work_dir / hash_of(WHOLE, {STAGE1: each})
+        measured = work_dir / hash_of(TASK, {STAGE1: each})
         measured.mkdir(exist_ok=True)
         front = searched(each, f'{name}, {label}', checkpoint, measured)
         text = (front.parent / LOG).read_text()
@@ -108,7 +108,7 @@ def cost_of(members: Sequence[Member], whole: int) -> float:
     Three forward passes cost as much as one forward and backward.
     """
     used = (max(map(int, m.parts or [IMAGES])) * m.macs for m in members)
-    return sum(used) / (3 * whole * WHOLE.passes)
+    return sum(used) / (3 * whole * TASK.passes)
 
 
 def after(full: Mapping[str, Any], raced: Mapping[str, Any]) -> float:
@@ -122,7 +122,7 @@ def after(full: Mapping[str, Any], raced: Mapping[str, Any]) -> float:
 def page(records: Sequence[Mapping[str, Any]]) -> str:
     """What was found on each set, and on all."""
     rows = []
-    sets = [s for s in WHOLE.sets if any(r['regime'] == s for r in records)]
+    sets = [s for s in TASK.sets if any(r['regime'] == s for r in records)]
     for title, names in (*((s, [s]) for s in sets), ('all', sets)):
         found = [r['found'] for r in records if r['regime'] in names]
         full, raced = (
@@ -155,7 +155,7 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
 
 
 def main() -> None:
-    args = parse_runs(WHOLE, __doc__, seeds=2)
+    args = parse_runs(TASK, __doc__, seeds=2)
     folder = Path(args.work_dir).absolute()
     if not args.report:
         for seed in args.seeds:

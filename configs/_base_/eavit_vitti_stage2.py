@@ -5,8 +5,8 @@ model = dict(
     backbone=dict(init_cfg=None),
     router=dict(
         type='eavit_mm.RouterHead',
-        # A fifth of the steps train the whole network, two fifths one below
-        # a fifth of its MACs.
+        # A quarter of the steps train the whole network, two fifths one below
+        # three tenths of its MACs.
         highest=2.0,
         skew=3.0,
         gated_every=10,

@@ -24,20 +24,10 @@ custom_hooks = [
         by_epoch=False,
         levels=[
             dict(begin=0),
-            dict(
-                begin=0.1,
-                num_heads=2,
-                feedforward_channels=384,
-            ),
-            dict(
-                begin=0.2,
-                embed_dims=128,
-                num_heads=1,
-                feedforward_channels=32,
-                max_off=2,
-                p_off=0.05,
-            ),
+            dict(begin=0.1, num_heads=2, feedforward_channels=384),
+            dict(begin=0.2, num_heads=1, feedforward_channels=32),
         ],
     ),
 ]
 default_hooks = dict(checkpoint=dict(interval=max_iters))
+search_cfg = dict(race=[0.0625, 0.125, 0.25, 0.5])
