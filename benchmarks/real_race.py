@@ -60,15 +60,15 @@ Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
 The supernets are those of [real_ablations.md](real_ablations.md) with {FOUR}
 after stage 1, the searches theirs: {EVALUATIONS} subnets on {IMAGES} images.
 `{RACING}` is the same search, whose candidates may leave after shares of the
-images of {', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs of the
-largest as reference point, on the images of the search. Forwards: images that
-all subnets together were evaluated on, as a share of all images for all; of a
-racing candidate the figure counts those that it saw, and draws what saw all.
-Cost: MACs of the forwards while a search goes on, as a share of those that
-each method there trains with, {TASK.passes:,} images through the whole
-network and back. Differences: {RACING} less {FULL}, and less what the search
-on all images had reached after as many forwards; mean and standard deviation
-over seeds."""
+images of {', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs
+of the largest as reference point, on the images of the search. Forwards:
+images that all subnets together were evaluated on, as a share of all images
+for all; of a racing candidate the figure counts those that it saw, and draws
+what saw all. Cost: MACs of the forwards while a search goes on, as a share of
+those that each method there trains with, {TASK.passes:,} images through the
+whole network and back. Differences: {RACING} less {FULL}, and less what the
+search on all images had reached after as many forwards; mean and standard
+deviation over seeds."""
 
 
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
