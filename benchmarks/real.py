@@ -34,7 +34,7 @@ from benchmarks.accuracy import (
 from benchmarks.cost import routed_share, with_cost, with_length
 from benchmarks.methods import read_config
 from benchmarks.pages import ROOT, commit
-from benchmarks.search import SEARCHED, search
+from benchmarks.search import SEARCHED, members_in, search
 from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.engine.cli import build_supernet
@@ -42,10 +42,12 @@ from eavit_mm.engine.optim import computes_bfloat16
 from eavit_mm.files import write_atomically, write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.space import Budget
+from eavit_mm.space.pareto import Member
 
 # Holds the data sets' folders and the pretrained weights.
 DATA = Path(os.environ.get('EAVIT_DATA', ROOT / 'data')).absolute()
 EXPORTED = 0.5
+IMAGES = 400  # of a search, where its cost is counted
 CHOSEN = 'chosen.json'
 EA_VIT = 'EA-ViT'
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
@@ -197,6 +199,7 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         command=f'python -m {task.module} {asked}',
         iterations={k: c.train_cfg.max_iters for k, c in configs.items()},
         answers={},
+        forwards={},
         exported=None,
     )
     stages = list(configs)
@@ -220,6 +223,9 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
             front = searched(cfg, label, checkpoint, measured)
         found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
+        if task.passes and stage not in task.alone:
+            members = measured_by(task, cfg, checkpoint, front)
+            record['forwards'][stage] = cost_of(members) / task.passes
         if router:
             chosen = (measured / CHOSEN).read_text()
             record['chosen'] = json.loads(chosen)
@@ -244,6 +250,30 @@ def searched(cfg: Config, label: str, checkpoint: str, folder: Path) -> Path:
     if not front.exists():
         search(cfg, label, checkpoint, found)
     return front
+
+
+def measured_by(
+    task: Task, cfg: Config, checkpoint: str, front: Path | None
+) -> list[Member]:
+    """The subnets of a search, or those that a router's stage measured."""
+    if front:
+        return members_in(front.parent)
+    with READING:
+        model = build_supernet(Config(cfg.to_dict()), task.module)
+    load_supernet(model, checkpoint)
+    known = [each for part in model.router.evaluated.values() for each in part]
+    return list({member.subnet: member for member in known}.values())
+
+
+def cost_of(members: Sequence[Member]) -> float:
+    """Forward passes of subnets, in images through the whole network and back.
+
+    The largest is one of them. Three forward passes cost as much as one
+    forward and backward.
+    """
+    used = (max(map(int, m.parts or [IMAGES])) * m.macs for m in members)
+    whole = max((member.macs for member in members), default=1)
+    return sum(used) / (3 * whole)
 
 
 def answers_of(

@@ -23,8 +23,10 @@ from benchmarks.pages import (
 )
 from benchmarks.real import (
     EA_VIT,
+    IMAGES,
     STAGE1,
     configs_of,
+    cost_of,
     hash_of,
     parse_runs,
     placed,
@@ -41,12 +43,10 @@ from benchmarks.search import (
     members_in,
 )
 from eavit_mm.analysis.plots import plot_hypervolume
-from eavit_mm.space.pareto import Member
 
 RECORDS = FOLDER / 'real_race.json'
 EVALUATIONS = read_config(OURS.format('eurosat')).search_cfg.max_evaluations
 FULL, RACING = 'all images', 'racing'
-IMAGES = 400
 AT_EQUAL = 'at equal forwards'
 FINDING = """A race takes 55% of the forwards and of the cost, and has at its
 end more hypervolume in seven of ten searches, less in three; most in one of
@@ -89,7 +89,7 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         found[label] = dict(
             hypervolume=json.loads(front.read_text())['hypervolume'],
             forwards=forwards(text),
-            cost=cost_of(members, whole),
+            cost=cost_of(members) / TASK.passes,
             curve=curve_of(members, whole),
         )
     return dict(
@@ -100,15 +100,6 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         command=f'python -m benchmarks.real_race --sets {name} --seeds {seed}',
         found=found,
     )
-
-
-def cost_of(members: Sequence[Member], whole: int) -> float:
-    """Forwards of a search, as a share of a method's training.
-
-    Three forward passes cost as much as one forward and backward.
-    """
-    used = (max(map(int, m.parts or [IMAGES])) * m.macs for m in members)
-    return sum(used) / (3 * whole * TASK.passes)
 
 
 def after(full: Mapping[str, Any], raced: Mapping[str, Any]) -> float:

@@ -1,5 +1,6 @@
 """Pages and figures made from the records of adaptations to photographs."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ CHOSEN = """## What the router chooses
 Heads and hidden channels of each layer at half of the MACs, means over seeds
 (embed_dims in the legend), and the answers to all budgets and seeds, near
 ones near each other."""
+COSTS = """## What fronts and answers cost
+
+Forward passes over the images of the search, beside the training that all
+methods have alike and as a share of it: of the search after a stage, or of
+what the router's hook measures at its end."""
 # The records of one seed by method.
 Run = Mapping[str, Mapping[str, Any]]
 
@@ -182,6 +188,21 @@ def section(page: Page, runs: Sequence[Run], name: str) -> str:
     return '\n\n'.join(filter(None, parts))
 
 
+def cost_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """Forwards for fronts and answers, as shares of a method's training."""
+    found = defaultdict(list)
+    for record in records:
+        for stage, share in record.get('forwards', {}).items():
+            found[record['method'], stage].append(share)
+    header = ['method (runs)', 'after', 'share of its training']
+    rows = [
+        [f'{method} ({len(shares)})', stage, spread_text(shares)]
+        for (method, stage), shares in found.items()
+        if any(shares)
+    ]
+    return table(header, rows) if rows else ''
+
+
 def draw(page: Page, runs: Sequence[Run], name: str, folder: Path) -> None:
     """Means over the MACs that answers take, and their spread."""
     task, curves = page.task, {}
@@ -212,6 +233,8 @@ def write_page(
         if runs:
             draw(page, runs, name, folder)
             parts.append(section(page, runs, name))
+    if costs := cost_table(records):
+        parts.append(f'{COSTS}\n\n{costs}')
     if records:
         chosen = f'{page.task.records.stem}_chosen.png'
         if draw_chosen(records, folder / chosen):
