@@ -38,13 +38,14 @@ import platform
 import sys
 from importlib import metadata
 
+# No package index has eavit_mm.
+INSTALL = "in a clone: pip install '.[lite]'; or pip install 'FILE.whl[lite]'"
+
 try:
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 except ModuleNotFoundError:
-    text = (
-        "wrong    packaging: not installed\n         -> pip install '.[lite]'"
-    )
+    text = f'wrong    packaging: not installed\n{"":8} -> {INSTALL}'
     raise SystemExit(text) from None
 
 # Maintained forks of OpenMMLab's packages, which have the same modules.
@@ -105,7 +106,7 @@ def check_versions(found: Findings) -> None:
         ours = metadata.metadata('eavit_mm')
     except metadata.PackageNotFoundError:
         text = 'not installed: versions are not compared'
-        found.say('warning', 'eavit_mm', text, "pip install -e '.[lite]'")
+        found.say('warning', 'eavit_mm', text, INSTALL)
         return
     python, valid = platform.python_version(), ours['Requires-Python'] or ''
     is_right = SpecifierSet(valid).contains(python, prereleases=True)
@@ -181,7 +182,7 @@ def main(args: argparse.Namespace) -> None:
         from eavit_mm.doctor import Doctor
         from eavit_mm.engine.cli import run_tool
     except Exception as error:  # of whatever is broken in there
-        remedy = "pip install '.[lite]' in an environment of its own"
+        remedy = f'in an environment of its own, {INSTALL}'
         found.say(
             'wrong', 'import', f'{type(error).__name__}: {error}', remedy
         )

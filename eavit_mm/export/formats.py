@@ -61,7 +61,7 @@ def import_onnxruntime(asked_by: str = '--format onnx') -> Any:
         except ModuleNotFoundError as error:
             raise ValueError(
                 f'{asked_by} needs the package {error.name}, which is not '
-                "installed: pip install 'eavit_mm[export]'"
+                f'installed: pip install {" ".join(_PACKAGES)}'
             ) from error
     return module
 

@@ -90,7 +90,7 @@ def test_a_missing_package_is_named(monkeypatch):
     with pytest.raises(
         ValueError,
         match=r'--format onnx needs the package onnxscript, which is not '
-        r"installed: pip install 'eavit_mm\[export\]'",
+        'installed: pip install onnx onnxscript onnxruntime',
     ):
         exporter(formats=['onnx'])
     exporter(formats=['pt2'])
