@@ -33,7 +33,9 @@ _REFUSED = {
     r'dist_token|head_dist|distillation|cls_classifier': (
         'a distilled DeiT, with a second token and head'
     ),
-    r'reg_tokens?$|register_tokens': 'register tokens',
+    r'(reg|storage)_tokens?$|register_tokens': (
+        'register tokens (DINOv2 with registers, DINOv3)'
+    ),
     r'patch_embed\.backbone|conv_root': 'a hybrid, with a ResNet in front',
     r'layers\.\d+\.(blocks|downsample)|stages\.': 'a hierarchical network',
     r'rel_pos|relative_position': 'relative positions (BEiT, rel_pos)',

@@ -18,8 +18,8 @@ _ANCHORS = {
     # The releases of DeiT, DINO, MAE and DINOv2 have timm's names.
     'timm': r'patch_embed\.proj\.weight',
     # ViT, DINO, DeiT, DINOv2 in the names of the hub and of transformers 5;
-    # the towers of CLIP and SigLIP.
-    'Hugging Face': r'embeddings\.patch_embedding(s\.projection)?\.weight',
+    # the towers of CLIP and SigLIP; DINOv3, to be refused by name.
+    'Hugging Face': r'embeddings\.patch_embeddings?(\.projection)?\.weight',
     # The .npz files of the ViT and augreg papers, and big_vision's (JAX).
     'flax': r'embedding/(kernel|weight)',
     'torchvision': r'conv_proj\.weight',

@@ -25,6 +25,29 @@ from eavit_mm.weights.layouts import (
 from eavit_mm.weights.read import read_torch_file, read_weights
 
 SCHEME = 'eavit_mm://'
+_AUGREG = 'https://storage.googleapis.com/vit_models/augreg'
+# Files that configs name, and of which of augreg's they are made.
+PUBLISHED = {
+    'vit-tiny-p16_in1k_fp16.pth': (
+        'Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0--'
+        'imagenet2012-steps_20k-lr_0.03-res_224.npz'
+    ),
+    'vit-tiny-p16_in21k.pth': (
+        'Ti_16-i21k-300ep-lr_0.001-aug_none-wd_0.03-do_0.0-sd_0.0.npz'
+    ),
+    'vit-small-p16_in21k.pth': (
+        'S_16-i21k-300ep-lr_0.001-aug_light1-wd_0.03-do_0.0-sd_0.0.npz'
+    ),
+    'vit-base-p16_in21k.pth': (
+        'B_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz'
+    ),
+    'vit-large-p16_in21k.pth': (
+        'L_16-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.1-sd_0.1.npz'
+    ),
+    'vit-base-p8_in21k.pth': (
+        'B_8-i21k-300ep-lr_0.001-aug_medium1-wd_0.1-do_0.0-sd_0.0.npz'
+    ),
+}
 _PATH = re.compile(
     rf'{SCHEME}(?P<path>.*?)'
     r'(?:\?num_patches=(?P<patches>\d+)(?:&prefix=(?P<prefix>.*))?)?'
@@ -69,8 +92,8 @@ def load_pretrained(
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'init_cfg: {error if path else repr(path)}. Put a checkpoint of '
-            'the pretrained network there (docs/weights.md: where they are '
-            'published), or give another one with '
+            f'the pretrained network there{_how_to_get(path)}, or give '
+            'another one with '
             '--cfg-options model.backbone.init_cfg.checkpoint=FILE'
         ) from error
     prefix = prefix or ''
@@ -90,6 +113,14 @@ def load_pretrained(
     inside = [name for name in weights if name.startswith(start)]
     log_left_out(weights.keys() - inside, start)
     return {name.removeprefix(start): weights[name] for name in inside}
+
+
+def _how_to_get(path: str) -> str:
+    """The command that makes a file that our configs name, if it is one."""
+    source = PUBLISHED.get(path.rpartition('/')[2])
+    if source is None:
+        return ''
+    return f' (`python -m eavit_mm convert {_AUGREG}/{source} {path}`)'
 
 
 def resolve_pretrained(init_cfg: Any, num_patches: int) -> Any:

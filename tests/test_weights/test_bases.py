@@ -10,6 +10,7 @@ from mmengine.config import Config
 from timm.models import vision_transformer
 
 from eavit_mm.models import ElasticVisionTransformer
+from eavit_mm.weights.pretrained import PUBLISHED, load_pretrained
 
 from .foreign import timm_vit
 from .toys import TINY_VIT, images
@@ -63,9 +64,13 @@ def test_a_base_has_what_its_weights_need(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_what_configs_name_is_published_where_the_page_says() -> None:
+def test_what_configs_name_is_published_where_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     root = MODELS.parents[2]
     page = (root / 'docs' / 'weights.md').read_text()
+    (augreg,) = re.findall(r' augreg=(\S+)', page)
     places = re.findall(r'convert\.py \$augreg/(\S+) (checkpoints/\S+)', page)
     named = {
         name
@@ -73,6 +78,11 @@ def test_what_configs_name_is_published_where_the_page_says() -> None:
         for name in re.findall("'(checkpoints/.*)'", path.read_text())
     }
     assert named == {name for _, name in places}
+    assert {name.split('/')[1]: file for file, name in places} == PUBLISHED
+    for file, name in places:
+        words = re.escape(f' convert {augreg}/{file} {name}`')
+        with pytest.raises(FileNotFoundError, match=words):
+            load_pretrained(f'eavit_mm://{name}')
     published = {
         name.rpartition('/')[2]: kind
         for kind, known in vision_transformer.default_cfgs.items()

@@ -18,6 +18,8 @@ from .foreign import (
     augreg,
     big_vision,
     hub_names,
+    new_names,
+    replaced,
     timm_vit,
     tower_names,
     within,
@@ -212,10 +214,43 @@ SIGLIP = 'vit_base_patch16_siglip_224'
 PLAIN = dict(class_token=False, qkv_bias=False, global_pool='avg')
 PACKED = dict(mlp_layer=SwiGLUPacked, mlp_ratio=4)
 POOL = "reads what no head .*SigLIP's pool.*take head=none"
+
+
+def meta_dinov3(state: State) -> State:
+    """Its release has timm's names of DINOv2, and more."""
+    more = {'storage_tokens': torch.ones(1, 4, 24)}
+    more |= {'rope_embed.periods': torch.ones(2)}
+    more |= {'blocks.0.attn.qkv.bias_mask': torch.ones(72)}
+    return without('pos_embed')(state) | more
+
+
+def hub_dinov3(state: State) -> State:
+    """As Hugging Face has it."""
+    names = {
+        'layernorm_before': 'norm1',
+        'layernorm_after': 'norm2',
+        'vit.layernorm': 'vit.norm',
+        'vit.layers.': 'vit.layer.',
+        'patch_embeddings.projection': 'patch_embeddings',
+        'mlp.fc1': 'mlp.up_proj',
+        'mlp.fc2': 'mlp.down_proj',
+    }
+    hub = new_names(hub_names(without('pos_embed')(state)))
+    hub['vit.embeddings.register_tokens'] = torch.ones(1, 4, 24)
+    return {
+        replaced(name, names).removeprefix('vit.'): weight
+        for name, weight in hub.items()
+    }
+
+
+DINOV3 = 'register tokens .*DINOv3'
 # timm's network, changes of it, its names, and what is said of them.
 REFUSED: list[tuple[str, dict[str, Any] | None, Any, str]] = [
     ('deit_tiny_distilled_patch16_224', None, dict, 'a distilled DeiT'),
     ('vit_small_patch14_reg4_dinov2', {}, dict, 'register tokens'),
+    ('vit_small_patch16_dinov3', dict(mlp_ratio=4), dict, DINOV3),
+    (SMALL, dict(num_classes=0), meta_dinov3, DINOV3),
+    (SMALL, dict(num_classes=0), hub_dinov3, DINOV3),
     ('beit_base_patch16_224', {}, dict, 'relative positions'),
     ('vit_relpos_small_patch16_224', {}, dict, 'relative positions'),
     ('eva02_tiny_patch14_224', None, dict, r'\(EVA|EVA-02'),
