@@ -48,9 +48,10 @@ def write_data(root: Path) -> Path:
 
 def shrink(model: Any, num_layers: int = 12) -> None:
     """Makes a config's ViT-Ti or ViT-B one of narrower heads and FFNs."""
-    backbone, space = model.backbone, model.backbone.space
+    backbone = model.backbone
     if not isinstance(backbone.arch, str):
         return
+    space = backbone.space
     for axis in (AXES[0], AXES[2]):
         space[axis] = [width // 16 for width in space[axis]]
     backbone.arch = {axis: max(space[axis]) for axis in AXES}
@@ -67,9 +68,7 @@ def smaller_data(value: Any, root: Path) -> None:
         elif part == 'data/images':
             value[key] = str(root / 'images')
         elif key == 'parts':
-            value[key] = dict(dict.fromkeys(part, 4), train=None)
-            if 'unused' in part:
-                value[key] = dict(search=4, unused=None)
+            value[key] = {name: size and 4 for name, size in part.items()}
         elif isinstance(part, int):
             value[key] = SIZES.get(part, part)
         for each in part if isinstance(part, list) else [part]:
@@ -97,7 +96,8 @@ def run(
     smaller_data(loader, root)
     by_epoch = cfg.train_cfg.by_epoch
     unit = 'epochs' if by_epoch else 'iters'
-    has_levels = any('levels' in hook for hook in cfg.custom_hooks)
+    hooks = cfg.get('custom_hooks', [])
+    has_levels = any('levels' in hook for hook in hooks)
     length = 2 if has_levels or not by_epoch else 1
     cfg.train_cfg.update({f'max_{unit}': length, 'val_interval': length})
     cfg.default_hooks.checkpoint.interval = length
@@ -105,7 +105,7 @@ def run(
     cfg.param_scheduler = []
     for key in ('type', 'dtype', 'loss_scale'):  # of a GPU
         cfg.optim_wrapper.pop(key, None)
-    for hook in cfg.custom_hooks:
+    for hook in hooks:
         if 'levels' in hook:
             last = {axis: min(cfg.model.backbone.space[axis]) for axis in AXES}
             last = {**hook.levels[-1], **last, 'begin': 1}

@@ -119,6 +119,16 @@ def second(path: Path) -> Path:
     return path.with_stem(f'{path.stem}_stage2')
 
 
+# Of each kind, those that are trained; the others are compared with them.
+SECOND = [
+    second(path)
+    for path in FIRST
+    if any(
+        word in path.stem for word in ('linear', 'loveda', 'chase', 'camvid')
+    )
+]
+
+
 def layout_of(path: Path) -> Layout:
     """That of the data set in the name of a leaf."""
     return LAYOUTS[path.stem.split('_')[-1].rsplit('-', 1)[0]]

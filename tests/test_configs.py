@@ -26,13 +26,13 @@ LEAVES = sorted(
     path
     for path in CONFIGS.glob('*/*.py')
     if not path.parent.name.startswith('_')
-    # Those of flowers89, but for the data: test_configs_baselines.py.
+    # Those of flowers89, but for the data: test_configs_leaves.py.
     and not re.search('vitti_(dtd10|eurosat|btmri|cifar100)', path.name)
     # Those of vitb_flowers, but for the data: test_configs_vitb.py.
     and not re.match('vitb_(?!flowers|upernet|linear)', path.name)
     # More widths, and ablations: test_configs_scala.py.
     and not re.search('scala_.*_(x[0-9]|no_)', path.name)
-    # Without training: test_snap/test_config.py.
+    # Without training: test_configs_leaves.py, test_snap/test_config.py.
     and path.parent.name != 'snapvit'
 )
 NAMES = [str(path.relative_to(CONFIGS)) for path in LEAVES]

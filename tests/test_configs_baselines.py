@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import cache
 from math import floor
 from pathlib import Path
@@ -27,7 +26,7 @@ SETS = {
     'vitti_flowers89': (3, 64, 12, 768),
     'vitb_flowers102': (12, 64, 12, 3072),
 }
-# Of a ViT-Ti; their leaves are those of the first but for the data.
+# Of a ViT-Ti; test_configs_leaves.py compares their leaves with the first's.
 OTHERS = ('dtd10', 'eurosat', 'btmri', 'cifar100')
 each_set = pytest.mark.parametrize('name', SETS)
 
@@ -309,26 +308,3 @@ def test_the_index_has_every_baseline():
             model = model_of(method, name, phase)
             assert counts['Parameters'] == model.params()['total']
             assert counts['FLOPs'] == model.macs()['total']
-
-
-def of_flowers(cfg: Any, name: str) -> str:
-    """A leaf's text with the name, classes and sizes of flowers89."""
-    classes = cfg.model.head.num_classes
-    assert cfg.data_preprocessor.num_classes == classes
-    cfg = deepcopy(cfg)
-    cfg.model.head.num_classes = cfg.data_preprocessor.num_classes = 89
-    for key in ('val_dataloader', 'test_dataloader'):
-        cfg[key].dataset.parts = None
-    return repr(cfg._cfg_dict).replace(name, 'flowers89')
-
-
-@pytest.mark.parametrize('name', OTHERS)
-def test_leaves_of_the_other_sets_are_those_of_flowers(name):
-    found = 0
-    for path in sorted(CONFIGS.glob(f'*/*vitti_{name}*.py')):
-        of_set = str(path.relative_to(CONFIGS))
-        twin = read(of_set.replace(name, 'flowers89'))
-        assert of_flowers(read(of_set), name) == of_flowers(twin, 'flowers89')
-        found += 1
-    first = CONFIGS.glob('*/*vitti_flowers89*.py')
-    assert found == len(list(first)) > 5
