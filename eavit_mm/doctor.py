@@ -20,6 +20,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from eavit_mm.datasets.published import how_to_get
 from eavit_mm.engine.checkpoint import (
     load_supernet,
     meta_of,
@@ -44,9 +45,10 @@ _OPTIONS = 'put it right in the config, or by --cfg-options'
 _MODEL = 'put the model of the config right, or give the files it names'
 # Without these a model still has its space.
 _BESIDE = ('router', 'sampler', 'distillation')
-_DATA = (
-    'put the files there or correct data_root; `python -m eavit_mm '
-    'prepare_data` fetches the published sets of our configs'
+_DATA = 'put the files there or correct data_root; '
+_PUBLISHED = (
+    '`python -m eavit_mm prepare_data` fetches the published sets of our '
+    'configs'
 )
 _OVERLAP = "divide the samples by type='eavit_mm.Split', or into folders"
 _WEIGHTS = 'docs/weights.md says which files can be read, and from where'
@@ -68,6 +70,18 @@ class _Kept(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.texts.append(' '.join(record.getMessage().split()))
+
+
+def _places(value: Any) -> Iterator[str]:
+    """Where the data sets in a part of a config lie."""
+    if isinstance(value, dict):
+        prefix = value.get('data_prefix') or ''
+        if isinstance(prefix, dict):
+            prefix = next(iter(prefix.values()), '')
+        if value.get('data_root'):
+            yield f'{value["data_root"]}/{prefix}'
+        for part in value.values():
+            yield from _places(part)
 
 
 class Doctor:
@@ -260,7 +274,9 @@ class Doctor:
             place = f'{name}_dataloader'
             if not cfg.get(place):
                 continue
-            with self.check(place, _DATA):
+            how = how_to_get(' '.join(_places(cfg[place])))
+            remedy = _DATA + (f'to get them: {how}' if how else _PUBLISHED)
+            with self.check(place, remedy):
                 parts = without_download(deepcopy(cfg[place]))
                 loader = builder.build_dataloader(parts, seed=0)
                 found[name] = data = loader.dataset

@@ -26,6 +26,7 @@ train_dataloader = dict(dataset=dict(dataset=dict(split='test')))
 val_dataloader = dict(dataset=dict(dataset=dict(
     _delete_=True, type='CustomDataset', data_root='nowhere')))
 """
+NONE = 'model.backbone.init_cfg=None'
 LATE = f"""
 _base_ = ['{DIGITS}']
 param_scheduler = [dict(type='MultiStepLR', begin=900, milestones=[1])]
@@ -115,6 +116,21 @@ def test_data_that_share_samples_are_told(ask, tmp_path):
     assert code == 1
     assert 'the test data and the train data share 300 samples' in text
     assert 'ok       val and test: share no sample' in text
+
+
+def test_folders_are_asked_for_where_no_command_makes_them(
+    ask, tmp_path, monkeypatch
+):
+    """A published set lies in the same place."""
+    monkeypatch.setattr(doctor.Doctor, 'try_tools', lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    vitti, vitb = (
+        ask(ROOT / f'configs/eavit/{name}_cifar100.py', '--cfg-options', NONE)
+        for name in ('vitti', 'vitb')
+    )
+    assert 'data/cifar100/{train,val,test}/CLASS/*' in vitti[1]
+    assert 'eavit_mm prepare_data' not in vitti[1]
+    assert 'python -m eavit_mm prepare_data cifar100' in vitb[1]
 
 
 def test_nothing_is_fetched(ask, tmp_path):

@@ -11,6 +11,7 @@ import os
 import tarfile
 import zipfile
 from http.client import HTTPException
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj, rmtree
 from typing import Any
@@ -26,6 +27,9 @@ _PATIENCE = 60  # seconds without a byte
 # Of names in an archive that no folder can have; bz2 and gzip give no number.
 _NAMES = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 
+# How JPEG, PNG, GIF and BMP begin: published sets call all of them .jpg.
+_IMAGES = {b'\xff\xd8', b'\x89P', b'GI', b'BM'}
+
 
 def fault_of(part: Part, root: Path) -> str:
     """What is wrong with a part below the folder of all data; '': nothing."""
@@ -38,14 +42,23 @@ def fault_of(part: Part, root: Path) -> str:
 
 
 def _fault_of_folder(place: Path, part: Part) -> str:
-    found = [path for path in place.glob(part.pattern) if path.is_file()]
-    empty = [path for path in found if not path.stat().st_size]
-    if empty:
-        return f'{len(empty)} empty files, such as {empty[0]}'
+    globs = map(place.glob, part.pattern.split())
+    found = [path for path in chain(*globs) if path.is_file()]
+    broken = [path for path in found if _is_broken(path)]
+    if broken:
+        text = f'{len(broken)} files are empty or no images'
+        return f'{text}, such as {broken[0]}'
     if len(found) < part.least:
         text = f'{len(found)} files {part.pattern}'
         return f'{text}; must be at least {part.least}'
     return ''
+
+
+def _is_broken(path: Path) -> bool:
+    """Whether a file is empty, or is called an image and does not begin so."""
+    with path.open('rb') as file:
+        begin = file.read(4)
+    return not begin or path.suffix == '.jpg' and begin[:2] not in _IMAGES
 
 
 def _fault_of_file(path: Path, digest: str) -> str:

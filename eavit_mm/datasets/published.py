@@ -26,7 +26,8 @@ class Part(NamedTuple):
         url: Of the file or of an archive; '': it is published no more.
         digest: Of what is fetched, md5 or, if longer, sha256; '': not known.
         top: The folder of the archive that becomes the place; '': a file.
-        pattern: Of the files by which the folder is known.
+        pattern: Of the files by which the folder is known, or several
+            patterns that have none in common.
         least: How many of these there are at least.
     """
 
@@ -51,11 +52,31 @@ def _read() -> dict[str, tuple[Part, ...]]:
 SETS = _read()
 
 
-def how_to_get(text: str) -> str:
-    """The command for the set of whose files a message speaks; '' of others.
+# Small sets in folders, which nobody publishes so. They may share their place
+# with a published set of another layout.
+IN_FOLDERS = dict.fromkeys(
+    ('flowers89', 'dtd10', 'eurosat', 'btmri', 'cifar100'),
+    '{train,val,test}/CLASS/*',
+)
+IN_FOLDERS |= dict(
+    camvid='{images,annotations}/{train,val,test}/*',
+    pets_seg='{images,annotations}/{train,test}/*',
+)
 
-    They lie below a folder that is called data, as in our configs.
+
+def how_to_get(text: str) -> str:
+    """What makes the set of whose files a message speaks; '' of others.
+
+    They lie below a folder that is called data, as in our configs. It is a
+    command, or, of folders that none makes, their layout.
     """
+    inside = r'(train|val|test|images|annotations)\b'
+    for name, layout in IN_FOLDERS.items():
+        if re.search(rf'\bdata/{name}/{inside}', text):
+            return (
+                f'put images of your own at data/{name}/{layout} '
+                '(docs/your_data.md); prepare_data does not make these folders'
+            )
     whole = {p.place: name for name, parts in SETS.items() for p in parts}
     folders = {place.partition('/')[0]: n for place, n in whole.items()}
     for place, name in [*whole.items(), *folders.items()]:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 import pytest
 from http_folder import Quiet, serving
+from mmpretrain.datasets import CIFAR10, CIFAR100
 from tool_runs import ROOT
 
 from eavit_mm.datasets.prepare import fault_of, prepare
@@ -19,6 +21,7 @@ from test_datasets import flowers, idx, published
 
 DATA = bytes(range(256)) * 40
 SUM = md5(DATA).hexdigest()
+JPEG = b'\xff\xd8\xff\xe0'  # begins so
 
 
 class Server(Quiet):
@@ -131,7 +134,7 @@ def test_no_such_file_or_server(site, tmp_path):
 @pytest.mark.parametrize('kind', ['tgz', 'zip'])
 def test_a_folder_of_an_archive(site, tmp_path, kind):
     path, root = site[0] / f'all.{kind}', tmp_path / 'data'
-    files = {'top/x/1.jpg': b'1', 'top/x/2.jpg': b'2', 'other': b'3'}
+    files = {'top/x/1.jpg': JPEG, 'top/x/2.jpg': JPEG, 'other': b'3'}
     if kind == 'tgz':
         tar(path, **files)
     else:
@@ -148,7 +151,7 @@ def test_a_folder_of_an_archive(site, tmp_path, kind):
     # The same from a file that was fetched by hand, which stays.
     path.rename(root / path.name)
     prepare(part._replace(place='again'), root)
-    assert (root / 'again/x/2.jpg').read_bytes() == b'2'
+    assert (root / 'again/x/2.jpg').read_bytes() == JPEG
     assert (root / path.name).is_file()
 
 
@@ -157,12 +160,12 @@ def test_nothing_is_unpacked_outside(site, tmp_path, name):
     path, root = site[0] / 'all.archive', tmp_path / 'data'
     if name == 'zip':
         with zipfile.ZipFile(path, 'w') as archive:
-            archive.writestr('top/1.jpg', b'1')
+            archive.writestr('top/1.jpg', JPEG)
             archive.writestr('../../out.jpg', b'2')
     elif name == 'link':
-        tar(path, **{'top/1.jpg': b'1', 'top/l': '../../..', 'top/l/o': b'2'})
+        tar(path, **{'top/1.jpg': JPEG, 'top/l': '../../..', 'top/l/o': b'2'})
     else:
-        tar(path, **{'top/1.jpg': b'1', name: b'2'})
+        tar(path, **{'top/1.jpg': JPEG, name: b'2'})
     part = Part('set', f'{site[1]}/{path.name}', '', 'top', '*.jpg', 1)
     if name == '/tmp/out.jpg':  # loses its slash
         prepare(part, root)
@@ -222,6 +225,40 @@ def test_what_another_process_has_just_made_stays(site, tmp_path):
     (place / '1.jpg').write_bytes(DATA)
     prepare(Part('set', f'{site[1]}/file.bin', '', 'top', '*', 1), tmp_path)
     assert (Server.asked, (place / '1.jpg').read_bytes()) == ([], DATA)
+
+
+@pytest.mark.parametrize(
+    ('content', 'is_whole'),
+    [(b'', 0), (b'x', 0), (b'<html>', 0), (JPEG, 1), (b'GIF89a', 1)],
+)
+def test_files_that_are_no_images(tmp_path, content, is_whole):
+    """Some images of Oxford-IIIT Pets are GIF and are called .jpg."""
+    for i in range(3):
+        (tmp_path / f'{i}.jpg').write_bytes(JPEG)
+    part = Part('', '', '', '', '*.jpg', 3)
+    assert fault_of(part, tmp_path) == ''
+    (tmp_path / '1.jpg').write_bytes(content)
+    fault = fault_of(part, tmp_path)
+    assert (not fault) == is_whole
+    assert is_whole or re.search('1 files are empty or no .*1.jpg', fault)
+
+
+@pytest.mark.parametrize('name', ['cifar10', 'cifar100'])
+def test_each_file_of_cifar_is_asked_for(tmp_path, name):
+    published.cifars(tmp_path)
+    (part,) = SETS[name]
+    folder = tmp_path / part.place
+    lists = dict(cifar10=CIFAR10, cifar100=CIFAR100)[name]
+    known = [file for file, _ in lists.train_list + lists.test_list]
+    for file in (*known, lists.meta['filename']):
+        (folder / file).write_bytes(DATA)
+    assert fault_of(part, tmp_path) == ''
+    for file in (*known, lists.meta['filename']):
+        other = folder / f'{file}.batch'
+        (folder / file).rename(other)
+        words = f'{part.least - 1} files .*; must be at least {part.least}'
+        assert re.match(words, fault_of(part, tmp_path))
+        other.rename(folder / file)
 
 
 def test_cars_that_mmpretrain_refuses(tmp_path):

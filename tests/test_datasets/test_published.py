@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmpretrain.datasets import cifar
 from mmpretrain.registry import DATASETS
 from scipy.io import savemat
+from tool_runs import ROOT
 
 from eavit_mm.datasets.published import SETS, how_to_get
 from eavit_mm.engine.cli import run_tool
@@ -70,6 +72,29 @@ def test_how_to_get_what_a_message_names(tmp_path):
     words = '^error: .*; to get it: python -m eavit_mm prepare_data food101$'
     with pytest.raises(SystemExit, match=words):
         run_tool(missing.read_text)
+
+
+def test_how_to_get_folders_that_are_not_published():
+    """CIFAR-100 is both, in one place: no command makes its folders."""
+    for base in ('small_cls', 'small_seg'):
+        for path in (ROOT / 'configs/_base_/datasets').glob('*.py'):
+            if f'./{base}.py' not in path.read_text():
+                continue
+            cfg = Config.fromfile(path)
+            data = cfg.train_dataloader.dataset
+            data = data.get('dataset', data)
+            root, prefix = data.data_root, data.data_prefix
+            if base == 'small_seg':
+                prefix = prefix['img_path']
+            said = how_to_get(f"'{root}/{prefix}'")
+            assert said.startswith(
+                f'put images of your own at {data.data_root}'
+            )
+            assert 'test}/' in said
+            assert 'eavit_mm prepare_data' not in said
+    assert how_to_get("'data/cifar100/cifar-100-python' is missing").endswith(
+        'prepare_data cifar100'
+    )
 
 
 LABELS = np.zeros((4, 1), np.uint8)
