@@ -13,7 +13,7 @@ from inspect import getdoc, isfunction
 from pathlib import Path
 from typing import Any
 
-import yaml
+from zoo import models
 
 import eavit_mm.apis
 import eavit_mm.export
@@ -36,7 +36,6 @@ PUBLIC = [
     eavit_mm.weights,
     eavit_mm.export,
 ]
-UNITS = ((10**9, 'G'), (10**6, 'M'), (10**3, 'k'))
 
 
 def pages() -> list[Path]:
@@ -136,49 +135,6 @@ def api() -> Iterator[str]:
                 yield described('class', path, '   :members:')
             elif isfunction(value):
                 yield described('function', path)
-
-
-def short(count: int) -> str:
-    """A count with three digits."""
-    size, unit = next(k for k in UNITS if count >= k[0])
-    return f'{count / size:.3g}&nbsp;{unit}'
-
-
-def command(config: str) -> str:
-    """What makes the results of a config: all stages, where it has two."""
-    both = config.replace('.py', '_stage2.py')
-    if (ROOT / both).is_file():
-        return f'python tools/adapt.py {both}'
-    if config.startswith('configs/snapvit'):
-        return f'python tools/snap.py {config} CHECKPOINT'
-    return f'python tools/train.py {config}'
-
-
-def models() -> Iterator[str]:
-    """The zoo, from the metafiles."""
-    yield '# Models\n\nOne row a config, from the metafiles: top-1 accuracy '
-    yield 'or mIoU, in per cent, of the whole network unless MACs are named.\n'
-    listed = yaml.safe_load((ROOT / 'model-index.yml').read_text())
-    for file in listed['Import']:
-        folder = Path(file).parent
-        yield f'\n## {folder.name}\n\nRecipes, data, more figures: '
-        yield f'[{folder}](../{folder}/README.md).\n\n'
-        yield '| command | data | params | MACs | paper | ours |\n'
-        yield '| --- | --- | ---: | ---: | --- | --- |\n'
-        for model in yaml.safe_load((ROOT / file).read_text())['Models']:
-            size = model['Metadata']
-            for result in model['Results']:
-                ours, paper = (
-                    ', '.join(
-                        f'{v:.2f} {k.removeprefix("Top 1 Accuracy").strip()}'
-                        for k, v in (numbers or {}).items()
-                    )
-                    for numbers in (result['Metrics'], result.get('Paper'))
-                )
-                cells = f'`{command(model["Config"])}`', result['Dataset']
-                cells += short(size['Parameters']), short(size['FLOPs'])
-                cells += paper, ours or 'not run'
-                yield f'| {" | ".join(cells)} |\n'
 
 
 def index() -> str:
