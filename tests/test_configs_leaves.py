@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from seg_leaves import FIRST, SCALA, SECOND
 from test_configs_baselines import OTHERS, SETS
+from test_configs_scala import CLASSIFIERS
 from test_configs_vitb import BOTH_STAGES, TRAINED
 from test_datasets import idx
 
@@ -60,7 +61,7 @@ def trained() -> set[str]:
         both |= {f'{network}_cifar10', f'{network}_folder'}
     found |= {f'eavit/{name}{stage}' for name in both for stage in STAGES}
     found |= {f'eavit_seg/{path.stem}' for path in (*FIRST, *SECOND)}
-    found |= {f'scala/{path.stem}' for path in SCALA.parent.glob('*.py')}
+    found |= {f'scala/{name}' for name in (*CLASSIFIERS, SCALA.stem)}
     return found | set(MINI)
 
 
@@ -90,6 +91,8 @@ def twins(name: str) -> tuple[list[str], str]:
 def test_every_leaf_is_trained_or_has_trained_twins():
     done = trained()
     assert done <= {*LEAVES}
+    seconds = {name for name in MINI if name.endswith('_stage2')}
+    assert {name.removesuffix('_stage2') for name in seconds} <= {*MINI}
     left = [name for name in LEAVES if name not in done | {UNTRAINED}]
     alone = [name for name in left if not done.issuperset(twins(name)[0])]
     alone += [name for name in left if not twins(name)[0]]
