@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from cls_leaves import CONFIGS, read
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, HOOKS, LOOPS, MODELS, TASK_UTILS
@@ -20,8 +21,6 @@ from eavit_mm.space.cost_table import CostTable
 
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = ROOT / 'configs'
 LEAVES = sorted(
     path
     for path in CONFIGS.glob('*/*.py')
@@ -50,11 +49,6 @@ KNOWN_MACS = {
     'eavit/vitmini_digits.py': 6
     * (2 * 16 * 96 * 384 + 4 * 16 * 96 * 96 + 2 * 16 * 16 * 96),
 }
-
-
-@cache
-def read(name: str) -> Config:
-    return Config.fromfile(CONFIGS / name)
 
 
 def load(name: str) -> Config:
