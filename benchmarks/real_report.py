@@ -139,7 +139,12 @@ def trained_alone(
         if both := shared(runs, own, curve):
             found = [answers(run, curve)[0] for run in both]
             ours = [answers(run, own) for run in both]
-            whole = ours[0][-1][1]
+            whole = max(
+                macs
+                for sources in both[0][own.method]['answers'].values()
+                for answer in sources.values()
+                for _, macs, _ in answer
+            )
             less = [
                 float(np.interp(macs, *over_macs(answer))) - value
                 for answer, (_, macs, value) in zip(ours, found, strict=True)

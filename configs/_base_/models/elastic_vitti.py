@@ -1,8 +1,8 @@
 # ViT-Ti/16 as a supernet, at 64 px: 16 patches and a class token.
 # Heads and FFN of each layer are elastic. A narrow residual stream and
-# branches that are off would reach a tenth of the MACs in place of a sixth,
-# and cost networks above a fifth of them 1 to 3 points of accuracy
-# (docs/benchmark/real_ablations.md).
+# branches that are off would reach a tenth of the MACs in place of a sixth.
+# On two of five sets they cost the others 1 and 2 points of accuracy, more
+# than the spread (docs/benchmark/real_ablations.md).
 trained = [  # in stage 1, besides the largest
     dict(
         embed_dims=192,
