@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -188,7 +189,7 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         whole = known['exported'] is not None or is_cut
         if known['hash'] == code and whole:
             return f'{label}: known'
-    asked = f'--methods {method} --sets {name} --seeds {seed}'
+    asked = f'--methods {quote(method)} --sets {name} --seeds {seed}'
     record: dict[str, Any] = dict(
         method=method,
         regime=name,
@@ -224,8 +225,9 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         found = answers_of(task, stage, cfg, measured, checkpoint, front)
         record['answers'][stage] = found
         if task.passes and stage not in task.alone:
-            members = measured_by(task, cfg, checkpoint, front)
-            record['forwards'][stage] = cost_of(members) / task.passes
+            members, whole = measured_by(task, cfg, checkpoint, front)
+            cost = cost_of(members, whole) / task.passes
+            record['forwards'][stage] = cost
         if router:
             chosen = (measured / CHOSEN).read_text()
             record['chosen'] = json.loads(chosen)
@@ -254,25 +256,27 @@ def searched(cfg: Config, label: str, checkpoint: str, folder: Path) -> Path:
 
 def measured_by(
     task: Task, cfg: Config, checkpoint: str, front: Path | None
-) -> list[Member]:
-    """The subnets of a search, or those that a router's stage measured."""
-    if front:
-        return members_in(front.parent)
+) -> tuple[list[Member], int]:
+    """The subnets of a search, or those that a router's stage measured.
+
+    With the MACs of the largest.
+    """
     with READING:
         model = build_supernet(Config(cfg.to_dict()), task.module)
+    whole = model.macs(model.backbone.space.largest)['total']
+    if front:
+        return members_in(front.parent), whole
     load_supernet(model, checkpoint)
     known = [each for part in model.router.evaluated.values() for each in part]
-    return list({member.subnet: member for member in known}.values())
+    return list({member.subnet: member for member in known}.values()), whole
 
 
-def cost_of(members: Sequence[Member]) -> float:
+def cost_of(members: Sequence[Member], whole: int) -> float:
     """Forward passes of subnets, in images through the whole network and back.
 
-    The largest is one of them. Three forward passes cost as much as one
-    forward and backward.
+    Three forward passes cost as much as one forward and backward.
     """
     used = (max(map(int, m.parts or [IMAGES])) * m.macs for m in members)
-    whole = max((member.macs for member in members), default=1)
     return sum(used) / (3 * whole)
 
 

@@ -89,7 +89,7 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         found[label] = dict(
             hypervolume=json.loads(front.read_text())['hypervolume'],
             forwards=forwards(text),
-            cost=cost_of(members) / TASK.passes,
+            cost=cost_of(members, whole) / TASK.passes,
             curve=curve_of(members, whole),
         )
     return dict(

@@ -29,8 +29,9 @@ ones near each other."""
 COSTS = """## What fronts and answers cost
 
 Forward passes over the images of the search, beside the training that all
-methods have alike and as a share of it: of the search after a stage, or of
-what the router's hook measures at its end."""
+methods have alike and as a share of it: while a search goes on after a stage,
+or of what the router's hook measures at its end. Not recorded: who is
+evaluated again when a race ends, and the others' searches."""
 # The records of one seed by method.
 Run = Mapping[str, Mapping[str, Any]]
 
@@ -97,11 +98,27 @@ def shared(runs: Iterable[Run], *curves: Curve) -> list[Run]:
 
 
 def leads(runs: Iterable[Run], own: Curve, other: Curve) -> list[float]:
-    """By how much the one is above the other over the MACs taken, by seed."""
-    return [
-        lead(answers(run, own), answers(run, other))
-        for run in shared(runs, own, other)
-    ]
+    """By how much the one is above the other over the MACs taken, by seed.
+
+    An answer to all MACs that takes fewer stands for those above it too.
+    """
+    found = []
+    for run in shared(runs, own, other):
+        whole = whole_of(run)
+        both = (answers(run, curve) for curve in (own, other))
+        found.append(lead(*([*x, (1.0, whole, x[-1][-1])] for x in both)))
+    return found
+
+
+def whole_of(run: Run) -> int:
+    """The largest network's MACs."""
+    return max(
+        macs
+        for record in run.values()
+        for sources in record['answers'].values()
+        for answer in sources.values()
+        for _, macs, _ in answer
+    )
 
 
 def lead_table(
@@ -139,12 +156,7 @@ def trained_alone(
         if both := shared(runs, own, curve):
             found = [answers(run, curve)[0] for run in both]
             ours = [answers(run, own) for run in both]
-            whole = max(
-                macs
-                for sources in both[0][own.method]['answers'].values()
-                for answer in sources.values()
-                for _, macs, _ in answer
-            )
+            whole = whole_of(both[0])
             less = [
                 float(np.interp(macs, *over_macs(answer))) - value
                 for answer, (_, macs, value) in zip(ours, found, strict=True)

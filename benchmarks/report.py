@@ -65,13 +65,14 @@ def difference_rows(ours: Curve, theirs: Curve, whole: int) -> list[list[str]]:
         mine, other = at(ours, macs), mean_and_spread(values)
         if mine is None:
             continue
+        spread = f'{np.hypot(mine[1], other[1]):.2f}'
         rows.append(
             [
                 f'{macs / whole:.1%}',
                 f'{mine[0]:.2f}',
                 f'{other[0]:.2f}',
                 f'{mine[0] - other[0]:+.2f}',
-                f'{np.hypot(mine[1], other[1]):.2f}',
+                spread if len(values) > 1 else '',
             ]
         )
     return rows

@@ -116,10 +116,10 @@ def load_pretrained(
 
 
 def _how_to_get(path: str) -> str:
-    """The command that makes a file that our configs name, if it is one."""
+    """The command that makes a file that our configs name, or a page."""
     source = PUBLISHED.get(path.rpartition('/')[2])
     if source is None:
-        return ''
+        return ' (docs/weights.md: where they are published)'
     return f' (`python -m eavit_mm convert {_AUGREG}/{source} {path}`)'
 
 

@@ -57,6 +57,6 @@ def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(real, 'BudgetSolver', Solver)
     monkeypatch.setattr(real, 'load_supernet', lambda *args: None)
     monkeypatch.setattr(real, 'search', lambda *args: done.append('search'))
-    monkeypatch.setattr(real, 'measured_by', lambda *args: [])
+    monkeypatch.setattr(real, 'measured_by', lambda *args: ([], 1))
     monkeypatch.setattr(real, 'stock_metric', lambda *args: 67.0)
     return done

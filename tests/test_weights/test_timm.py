@@ -29,7 +29,7 @@ MODULES = {
     *('xcit', 'naflexvit', 'qwen3_vit'),
 }
 SAME = 'nothing else: converted, and computes the same (float64, 1e-9)'
-UNSEEN = 'rotary positions that no file shows: converted, with a warning'
+UNSEEN = 'rotary positions unseen in a file of torch.save: converted'
 # The errors that name what is in the way; others are rows as they are.
 WORDS = re.compile(
     r'belongs to (.*?); mmpretrain'
