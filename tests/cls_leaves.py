@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+from fronts import front_of
 from mmengine.config import Config, config
 from mmengine.runner import Runner, runner
 from seg_leaves import CONFIGS
@@ -125,3 +126,15 @@ def run(
     built.model.load_state_dict(built.model.state_dict())
     built.train()
     return built
+
+
+def going_on(first: Runner) -> dict[str, Any]:
+    """What a second stage begins with: the first one's weights and a front."""
+    folder = Path(first.work_dir)
+    front_of(first.model, number=3).write(folder / 'pareto.json')
+    last = (folder / 'last_checkpoint').read_text()
+    return {
+        'load_from': str(folder / Path(last).name),
+        'model.router.front': str(folder / 'pareto.json'),
+        'model.router.fit_steps': 2,
+    }

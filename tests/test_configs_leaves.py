@@ -9,8 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from cls_leaves import CONFIGS, draw_folders, read, run, smaller_data
-from fronts import front_of
+from cls_leaves import (
+    CONFIGS,
+    draw_folders,
+    going_on,
+    read,
+    run,
+    smaller_data,
+)
 from mmengine.registry import OPTIMIZERS, PARAM_SCHEDULERS, DefaultScope
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
@@ -65,15 +71,16 @@ def trained() -> set[str]:
     return found | set(MINI)
 
 
-# What a second stage takes of its first, the first twin, alone.
-DATA = r'(train|val|test)_(dataloader|evaluator)|data_preprocessor|model.head'
+# How a stage trains; model and data are all the rest.
+TRAINING = r'model\.(router|backbone\.init_cfg)|custom_hooks|param_scheduler|'
+TRAINING += r'train_cfg|max_iters|optim_wrapper|load_from|stage1'
 
 
 def twins(name: str) -> tuple[list[str], str]:
     """Trained leaves that together have all values of one, but for some keys.
 
-    A second stage has the model and data of its first, and trains as that of
-    another set.
+    A second stage has the model and data of its first, which stands first, and
+    trains as that of another set.
     """
     if found := re.search(f'vitti_({"|".join(OTHERS)})', name):
         return [name.replace(found[1], 'flowers89')], OF_A_SET
@@ -106,9 +113,9 @@ def test_every_leaf_is_trained_or_has_trained_twins():
         own = values(name, name)
         others = [values(twin, name) for twin in known]
         for key in set().union(own, *others):
-            asked = others[:1] if re.match(DATA, key) else others
-            found = [other.get(key, 'no') for other in asked]
-            same = own.get(key, 'no') in found
+            other = others[-1 if re.match(TRAINING, key) else 0]
+            found = own.get(key, 'no'), other.get(key, 'no')
+            same = found[0] == found[1]
             assert same or re.fullmatch(allowed, key), (name, key, found)
 
 
@@ -183,10 +190,15 @@ def first_batch(loader: Any, root: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize('name', OTHERS)
 def test_folders_of_the_other_sets_are_read(name, data):
-    of_set = [leaf for leaf in LEAVES if f'vitti_{name}' in leaf]
-    assert len(of_set) > 5
+    of_set, of_first = (
+        [leaf for leaf in LEAVES if f'vitti_{each}' in leaf]
+        for each in (name, 'flowers89')
+    )
+    assert len(of_set) == len(of_first) > 5
     for leaf in of_set:
         cfg = read(f'{leaf}.py')
+        classes = cfg.model.head.num_classes
+        assert cfg.data_preprocessor.num_classes == classes
         for key in ('train', 'val', 'test'):
             batch = first_batch(cfg[f'{key}_dataloader'], data)
             assert batch['inputs'].shape == (4, 3, SIDE, SIDE)
@@ -222,11 +234,7 @@ def test_two_iterations_of_a_small_network(name, data, tmp_path):
     first = run(f'{name}.py', tmp_path / '1', data, **few)
     states = [first.model.state_dict()]
     if f'{name}_stage2' in MINI:
-        front_of(first.model, number=3).write(tmp_path / 'pareto.json')
-        last = (tmp_path / '1' / 'last_checkpoint').read_text()
-        few['load_from'] = str(tmp_path / '1' / Path(last).name)
-        few['model.router.front'] = str(tmp_path / 'pareto.json')
-        few['model.router.fit_steps'] = 2
+        few |= going_on(first)
         second = run(f'{name}_stage2.py', tmp_path / '2', data, **few)
         states.append(second.model.state_dict())
     assert first.iter == 2

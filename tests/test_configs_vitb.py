@@ -2,14 +2,19 @@
 
 from copy import deepcopy
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from cls_leaves import CONFIGS, draw_folders, read, run, smaller_data
-from fronts import front_of
+from cls_leaves import (
+    CONFIGS,
+    draw_folders,
+    going_on,
+    read,
+    run,
+    smaller_data,
+)
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS, MODELS
@@ -147,12 +152,7 @@ def test_two_iterations(name, data, tmp_path):
     first = run(f'eavit/vitb_{name}.py', tmp_path / '1', data, num_layers=1)
     if name not in BOTH_STAGES:
         return  # test_configs_leaves.py: nothing in the second is new
-    front_of(first.model, number=3).write(tmp_path / 'pareto.json')
-    changes = {
-        'load_from': str(tmp_path / '1' / 'epoch_2.pth'),
-        'model.router.front': str(tmp_path / 'pareto.json'),
-        'model.router.fit_steps': 2,
-    }
+    changes = going_on(first)
     name = f'eavit/vitb_{name}_stage2.py'
     second = run(name, tmp_path / '2', data, num_layers=1, **changes)
     before, after = (each.model.state_dict() for each in (first, second))
@@ -167,11 +167,7 @@ def test_two_iterations_of_smaller_networks(network, data_set, data, tmp_path):
     changes = {'model.sampler': uniform}  # vitti's own has the real widths
     one = dict(num_layers=1, **changes)
     first = run(f'{name}.py', tmp_path / '1', data, **one)
-    front_of(first.model, number=3).write(tmp_path / 'pareto.json')
-    last = (tmp_path / '1' / 'last_checkpoint').read_text()
-    one['load_from'] = str(tmp_path / '1' / Path(last).name)
-    one['model.router.front'] = str(tmp_path / 'pareto.json')
-    one['model.router.fit_steps'] = 2
+    one |= going_on(first)
     second = run(f'{name}_stage2.py', tmp_path / '2', data, **one)
     before, after = (each.model.state_dict() for each in (first, second))
     assert not torch.equal(before['head.fc.bias'], after['head.fc.bias'])

@@ -57,8 +57,8 @@ def _fault_of_folder(place: Path, part: Part) -> str:
 def _is_broken(path: Path) -> bool:
     """Whether a file is empty, or is called an image and does not begin so."""
     with path.open('rb') as file:
-        begin = file.read(4)
-    return not begin or path.suffix == '.jpg' and begin[:2] not in _IMAGES
+        begin = file.read(2)
+    return not begin or path.suffix == '.jpg' and begin not in _IMAGES
 
 
 def _fault_of_file(path: Path, digest: str) -> str:
