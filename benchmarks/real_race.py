@@ -1,17 +1,17 @@
-"""Searches of real supernets whose candidates race, beside those that do not.
+"""Searches of real supernets that race, that do not, and from SnapViT's cuts.
 
-Data and supernets, stage 1 of all four axes, as in real_ablations.
+Data and supernets are those of real_cls, EA-ViT's after stage 1.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
-from benchmarks.accuracy import LOG, add_record, read_records, train
+from benchmarks.accuracy import LOG, add_record, call, read_records, train
 from benchmarks.methods import read_config
 from benchmarks.pages import (
     FOLDER,
@@ -22,6 +22,7 @@ from benchmarks.pages import (
     table,
 )
 from benchmarks.real import (
+    DATA,
     EA_VIT,
     IMAGES,
     STAGE1,
@@ -32,53 +33,63 @@ from benchmarks.real import (
     placed,
     searched,
 )
-from benchmarks.real_ablations import FOUR, TASK
-from benchmarks.real_cls import OURS
+from benchmarks.real_cls import OURS, TASK
 from benchmarks.search import (
     FORWARDS,
-    RACE,
     curve_of,
     forwards,
     mean_curve,
     members_in,
 )
 from eavit_mm.analysis.plots import plot_hypervolume
+from eavit_mm.files import write_atomically
 
 RECORDS = FOLDER / 'real_race.json'
-EVALUATIONS = read_config(OURS.format('eurosat')).search_cfg.max_evaluations
-FULL, RACING = 'all images', 'racing'
+SEARCH = read_config(OURS.format('eurosat')).search_cfg
+WEIGHTS = 'vit-tiny-p16_in1k_fp16.pth'
+FULL, RACING, CUTS = 'all images', 'racing', "racing, SnapViT's cuts"
 AT_EQUAL = 'at equal forwards'
-FINDING = """A race takes 55% of the forwards and of the cost, and has at its
-end more hypervolume in seven of ten searches, less in three; most in one of
-flowers89 (-0.037). At equal forwards it has more in nine. Where nobody could
-leave in the first generation, 40 of the 100 subnets, it took 63% and had less
-in nine of ten (commit e12ce4227a): the first eight are rivals of the others
-since."""
+CUT_IMAGES = 200
+FINDING = """To come."""
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
-The supernets are those of [real_ablations.md](real_ablations.md) with {FOUR}
-after stage 1, the searches theirs: {EVALUATIONS} subnets on {IMAGES} images.
-`{RACING}` is the same search, whose candidates may leave after shares of the
-images of {', '.join(map(str, RACE))}. Hypervolume: accuracy 0 and the MACs
-of the largest as reference point, on the images of the search. Forwards:
-images that all subnets together were evaluated on, as a share of all images
-for all; of a racing candidate the figure counts those that it saw, and draws
-what saw all. Cost: MACs of the forwards while a search goes on, as a share of
-those that each method there trains with, {TASK.passes:,} images through the
-whole network and back. Differences: {RACING} less {FULL}, and less what the
-search on all images had reached after as many forwards; mean and standard
-deviation over seeds."""
+The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
+searches theirs: {SEARCH.max_evaluations} subnets on {IMAGES} images. Those of
+`{RACING}` may leave after shares of the images of
+{', '.join(map(str, SEARCH.race))}; of `{FULL}` none may. `{CUTS}`
+races and begins with the front that `tools/snap.py` cuts out of the
+pretrained network with {CUT_IMAGES} images of the training, which costs more
+than the race saves. Hypervolume: accuracy 0 and the MACs of the largest as
+reference point, on the images of the search. Forwards: images that all
+subnets together were evaluated on, as a share of all images for all; of a
+racing candidate the figure counts those that it saw, and draws what saw all.
+Cost: MACs of the forwards while a search goes on, as a share of those that
+each method there trains with, {TASK.passes:,} images through the whole network
+and back. Differences: to {FULL}, and to what that had reached after as many
+forwards; mean and standard deviation over seeds."""
+
+
+def arms(cfg: Config, folder: Path) -> Iterator[tuple[str, Config]]:
+    """How a supernet is searched; it lies in the folder."""
+    config, out = folder / 'snap.py', folder / 'snap'
+    write_atomically(cfg.pretty_text.encode(), config)
+    how = ('--images', str(CUT_IMAGES), '--work-dir', str(out))
+    how = (*how, '--cfg-options', 'model.new_head=True')
+    weights = str(DATA / WEIGHTS)
+    call('tools/snap.py', str(config), weights, *how, log=folder / LOG)
+    full, cut = (Config(cfg.to_dict()) for _ in range(2))
+    full.search_cfg.race = None
+    cut.search_cfg.algorithm.start = str(out / 'pareto.json')
+    yield from ((FULL, full), (RACING, cfg), (CUTS, cut))
 
 
 def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Both searches of one supernet; what was done is not repeated."""
-    cfg = placed(configs_of(TASK, FOUR, name, seed)[f'{STAGE1}, {FOUR}'])
+    """All searches of one supernet; what was done is not repeated."""
+    cfg = placed(configs_of(TASK, EA_VIT, name, seed)[STAGE1])
     work_dir, checkpoint = train(cfg, folder)
-    raced = Config(cfg.to_dict())
-    raced.search_cfg.race = RACE
     found: dict[str, Any] = {}
-    for label, each in ((FULL, cfg), (RACING, raced)):
+    for label, each in arms(cfg, work_dir):
         measured = work_dir / hash_of(TASK, {STAGE1: each})
         measured.mkdir(exist_ok=True)
         front = searched(each, f'{name}, {label}', checkpoint, measured)
@@ -106,7 +117,9 @@ def after(full: Mapping[str, Any], raced: Mapping[str, Any]) -> float:
     """Hypervolume of the one after as many forwards as the other took."""
     used, volumes = zip(*full['curve'], strict=True)
     return float(
-        np.interp(raced['forwards'] * EVALUATIONS / 100, used, volumes)
+        np.interp(
+            raced['forwards'] * SEARCH.max_evaluations / 100, used, volumes
+        )
     )
 
 
@@ -116,22 +129,23 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
     sets = [s for s in TASK.sets if any(r['regime'] == s for r in records)]
     for title, names in (*((s, [s]) for s in sets), ('all', sets)):
         found = [r['found'] for r in records if r['regime'] in names]
-        full, raced = (
-            np.array([each[label]['hypervolume'] for each in found])
-            for label in (FULL, RACING)
-        )
-        shares = [each[RACING]['forwards'] for each in found]
-        cut = np.array([after(e[FULL], e[RACING]) for e in found])
-        cells = [
-            spread_text(x, 4) for x in (full, raced, raced - full, raced - cut)
-        ]
-        costs = [[e[label]['cost'] for e in found] for label in (FULL, RACING)]
-        cells += [spread_text(shares, 1), *map(spread_text, costs)]
-        rows.append([f'{title} ({len(found)})', *cells])
-    header = ['set (seeds)', FULL, RACING, 'difference', AT_EQUAL]
+        for label in (FULL, RACING, CUTS):
+            own = [each[label] for each in found]
+            cells = [spread_text([each['hypervolume'] for each in own], 4)]
+            for other in (
+                [each[FULL]['hypervolume'] for each in found],
+                [after(each[FULL], each[label]) for each in found],
+            ):
+                pairs = zip(own, other, strict=True)
+                less = [each['hypervolume'] - than for each, than in pairs]
+                cells.append('' if label == FULL else spread_text(less, 4))
+            cells.append(spread_text([each['forwards'] for each in own], 1))
+            cells.append(spread_text([each['cost'] for each in own]))
+            rows.append([f'{title} ({len(found)})', label, *cells])
+    header = ['set (seeds)', 'search', 'hypervolume', 'difference', AT_EQUAL]
     figure = '![hypervolume over forwards](real_race.png)'
     last = f'Commits: {commits(records)}.'
-    header += ['forwards (%)', f'cost, {FULL}', f'cost, {RACING}']
+    header += ['forwards (%)', 'cost']
     return '\n\n'.join([INTRO, table(header, rows), figure, FINDING, last])
 
 
@@ -139,7 +153,7 @@ def write_report(records: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Writes real_race.md and its figure into a folder."""
     curves = {
         label: mean_curve([r['found'][label]['curve'] for r in records])
-        for label in (FULL, RACING)
+        for label in (FULL, RACING, CUTS)
     }
     plot_hypervolume(curves, folder / 'real_race.png', FORWARDS)
     return publish(page(records), folder / 'real_race.md')

@@ -11,9 +11,9 @@ from benchmarks import real, real_ablations
 TASK = real_ablations.TASK
 SHORT = replace(TASK, passes=1_600)
 ALL = {'embed_dims', 'num_heads', 'feedforward_channels', 'off'}
-LEFT = {
+OTHER = {
+    real_ablations.FOUR: ALL,
     'FFN alone': {'feedforward_channels'},
-    'FFN and heads': {'feedforward_channels', 'num_heads'},
     'FFN, heads and depth': ALL - {'embed_dims'},
     'FFN, heads and embedding': ALL - {'off'},
 }
@@ -24,6 +24,10 @@ def test_a_variant_lacks_what_it_is_called_after(name: str) -> None:
     first, second = real.configs_of(SHORT, name, 'eurosat', 1).values()
     hooks = [hook['type'] for hook in first.custom_hooks]
     assert ('eavit_mm.RearrangeHook' in hooks) != (name == 'no rearrangement')
+    orders = [
+        h['criterion']['type'] for h in first.custom_hooks if 'criterion' in h
+    ]
+    assert ('eavit_mm.FisherCriterion' in orders) == (name == 'SnapViT order')
     (levels,) = (h['levels'] for h in first.custom_hooks if 'levels' in h)
     assert (len(levels) == 1) == (name == 'no curriculum')
     lost = name == 'no Pareto initialisation'
@@ -41,4 +45,7 @@ def test_a_variant_lacks_what_it_is_called_after(name: str) -> None:
         if len({str(getattr(each, axis)) for each in some}) > 1
     }
     axes |= {'off'} if space.max_off else set()
-    assert axes == LEFT.get(name, ALL)
+    assert axes == OTHER.get(name, {'feedforward_channels', 'num_heads'})
+    # The recipe's search races, those of other axes do not.
+    is_of_axes = name in OTHER or name == 'FFN and heads'
+    assert (first.search_cfg.get('race') is None) == is_of_axes

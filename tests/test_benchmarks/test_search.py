@@ -68,11 +68,14 @@ def test_a_curve_counts_the_images_that_candidates_saw(
 
 def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
     def found(full: float, raced: float) -> dict[str, dict[str, Any]]:
+        race = dict(hypervolume=raced, cost=0.1, forwards=40.0)
+        curve = [(0, 0), (100, full)]
         return {
             real_race.FULL: dict(
-                hypervolume=full, cost=0.3, curve=[(0, 0), (100, full)]
+                hypervolume=full, cost=0.3, forwards=100.0, curve=curve
             ),
-            real_race.RACING: dict(hypervolume=raced, cost=0.1, forwards=40.0),
+            real_race.RACING: race,
+            real_race.CUTS: dict(race, hypervolume=raced + 0.1),
         }
 
     records = [
@@ -84,11 +87,13 @@ def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
         )
     ]
     text = real_race.page(records)
-    assert '| eurosat (2) | 0.6000 ± 0.1414 | 0.6000 ± 0.0000 | 0.0000' in text
-    assert '| all (3) |' in text
+    assert '| eurosat (2) | all images | 0.6000 ± 0.1414 |  |  | 100.0' in text
+    assert '| eurosat (2) | racing | 0.6000 ± 0.0000 | 0.0000 ± 0.14' in text
+    assert '| all (3) | racing |' in text
     lines = [line for line in text.splitlines() if line.startswith('| ')]
     assert len({line.count('|') for line in lines}) == 1
     assert '-0.0333' in text
+    assert '0.0667' in text  # from SnapViT's cuts
     # At 40 evaluations the full one has two fifths of its volume.
     assert f'{np.mean([0.6 - 0.2, 0.6 - 0.28, 0.3 - 0.16]):.4f}' in text
 
