@@ -252,5 +252,13 @@ SECTIONS: dict[str, Callable[[Rows, str], str]] = {
         together='.0f',
         keeps_up='',
     ),
+    'snap': _columns(
+        'Seconds of tools/snap.py for 1,000 images in float32, its data '
+        'beside; random weights. The goal: all stages in 300.',
+        stage='',
+        images='',
+        seconds='.1f',
+        so_far='.1f',
+    ),
     'compiled': _times,
 }

@@ -31,6 +31,7 @@ PARTS = (
     Part('exported', 'benchmarks.gpu.exported:exported', 75),
     Part('latency', 'benchmarks.gpu.tables:tables', 90),
     Part('loading', 'benchmarks.gpu.loading:loading', 100),
+    Part('snap', 'benchmarks.gpu.snap:snapvit', 300),
     # Last, since how long a compiler takes is hard to foretell.
     Part('compiled', 'benchmarks.gpu.exported:compiled', 150),
 )
