@@ -15,6 +15,7 @@ from tool_runs import DIGITS, ROOT, TOOLS, forget_runs
 
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.files import lock
+from eavit_mm.snap.scores import FisherScores
 from eavit_mm.space import Subnet
 from eavit_mm.space.pareto import ParetoFront
 
@@ -70,7 +71,20 @@ def test_the_network_is_sorted_and_the_front_is_of_it(snapped):
     assert max(share for share in used if share <= 0.37) > 0.3
 
 
-def test_the_same_command_gives_the_same_front(snapped, tmp_path, call):
+def stopped(add: Any) -> Any:
+    """Scores of one batch alone."""
+
+    def after_one(sums: FisherScores, images: torch.Tensor) -> None:
+        if sums.number:
+            raise KeyboardInterrupt
+        add(sums, images)
+
+    return after_one
+
+
+def test_the_same_command_gives_the_same_front(
+    snapped, tmp_path, call, monkeypatch
+):
     killed = tmp_path / 'killed'
     copytree(snapped, killed)
     whole = (snapped / 'pareto.json').read_bytes()
@@ -81,6 +95,13 @@ def test_the_same_command_gives_the_same_front(snapped, tmp_path, call):
     assert sum(len(g['order']) for g in kept['generations']) == 20
     del kept['generations'][1:]
     path.write_text(json.dumps(kept))
+    (killed / 'scores.pth').unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(FisherScores, 'add', stopped(FisherScores.add))
+        with pytest.raises(SystemExit):
+            call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
+    known = torch.load(killed / 'scores.pth', weights_only=True)
+    assert known['sums']['number'] == 8
     call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
     assert (killed / 'pareto.json').read_bytes() == whole
     for other, name in (
@@ -91,11 +112,14 @@ def test_the_same_command_gives_the_same_front(snapped, tmp_path, call):
             SystemExit, match=f'scores.pth: is of another run: .*{name}'
         ):
             call('snap.py', *SNAP, *other, '--work-dir', killed, *NEW_HEAD)
-    path.write_text('{"header": 3}')
-    with pytest.raises(
-        SystemExit, match=r'coefficients.json: header=3; must be a dict'
+    kept['generations'][0]['order'] = [3]
+    for wrong, words in (
+        (dict(header=3), 'header=3; must be a dict'),
+        (kept, r'order=\[3\]; must be of 1 candidates'),
     ):
-        call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(SystemExit, match=f'coefficients.json: {words}'):
+            call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
     assert (killed / 'pareto.json').read_bytes() == whole
 
 
@@ -122,6 +146,7 @@ def test_other_tools_take_its_files(snapped, tmp_path, call):
     ('wrong', 'words'),
     [
         (('--images', 1), '--images=1'),
+        (('--launcher', 'pytorch'), "launcher='pytorch'; must be"),
         (('--images', 2000), '--images 2000: .* data have 1197 images'),
         (('--budgets', '1%'), 'budget 1%: .* cannot be reached'),
         (('--budgets', '5ms'), 'needs a latency table'),

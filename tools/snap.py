@@ -61,6 +61,7 @@ def parse_args() -> argparse.Namespace:
 if __name__ == '__main__':
     args = parse_args()  # --help is answered before the imports below
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,10 +86,11 @@ from eavit_mm.engine.cli import (
 )
 from eavit_mm.engine.loops.pareto_search_loop import EVALUATIONS, FRONT
 from eavit_mm.engine.search_header import digest, plain
-from eavit_mm.files import lock, read_json, write_json
+from eavit_mm.files import lock, write_json
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import costs_of
 from eavit_mm.options import (
+    check_choice,
     check_count,
     check_mapping,
     difference_of,
@@ -106,7 +108,7 @@ from eavit_mm.snap.evolution import (
 )
 from eavit_mm.snap.fidelity import Fidelity
 from eavit_mm.snap.front import cut_front
-from eavit_mm.snap.scores import fisher_scores
+from eavit_mm.snap.scores import FisherScores
 from eavit_mm.space import Budget
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.weights.read import read_torch_file
@@ -154,14 +156,21 @@ def require_reachable(
             cuts.within(limits)
 
 
-def score(model: Any, batches: Any, header: Any, path: Path) -> Any:
-    """The scores of all units, kept in a file."""
+def score(model: Any, images: Any, size: int, header: Any, path: Path) -> Any:
+    """The scores of all units; what is known of them is kept in a file."""
+    sums = FisherScores(model.backbone, header['seed'], header['released'])
     if path.is_file():
         with naming(path):
-            return same_run(header, read_torch_file(path))['scores']
-    shown = track(batches, 'Scores', console=CONSOLE)
-    how = header['seed'], header['released']
-    scores = fisher_scores(model.backbone, shown, *how)
+            kept = same_run(header, read_torch_file(path))
+            if 'scores' in kept:
+                return kept['scores']
+            sums.load(kept['sums'])
+    batches = images[sums.number :].split(size)
+    for batch in track(batches, 'Scores', console=CONSOLE):
+        sums.add(batch)
+        if not sums.released:
+            save_atomically(dict(header=header, sums=sums.state()), path)
+    scores = sums.scores()
     save_atomically(dict(header=header, scores=scores), path)
     return scores
 
@@ -170,7 +179,15 @@ def coefficients(judge: Judge, header: Any, path: Path) -> Any:
     """The best coefficients, whose generations are kept in a file."""
     kept: dict[str, Any] = dict(header=header, generations=[])
     if path.is_file():
-        kept = read_json(path, partial(same_run, header))
+        with naming(path):
+            kept = same_run(header, json.loads(path.read_bytes()))
+            for found in kept['generations']:
+                number = len(found['losses'])
+                if sorted(found['order']) != [*range(number)]:
+                    raise ValueError(
+                        f'order={found["order"]!r}; must be of {number} '
+                        'candidates, each once'
+                    )
 
     def record(generation: dict[str, Any]) -> None:
         kept['generations'].append(generation)
@@ -201,6 +218,7 @@ def main(args: argparse.Namespace) -> None:
     ):
         check_count(name, number, least=2)
     check_count('--evaluations', args.evaluations, least=1)
+    check_choice('--launcher', args.launcher, ['none'])  # one process
     budgets = [Budget.parse(budget) for budget in args.budgets]
     cfg = load_config(args)
     merge_options(cfg, args)
@@ -248,8 +266,7 @@ def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
             batch_size=args.batch_size if args.released else None,
         )
     )
-    batches = images.split(args.batch_size)
-    scores = score(model, batches, header, folder / SCORES)
+    scores = score(model, images, args.batch_size, header, folder / SCORES)
     order = sort_units(scores)
     apply_permutation(model, order, model.head_was_loaded)
     scores = in_order(scores, order)

@@ -4,7 +4,7 @@ Letters: B images, V views of one, N tokens, C channels of the residual
 stream, R rows of a linear map, h and w the size of an image.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import log, prod
 from typing import Any
@@ -82,30 +82,73 @@ def fisher_scores(
         seed: As of :class:`FisherCriterion`.
         released: Likewise.
     """
-    generator = torch.Generator().manual_seed(seed)
-    totals: dict[Units, Tensor] = {}
-    number = 0
-
-    def add(units: Units, gradients: Tensor) -> None:
-        if released:
-            added = gradients.sum(0) / len(gradients)
-        else:
-            added = gradients.square().sum(0)
-        totals[units] = totals.get(units, 0) + added.double()
-
+    sums = FisherScores(vit, seed, released)
     for images in batches:
-        differentiate(vit, crop_views(images, generator, released), add)
-        number += len(images)
-    if released:
-        totals = {units: total.square() for units, total in totals.items()}
-        number = 1
-    # Layers behind the last output have no gradient: no score.
-    scores = {u: zeros.double() for u, zeros in zero_scores(vit).items()}
-    for units, total in totals.items():
-        square = (total / number).cpu()
-        scores[units] = square.mean((1, 2))
-        scores[CHANNELS] += square.sum((0, 1))
-    return scores
+        sums.add(images)
+    return sums.scores()
+
+
+class FisherScores:
+    """Scores of the images so far; the next may come another day.
+
+    Args:
+        vit: In evaluation mode.
+        seed: As of :class:`FisherCriterion`.
+        released: Likewise.
+    """
+
+    def __init__(
+        self,
+        vit: ElasticVisionTransformer,
+        seed: int = 0,
+        released: bool = False,
+    ) -> None:
+        self.vit, self.released, self.number = vit, released, 0
+        self._generator = torch.Generator().manual_seed(seed)
+        # Layers behind the last output have no gradient: no score.
+        self._squares = {u: z.double() for u, z in zero_scores(vit).items()}
+        self._gradients: dict[Units, Tensor] = {}  # of released ones
+
+    def state(self) -> dict[str, Any]:
+        """What :meth:`load` goes on from; of released ones there is none."""
+        assert not self.released, 'it would be as large as the network'
+        return dict(
+            number=self.number,
+            squares=self._squares,
+            generator=self._generator.get_state(),
+        )
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where another stood, to the same bits."""
+        self.number = state['number']
+        self._squares = {u: state['squares'][u] for u in self._squares}
+        self._generator.set_state(state['generator'])
+
+    def add(self, images: Tensor) -> None:
+        """Adds images (B, channels, h, w)."""
+
+        def receive(units: Units, gradients: Tensor) -> None:
+            if self.released:
+                mean = gradients.sum(0).double() / len(images)
+                self._gradients[units] = self._gradients.get(units, 0) + mean
+            else:
+                self._add(units, gradients.square().sum(0).double())
+
+        views = crop_views(images, self._generator, self.released)
+        differentiate(self.vit, views, receive)
+        self.number += len(images)
+
+    def _add(self, units: Units, squares: Tensor) -> None:
+        self._squares[units] += squares.mean((1, 2)).cpu()
+        self._squares[CHANNELS] += squares.sum((0, 1)).cpu()
+
+    def scores(self) -> Scores:
+        """Those of all units, in float64."""
+        while self._gradients:
+            units, gradients = self._gradients.popitem()
+            self._add(units, gradients.square())
+        number = 1 if self.released else max(self.number, 1)
+        return {units: sum_ / number for units, sum_ in self._squares.items()}
 
 
 # The loss of an image

@@ -16,6 +16,7 @@ from eavit_mm.snap import FisherCriterion
 from eavit_mm.snap.scores import (
     GLOBAL,
     LOCAL,
+    FisherScores,
     crop_views,
     draw_boxes,
     fisher_scores,
@@ -117,6 +118,21 @@ def test_batches_do_not_matter():
     )
     for units, scores in five.items():
         torch.testing.assert_close(two[units], scores, rtol=1e-9, atol=0)
+
+
+def test_they_go_on_to_the_same_bits(tmp_path):
+    vit, x = build().eval().backbone, images(5).double()
+    whole = fisher_scores(vit, x.split(2), seed=7)
+    first = FisherScores(vit, seed=7)
+    for part in x[:4].split(2):
+        first.add(part)
+        torch.save(first.state(), tmp_path / 'sums')
+    again = FisherScores(vit, seed=3)
+    again.load(torch.load(tmp_path / 'sums', weights_only=True))
+    assert again.number == 4
+    again.add(x[4:])
+    found = again.scores()
+    assert all(torch.equal(found[units], s) for units, s in whole.items())
 
 
 def test_layers_behind_the_last_output_have_no_score():
