@@ -1,7 +1,8 @@
 """From scores of units to the subnet that a target leaves of them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from eavit_mm.rearrange.criteria import Scores
 from eavit_mm.space import SearchSpace, Subnet
 from eavit_mm.space.cells import BRANCHES, FFN, HEADS, Branch, Decisions
 from eavit_mm.space.cost_table import CostTable
-from eavit_mm.space.fitting import Limits, Position, Walker, shown
+from eavit_mm.space.fitting import (
+    Limits,
+    Position,
+    Ranges,
+    Walker,
+    shown,
+    with_index,
+)
 
 # Of each branch the share of units that falls after all others.
 PROTECTED = {FFN: 0.05, HEADS: 0.2}
@@ -25,12 +33,15 @@ class Cuts(Walker):
     emptied only if the space lets it be off; widths are the space's.
 
     Args:
-        space: What is cut; the embedding keeps its width.
+        space: What is cut; embedding and heads keep their widths.
         scores: How important heads and neurons are, those of a layer in
             descending order, in which they must stand in the network.
         tables: The cost table of each kind of cost that may be limited.
         exchange: How much a head's score weighs beside that of as many
             neurons as it has channels, where these compete.
+
+    Raises:
+        ValueError: If what is cut is tied to a width that stays.
     """
 
     def __init__(
@@ -42,6 +53,14 @@ class Cuts(Walker):
     ) -> None:
         super().__init__(space, tables)
         check_number('exchange', exchange, positive=True)
+        # Which come first, and keep their width.
+        self._whole = sum(cell.is_whole for cell in space.cells)
+        for cell in space.cells[: self._whole]:
+            if cell.branches:
+                raise ValueError(
+                    f'space.ties: {cell.branches[0][0]} is tied to '
+                    f'{cell.axes[0]}, which keeps its width; must be free'
+                )
         self.scores: dict[Branch, np.ndarray] = {
             branch: scores[branch].double().numpy()
             for branch in space.branches
@@ -135,7 +154,9 @@ class Cuts(Walker):
         """The subnet that keeps limits, after as few cuts as that takes.
 
         One step of a width at a time falls, the one of least score for what
-        it saves; so a subnet of lower limits lies inside those of higher.
+        it saves; so a subnet of fewer MACs or parameters lies inside those of
+        more. Measured times rise here and there as widths fall: where no step
+        saves any, a width goes wherever one does.
 
         Args:
             limits: Kind of cost to the most of it; at least one.
@@ -146,15 +167,40 @@ class Cuts(Walker):
         """
         ranges = {kind: (None, limit) for kind, limit in limits.items()}
         found = self.approach(start or self.space.largest, ranges)
-        if self.excess(found, ranges):
-            low = {k: shown(self.tables[k].of_subnet(found)) for k in limits}
-            raise ValueError(
-                f'limits={dict(limits)}: no cut of the whole embedding width '
-                f'keeps them; the nearest one has {low}'
-            )
+        while self.excess(found, ranges):
+            further = self._leap(found, ranges)
+            if further is None:
+                tables = {kind: self.tables[kind] for kind in limits}
+                low = {k: shown(t.of_subnet(found)) for k, t in tables.items()}
+                raise ValueError(
+                    f'limits={dict(limits)}: no cut of the whole embedding '
+                    f'width keeps them; the nearest one has {low}'
+                )
+            found = self.approach(further, ranges)
         return found
 
+    def _leap(self, subnet: Subnet, ranges: Ranges) -> Subnet | None:
+        """The best change of one width that comes nearer, if one does."""
+        place = self._place(self.space.decisions(subnet), ranges)
+        steps = [
+            self._place(with_index(place.state, number, index), ranges)
+            for number, cell in enumerate(self.space.cells)
+            if number >= self._whole
+            for index in range(cell.num_choices)
+        ]
+        better = [step for step in steps if step.excess < place.excess]
+        size = partial(self.size_of_step, place)
+        step = min(better, key=size, default=None)
+        return step and self.space.build(*step.state)
+
     # Competition
+
+    def _around(self, state: Decisions, switches: bool) -> Iterator[Decisions]:
+        """See the base class."""
+        kept = state.indices[: self._whole]
+        for other in super()._around(state, switches):
+            if other.indices[: self._whole] == kept:
+                yield other
 
     def _losses(
         self, branch: Branch, weight: float

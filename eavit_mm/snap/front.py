@@ -51,7 +51,12 @@ def cut_front(
     cuts = [Cuts(space, scores, tables, e) for e in EXCHANGES]
     found = dict.fromkeys([space.largest, *cuts[0].at_sparsities(PAIRS)])
     macs = tables['macs']
-    narrow = replace(space.uniform(0), embed_dims=space.largest.embed_dims)
+    whole = space.largest
+    narrow = replace(
+        space.uniform(0),
+        embed_dims=whole.embed_dims,
+        head_dims=whole.head_dims,
+    )
     low = macs.of_subnet(space.nearest(narrow))
     limits = np.linspace(macs.largest, low, BINS, endpoint=False)[1:]
     for each in cuts:

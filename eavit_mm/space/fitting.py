@@ -172,7 +172,7 @@ class Walker:
         own = start.indices[_EMBED]
         widths = range(self.space.cells[_EMBED].num_choices)
         for index in sorted(widths, key=lambda index: abs(index - own)):
-            state = _with_index(start, _EMBED, index)
+            state = with_index(start, _EMBED, index)
             yield self._walk(state, ranges, rng)
         # One of the ends of the space keeps any single limit. Measured times
         # fall here and there as widths rise, so steps may get stuck before.
@@ -237,7 +237,7 @@ class Walker:
             index = state.indices[number]
             for other in (index - 1, index + 1):
                 if number != _EMBED and 0 <= other < cell.num_choices:
-                    yield _with_index(state, number, other)
+                    yield with_index(state, number, other)
         if switches:
             yield from self._switch_off(state)
 
@@ -263,7 +263,7 @@ class Walker:
             is_open = cell.is_whole or set(cell.branches) - state.off
             index = state.indices[number]
             if is_open and index + 1 < cell.num_choices:
-                yield _with_index(state, number, index + 1)
+                yield with_index(state, number, index + 1)
         for branch in self._off(state):
             yield state._replace(off=state.off - {branch})
 
@@ -288,6 +288,7 @@ def shown(value: float | None) -> str:
     return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:.6g}'
 
 
-def _with_index(state: Decisions, number: int, index: int) -> Decisions:
+def with_index(state: Decisions, number: int, index: int) -> Decisions:
+    """Decisions with another choice of one cell."""
     before, after = state.indices[:number], state.indices[number + 1 :]
     return state._replace(indices=(*before, index, *after))

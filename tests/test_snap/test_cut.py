@@ -201,3 +201,33 @@ def test_limits_that_no_cut_keeps_are_an_error():
     limit = VIT.space.smallest
     with pytest.raises(ValueError, match='no cut of the whole embedding'):
         cuts_of(draw_scores()).within(dict(macs=VIT.macs(limit)))
+
+
+def bumpy(subnet: Subnet) -> float:
+    """Milliseconds that odd widths take more of, as on a real device."""
+    widths = (*subnet.num_heads, *subnet.feedforward_channels)
+    return 10.0 + sum(width + 4 * (width % 2) for width in widths)
+
+
+def test_a_limit_on_times_is_reached_over_their_bumps():
+    tables = dict(latency=CostTable(VIT.space, bumpy))
+    cuts = Cuts(VIT.space, draw_scores(), tables)
+    lowest = Subnet(24, (2, 2, 2), (2, 2, 2), 4)
+    assert cuts.within(dict(latency=bumpy(lowest))) == lowest
+    subnet = cuts.within(dict(latency=40))
+    assert 30 < bumpy(subnet) <= 40
+    with pytest.raises(ValueError, match='no cut .* nearest one has .*22'):
+        cuts.within(dict(latency=bumpy(lowest) - 0.1))
+
+
+@pytest.mark.parametrize('width', ['embed_dims', 'head_dims'])
+def test_widths_of_the_whole_network_stay(width):
+    choices = dict(embed_dims=[8, 24], head_dims=[2, 4], num_heads=[2, 6])
+    vit = small_vit(space=dict(EACH, **choices))
+    limits = dict(macs=0.5 * vit.macs())
+    subnet = cuts_of(draw_scores(), vit).within(limits)
+    assert (subnet.embed_dims, subnet.head_dims) == (24, 4)
+    ties = [[width, 'num_heads']]
+    vit = small_vit(space=dict(EACH, **choices, ties=ties))
+    with pytest.raises(ValueError, match=f'num_heads is tied to {width}'):
+        cuts_of(draw_scores(), vit)
