@@ -45,8 +45,8 @@ gradients of all weights; that of the search are forward passes of the whole
 network, as masked candidates would take them: {EVALUATIONS} candidates at
 {len(PAIRS)} sparsities on every image. Goals: at most {GOALS[SCORES]} and
 {GOALS[SEARCH]} of the floor. The search sees fewer images than a user's,
-which does not help it: candidates are told apart later, and each is cut for
-fewer. On a GPU, ViT-B: [gpu.md](gpu.md)."""
+of which it sees a larger share until candidates are told apart. On a GPU,
+ViT-B: [gpu.md](gpu.md)."""
 
 
 def scores_and_floor(

@@ -22,6 +22,7 @@ from benchmarks import (
     search,
     snap,
     snap_report,
+    snap_speed,
     speed,
     stage2,
 )
@@ -62,6 +63,7 @@ ALONE = dict(
     finetune=finetune,
     memory=memory,
     misuse=misuse,
+    snap_speed=snap_speed,
 )
 OF_DEVICES = dict(gpu=gpu, latency=latency, speed=speed)
 
