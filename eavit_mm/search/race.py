@@ -20,22 +20,22 @@ def ends_of(race: Sequence[float], images: int) -> list[int]:
     """How many images a candidate has seen after each part of a race.
 
     Args:
-        race: Shares of the images at which candidates may leave.
+        race: Shares of the images at which candidates may leave. Of so few
+            images that a part would have none of its own, there is no such
+            part.
         images: All of them.
 
     Raises:
-        ValueError: If the shares do not rise between 0 and 1, or give a part
-            no image of its own.
+        ValueError: If the shares do not rise between 0 and 1.
     """
     is_list = isinstance(race, list | tuple) and all(map(is_finite, race))
-    ends = [ceil(share * images) for share in (*race, 1)] if is_list else [0]
-    if not all(a < b for a, b in pairwise((0, *ends))):
+    shares = (0, *race, 1) if is_list else (0, 0)
+    if not all(a < b for a, b in pairwise(shares)):
         raise ValueError(
-            f'race={race!r:.80}; must list shares of the {images} images that '
-            'rise between 0 and 1, each by an image at least, such as '
-            '[0.125, 0.25, 0.5]'
+            f'race={race!r:.80}; must list shares of the images that rise '
+            'between 0 and 1, such as [0.125, 0.25, 0.5]'
         )
-    return ends
+    return sorted({ceil(share * images) for share in shares[1:]})
 
 
 class Race:
