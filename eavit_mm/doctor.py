@@ -79,7 +79,9 @@ def _places(value: Any) -> Iterator[str]:
         if isinstance(prefix, dict):
             prefix = next(iter(prefix.values()), '')
         if value.get('data_root'):
-            yield f'{value["data_root"]}/{prefix}'
+            yield f'{value["data_root"]}/{prefix or value.get("ann_file", "")}'
+        elif prefix:
+            yield prefix
         for part in value.values():
             yield from _places(part)
 

@@ -6,11 +6,13 @@ from importlib import metadata
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.config import config as mmengine_config
 from mmengine.utils import dl_utils
 from tool_runs import DIGITS, ROOT, forget_runs
 
 from eavit_mm import doctor
+from eavit_mm.datasets.published import how_to_get
 
 STAGE2 = DIGITS.with_name('vitmini_digits_stage2.py')
 MANY = f"""
@@ -131,6 +133,22 @@ def test_folders_are_asked_for_where_no_command_makes_them(
     assert 'data/cifar100/{train,val,test}/CLASS/*' in vitti[1]
     assert 'eavit_mm prepare_data' not in vitti[1]
     assert 'python -m eavit_mm prepare_data cifar100' in vitb[1]
+
+
+@pytest.mark.parametrize(
+    ('name', 'how'),
+    [
+        ('vitb_pathmnist', 'prepare_data pathmnist'),
+        ('vitb_dermamnist', 'prepare_data dermamnist'),
+        ('vitti_folder', '--data DIR (docs/your_data.md)'),
+    ],
+)
+def test_a_missing_set_is_told_by_its_own_name(name, how):
+    """Two share a folder, one is the user's."""
+    cfg = Config.fromfile(ROOT / f'configs/eavit/{name}.py')
+    for part in ('train', 'val', 'test'):
+        places = ' '.join(doctor._places(cfg[f'{part}_dataloader']))
+        assert how_to_get(places).endswith(how)
 
 
 def test_nothing_is_fetched(ask, tmp_path):

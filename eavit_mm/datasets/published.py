@@ -71,6 +71,11 @@ def how_to_get(text: str) -> str:
     command, or, of folders that none makes, their layout.
     """
     inside = r'(train|val|test|images|annotations)\b'
+    if re.search(r'\bdata/images\b', text):
+        return (
+            'put images of your own at data/images/CLASS/*, or give their '
+            'folder to tools/adapt.py CONFIG --data DIR (docs/your_data.md)'
+        )
     for name, layout in IN_FOLDERS.items():
         if re.search(rf'\bdata/{name}/{inside}', text):
             return (
