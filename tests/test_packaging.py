@@ -6,14 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 import yaml
 from modelindex.load_model_index import load
-from tool_runs import ROOT
+from tool_runs import ROOT, run
 
 import eavit_mm.__main__ as program
 
@@ -22,6 +24,41 @@ IN_THE_SDIST = ('configs', 'tools', 'eavit_mm', 'requirements')
 LEFT = (
     *('configs/eavit/epoch_1.pth', 'configs/.cache/list', 'tools/notes.txt'),
     *('eavit_mm/.mim/configs/gone.py', 'build/lib/eavit_mm/gone.py'),
+)
+# All packages but ours: an editable one would lend what a wheel lacks.
+OTHERS = (
+    'import site, sys; site.addsitedir({others!r}); sys.meta_path[:] = '
+    "[k for k in sys.meta_path if 'editable' not in k.__module__]"
+)
+# In one process: most of the time of a short one goes into imports.
+SEVERAL = """
+import runpy, sys
+for line in sys.argv[1:]:
+    sys.argv = ['eavit_mm', *line.split()]
+    runpy.run_module('eavit_mm', run_name='__main__')
+print(sys.modules['eavit_mm'].__file__)
+"""
+# A config of a user, whose training is two iterations.
+MINE = """
+_base_ = '{home}/configs/eavit/vitmini_digits.py'
+train_dataloader = dict(batch_size=600)
+train_cfg = dict(max_epochs=1, val_interval=1)
+param_scheduler = []
+default_hooks = dict(checkpoint=dict(interval=1))
+custom_hooks = [
+    dict(
+        type='eavit_mm.RearrangeHook',
+        criterion=dict(type='eavit_mm.ActivationCriterion'),
+    ),
+]
+search_cfg = dict(max_evaluations=10)
+"""
+COMMANDS = (
+    'train mine.py --work-dir trained',
+    'search mine.py trained/epoch_1.pth --work-dir searched',
+    'test mine.py trained/epoch_1.pth --work-dir tested --budgets 0.5',
+    'export mine.py trained/epoch_1.pth --front searched/pareto.json '
+    '--budget 0.5 --rounds 1 --out small',
 )
 BUILD = """
 import sys
@@ -140,6 +177,44 @@ def test_tools_run_away_from_the_checkout(
     assert done.stdout.startswith('usage: train.py [-h] [--resume')
     path = site / 'eavit_mm' / '.mim' / name
     assert done.stderr.endswith(f'{name}: none here, taking {path}\n')
+
+
+def test_a_wheel_in_an_environment_of_its_own(
+    installed: Path, tmp_path: Path
+) -> None:
+    """Its command trains, searches, tests and exports in an empty folder."""
+    venv.create(tmp_path / 'venv', symlinks=True)
+    program = tmp_path / 'venv/bin/python'
+    (wheel,) = installed.glob('*.whl')
+    pip = ['-m', 'pip', '--python', program, 'install', '-q', '--no-index']
+    run(*pip, '--no-deps', wheel, cwd=tmp_path)
+    (site,) = tmp_path.glob('venv/lib/python3*/site-packages')
+    others = sysconfig.get_path('purelib')
+    (site / 'others.pth').write_text(OTHERS.format(others=others))
+    work = tmp_path / 'work'
+    work.mkdir()
+    (work / 'mine.py').write_text(MINE.format(home=site / 'eavit_mm/.mim'))
+    env = dict(os.environ, OMP_NUM_THREADS='1', MKL_NUM_THREADS='1')
+    env['PYTHONPATH'] = str(ROOT / 'tests/hidden_data')  # without this folder
+    done = subprocess.run(
+        [program, '-W', 'ignore', '-c', SEVERAL, *COMMANDS],
+        cwd=work,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.stdout.endswith(f'{site}/eavit_mm/__init__.py\n')
+    assert (work / 'trained/epoch_1.pth').is_file()
+    assert json.loads((work / 'searched/pareto.json').read_text())['members']
+    tested = work / 'tested/subnets.json'
+    assert json.loads(tested.read_text())
+    report = json.loads((work / 'small/report.json').read_text())
+    assert report['max_difference']
+    assert (work / 'small/model.pth').is_file()
 
 
 def test_a_config_is_the_working_folders_own(
