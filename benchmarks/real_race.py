@@ -50,24 +50,24 @@ WEIGHTS = 'vit-tiny-p16_in1k_fp16.pth'
 FULL, RACING, CUTS = 'all images', 'racing', "racing, SnapViT's cuts"
 AT_EQUAL = 'at equal forwards'
 CUT_IMAGES = 200
+SHARES = ', '.join(map(str, SEARCH.race))
 FINDING = """To come."""
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
 The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
 searches theirs: {SEARCH.max_evaluations} subnets on {IMAGES} images. Those of
-`{RACING}` may leave after shares of the images of
-{', '.join(map(str, SEARCH.race))}; of `{FULL}` none may. `{CUTS}`
-races and begins with the front that `tools/snap.py` cuts out of the
-pretrained network with {CUT_IMAGES} images of the training, which costs more
-than the race saves. Hypervolume: accuracy 0 and the MACs of the largest as
-reference point, on the images of the search. Forwards: images that all
-subnets together were evaluated on, as a share of all images for all; of a
-racing candidate the figure counts those that it saw, and draws what saw all.
-Cost: MACs of the forwards while a search goes on, as a share of those that
-each method there trains with, {TASK.passes:,} images through the whole network
-and back. Differences: to {FULL}, and to what that had reached after as many
-forwards; mean and standard deviation over seeds."""
+`{RACING}` may leave after shares of the images of {SHARES}; of `{FULL}` none
+may. `{CUTS}` races and begins with the front that `tools/snap.py` cuts out of
+the pretrained network with {CUT_IMAGES} images of the training; their scores
+cost an eighth of the training beside it. Hypervolume: accuracy 0 and the MACs
+of the largest as reference point, on the images of the search. Forwards:
+images that all subnets together were evaluated on, as a share of all images
+for all; of a racing candidate the figure counts those that it saw, and draws
+what saw all. Cost: MACs of the forwards while a search goes on, as a share of
+those that each method there trains with, {TASK.passes:,} images through the
+whole network and back. Differences: to {FULL}, and to what that had reached
+after as many forwards; mean and standard deviation over seeds."""
 
 
 def arms(cfg: Config, folder: Path) -> Iterator[tuple[str, Config]]:

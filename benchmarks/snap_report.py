@@ -21,7 +21,6 @@ from benchmarks.snap import (
     DRAWS,
     LOCAL,
     MAGNITUDE,
-    NARROW,
     PAIRS,
     RANDOM,
     RELEASED,
@@ -32,16 +31,15 @@ from eavit_mm.analysis.plots import STYLES, save_figure
 
 FORMS = CUT, CORRECTED = 'cut', 'corrected'
 COMPARED = (
-    *((LOCAL, other) for other in (RANDOM, MAGNITUDE, ACTIVATION, RELEASED)),
-    *((other, LOCAL) for other in (START, XNES, NARROW, DRAWS)),
+    *((START, o) for o in (RANDOM, MAGNITUDE, ACTIVATION, LOCAL, RELEASED)),
+    *((other, START) for other in (XNES, DRAWS)),
     (XNES, DRAWS),
-    (NARROW, XNES),
-    (NARROW, DRAWS),
 )
 # Curves of the figure.
 SHOWN = (
-    *((arm, CUT) for arm in (LOCAL, XNES, ACTIVATION, MAGNITUDE, RANDOM)),
-    *((arm, CORRECTED) for arm in (LOCAL, RANDOM)),
+    *((arm, CUT) for arm in (START, LOCAL, ACTIVATION, MAGNITUDE, RANDOM)),
+    *((arm, CORRECTED) for arm in (START, RANDOM)),
+    *((arm, CUT) for arm in (XNES, DRAWS)),
 )
 # Accuracies in SnapViT's table (ImageNet-1k, k = 20): dense, then at PAIRS.
 PUBLISHED = {
@@ -195,36 +193,62 @@ def comparison_table(records: Records) -> str:
     return table(header, rows) if rows else ''
 
 
+def dense_of(records: Records, name: str) -> float:
+    """Accuracy of the whole network on a set, in per cent."""
+    return next(iter(values_of(records, name, DENSE).values()))
+
+
+def curve_of(
+    records: Records, name: str, arm: str, form: str
+) -> list[tuple[float, float]]:
+    """Share of the dense accuracy in per cent at each cut, and its spread."""
+    whole, values = dense_of(records, name), values_of(records, name, arm)
+    seeds = sorted({seed for seed, *_ in values})
+    return [
+        mean_and_spread([100 * values[s, form, i] / whole for s in seeds])
+        for i in range(len(PAIRS) if seeds else 0)
+    ]
+
+
 def draw(records: Records, path: Path) -> None:
-    """Accuracy over the MACs kept, a panel for each set."""
+    """Shares of the dense accuracy over the MACs kept.
+
+    A panel for each set, and one of what the paper found.
+    """
     names = sorted({record['regime'] for record in records})
-    figure = Figure(figsize=(10.6, 5.4), layout='constrained')
-    panels = figure.subplots(1, len(names), squeeze=False)[0]
+    figure = Figure(figsize=(10.6, 9.6), layout='constrained')
+    panels = list(figure.subplots(2, 2, sharey=True).flat)
     x = [100.0, *(100 * share for share in kept(records))]
-    for axes, name in zip(panels, names, strict=True):
-        whole = list(values_of(records, name, DENSE).values())
+    for axes, name in zip(panels, names, strict=False):
+        axes.set_title(f'{name}, k = {snap.K}', fontsize=15)
         for (arm, form), style in zip(SHOWN, STYLES, strict=False):
-            values = values_of(records, name, arm)
-            seeds = sorted({key[0] for key in values})
-            points = [
-                mean_and_spread([values[seed, form, i] for seed in seeds])
-                for i in range(len(PAIRS) if seeds else 0)
-            ]
-            if points:
-                y, spread = zip(mean_and_spread(whole), *points, strict=True)
+            if points := curve_of(records, name, arm, form):
+                y, spread = zip((100.0, 0.0), *points, strict=True)
                 label = arm if form == CUT else f'{arm}, corrected'
                 axes.errorbar(x, y, spread, label=label, capsize=3, **style)
-        axes.set_title(name, fontsize=15)
+    published, aside = panels[2:]
+    published.set_title('published, ImageNet-1k, cut', fontsize=15)
+    for entry, style in zip(PUBLISHED.items(), STYLES, strict=False):
+        network, (whole, *found) = entry
+        y = [100.0, *(100 * value / whole for value in found)]
+        published.plot(x, y, label=network, **style)
+    for axes in panels[:3]:
         axes.set_xlabel('MACs of the blocks kept (%)', fontsize=14)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 108)
         axes.tick_params(labelsize=13)
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel(f'accuracy of {snap.K} neighbours (%)', fontsize=14)
-    found = [axes.get_legend_handles_labels() for axes in panels]
-    handles, labels = max(found, key=lambda pair: len(pair[1]))
-    figure.legend(
-        handles, labels, loc='outside lower center', ncols=4, fontsize=13
-    )
+    for axes in (panels[0], published):
+        axes.set_ylabel('of the dense accuracy (%)', fontsize=14)
+    aside.axis('off')
+    for axes, place, title in (
+        (panels[0], 'upper left', 'measured here'),
+        (published, 'upper right', 'published'),
+    ):
+        handles, labels = axes.get_legend_handles_labels()
+        legend = aside.legend(
+            handles, labels, loc=place, title=title, fontsize=12
+        )
+        aside.add_artist(legend)
     save_figure(figure, path)
 
 

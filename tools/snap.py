@@ -36,9 +36,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--evaluations',
         type=int,
-        default=50,
-        help='candidates for the coefficients of layers and heads; 1: none '
-        'but the start',
+        default=1,
+        help='candidates for the coefficients of layers and heads; default: '
+        '1, the start alone',
     )
     parser.add_argument(
         '--at-random',

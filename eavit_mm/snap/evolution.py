@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from eavit_mm.models.elastic_vit import ElasticVisionTransformer
-from eavit_mm.options import check_count, check_flag, check_number
+from eavit_mm.options import check_count, check_flag
 from eavit_mm.rearrange import Permutation, permute_backbone, sort_units
 from eavit_mm.rearrange.criteria import Scores
 from eavit_mm.snap.cut import Cuts
@@ -107,13 +107,12 @@ class XNES:
     A normal distribution that moves towards its better draws.
 
     Args:
-        mean: Where it begins (d).
-        deviation: On every axis, at first.
+        mean: Where it begins (d); the standard deviation is 1 on every axis.
     """
 
-    def __init__(self, mean: np.ndarray, deviation: float = 1.0) -> None:
+    def __init__(self, mean: np.ndarray) -> None:
         d = len(mean)
-        self.mean, self.shape = mean, deviation * np.eye(d)
+        self.mean, self.shape = mean, np.eye(d)
         self.number = 4 + int(3 * log(d))
         self.rate = 0.6 * (3 + log(d)) / (d * sqrt(d))
         ranks = np.arange(1, self.number + 1)
@@ -176,7 +175,6 @@ def evolve(
     at_random: bool = False,
     known: Sequence[Mapping[str, Any]] = (),
     record: Callable[[dict[str, Any]], None] = lambda generation: None,
-    deviation: float = 1.0,
 ) -> tuple[np.ndarray, float]:
     """The best coefficients that were found, and their loss on all images.
 
@@ -189,7 +187,6 @@ def evolve(
         at_random: Learns nothing: the draws are all around the start.
         known: Generations that an earlier run recorded.
         record: Gets each new one, as plain values.
-        deviation: Of the first draws around the start.
 
     Raises:
         ValueError: If a number is not valid.
@@ -197,8 +194,7 @@ def evolve(
     check_count('evaluations', evaluations, least=1)
     check_count('seed', seed)
     check_flag('at_random', at_random)
-    check_number('deviation', deviation, positive=True)
-    strategy = XNES(start, deviation)
+    strategy = XNES(start)
     candidates, noise = start[None], np.zeros((1, len(start)))
     best, least, done, generation = start, np.inf, 0, 0
     while True:

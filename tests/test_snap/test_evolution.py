@@ -216,7 +216,6 @@ def test_resumed_is_uninterrupted(at_random):
         dict(evaluations=0),
         dict(seed=-1),
         dict(at_random='no'),
-        dict(deviation=0.0),
     ],
 )
 def test_wrong_options_are_named(wrong):
