@@ -66,6 +66,7 @@ def options_of(cfg: Any) -> list[str]:
     swiglu = any('ffn_type' in layer for layer in backbone.layer_cfgs)
     on = dict(
         class_token=backbone.with_cls_token,
+        registers=backbone.num_register_tokens,
         final_norm=backbone.final_norm,
         pre_norm=backbone.pre_norm,
         patch_norm='norm_cfg' in backbone.patch_cfg,

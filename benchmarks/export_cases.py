@@ -63,8 +63,7 @@ def random_backbone(
     kernel = (int(rng.integers(2, 5)), int(rng.integers(2, 5)))
     grid = (int(rng.integers(1, 4)), int(rng.integers(2, 5)))
     # Corner padding fills up what a patch lacks.
-    ragged = flip()
-    with_cls = flip()
+    ragged, with_cls = flip(), flip()
     outs = ['raw', 'featmap', 'avg_featmap', *['cls_token'] * with_cls]
     gated = [rng.random() < 0.3 for _ in range(L)]
     hidden = [24 if g else pick(20, 28) for g in gated]
@@ -97,6 +96,7 @@ def random_backbone(
         layer_cfgs=cfgs,
         pre_norm=flip(),
         space=random_space(rng, D * H, [H] * L, hidden),
+        num_register_tokens=pick(0, 0, 3),
     )
     if scala:
         widths = rng.permutation(D - 1)[:2] + 1

@@ -217,8 +217,9 @@ class DenseViT:
         x = F.conv2d(x, weight, bias, self.stride, self.padding or 0)
         x = x.flatten(2).transpose(1, 2) * g
         x = self.norm('patch_embed.norm', x, g, self.patch_eps)
-        token = self.cut('cls_token', 1, 1, E)
-        if token is not None:
+        if 'cls_token' in self.weights:
+            rows = self.weights['cls_token'].shape[1]
+            token = self.cut('cls_token', 1, rows, E)
             x = torch.cat([token.expand(len(x), -1, -1) * g, x], dim=1)
         x = x + self._position(grid) * g
         return self.norm('pre_norm', x, g, self.eps), grid

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.model import ModuleList
-from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
@@ -37,6 +36,7 @@ from eavit_mm.models.elastic_layers import (
     slice_norm,
 )
 from eavit_mm.models.gates import Gates, check_gates
+from eavit_mm.models.register_vit import RegisterVisionTransformer
 from eavit_mm.models.slim_vit import channels_last
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
@@ -54,7 +54,7 @@ class BackboneSlices(NamedTuple):
 
     Attributes:
         projection: Weight and bias of the patch embedding.
-        cls_token: (1, 1, E) or None.
+        cls_token: (1, 1 + registers, E) or None.
         pos_embed: (1, N, E).
         norms: Those outside of the layers, by name.
         layers: Empty where each layer slices itself.
@@ -104,20 +104,21 @@ class ActiveSubnet:
 
 
 @MODELS.register_module()
-class ElasticVisionTransformer(VisionTransformer):
+class ElasticVisionTransformer(RegisterVisionTransformer):
     """Vision Transformer that runs any subnet of its search space.
 
     Takes every argument of mmpretrain's ``VisionTransformer`` and has its
-    parameter names and shapes: checkpoints load both ways, strictly. With no
-    subnet set it *is* the stock network. With one set, only its
-    channels, heads and hidden channels are computed, from views of the
-    weights, and the features have the open channels alone.
+    parameter names and shapes: checkpoints load both ways, strictly, unless
+    it has registers. With no subnet set it *is* the stock network. With one
+    set, only its channels, heads and hidden channels are computed, from views
+    of the weights, and the features have the open channels alone.
 
     Args:
         *args: Those of ``VisionTransformer``.
         space: Choices per axis, see :class:`eavit_mm.space.SearchSpace`; its
             largest subnet must be the whole network. None: only that one.
-        **kwargs: Those of ``VisionTransformer``.
+        **kwargs: Those of ``VisionTransformer``, and ``num_register_tokens``
+            (DINOv2's registers are 4; default 0).
 
     Raises:
         ValueError: If the space does not fit the network, or the network has

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn.bricks.transformer import FFN
 from mmengine.model import BaseModule, ModuleList
-from mmpretrain.models import VisionTransformer
 from mmpretrain.models.backbones.vision_transformer import (
     TransformerEncoderLayer,
 )
 from mmpretrain.models.utils import MultiheadAttention, SwiGLUFFN
 from torch import Tensor, nn
 
+from eavit_mm.models.register_vit import RegisterVisionTransformer
 from eavit_mm.options import check_keys, check_mapping, check_number
 from eavit_mm.registry import MODELS
 from eavit_mm.space import Subnet
@@ -181,7 +181,7 @@ def _slim_ffn(ffn: FFN | SwiGLUFFN, channels: int) -> SlimFFN | SwiGLUFFN:
 
 
 @MODELS.register_module()
-class SlimVisionTransformer(VisionTransformer):
+class SlimVisionTransformer(RegisterVisionTransformer):
     """Dense Vision Transformer with widths of its own in every layer.
 
     What a subnet is exported to; trains, loads and runs as any backbone.
@@ -196,7 +196,7 @@ class SlimVisionTransformer(VisionTransformer):
         frozen_stages: As in ``VisionTransformer``.
         qk_scale: Of the logits of attention; None: head_dims ** -0.5. Heads
             that were cut narrower keep that of the whole ones.
-        **kwargs: Those of ``VisionTransformer``.
+        **kwargs: Those of ``VisionTransformer``, and ``num_register_tokens``.
 
     Raises:
         ValueError: If ``arch`` lacks a key or has another one, a width is

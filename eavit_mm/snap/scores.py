@@ -231,8 +231,9 @@ def embed(vit: ElasticVisionTransformer, images: Tensor) -> Tensor:
     if features.ndim == 4:  # (B, C, h, w)
         return features.mean((2, 3))
     if features.ndim == 3:  # (B, N, C)
-        has_token = vit.cls_token is not None
-        return features[:, 0] if has_token else features.mean(1)
+        if vit.with_cls_token:
+            return features[:, 0]
+        return features[:, vit.num_extra_tokens :].mean(1)
     return features
 
 

@@ -33,14 +33,14 @@ _REFUSED = {
     r'dist_token|head_dist|distillation|cls_classifier': (
         'a distilled DeiT, with a second token and head'
     ),
-    r'(reg|storage)_tokens?$|register_tokens': (
-        'register tokens (DINOv2 with registers, DINOv3)'
-    ),
     r'patch_embed\.backbone|conv_root': 'a hybrid, with a ResNet in front',
     r'layers\.\d+\.(blocks|downsample)|stages\.': 'a hierarchical network',
     r'rel_pos|relative_position': 'relative positions (BEiT, rel_pos)',
     r'\.(q|k|query|key)_norm\.': 'norms of queries and keys (qk_norm)',
-    r'rope|rotary|freqs_cis': 'rotary positions (EVA-02, DINOv3)',
+    # DINOv3 on the hub has no other sign.
+    r'rope|rotary|freqs_cis|embeddings\.patch_embeddings\.weight': (
+        'rotary positions (EVA-02, DINOv3)'
+    ),
     r'\.(q|v)_bias|blocks\.\d+\.attn\.[qkv]_proj': (
         'separate biases of queries and values (EVA, BEiT)'
     ),
@@ -53,6 +53,7 @@ _REFUSED = {
         'patches embedded by several convolutions'
     ),
     r'blocks_token_only|token_norm': 'class attention (CaiT)',
+    r'attn\.lambda_': 'differential attention',
     r'lora_[AB]': 'LoRA weights; merge them into the network first',
 }
 # What every layer has.

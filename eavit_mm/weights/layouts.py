@@ -78,6 +78,7 @@ _OUTSIDE = {
     'backbone.cls_token': (
         r'(embeddings\.)?(cls_token|class_embedding)|cls|class_token'
     ),
+    'backbone.register_tokens': r'reg_token|(embeddings\.)?register_tokens',
     'backbone.pos_embed': (
         r'pos_embed|embeddings\.position_embedding(s|\.weight)'
         r'|positional_embedding|encoder\.pos_embedding'

@@ -10,14 +10,17 @@ from torch import Tensor
 from eavit_mm.weights.state_dict import is_square
 
 _TOKEN, _POSITION = 'backbone.cls_token', 'backbone.pos_embed'
+_REGISTERS = 'backbone.register_tokens'
 # Of these libraries, the positions are of the class token, too.
 _PER_TOKEN = re.compile(
     r'embeddings\.position_embedding|posembed_input/pos_embedding'
     r'|positional_embedding|encoder\.pos_embedding|\.in_proj_weight'
 )
-# What goes with positions of patches alone: the layer scale of DeiT III, and
-# the place where big_vision keeps them.
-_PATCHES_ALONE = re.compile(r'\.(ls1\.gamma|gamma_1)$|(^|/)pos_embedding$')
+# What goes with positions of patches alone: the layer scale of DeiT III, the
+# registers of timm, and the place where big_vision keeps them.
+_PATCHES_ALONE = re.compile(
+    r'\.(ls1\.gamma|gamma_1)$|(^|/)pos_embedding$|^reg_token$'
+)
 
 
 def fit_positions(
@@ -26,12 +29,12 @@ def fit_positions(
     class_position: bool | None = None,
     num_patches: int | None = None,
 ) -> dict[str, Tensor]:
-    """Gives the class token a position, if it has none.
+    """Gives the class token and registers positions, if they have none.
 
     DeiT III (timm's ``no_embed_class``) and big_vision add positions to
-    patches alone; a row of zeros is the same. A grid that is not square stays
-    as it is: a file does not say which one, so only a network of as many
-    tokens loads it.
+    patches alone, DINOv2 none to its registers; rows of zeros are the same.
+    Both become one weight. A grid that is not square stays as it is: a file
+    does not say which one, so only a network of as many tokens loads it.
 
     Args:
         weights: In mmpretrain's names; the positions are (1, N, C).
@@ -42,7 +45,8 @@ def fit_positions(
     position = weights.get(_POSITION)
     if position is None:
         raise ValueError(
-            'there is no position embedding; mmpretrain adds a learned one'
+            'there is no position embedding (DINOv3 has rotary positions); '
+            'mmpretrain adds a learned one'
         )
     if position.ndim != 3 or len(position) != 1:
         raise ValueError(
@@ -56,14 +60,28 @@ def fit_positions(
             f'class_position={class_position}: there is no class token '
             'among these weights; leave it out'
         )
-    if has_token and class_position is None:
-        class_position = _has_class_position(rows, names, num_patches)
-    if class_position or not has_token:
+    tokens = [
+        weights[name] for name in (_TOKEN, _REGISTERS) if name in weights
+    ]
+    if not tokens:
         return dict(weights)
-    text = f'pos_embed: {rows} patches; the class token gets zeros'
-    print_log(text, 'current')
-    none = torch.zeros_like(position[:, :1])
-    return {**weights, _POSITION: torch.cat((none, position), dim=1)}
+    token = torch.cat(tokens, dim=1)
+    extra, given = token.shape[1], 0
+    is_whole = not is_square(rows) and is_square(rows - extra)
+    if _REGISTERS in weights and is_whole:
+        given = extra  # registers have positions, too
+    elif has_token:
+        if class_position is None:
+            class_position = _has_class_position(rows, names, num_patches)
+        given = int(class_position)
+    if given < extra:
+        text = f'pos_embed: {rows - given} patches; zeros for {extra - given}'
+        print_log(f'{text} of {extra} other tokens', 'current')
+    none = torch.zeros_like(token[:, given:])
+    front, patches = position[:, :given], position[:, given:]
+    position = torch.cat((front, none, patches), dim=1)
+    renamed = {k: w for k, w in weights.items() if k != _REGISTERS}
+    return {**renamed, _TOKEN: token, _POSITION: position}
 
 
 def _has_class_position(

@@ -89,13 +89,17 @@ def adapt_vit_state(
     """Fits a class-token checkpoint to a mean-pooled ViT, in place.
 
     The config decides: a network without a class token drops the
-    checkpoint's and its position; with ``final_norm=False`` and a pool, the
-    final norm becomes the norm behind the pool, as in timm. Each change is
-    logged. A checkpoint without a class token was pooled already, behind its
-    final norm or before: that norm stays where it is.
+    checkpoint's and its position, but no registers; with
+    ``final_norm=False`` and a pool, the final norm becomes the norm behind
+    the pool, as in timm. Each change is logged. A checkpoint without a class
+    token was pooled already, behind its final norm or before: that norm
+    stays where it is.
 
     Feature maps without a final norm are taken before those of a pretrained
     backbone alone, which are dropped.
+
+    Raises:
+        CheckpointError: If the checkpoint has another number of registers.
     """
     if not prefix and vit.out_type == 'featmap' and not vit.final_norm:
         for name in ('ln1', 'ln2'):
@@ -103,10 +107,22 @@ def adapt_vit_state(
                 if state.pop(key, None) is not None:
                     print_log(f'{key}: dropped, final_norm=False', 'current')
     token = f'{prefix}cls_token'
-    if token not in state:
-        return
+    tokens = state.get(token)
+    if not isinstance(tokens, Tensor) or tokens.ndim != 3:
+        return  # there is none, or it is refused
+    given, own = tokens.shape[1], vit.num_extra_tokens
+    if given == own and not vit.with_cls_token:
+        return  # registers alone
+    registers = own - int(vit.with_cls_token)
+    if given != 1 + registers:
+        raise CheckpointError(
+            f'{token}: num_register_tokens={registers}; must be the '
+            f"checkpoint's {given - 1} ({given} if it has no class token)"
+        )
     if not vit.with_cls_token:
         del state[token]
+        if registers:
+            state[token] = tokens[:, 1:]
         position = state.get(f'{prefix}pos_embed')
         if isinstance(position, Tensor) and position.ndim == 3:
             state[f'{prefix}pos_embed'] = position[:, 1:]

@@ -37,7 +37,7 @@ from eavit_mm.space import Subnet
 BACKBONES: tuple[dict[str, Any], ...] = (
     dict(),
     dict(with_cls_token=False, final_norm=True, img_size=OTHER_SIZE),
-    dict(space=SCALA),
+    dict(space=SCALA, num_register_tokens=2),
 )
 
 

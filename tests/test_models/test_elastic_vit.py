@@ -56,7 +56,7 @@ def assert_is_stock(
 def test_largest_is_stock(seed: int) -> None:
     """With images of the usual size, and of another one."""
     cfg = random_backbone(np.random.default_rng(seed))
-    del cfg['space']
+    del cfg['space'], cfg['num_register_tokens']
     for added in (0, 3):
         vit, stock = (
             kind(**deepcopy(cfg))
@@ -93,6 +93,13 @@ def test_initialisation_is_the_stock_networks(extra: dict) -> None:
         torch.testing.assert_close(a, b, rtol=0, atol=0)
         depths = [net.get_layer_depth(name) for net in networks]
         assert depths[0] == depths[1]
+
+
+def test_frozen_stages_freeze_registers() -> None:
+    vit = small_vit(num_register_tokens=2, frozen_stages=1)
+    assert vit.cls_token.shape[1] == 3
+    assert not vit.cls_token.requires_grad
+    assert not vit.pos_embed.requires_grad
 
 
 # A subnet is the dense network by hand
@@ -149,6 +156,8 @@ def test_cases_meet_every_option() -> None:
         options = dict(
             out_type=cfg['out_type'],
             cls=cfg['with_cls_token'],
+            registers=cfg['num_register_tokens'] > 0,
+            registers_alone=vit.num_extra_tokens > cfg['with_cls_token'] == 0,
             final_norm=cfg['final_norm'],
             pre_norm=cfg['pre_norm'],
             patch_norm='norm_cfg' in cfg['patch_cfg'],

@@ -190,6 +190,21 @@ def test_a_checkpoint_into_a_pool(
     assert state.keys() == stock.state_dict().keys()
 
 
+def test_registers_stay_in_a_pool(tmp_path: Path) -> None:
+    """Without the class token, which stands before them."""
+    given = randomise(small_vit(num_register_tokens=2, img_size=(16, 16)))
+    cfg = dict(with_cls_token=False, num_register_tokens=2, **POOL)
+    vit = small_vit(**cfg, img_size=(8, 8))
+    for load in (through_torch, through_a_file):
+        load(vit, dict(given.state_dict()), tmp_path)
+        assert torch.equal(vit.cls_token, given.cls_token[:, 1:])
+        assert torch.equal(vit.pos_embed[:, :2], given.pos_embed[:, 1:3])
+    assert torch.equal(vit.ln2.weight, given.ln1.weight)
+    own = dict(randomise(vit, seed=3).state_dict())
+    vit.load_state_dict(own)
+    assert_same_weights(vit, own)
+
+
 def test_pooled_checkpoint_of_timms_kind_keeps_its_norm() -> None:
     """A checkpoint that has ln2 already is loaded as it is."""
     cfg = dict(with_cls_token=False, **POOL)

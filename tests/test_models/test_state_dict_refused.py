@@ -145,6 +145,20 @@ def test_refused_by_a_backbone(
     refused(small_vit(**own, **size), state, words, load, tmp_path)
 
 
+@pytest.mark.parametrize('own', [{}, dict(with_cls_token=False, **POOL)])
+@pytest.mark.parametrize('load', [through_torch, through_init_cfg])
+def test_another_number_of_registers(
+    load: Callable[..., None], own: dict[str, Any], tmp_path: Path
+) -> None:
+    state = dict(small_vit(num_register_tokens=4).state_dict())
+    for number in (0, 2):
+        vit = small_vit(**own, num_register_tokens=number)
+        words = f"num_register_tokens={number}; must be the checkpoint's 4 "
+        refused(vit, state, words, load, tmp_path)
+    with pytest.raises(ValueError, match='num_register_tokens=-1; must be an'):
+        small_vit(num_register_tokens=-1)
+
+
 BAD_POSITIONS = dict(
     no_grid=torch.zeros(1, 12, 24),
     wrong_channels=torch.zeros(1, 17, 23),

@@ -28,6 +28,9 @@ NETWORKS: dict[str, dict[str, Any]] = dict(
     mean_pool=dict(out_type='avg_featmap', with_cls_token=False),
     map=dict(out_type='featmap', frozen_stages=2),
     tokens=dict(out_type='raw', qkv_bias=False),
+    registers=dict(
+        out_type='raw', with_cls_token=False, num_register_tokens=2
+    ),
     swiglu=dict(layer_cfgs=SWIGLU),
 )
 
@@ -51,7 +54,8 @@ def loss_of(model: Any, views: Tensor) -> Tensor:
     if model.backbone.out_type == 'featmap':
         outputs = [output.mean((1, 2)) for output in outputs]
     elif model.backbone.out_type == 'raw':
-        outputs = [output[0] for output in outputs]
+        has_token = model.backbone.with_cls_token
+        outputs = [o[0] if has_token else o[2:].mean(0) for o in outputs]
     outputs = [output / output.norm() for output in outputs]
     return sum(
         F.cross_entropy(student[None], teacher.detach().softmax(0)[None])

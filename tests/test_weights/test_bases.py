@@ -24,6 +24,7 @@ NETWORKS: dict[str, Any] = dict(
     deit3='deit3_base_patch16_224',
     dino='vit_base_patch16_224',
     dinov2='vit_base_patch14_dinov2',
+    dinov2_reg='vit_base_patch14_reg4_dinov2',
     mae='vit_base_patch16_224',
     siglip='vit_base_patch16_siglip_224',
 )

@@ -243,11 +243,10 @@ def hub_dinov3(state: State) -> State:
     }
 
 
-DINOV3 = 'register tokens .*DINOv3'
+DINOV3 = 'rotary positions'
 # timm's network, changes of it, its names, and what is said of them.
 REFUSED: list[tuple[str, dict[str, Any] | None, Any, str]] = [
     ('deit_tiny_distilled_patch16_224', None, dict, 'a distilled DeiT'),
-    ('vit_small_patch14_reg4_dinov2', {}, dict, 'register tokens'),
     ('vit_small_patch16_dinov3', dict(mlp_ratio=4), dict, DINOV3),
     (SMALL, dict(num_classes=0), meta_dinov3, DINOV3),
     (SMALL, dict(num_classes=0), hub_dinov3, DINOV3),
@@ -298,6 +297,7 @@ REFUSED: list[tuple[str, dict[str, Any] | None, Any, str]] = [
     ),
     # A weight too much, or without a place.
     (SMALL, {}, plus('blocks.1.adapter.weight'), r'1 weights: blocks\.1\.ada'),
+    (SMALL, {}, plus('reg_token'), 'another shape'),
     (SMALL, {}, plus('layers.1.ln1.bias'), r'two weights for .*\.1\.ln1'),
     (
         *(SMALL, dict(init_values=1.0), plus('blocks.0.gamma_1')),
@@ -306,10 +306,6 @@ REFUSED: list[tuple[str, dict[str, Any] | None, Any, str]] = [
     (
         *(SMALL, {}, plus('vit.embeddings.distillation_token', hub_names)),
         'a distilled DeiT',
-    ),
-    (
-        *(SMALL, {}, plus('vit.embeddings.register_tokens', hub_names)),
-        'register tokens',
     ),
     (
         *(SMALL, {}, plus('vit.layers.0.mlp.gate_proj.weight', hub_names)),

@@ -1,5 +1,6 @@
 """Weights of every layout compute what the network they come from does."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,30 @@ def swiglu_names(first: str, second: str, last: str) -> Any:
     return names
 
 
+REG4: Any = dict(name='vit_small_patch14_reg4_dinov2')
+REGISTERS: Any = dict(SCALE, out_type='raw', num_register_tokens=4)
+
+
+def registers_release(state: State) -> State:
+    """Meta's: the class token has a position, registers have none."""
+    renamed = dict(state)
+    first = 0.3 * torch.randn(1, 1, 24).double()
+    renamed['cls_token'] = state['cls_token'] - first
+    renamed['pos_embed'] = torch.cat((first, state['pos_embed']), dim=1)
+    renamed['register_tokens'] = renamed.pop('reg_token')
+    return renamed
+
+
+def registers_hub(state: State) -> State:
+    names = hub_names(registers_release(state), 'dinov2_with_registers.')
+    return {
+        re.sub('ls([12]).gamma', r'layer_scale\1.lambda1', name).replace(
+            '.register_tokens', '.embeddings.register_tokens'
+        ): weight
+        for name, weight in names.items()
+    }
+
+
 # Name of a layout -> its network, its names for timm's, what must come out,
 # and our network.
 BACKBONES: dict[str, tuple[Any, Any, Callable[..., Tensor], Any]] = {
@@ -214,6 +239,21 @@ BACKBONES: dict[str, tuple[Any, Any, Callable[..., Tensor], Any]] = {
         SWIGLU,
         swiglu_names('mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'),
         *(first, SCALE),
+    ),
+    'DINOv2 with registers, timm': (REG4, dict, tokens, REGISTERS),
+    'DINOv2 with registers, release': (
+        *(REG4, registers_release, tokens, REGISTERS),
+    ),
+    'DINOv2 with registers, hub': (REG4, registers_hub, tokens, REGISTERS),
+    'registers with positions, no class token': (
+        dict(
+            REG4,
+            no_embed_class=False,
+            class_token=False,
+            global_pool='avg',
+            fc_norm=False,
+        ),
+        *(dict, tokens, dict(REGISTERS, with_cls_token=False)),
     ),
     'torchvision': (
         *(lambda: TorchvisionVit(**TORCHVISION), dict),

@@ -81,6 +81,7 @@ def differs(model: Any, state: dict[str, torch.Tensor]) -> float:
         patch_cfg=dict(bias=patches.proj.bias is not None),
         out_type='raw',
         with_cls_token=model.cls_token is not None,
+        num_register_tokens=model.num_reg_tokens,
         final_norm=has_norm,
         pre_norm=not isinstance(model.norm_pre, nn.Identity),
         qkv_bias=block.attn.qkv.bias is not None,
@@ -128,6 +129,8 @@ def table() -> str:
     for words, names in (first, second, *others):
         # test_* are for timm's own tests.
         known = [name for name in names if not name.startswith('test_')]
+        if not known:
+            continue
         examples = sorted(known, key=lambda name: (len(name), name))[:3]
         shown = ', '.join(f'`{name}`' for name in examples)
         rows.append(f'| {words} | {len(names)} | {shown} |')
