@@ -80,7 +80,8 @@ def arms(cfg: Config, folder: Path) -> Iterator[tuple[str, Config]]:
     call('tools/snap.py', str(config), weights, *how, log=folder / LOG)
     full, cut = (Config(cfg.to_dict()) for _ in range(2))
     full.search_cfg.race = None
-    cut.search_cfg.algorithm.start = str(out / 'pareto.json')
+    begin = str(out / 'pareto.json')
+    cut.search_cfg.algorithm = dict(type='eavit_mm.NSGA2', start=begin)
     yield from ((FULL, full), (RACING, cfg), (CUTS, cut))
 
 
