@@ -51,11 +51,19 @@ FULL, RACING, CUTS = 'all images', 'racing', "racing, SnapViT's cuts"
 AT_EQUAL = 'at equal forwards'
 CUT_IMAGES = 200
 SHARES = ', '.join(map(str, SEARCH.race))
-FINDING = """To come."""
+FINDING = """A race finds as much hypervolume for 57% of the forwards, and more
+than the search on all images had found after as many. That begins with
+SnapViT's cuts finds more than both; with their scores it costs about as much
+as the search on all images. Of supernets of all four axes, five sets with two
+seeds, a race took 55% of the forwards and of the cost and differed by -0.0015
+± 0.0137, 0.0142 ± 0.0143 at equal forwards. Where nobody could leave in the
+first generation, 40 of the 100 subnets, it took 63% and had less in nine of
+ten; the first eight are rivals of the others since (records of commits
+c968f2853c and e12ce4227a)."""
 INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
-The supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
+Supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
 searches theirs: {SEARCH.max_evaluations} subnets on {IMAGES} images. Those of
 `{RACING}` may leave after shares of the images of {SHARES}; of `{FULL}` none
 may. `{CUTS}` races and begins with the front that `tools/snap.py` cuts out of
