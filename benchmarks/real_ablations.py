@@ -172,11 +172,11 @@ nothing over all MACs (records of commit 7c1ee5856b).
 spread.
 """,
     'eurosat': """Two seeds of SnapViT's order, after stage 1 alone: it is 2 to
-3 points worse over all MACs than that of activation. Against heads and FFN, all
-four axes lose a third of a point, within the spread; 1.4 beside the seed
-without a race. Of all four axes, seed 0, rearrangement was worth 2 to 8 points
-at every budget from 20% on, and the curriculum 1 for the whole network and
-nothing in the mean (records of commit 7c1ee5856b).
+3 points worse over all MACs than that of activation. Against heads and FFN,
+all four axes lose a third of a point, within the spread; 1.4 beside the seed
+without a race. Of all four axes, seed 0, rearrangement was worth 2 to 8
+points at every budget from 20% on, and the curriculum 1 for the whole network
+and nothing in the mean (records of commit 7c1ee5856b).
 """,
     'btmri': """All four axes lose 2 points, within the spread.
 """,
