@@ -76,14 +76,15 @@ at the same sparsities, without a correction, as shares of its dense ones:
 FINDINGS = """The standard error is 2.2 points on dtd10 and 1.9 on flowers89;
 seeds share their test images, and some arms nearly all else.
 
-- At half of the blocks' MACs cuts by the local scores keep 94 and 83% of the
+- At half of the blocks' MACs cuts by the local scores keep 94 and 82% of the
   dense accuracy, by activation 77 and 64%, at random 67 and 45%, by magnitude
   61 and 45%. At 71% they lose nothing, activation a fifth. At 90%
   activation loses nothing either.
 - The coefficients: the start is as good as local scores alone, and what 50
-  candidates found is not better than the start, neither by xNES (worse at half
-  of the MACs, 2 and 6 points) nor by chance (on flowers89 none of its draws
-  has a lower loss than the start). So `tools/snap.py` takes the start.
+  candidates found is not better than the start, neither by xNES (at half of
+  the MACs worse in the mean, by 2 and 4 points) nor by chance (on flowers89
+  no draw of two seeds has a lower loss than the start). So `tools/snap.py`
+  takes the start.
 - The correction gives back what was lost where much was: to the start's cuts
   2 and 9 points at half of the MACs, to activation 12 and 10. Where cuts lose
   nothing it takes 1 to 3 points, so it is not above at every point. More
@@ -270,7 +271,7 @@ def write_page(records: Records, folder: Path) -> Path:
         names = sorted({record['regime'] for record in records})
         draw(records, folder / 'snap.png')
         parts += [
-            '![Accuracy over MACs](snap.png)',
+            '![shares of the dense accuracy over MACs](snap.png)',
             *(accuracy_table(records, name) for name in names),
             comparison_table(records),
             PUBLISHED_INTRO + published_table(),

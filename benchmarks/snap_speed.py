@@ -133,12 +133,13 @@ def page(result: dict[str, Any]) -> str:
         rows = [row for row in result['rows'] if row['what'] == what]
         spent, floor = ([row[k] for row in rows] for k in ('seconds', 'floor'))
         low, middle, high = quartiles(np.divide(spent, floor))
+        around = f' ({low:.3f} to {high:.3f})' if len(rows) > 1 else ''
         cells.append(
             [
                 what,
                 f'{np.median(spent):.3g}',
                 f'{np.median(floor):.3g}',
-                f'{middle:.3f} ({low:.3f} to {high:.3f})',
+                f'{middle:.3f}{around}',
                 f'≤ {goal}: {"met" if middle <= goal else "**missed**"}',
             ]
         )
@@ -166,7 +167,7 @@ def main() -> None:
     )
     sizes = (args.scored, args.rounds, EVALUATIONS)
     result = dict(
-        device=f'{device_name(device)}, {torch.get_num_threads()} threads',
+        device=f'{device_name(device)}, threads: {torch.get_num_threads()}',
         torch=torch.__version__,
         commit=commit(),
         scored=args.scored,

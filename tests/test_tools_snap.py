@@ -21,9 +21,10 @@ from eavit_mm.space.pareto import ParetoFront
 
 PRETRAINED = ROOT / 'configs' / 'vit' / 'vitmini_fashion.pth'
 NEW_HEAD = ('--cfg-options', 'model.new_head=True')
-FEW = ('--images', 24, '--batch-size', 8, '--evaluations', 20)
+FEW = ('--images', 24, '--batch-size', 8)
 BUDGETS = ('--budgets', '37%', '0.4Mparams')
-SNAP = (DIGITS, PRETRAINED, *FEW, *BUDGETS)
+DEFAULT = (DIGITS, PRETRAINED, *FEW, *BUDGETS)
+SNAP = (*DEFAULT, '--evaluations', 20)
 
 
 @pytest.fixture(scope='module')
@@ -112,15 +113,24 @@ def test_the_same_command_gives_the_same_front(
             SystemExit, match=f'scores.pth: is of another run: .*{name}'
         ):
             call('snap.py', *SNAP, *other, '--work-dir', killed, *NEW_HEAD)
-    kept['generations'][0]['order'] = [3]
-    for wrong, words in (
-        (dict(header=3), 'header=3; must be a dict'),
-        (kept, r'order=\[3\]; must be of 1 candidates'),
-    ):
+    with pytest.raises(SystemExit, match='evaluations.*; delete it, or use'):
+        call('snap.py', *DEFAULT, '--work-dir', killed, *NEW_HEAD)
+    wrongs = [(dict(header=3), 'header=3; must be a dict')]
+    for change in (dict(order=[3]), dict(order=[], losses=[])):
+        first = {**kept['generations'][0], **change}
+        wrongs.append((dict(kept, generations=[first]), 'order=.* a loss of'))
+    for wrong, words in wrongs:
         path.write_text(json.dumps(wrong))
         with pytest.raises(SystemExit, match=f'coefficients.json: {words}'):
             call('snap.py', *SNAP, '--work-dir', killed, *NEW_HEAD)
     assert (killed / 'pareto.json').read_bytes() == whole
+    # The scores stay; the start alone is what is judged by default.
+    path.unlink()
+    (killed / 'pareto.json').unlink()
+    (killed / 'snap.pth').unlink()
+    call('snap.py', *DEFAULT, '--work-dir', killed, *NEW_HEAD)
+    (only,) = json.loads(path.read_text())['generations']
+    assert only['order'] == [0]
 
 
 def test_other_tools_take_its_files(snapped, tmp_path, call):

@@ -63,6 +63,7 @@ if __name__ == '__main__':
 
 import json
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,8 @@ def same_run(header: dict[str, Any], kept: Any) -> Any:
     check_mapping('header', there, 'options')
     if difference := difference_of(there, header):
         raise ValueError(
-            f'is of another run: {difference}; use another --work-dir'
+            f'is of another run: {difference}; delete it, or use another '
+            '--work-dir'
         )
     return kept
 
@@ -182,11 +184,12 @@ def coefficients(judge: Judge, header: Any, path: Path) -> Any:
         with naming(path):
             kept = same_run(header, json.loads(path.read_bytes()))
             for found in kept['generations']:
-                number = len(found['losses'])
-                if sorted(found['order']) != [*range(number)]:
+                order, losses = found['order'], found['losses']
+                is_whole = sorted(order) == [*range(len(losses))] != []
+                if not is_whole or not all(map(isfinite, losses)):
                     raise ValueError(
-                        f'order={found["order"]!r}; must be of {number} '
-                        'candidates, each once'
+                        f'order={order!r:.80}, losses={losses!r:.80}; must '
+                        'have a loss of each candidate, and each once'
                     )
 
     def record(generation: dict[str, Any]) -> None:

@@ -191,7 +191,7 @@ class Cuts(Walker):
         better = [step for step in steps if step.excess < place.excess]
         size = partial(self.size_of_step, place)
         step = min(better, key=size, default=None)
-        return step and self.space.build(*step.state)
+        return None if step is None else self.space.build(*step.state)
 
     # Competition
 

@@ -120,6 +120,7 @@ class FisherScores:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Goes on where another stood, to the same bits."""
+        check_count('number', state['number'])
         self.number = state['number']
         self._squares = {u: state['squares'][u] for u in self._squares}
         self._generator.set_state(state['generator'])
@@ -132,23 +133,26 @@ class FisherScores:
                 mean = gradients.sum(0).double() / len(images)
                 self._gradients[units] = self._gradients.get(units, 0) + mean
             else:
-                self._add(units, gradients.square().sum(0).double())
+                squares = gradients.square().sum(0).double()
+                add_squares(self._squares, units, squares)
 
         views = crop_views(images, self._generator, self.released)
         differentiate(self.vit, views, receive)
         self.number += len(images)
 
-    def _add(self, units: Units, squares: Tensor) -> None:
-        self._squares[units] += squares.mean((1, 2)).cpu()
-        self._squares[CHANNELS] += squares.sum((0, 1)).cpu()
-
     def scores(self) -> Scores:
         """Those of all units, in float64."""
-        while self._gradients:
-            units, gradients = self._gradients.popitem()
-            self._add(units, gradients.square())
+        sums = dict(self._squares)
+        for units, gradients in self._gradients.items():
+            add_squares(sums, units, gradients.square())
         number = 1 if self.released else max(self.number, 1)
-        return {units: sum_ / number for units, sum_ in self._squares.items()}
+        return {units: sum_ / number for units, sum_ in sums.items()}
+
+
+def add_squares(sums: Scores, units: Units, squares: Tensor) -> None:
+    """Adds squared gradients of a map's weight, by unit and by channel."""
+    sums[units] = sums[units] + squares.mean((1, 2)).cpu()
+    sums[CHANNELS] = sums[CHANNELS] + squares.sum((0, 1)).cpu()
 
 
 # The loss of an image

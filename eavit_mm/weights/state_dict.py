@@ -111,8 +111,9 @@ def adapt_vit_state(
     if not isinstance(tokens, Tensor) or tokens.ndim != 3:
         return  # there is none, or it is refused
     given, own = tokens.shape[1], vit.num_extra_tokens
-    if given == own and not vit.with_cls_token:
-        return  # registers alone
+    if given == own and not vit.with_cls_token:  # registers alone, it seems
+        print_log(f'{token}: taken for {own} registers', 'current')
+        return
     registers = own - int(vit.with_cls_token)
     if given != 1 + registers:
         raise CheckpointError(
