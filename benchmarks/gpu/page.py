@@ -252,6 +252,7 @@ SECTIONS: dict[str, Callable[[Rows, str], str]] = {
         together='.0f',
         keeps_up='',
     ),
+    'compiled': _times,
     'snap': _columns(
         'Seconds of tools/snap.py for 1,000 images in float32, its data '
         'beside; random weights. The goal: all stages in 300.',
@@ -260,5 +261,4 @@ SECTIONS: dict[str, Callable[[Rows, str], str]] = {
         seconds='.1f',
         so_far='.1f',
     ),
-    'compiled': _times,
 }

@@ -111,13 +111,21 @@ def of_fashion() -> Iterator[tuple[str, Figure]]:
 
 def of_cuts() -> Iterator[tuple[str, Figure]]:
     """SnapViT's networks, which nothing trains."""
-    for run in read_records(snap.RECORDS):
-        if run['method'] == snap.XNES:
-            text = ', '.join(f'{value:.2f}' for value in run['cut'])
-            kept = ', '.join(f'{share:.0%}' for share in run['kept'])
-            text += f' (20 neighbours; {run["regime"]}, seed {run["seed"]}) '
-            text += f"at {kept} of the blocks' MACs"
-            yield snap.CONFIG, Figure(text, 'snap', run['command'])
+    for name in snap.SETS:
+        runs = {
+            run['seed']: run
+            for run in read_records(snap.RECORDS)
+            if (run['method'], run['regime']) == (snap.START, name)
+        }
+        if runs:
+            cuts = zip(*(run['cut'] for run in runs.values()), strict=True)
+            text = ', '.join(spread_text(values, 1) for values in cuts)
+            kept = next(iter(runs.values()))['kept']
+            shares = ', '.join(f'{share:.0%}' for share in kept)
+            text += f" at {shares} of the blocks' MACs (20 neighbours; {name})"
+            asked = ' '.join(map(str, runs))
+            command = f'python -m benchmarks.snap --sets {name} --seeds'
+            yield snap.CONFIG, Figure(text, 'snap', f'{command} {asked}')
 
 
 def measured() -> dict[str, list[Figure]]:

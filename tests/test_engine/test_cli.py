@@ -169,7 +169,7 @@ NSGA2 = dict(type='eavit_mm.NSGA2', survival=dict(type='eavit_mm.Partition'))
         (
             dict(model=model_cfg(backbone=dict(type=VIT, spce=1))),
             'model.backbone.spce=1 is no option of ElasticVisionTransformer; '
-            "valid are .'space', 'arch', ",
+            "valid are .'space', 'num_register_tokens', 'arch', ",
         ),
         (dict(default_hooks=HOOKS), f'default_hooks.meta.type=.* {CLOSE}'),
         (
