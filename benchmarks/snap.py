@@ -34,8 +34,6 @@ from eavit_mm.rearrange import (
     ActivationCriterion,
     MagnitudeCriterion,
     RandomCriterion,
-    permute_backbone,
-    sort_units,
 )
 from eavit_mm.rearrange.criteria import Scores
 from eavit_mm.snap.correct import fit
@@ -43,7 +41,7 @@ from eavit_mm.snap.cut import Cuts
 from eavit_mm.snap.evolution import (
     Judge,
     evolve,
-    in_order,
+    reorder,
     start_coefficients,
     weigh,
 )
@@ -215,9 +213,8 @@ class Trial:
 def ordered(model: Any, scores: Scores) -> tuple[Any, Scores]:
     """A copy whose heads and neurons stand in order, and their scores."""
     kept = {k: scores[k] for k in scores if k[0] in (FFN, HEADS)}
-    model, order = deepcopy(model), sort_units(kept)
-    permute_backbone(model.backbone, order)
-    return model, in_order(kept, order)
+    model = deepcopy(model)
+    return model, reorder(model.backbone, kept)
 
 
 def block_macs(model: Any, subnet: Any = None) -> int:

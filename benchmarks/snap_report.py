@@ -133,7 +133,7 @@ def kept(records: Records) -> list[float]:
 def accuracy_table(records: Records, name: str) -> str:
     """Every arm at every cut of one set."""
     shares = kept(records)
-    (whole, *_) = values_of(records, name, DENSE).values()
+    whole = dense_of(records, name)
     rows = []
     for arm in snap.ARMS:
         values = values_of(records, name, arm)

@@ -15,14 +15,14 @@ from torch import Tensor
 from benchmarks import snap
 from benchmarks.pages import FOLDER, commit, publish, quartiles, table
 from benchmarks.real import DATA
+from benchmarks.snap import EVALUATIONS
 from eavit_mm.analysis.latency import device_name, seconds
 from eavit_mm.files import write_json
-from eavit_mm.rearrange import permute_backbone, sort_units
 from eavit_mm.snap.evolution import (
     PAIRS,
     Judge,
     evolve,
-    in_order,
+    reorder,
     start_coefficients,
     weigh,
 )
@@ -31,7 +31,6 @@ from eavit_mm.snap.front import cut_front
 from eavit_mm.snap.scores import crop_views, embed, fisher_scores, view_losses
 
 RECORDS = FOLDER / 'snap_speed.json'
-EVALUATIONS = 50
 SCORES, SEARCH, FRONT = 'scores', 'search', 'front'
 # Times of the floor that each may take.
 GOALS = {SCORES: 1.3, SEARCH: 0.6}
@@ -74,9 +73,7 @@ def stages(
 
     def score() -> None:
         scores = fisher_scores(vit, images.split(batch_size))
-        order = sort_units(scores)
-        permute_backbone(vit, order)
-        found['scores'] = in_order(scores, order)
+        found['scores'] = reorder(vit, scores)
 
     def search() -> None:
         found['fidelity'] = fidelity = Fidelity(vit, images)
@@ -85,10 +82,8 @@ def stages(
         found['best'], _ = evolve(judge, len(images), start, evaluations)
 
     def front() -> None:
-        scores = weigh(found['scores'], found['best'])
-        order = sort_units(scores)
-        permute_backbone(vit, order)
-        cut_front(model, found['fidelity'], in_order(scores, order))
+        scores = reorder(vit, weigh(found['scores'], found['best']))
+        cut_front(model, found['fidelity'], scores)
 
     return {SCORES: score, SEARCH: search, FRONT: front}
 

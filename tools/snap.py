@@ -96,7 +96,7 @@ from eavit_mm.options import (
     check_mapping,
     difference_of,
 )
-from eavit_mm.rearrange import permute_backbone, sort_units
+from eavit_mm.rearrange import sort_units
 from eavit_mm.rearrange.criteria import zero_scores
 from eavit_mm.rearrange.permute import apply_permutation
 from eavit_mm.snap.cut import Cuts
@@ -104,6 +104,7 @@ from eavit_mm.snap.evolution import (
     Judge,
     evolve,
     in_order,
+    reorder,
     start_coefficients,
     weigh,
 )
@@ -177,20 +178,25 @@ def score(model: Any, images: Any, size: int, header: Any, path: Path) -> Any:
     return scores
 
 
+def require_whole(generations: list[dict[str, Any]]) -> None:
+    """Raises if one does not order its candidates, each with a loss."""
+    for found in generations:
+        order, losses = found['order'], found['losses']
+        is_whole = sorted(order) == [*range(len(losses))] != []
+        if not is_whole or not all(map(isfinite, losses)):
+            raise ValueError(
+                f'order={order!r:.80}, losses={losses!r:.80}; must have a '
+                'loss of each candidate, and each once'
+            )
+
+
 def coefficients(judge: Judge, header: Any, path: Path) -> Any:
     """The best coefficients, whose generations are kept in a file."""
     kept: dict[str, Any] = dict(header=header, generations=[])
     if path.is_file():
         with naming(path):
             kept = same_run(header, json.loads(path.read_bytes()))
-            for found in kept['generations']:
-                order, losses = found['order'], found['losses']
-                is_whole = sorted(order) == [*range(len(losses))] != []
-                if not is_whole or not all(map(isfinite, losses)):
-                    raise ValueError(
-                        f'order={order!r:.80}, losses={losses!r:.80}; must '
-                        'have a loss of each candidate, and each once'
-                    )
+            require_whole(kept['generations'])
 
     def record(generation: dict[str, Any]) -> None:
         kept['generations'].append(generation)
@@ -276,13 +282,11 @@ def snap(args: argparse.Namespace, cfg: Any, model: Any, targets: Any) -> Any:
     fidelity = Fidelity(vit, images)
     header.update(evaluations=args.evaluations, at_random=args.at_random)
     best = coefficients(Judge(fidelity, scores), header, folder / COEFFICIENTS)
-    scores = weigh(scores, best)
-    order = sort_units(scores)
-    permute_backbone(vit, order)
+    scores = reorder(vit, weigh(scores, best))
     return cut_front(
         model,
         fidelity,
-        in_order(scores, order),
+        scores,
         targets,
         args.latency_table,
         partial(track, description='Front', console=CONSOLE),

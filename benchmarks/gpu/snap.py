@@ -6,7 +6,8 @@ import torch
 
 from benchmarks.gpu.run import Run
 from benchmarks.gpu.timing import setting_of
-from benchmarks.snap_speed import EVALUATIONS, stages
+from benchmarks.snap import EVALUATIONS
+from benchmarks.snap_speed import stages
 from benchmarks.speed_cases import batch_of, build
 from eavit_mm.analysis.latency import seconds
 

@@ -111,10 +111,11 @@ def of_fashion() -> Iterator[tuple[str, Figure]]:
 
 def of_cuts() -> Iterator[tuple[str, Figure]]:
     """SnapViT's networks, which nothing trains."""
+    records = read_records(snap.RECORDS)
     for name in snap.SETS:
         runs = {
             run['seed']: run
-            for run in read_records(snap.RECORDS)
+            for run in records
             if (run['method'], run['regime']) == (snap.START, name)
         }
         if runs:

@@ -59,6 +59,13 @@ def in_order(scores: Scores, order: Permutation) -> Scores:
     return {**scores, **{k: scores[k][o] for k, o in order.items()}}
 
 
+def reorder(vit: ElasticVisionTransformer, scores: Scores) -> Scores:
+    """Puts units into the order of their scores, and gives these in it."""
+    order = sort_units(scores)
+    permute_backbone(vit, order)
+    return in_order(scores, order)
+
+
 class Judge:
     """Cuts a network by coefficients and compares its embeddings.
 
