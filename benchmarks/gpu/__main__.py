@@ -76,7 +76,8 @@ def run_part(
     start = time.monotonic()
     # Those of a part that does not resume stay until there are new ones.
     rows = [] if again else record.part(part.name).get('rows', [])
-    record.update(part.name, state=RUNNING, rows=rows, error='')
+    code = record.read().get('commit')
+    record.update(part.name, state=RUNNING, rows=rows, error='', commit=code)
     while True:
         left = max(limit - (time.monotonic() - start), 0)
         ended = _process(part, record, left, device, quick)

@@ -110,6 +110,8 @@ def _report(result: Mapping[str, Any]) -> str:
     for name in parts:
         part = result['parts'][name]
         lines.append(f'### {name.capitalize()}')
+        if (code := part.get('commit', result['commit'])) != result['commit']:
+            lines.append(f'Measured at commit {code}.')
         if part['state'] != DONE:
             lines.append(f'This part is {part["state"]}. {part["error"]}')
         if part['rows']:
@@ -254,8 +256,9 @@ SECTIONS: dict[str, Callable[[Rows, str], str]] = {
     ),
     'compiled': _times,
     'snap': _columns(
-        'Seconds of tools/snap.py for 1,000 images in float32, its data '
-        'beside; random weights. The goal: all stages in 300.',
+        'Seconds of tools/snap.py, as it is by default, for 1,000 images in '
+        'float32, its data beside; random weights. The goal: all stages in '
+        '300.',
         stage='',
         images='',
         seconds='.1f',
