@@ -30,8 +30,9 @@ def with_cost(cfgs: Sequence[Config], passes: int) -> list[Config]:
         passes: Images through forward and backward of the whole network.
     """
     found = list(cfgs)
+    models = list(map(_build, cfgs))
     for _ in range(_TRIES):
-        share = passes / sum(map(training_cost, found))
+        share = passes / sum(map(training_cost, found, models))
         if abs(1 / share - 1) < _TOLERANCE:
             break
         lengths = [round(cfg.train_cfg.max_iters * share) for cfg in found]
@@ -39,12 +40,16 @@ def with_cost(cfgs: Sequence[Config], passes: int) -> list[Config]:
     return found
 
 
-def training_cost(cfg: Config) -> float:
+def training_cost(cfg: Config, model: Any = None) -> float:
     """What a run costs, in images through the whole network and back.
 
     Replays every draw of the run: a function of seed and iteration alone.
+
+    Args:
+        cfg: The run's config.
+        model: Its model, if it is there.
     """
-    model = _build(cfg)
+    model = model or _build(cfg)
     hub = MessageHub.get_current_instance()
     hub.update_info('seed', cfg.randomness.seed)
     _set_levels(cfg, model)
