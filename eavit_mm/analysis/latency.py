@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from rich.progress import track
-from scipy.stats import kendalltau
 from torch import Tensor
 
 from eavit_mm.options import check_choice, check_count
@@ -162,6 +161,9 @@ def validate(
         rounds: As for :func:`measure_in_turn`.
         seed: Seed of the subnets' draw.
     """
+    # Half a second, for which every tool would wait.
+    from scipy.stats import kendalltau
+
     check_count('num', num, least=2)
     subnets, references = _draw(model, num, seed), _draw(model, _WHOLE, _SEED)
     everyone = [*subnets, *references]
