@@ -1,20 +1,21 @@
 """The benchmark of methods on real photographs: configs, runs, and page."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mmpretrain.registry import MODELS
 
-from benchmarks import real, real_ablations, real_cls, real_report
+from benchmarks import real, real_112, real_ablations, real_cls, real_report
 from benchmarks.accuracy import read_records
 from benchmarks.cost import routed_share, training_cost, with_length
 from benchmarks.methods import read_config
 from benchmarks.real import DENSE, EA_VIT, STAGE2
 
 TASK = real_cls.TASK
-SHORT = real.Task(**{**vars(TASK), 'passes': 6_400})
+SHORT = replace(TASK, passes=6_400)
 
 
 @pytest.mark.parametrize('method', TASK.methods)
@@ -68,11 +69,23 @@ def test_every_method_has_the_same_images(name: str) -> None:
     assert 'test' not in found.pop()
 
 
+def test_larger_images_change_nothing_else() -> None:
+    texts = [
+        real.configs_of(task, DENSE, 'eurosat', 1)[DENSE].pretty_text
+        for task in (SHORT, replace(real_112.TASK, passes=SHORT.passes))
+    ]
+    lines = zip(*(text.splitlines() for text in texts), strict=True)
+    changed = [(old, new) for old, new in lines if old != new]
+    # The network's, and of the images two when they are read.
+    assert len(changed) == 1 + 1 + 2 + 2
+    assert all(new == old.replace('64', '112') for old, new in changed)
+
+
 def test_runs_are_recorded_once_and_shown(
     tmp_path: Path, made_up: list[str]
 ) -> None:
     path = tmp_path / 'records.json'
-    task = real.Task(**{**vars(SHORT), 'records': path})
+    task = replace(SHORT, records=path)
     for method in (DENSE, EA_VIT, 'MatFormer', 'alone 50%'):
         asked = (task, method, 'dtd10', 0, tmp_path)
         assert real.run(*asked).endswith('measured')
@@ -97,7 +110,7 @@ def test_runs_are_recorded_once_and_shown(
     assert any(line.startswith('| alone 50%') for line in lines)
 
 
-@pytest.mark.parametrize('task', [TASK, real_ablations.TASK])
+@pytest.mark.parametrize('task', [TASK, real_ablations.TASK, real_112.TASK])
 def test_committed_records_are_of_todays_configs(
     task: real.Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

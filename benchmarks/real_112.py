@@ -1,0 +1,68 @@
+"""The methods of benchmarks.real_cls on larger images of the same sets."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from benchmarks.accuracy import read_records
+from benchmarks.pages import FOLDER
+from benchmarks.real import run_all
+from benchmarks.real_cls import (
+    BASELINE_CURVES,
+    CLAIMED,
+    CURVES,
+    CUT,
+    OWN,
+    SLICES,
+)
+from benchmarks.real_cls import TASK as SMALLER
+from benchmarks.real_report import Page, Run, lead_table, write_page
+
+SIZE = 112
+_LARGER = {
+    'model.backbone.img_size': SIZE,
+    'train_dataloader.dataset.pipeline.1.scale': SIZE,
+    **{
+        f'{part}_dataloader.dataset.pipeline.{place}': SIZE
+        for part in ('val', 'test')
+        for place in ('1.scale', '2.crop_size')
+    },
+}
+METHODS = {k: v for k, v in SMALLER.methods.items() if k not in CUT}
+TASK = replace(
+    SMALLER,
+    sets=('flowers89', 'eurosat'),
+    methods=METHODS,
+    options={
+        stage: {**SMALLER.options.get(stage, {}), **_LARGER}
+        for stages in METHODS.values()
+        for stage in stages
+    },
+    module='benchmarks.real_112',
+    records=FOLDER / 'real_112.json',
+)
+INTRO = f"""# Photographs at {SIZE} px
+
+Made by `python -m benchmarks.real_112` from [real_112.json](real_112.json).
+All is as on [the page of the methods](real_cls.md), but that images have
+{SIZE} px in place of 64, that is 49 patches in place of 16, at which the
+positions of the pretrained network are resized: does what was found there
+hold?"""
+
+
+def claims(runs: Sequence[Run]) -> str:
+    """EA-ViT less each of the others."""
+    others = {**BASELINE_CURVES, 'dense, sliced': SLICES}
+    return lead_table(runs, OWN, others, CLAIMED, 'EA-ViT less')
+
+
+FINDINGS: dict[str, str] = {}
+PAGE = Page(TASK, INTRO, CURVES, claims, FINDINGS, 'accuracy (%)')
+
+
+def main() -> None:
+    run_all(TASK, __doc__)
+    write_page(PAGE, read_records(TASK.records), FOLDER)
+
+
+if __name__ == '__main__':
+    main()
