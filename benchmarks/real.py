@@ -12,7 +12,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -76,6 +76,7 @@ class Task:
             the whole network and back, teachers included. None: stages have
             the length that their configs say, and networks alone as many
             images as EA-ViT's stages together.
+        times: Methods that cost so many times as much.
     """
 
     sets: Sequence[str]
@@ -89,6 +90,7 @@ class Task:
     budgets: Sequence[float]
     test: Path
     passes: int | None = None
+    times: Mapping[str, int] = field(default_factory=dict)
 
 
 def configs_of(
@@ -119,7 +121,8 @@ def configs_of(
                 for stage, cfg in configs.items()
             }
         lengths = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
-        each = task.passes / sum(lengths.values())
+        passes = task.passes * task.times.get(method, 1)
+        each = passes / sum(lengths.values())
         return {
             stage: of_cost(cfg, each * lengths[stage])
             for stage, cfg in configs.items()
@@ -226,8 +229,8 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         record['answers'][stage] = found
         if task.passes and stage not in task.alone:
             members, whole = measured_by(task, cfg, checkpoint, front)
-            cost = cost_of(members, whole) / task.passes
-            record['forwards'][stage] = cost
+            passes = task.passes * task.times.get(method, 1)
+            record['forwards'][stage] = cost_of(members, whole) / passes
         if router:
             chosen = (measured / CHOSEN).read_text()
             record['chosen'] = json.loads(chosen)
