@@ -121,6 +121,12 @@ parts](real_ablations.md).
 | btmri | brain tumours, MRI | 4 | 3,917 | 400 | 1,281 |
 | cifar100 | CIFAR-100 | 100 | 45,000 | 400 | 2,000 |
 
+The images keep the names of their files in the published sets (btmri: M.
+Nickparvar's collection on Kaggle), with a shorter side of 128 px at most, as
+WebP, and are no part of this project. `export EAVIT_DATA=DIR`: there they lie
+as `NAME/{{train,val,test}}/CLASS/*`, beside `vit-tiny-p16_in1k_fp16.pth`, the
+ViT-Ti of [weights](../weights.md) in half precision.
+
 Top-1 accuracy in per cent on the test images, which neither training nor
 search sees; mean and standard deviation over seeds. Budgets are shares of the
 whole model's MACs; 45.6% is that of 8 of ViT-B's GMACs, which the paper's

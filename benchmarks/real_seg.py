@@ -80,6 +80,11 @@ pyramid (MultiLevelNeck, FPNHead) that has a tenth of the MACs; the configs are
 | pets: Oxford-IIIT Pets, a part | pet, background, border | 504 | 50 | 139 |
 | camvid: CamVid at 240 x 180 px | 11 | 367 | 100 | 233 |
 
+The images keep the names of their files in the published sets and are no part
+of this project. `export EAVIT_DATA=DIR`: there they lie as
+`{camvid,pets_seg}/{images,annotations}/{train,val,test}/*`, beside the ViT-Ti
+of [real_cls.md](real_cls.md).
+
 mIoU in per cent on the test images, at their own size, which neither training
 nor search sees; mean and standard deviation over seeds. Stage 1 trains 1,000
 and stage 2 3,000 iterations of 8 images each, one subnet in an iteration, in
