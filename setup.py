@@ -46,9 +46,19 @@ class BuildWithMim(build_py):
 
 
 def description() -> str:
-    """The README without links to files, which no package index has."""
-    text = re.sub(r'(?m)^!.*\n\n', '', (ROOT / 'README.md').read_text())
-    return re.sub(r'\[([^]]+)\]\((?!https?:)[^)]*\)', r'\1', text)
+    """What the README says to those who have the package alone.
+
+    No package index has the files that it links to, nor a Makefile.
+    """
+    text = (ROOT / 'README.md').read_text()
+    intro, (works, *_) = text.split('\n!')[0], text.split('\n## ')[1:]
+    use = (
+        '`python -m eavit_mm` lists its tools, `python -m eavit_mm TOOL '
+        '--help` says what each does; mim finds them and the configs.'
+    )
+    # The first cells of its table; the second are links.
+    cells = re.findall(r'(?m)^\| (\w[^|]+) \|', works)
+    return '\n'.join([intro, use, '', *(f'- {cell}' for cell in cells), ''])
 
 
 def version() -> str:

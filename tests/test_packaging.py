@@ -145,6 +145,9 @@ def test_the_wheel_of_the_sdist_has_all_and_nothing_else(
     lines = metadata.read_text().splitlines()
     assert 'License: Apache-2.0' in lines
     assert any(line.startswith('Project-URL: ') for line in lines)
+    # What a reader of the package alone can use.
+    assert 'make ' not in metadata.read_text()
+    assert '- SnapViT: a front of a pretrained ViT' in metadata.read_text()
     links = re.findall(r'\]\(([^)]*)', '\n'.join(lines))
     assert links
     assert all(link.startswith('https://') for link in links)
