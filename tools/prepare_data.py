@@ -48,7 +48,8 @@ def make(name: str, root: Path, only_check: bool) -> int:
             command = f'python -m eavit_mm prepare_data {name}'
             fault += f'; {BY_HAND.get(name, command)}'
         elif fault:
-            fault += '; rename or delete it, and call again'
+            anew = 'rename or delete it, and call again'
+            fault += f'; {BY_HAND.get(name, anew)}'
         elif not only_check:
             tidy(part, root)
         wrong += bool(fault)

@@ -11,7 +11,6 @@ import os
 import tarfile
 import zipfile
 from http.client import HTTPException
-from itertools import chain
 from pathlib import Path, PurePosixPath
 from shutil import copyfileobj, rmtree
 from typing import Any
@@ -29,6 +28,7 @@ _NAMES = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 # How JPEG, PNG, GIF and BMP begin: published sets call all of them .jpg.
 _IMAGES = {b'\xff\xd8', b'\x89P', b'GI', b'BM'}
+_SHORTEST = 100  # bytes; a JPEG of one pixel, without its tables, has more
 
 
 def fault_of(part: Part, root: Path) -> str:
@@ -42,23 +42,33 @@ def fault_of(part: Part, root: Path) -> str:
 
 
 def _fault_of_folder(place: Path, part: Part) -> str:
-    globs = map(place.glob, part.pattern.split())
-    found = [path for path in chain(*globs) if path.is_file()]
+    patterns = [one.partition(':') for one in part.pattern.split()]
+    found: list[Path] = []
+    for pattern, _, digest in patterns:
+        paths = [path for path in place.glob(pattern) if path.is_file()]
+        if not paths:
+            return f'no file {pattern} in it'
+        if digest and (fault := _fault_of_file(paths[0], digest)):
+            return f'{pattern}: {fault}'
+        found += paths
     broken = [path for path in found if _is_broken(path)]
     if broken:
         text = f'{len(broken)} files are empty or no images'
         return f'{text}, such as {broken[0]}'
     if len(found) < part.least:
-        text = f'{len(found)} files {part.pattern}'
+        names = ' '.join(pattern for pattern, *_ in patterns)
+        text = f'{len(found)} files {names}'
         return f'{text}; must be at least {part.least}'
     return ''
 
 
 def _is_broken(path: Path) -> bool:
-    """Whether a file is empty, or is called an image and does not begin so."""
+    """Whether a file is empty, or is called an image and cannot be one."""
     with path.open('rb') as file:
-        begin = file.read(2)
-    return not begin or path.suffix == '.jpg' and begin not in _IMAGES
+        begin = file.read(_SHORTEST)
+    if path.suffix != '.jpg':
+        return not begin
+    return len(begin) < _SHORTEST or begin[:2] not in _IMAGES
 
 
 def _fault_of_file(path: Path, digest: str) -> str:

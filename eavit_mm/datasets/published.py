@@ -26,8 +26,9 @@ class Part(NamedTuple):
         url: Of the file or of an archive; '': it is published no more.
         digest: Of what is fetched, md5 or, if longer, sha256; '': not known.
         top: The folder of the archive that becomes the place; '': a file.
-        pattern: Of the files by which the folder is known, or several
-            patterns that have none in common.
+        pattern: Of the files that are read from the folder, or several
+            patterns, of each of which there must be one; a name with a colon
+            and an md5: that very file.
         least: How many of these there are at least.
     """
 

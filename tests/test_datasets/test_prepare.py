@@ -13,6 +13,7 @@ from typing import ClassVar
 import pytest
 from http_folder import Quiet, serving
 from mmpretrain.datasets import CIFAR10, CIFAR100
+from mmpretrain.registry import DATASETS
 from tool_runs import ROOT
 
 from eavit_mm.datasets.prepare import fault_of, prepare
@@ -21,7 +22,7 @@ from test_datasets import flowers, idx, published
 
 DATA = bytes(range(256)) * 40
 SUM = md5(DATA).hexdigest()
-JPEG = b'\xff\xd8\xff\xe0'  # begins so
+JPEG = b'\xff\xd8\xff\xe0'.ljust(100, b'.')  # begins so
 
 
 class Server(Quiet):
@@ -229,7 +230,14 @@ def test_what_another_process_has_just_made_stays(site, tmp_path):
 
 @pytest.mark.parametrize(
     ('content', 'is_whole'),
-    [(b'', 0), (b'x', 0), (b'<html>', 0), (JPEG, 1), (b'GIF89a', 1)],
+    [
+        (b'', 0),
+        (b'x', 0),
+        (b'<html>'.ljust(100), 0),
+        (JPEG[:99], 0),
+        (JPEG, 1),
+        (b'GIF89a'.ljust(100), 1),
+    ],
 )
 def test_files_that_are_no_images(tmp_path, content, is_whole):
     """Some images of Oxford-IIIT Pets are GIF and are called .jpg."""
@@ -249,16 +257,52 @@ def test_each_file_of_cifar_is_asked_for(tmp_path, name):
     (part,) = SETS[name]
     folder = tmp_path / part.place
     lists = dict(cifar10=CIFAR10, cifar100=CIFAR100)[name]
-    known = [file for file, _ in lists.train_list + lists.test_list]
-    for file in (*known, lists.meta['filename']):
+    known = dict(lists.train_list + lists.test_list)
+    known[lists.meta['filename']] = lists.meta['md5']
+    patterns = part.pattern.split()
+    assert dict(one.split(':') for one in patterns) == known
+    for file in known:
         (folder / file).write_bytes(DATA)
+    first, *_ = known
+    words = f'{first}: cut or another file: its md5 is {SUM}; must be '
+    assert fault_of(part, tmp_path) == words + known[first]
+    part = part._replace(pattern=' '.join(f'{file}:{SUM}' for file in known))
     assert fault_of(part, tmp_path) == ''
-    for file in (*known, lists.meta['filename']):
+    for file in known:
         other = folder / f'{file}.batch'
         (folder / file).rename(other)
-        words = f'{part.least - 1} files .*; must be at least {part.least}'
-        assert re.match(words, fault_of(part, tmp_path))
+        assert fault_of(part, tmp_path) == f'no file {file} in it'
         other.rename(folder / file)
+
+
+LABELS = {
+    'food101': ('Food101', ('train', 'test')),
+    'aircraft': ('FGVCAircraft', ('trainval', 'test')),
+    'cars': ('StanfordCars', ('train',)),
+    'dtd': ('DTD', ('train',)),
+    'pets': ('OxfordIIITPet', ('trainval', 'test')),
+}
+
+
+@pytest.mark.parametrize('name', LABELS)
+def test_the_labels_that_mmpretrain_reads_are_asked_for(tmp_path, name):
+    """Without them a folder of all images is not whole."""
+    published.write(tmp_path)
+    kind, splits = LABELS[name]
+    *_, part = SETS[name]
+    part = part._replace(least=1)
+    root = tmp_path / part.place.partition('/')[0]
+    assert fault_of(part, tmp_path) == ''
+    for split in splits:
+        options = dict(type=kind, data_root=str(root), split=split)
+        labels = Path(DATASETS.build(options).ann_file)
+        content = labels.read_bytes()
+        labels.write_bytes(b'')
+        assert f'such as {labels}' in fault_of(part, tmp_path)
+        labels.unlink()
+        name = labels.relative_to(tmp_path / part.place)
+        assert fault_of(part, tmp_path) == f'no file {name} in it'
+        labels.write_bytes(content)
 
 
 def test_cars_that_mmpretrain_refuses(tmp_path):
@@ -267,8 +311,8 @@ def test_cars_that_mmpretrain_refuses(tmp_path):
     (root / 'cars_train/cars_train/1.jpg').write_bytes(DATA)
     (root / 'devkit').mkdir()
     (root / 'devkit/cars_train_annos.mat').write_bytes(DATA)
-    for part in SETS['cars']:
-        assert '0 files' in fault_of(part._replace(least=1), tmp_path)
+    (part,) = SETS['cars']
+    assert fault_of(part, tmp_path) == 'no file car_ims/*.jpg in it'
 
 
 def test_the_tool(site, tmp_path, monkeypatch, call, capsys):
@@ -299,6 +343,11 @@ def test_the_tool(site, tmp_path, monkeypatch, call, capsys):
     assert 'md5 is' in (said := capsys.readouterr().out)
     assert 'rename or delete it' in said
     assert (tmp_path / 'data/b').read_bytes() == b'mine'
+    (tmp_path / 'data/Stanford_Cars').mkdir()
+    with pytest.raises(SystemExit):
+        call('prepare_data.py', 'cars')
+    (line,) = capsys.readouterr().out.splitlines()
+    assert 'no file car_ims/*.jpg in it; its links at ' in line
     with pytest.raises(SystemExit, match="NAME='tin'; must be one of"):
         call('prepare_data.py', 'tin')
 
