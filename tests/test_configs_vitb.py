@@ -95,16 +95,17 @@ def test_the_index_has_them():
         assert counts['FLOPs'] == model.macs()['total'] + 768 * more
 
 
+@pytest.mark.parametrize('data', ['cifar10', 'folder'])
 @pytest.mark.parametrize('network', ['vits', 'vitti'])
-def test_the_index_has_smaller_networks(network):
+def test_the_index_has_smaller_networks(network, data):
     text = (CONFIGS / 'eavit' / 'metafile.yml').read_text()
     found = {each['Name']: each for each in yaml.safe_load(text)['Models']}
     with (
         DefaultScope.overwrite_default_scope('mmpretrain'),
         torch.device('meta'),
     ):
-        model = MODELS.build(read(f'eavit/{network}_cifar10.py').model)
-    counts = found[f'eavit_{network}_cifar10']['Metadata']
+        model = MODELS.build(read(f'eavit/{network}_{data}.py').model)
+    counts = found[f'eavit_{network}_{data}']['Metadata']
     assert counts['Parameters'] == model.params()['total']
     assert counts['FLOPs'] == model.macs()['total']
 

@@ -35,15 +35,16 @@ def read(name: str) -> Any:
     return json.loads((RECORDS / f'{name}.json').read_text())
 
 
-def means() -> dict[str, float]:
+def means(budget: float = 1.0) -> dict[str, float]:
     """Name of a model to what its records say, seeds together."""
     found = defaultdict(list)
     for page in ('real_cls', 'real_seg'):
         for run in read(page):
             stage, source, leaf = PHOTOGRAPHS.get(run['method'], [''] * 3)
             if answers := run['answers'].get(stage, {}).get(source):
-                found[leaf.format(run['regime'])].append(answers[-1][-1])
-    for run in read('accuracy'):
+                value = {b: metric for b, _, metric in answers}[budget]
+                found[leaf.format(run['regime'])].append(value)
+    for run in read('accuracy') if budget == 1 else ():
         if run['regime'] == 'fashion40' and run['method'] in FASHION:
             found[FASHION[run['method']]].append(max(run['test'].values())[1])
     return {name: fmean(values) for name, values in found.items()}
@@ -82,12 +83,18 @@ def test_every_model_has_a_row_with_the_mean_of_its_records(
     assert rows.keys() == models.keys()
     found = means()
     assert len(found) >= 25
+    half = means(0.5)
+    assert 20 < len(half) < len(found)
     for name, value in found.items():
         assert rows[name][0].startswith(f'{value:.2f}'), name
+        result = models[name]['Results'][0]
+        label = 'mIoU' if 'Segm' in result['Task'] else 'Top 1 Accuracy'
+        metrics = {label: round(value, 2)}
+        if name in half:
+            metrics[f'{label} at 50% of the MACs'] = round(half[name], 2)
+        assert result['Metrics'] == metrics, name
     for name, model in models.items():
         (result,) = model['Results']
-        for number in result['Metrics'].values():
-            assert f'{number:.2f}' in rows[name][0]
         for number in result.get('Paper', {}).values():
             assert f'{number:.2f}' in rows[name][1]
     for name in ('flowers89', 'dtd10'):
@@ -99,6 +106,12 @@ def test_every_model_has_a_row_with_the_mean_of_its_records(
         for values in zip(*cuts, strict=True):
             mean = f'{fmean(values):.1f} ± '
             assert mean in rows['snapvit_vitti_photos'][0]
+
+
+def test_metafiles_have_the_figures_of_the_records(page: str) -> None:
+    """Stale ones are renewed by ``python docs/site/metafiles.py``."""
+    for path, text in importlib.import_module('metafiles').renewed().items():
+        assert path.read_text() == text, path
 
 
 def test_commands_are_read_by_their_tools(

@@ -1,16 +1,17 @@
 """The page of models: what the metafiles list and the records measured.
 
-A figure has one place, the record of a run in docs/benchmark; this page reads
-it there. A metafile has what was published, and what has no record.
+A figure has one place, the record of a run in docs/benchmark: this page reads
+it there, and metafiles.py writes it into the metafiles.
 """
 
 import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -26,6 +27,8 @@ from benchmarks.methods import DEFAULT, METHODS  # noqa: E402
 from benchmarks.pages import spread_text  # noqa: E402
 from benchmarks.real_report import at, runs_of, shared  # noqa: E402
 
+HALF = 0.5
+TOP1 = 'Top 1 Accuracy'
 UNITS = ((10**9, 'G'), (10**6, 'M'), (10**3, 'k'))
 WHAT = """# Models
 
@@ -35,6 +38,10 @@ spread over seeds of the records behind the page that is named, which says how
 long was trained. There all methods have one cost, so that their training may
 be shorter than in their configs. *Paper* is what was published, at all MACs
 where none are named; of the baselines, what EA-ViT's paper measured.
+
+No adapted network was published: the one file of weights here is the ViT-mini
+of [vit](../configs/vit/README.md), and each of the others is what its commands
+train.
 
 Records of photographs want their folder, `export EAVIT_DATA=DIR`; what lies in
 it is said [there](benchmark/real_cls.md).
@@ -47,25 +54,35 @@ class Figure(NamedTuple):
     text: str
     page: str
     command: str
+    seeds: int
+    metrics: Mapping[str, float]  # as the metafiles name them
 
 
 def over_seeds(
     page: str,
     command: str,
     runs: Mapping[int, float],
+    metrics: Mapping[str, Iterable[float]],
     note: str = '',
 ) -> Figure:
     """The mean over the seeds, which the command is given."""
     seeds = f'{len(runs)} seed{"s" * (len(runs) > 1)}'
     text = f'{spread_text([*runs.values()])} ({note}{seeds})'
     asked = ' '.join(map(str, runs))
-    return Figure(text, page, f'{command} --seeds {asked}')
+    command += f' --seeds {asked}'
+    return Figure(text, page, command, len(runs), means(metrics))
+
+
+def means(metrics: Mapping[str, Iterable[float]]) -> dict[str, float]:
+    """The metrics' means over seeds, as precise as the page has them."""
+    return {name: round(fmean(runs), 2) for name, runs in metrics.items()}
 
 
 def of_photographs(benchmark: ModuleType) -> Iterator[tuple[str, Figure]]:
     """Each config of a method's elastic stages, and the method's figure."""
     task = benchmark.TASK
     records = read_records(task.records)
+    label = 'mIoU' if task.metric == 'mIoU' else TOP1
     curves = [
         benchmark.OWN,
         *getattr(benchmark, 'BASELINE_CURVES', {}).values(),
@@ -78,10 +95,13 @@ def of_photographs(benchmark: ModuleType) -> Iterator[tuple[str, Figure]]:
         }
         command = f'python -m {task.module} --methods {curve.method}'
         command += f' --sets {name}'
+        metrics = {label: found.values()}
+        half = [at(run, curve, HALF) for run in runs]
+        metrics[f'{label} at {HALF:.0%} of the MACs'] = half
         stages = task.methods[curve.method]
         paths = {v for k, v in stages.items() if k not in task.alone}
         for path in paths if found else ():
-            figure = over_seeds(task.records.stem, command, found)
+            figure = over_seeds(task.records.stem, command, found, metrics)
             yield path.format(name), figure
 
 
@@ -98,14 +118,17 @@ def of_fashion() -> Iterator[tuple[str, Figure]]:
             command = f'python -m benchmarks.accuracy --methods {label}'
             command += f' --regimes {stage2.REGIME}'
             note = 'stage 1, ' * (label == DEFAULT)
-            yield method.config, over_seeds('accuracy', command, found, note)
+            metrics = {TOP1: found.values()}
+            figure = over_seeds('accuracy', command, found, metrics, note)
+            yield method.config, figure
     found = {
         run['seed']: run['answers'][stage2.ROUTER][-1][-1]
         for run in json.loads(stage2.RECORDS.read_text())
         if run['variant'] == stage2.PLAIN
     }
     command = 'python -m benchmarks.stage2'
-    figure = over_seeds('stage2', command, found, 'stage 2, ')
+    # The metafile has the accuracy of the config, which is stage 1's.
+    figure = over_seeds('stage2', command, found, {}, 'stage 2, ')
     yield METHODS[DEFAULT].config, figure
 
 
@@ -119,14 +142,22 @@ def of_cuts() -> Iterator[tuple[str, Figure]]:
             if (run['method'], run['regime']) == (snap.START, name)
         }
         if runs:
-            cuts = zip(*(run['cut'] for run in runs.values()), strict=True)
+            cuts = [*zip(*(r['cut'] for r in runs.values()), strict=True)]
             text = ', '.join(spread_text(values, 1) for values in cuts)
             kept = next(iter(runs.values()))['kept']
-            shares = ', '.join(f'{share:.0%}' for share in kept)
-            text += f" at {shares} of the blocks' MACs (20 neighbours; {name})"
+            shares = [f'{share:.0%}' for share in kept]
+            text += f" at {', '.join(shares)} of the blocks' MACs"
+            text += f' (20 neighbours; {name})'
+            metrics = {
+                f"{TOP1} on {name} at {share} of the blocks' MACs": values
+                for share, values in zip(shares, cuts, strict=True)
+            }
             asked = ' '.join(map(str, runs))
-            command = f'python -m benchmarks.snap --sets {name} --seeds'
-            yield snap.CONFIG, Figure(text, 'snap', f'{command} {asked}')
+            command = f'python -m benchmarks.snap --sets {name} --seeds '
+            command += asked
+            found = means(metrics)
+            figure = Figure(text, 'snap', command, len(runs), found)
+            yield snap.CONFIG, figure
 
 
 def measured() -> dict[str, list[Figure]]:
