@@ -106,6 +106,7 @@ def test_a_folder_of_images_becomes_networks(
     assert subnet == row['subnet']
     page = work / 'report.html'
     assert '>budgets.json</a>' in page.read_text()
+    assert 'A quick trial: a tenth' in page.read_text()
     assert page.read_text().count('<h4>Certificate</h4>') == 1
     goes_on_elsewhere(work, args, call, capsys)
 

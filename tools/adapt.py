@@ -371,7 +371,8 @@ def main(args: argparse.Namespace) -> None:
             adaptation.train('stage2')
         table, exported = adaptation.use()
         try:
-            page = f'All of it in one page: {write_page(folder)}'
+            path = write_page(folder, args.quick)
+            page = f'All of it in one page: {path}'
         except Exception as error:  # all else is whole without it
             page = f'Without a page: {type(error).__name__}: {error}'
     found = read_json(table, dict)

@@ -41,11 +41,12 @@ Content = TypeVar('Content')
 Values = dict[str, Any]
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path, is_quick: bool = False) -> Path:
     """Writes ``report.html`` into the work directory of an adaptation.
 
     It says what the files there say: nothing is measured, and what is missing
-    or broken is left out. Its paths begin in that directory.
+    or broken is left out. It says as well that the adaptation was a short
+    trial, if ``is_quick``. Its paths begin in that directory.
     """
     found = _read(_front, folder / 'search' / 'pareto.json')
     tables = [
@@ -63,6 +64,7 @@ def write_page(folder: Path) -> Path:
     pages.filters.update(python=repr, quote=quote)
     text = pages.get_template(_TEMPLATE.name).render(
         name=folder.name,
+        is_quick=is_quick,
         data=_read(_data, folder / 'stages.json'),
         found=found,
         charts=list(_charts(folder, found, tables)),

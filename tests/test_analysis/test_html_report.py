@@ -163,6 +163,8 @@ def test_it_is_made_again_byte_for_byte(work, tmp_path):
     moved = work.rename(tmp_path / 'moved')
     text = write_page(moved).read_text()
     assert text.replace('moved', 'work').encode() == first
+    assert b'quick' not in first
+    assert 'A quick trial: a tenth' in write_page(moved, True).read_text()
 
 
 def test_names_stay_text(work):
