@@ -228,6 +228,13 @@ def goes_on_elsewhere(work: Path, args: Any, call: Any, capsys: Any) -> None:
             'no.json',
         ),
         ([DIGITS, '--data', '/no/such'], 'no such folder; must hold'),
+        (  # before a budget is asked for, which needs the space
+            [
+                *('configs/eavit/vitti_dtd10_stage2.py', '--budgets', '1%'),
+                *('--cfg-options', 'model.backbone.init_cfg.checkpoint=a.pth'),
+            ],
+            r'init_cfg: a.pth is not there\. Put a checkpoint of',
+        ),
     ],
 )
 def test_wrong_options(

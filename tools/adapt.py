@@ -106,6 +106,7 @@ from eavit_mm.models import BudgetSolver
 from eavit_mm.options import check_count
 from eavit_mm.registry import check_options
 from eavit_mm.space import Budget
+from eavit_mm.weights.pretrained import check_pretrained
 
 TOOLS = Path(__file__).resolve().parent
 # Of a whole training and search, what --quick does.
@@ -352,12 +353,15 @@ def main(args: argparse.Namespace) -> None:
     configs = stage_configs(args)
     for cfg in configs.values():
         check_options('', dict(cfg.items()))
+    name = Path(args.config).stem + ('_quick' if args.quick else '')
+    folder = Path(args.work_dir or Path('work_dirs', name)).absolute()
+    if not (folder / 'stage1').exists():  # which alone begins with them
+        backbone = configs['stage1'].model.get('backbone') or {}
+        check_pretrained(backbone.get('init_cfg'))
     args.budgets = args.presets or args.budgets
     check_budgets([*configs.values()][-1], args)
     if 'onnx' in args.format:
         import_onnxruntime()
-    name = Path(args.config).stem + ('_quick' if args.quick else '')
-    folder = Path(args.work_dir or Path('work_dirs', name)).absolute()
     for text in args.budgets:
         check_folder(folder / _kinds(args)[0] / text)
     with lock(folder / 'stages.json'):

@@ -11,6 +11,7 @@ says how many patches the network has that loads.
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mmengine.runner import CheckpointLoader
@@ -113,6 +114,18 @@ def load_pretrained(
     inside = [name for name in weights if name.startswith(start)]
     log_left_out(weights.keys() - inside, start)
     return {name.removeprefix(start): weights[name] for name in inside}
+
+
+def check_pretrained(init_cfg: Any) -> None:
+    """Raises as :func:`load_pretrained` if files are not there; reads none.
+
+    What is fetched from elsewhere is not asked for.
+    """
+    for cfg in init_cfg if isinstance(init_cfg, list) else [init_cfg]:
+        if isinstance(cfg, dict) and cfg.get('type') == 'Pretrained':
+            path = str(cfg.get('checkpoint') or '')
+            if '://' not in path and not Path(path).expanduser().is_file():
+                load_pretrained(f'{SCHEME}{path}')
 
 
 def _how_to_get(path: str) -> str:
