@@ -41,6 +41,7 @@ from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import shown
 from eavit_mm.space.pareto import COSTS
 
+_PATH = 'correct the path in the command'
 _OPTIONS = 'put it right in the config, or by --cfg-options'
 _MODEL = 'put the model of the config right, or give the files it names'
 # Without these a model still has its space.
@@ -54,6 +55,7 @@ _OVERLAP = "divide the samples by type='eavit_mm.Split', or into folders"
 _WEIGHTS = 'docs/weights.md says which files can be read, and from where'
 _CHECKPOINT = 'give a whole file that was trained by this very config'
 _BUDGETS = 'ask for what the space reaches, or give files of this network'
+_FORM = 'write it as 0.5, 50%, 8GMACs, 20Mparams or 5ms'
 _TRAIN = 'put it right in the config: no training begins before'
 # By these names tools/adapt.py writes what its stage 2 reads.
 _COMES = {
@@ -148,8 +150,8 @@ class Doctor:
 
     def read(self) -> Config | None:
         """The config, and all options in it that are none."""
-        cfg = None
-        with self.check('config', _OPTIONS):
+        cfg, is_file = None, Path(self.args.config).expanduser().is_file()
+        with self.check('config', _OPTIONS if is_file else _PATH):
             cfg = load_config(self.args)
         if cfg is None:
             return None
@@ -252,8 +254,12 @@ class Doctor:
             text = f'{kind} from {" to ".join(ends)} ({share:.1%} to 100 %)'
             self.say('ok', 'space', text)
         for text in args.budgets:
-            with self.check('budgets', _BUDGETS):
+            budget = None
+            with self.check('budgets', _FORM):
                 budget = Budget.parse(text)
+            if budget is None:
+                continue
+            with self.check('budgets', _BUDGETS):
                 _, row = answer_to(budget, solver, args.by)
                 found = shown(row['delivered'])
                 by = f'{row["by"]}: {found}, {row["used"]:.0%} of it'

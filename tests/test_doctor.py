@@ -99,7 +99,7 @@ def test_one_call_finds_all_that_is_wrong(ask, tmp_path):
         'none.json',
         'budget 1%: 109,875 MACs of the total cannot be reached',
         'budgets: a limit in ms needs a latency table',
-        "'much'",
+        "'5ms' (a MAC is two FLOPs)\n         -> write it as 0.5, 50%, 8GMACs",
         'train_dataloader: model.head.num_classes=5; the data have 10 class',
         'val_dataloader: ',
         'nowhere',
@@ -178,10 +178,17 @@ def test_the_tools_say_what_they_would_refuse(ask, tmp_path):
     assert "search: error: search_cfg.metric='accuracy/top9'" in text
 
 
-def test_an_unread_config_does_not_hide_a_checkpoint(ask, tmp_path):
-    code, text = ask(tmp_path / 'none.py', tmp_path / 'none.pth')
+@pytest.mark.parametrize(
+    ('name', 'what'), [('none.py', 'not there'), ('', 'a folder')]
+)
+def test_an_unread_config_does_not_hide_a_checkpoint(
+    ask, tmp_path, name, what
+):
+    config = tmp_path / name
+    code, text = ask(config, tmp_path / 'none.pth')
     assert code == 1
-    assert 'wrong    config: ' in text
+    _, after = text.split(f'wrong    config: {config} is {what}; must be the ')
+    assert after.split('-> ')[1].startswith('correct the path in the command')
     assert 'wrong    checkpoint: ' in text
 
 

@@ -430,7 +430,19 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
 
 
 def read_config(path: str) -> Config:
-    """The config of a file; ``ValueError`` if it cannot be read."""
+    """The config of a file.
+
+    Raises:
+        FileNotFoundError: If it is not there, or a file that it names.
+        ValueError: If it cannot be read.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = 'a folder' if file.is_dir() else 'not there'
+        raise FileNotFoundError(
+            f'{path} is {what}; must be the path of a config (`python -m '
+            'eavit_mm` names the folder of ours)'
+        )
     try:
         return Config.fromfile(path)
     except FileNotFoundError:
