@@ -89,8 +89,8 @@ benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export
 	@$(VENV_PYTHON) -W ignore -m benchmarks.misuse
 	@$(VENV_PYTHON) -W ignore -m benchmarks.memory
-	@test -z "$$EAVIT_DATA" || for each in real_cls real_ablations \
-		real_race real_seg snap snap_speed; do \
+	@test -z "$$EAVIT_DATA" || for each in real_cls real_112 real_cost \
+		real_ablations real_race real_seg snap snap_speed; do \
 		$(VENV_PYTHON) -W ignore -m benchmarks.$$each || exit; \
 	done  # EAVIT_DATA: the folder of photographs and of a ViT-Ti
 

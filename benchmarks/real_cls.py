@@ -161,22 +161,25 @@ def claims(runs: Sequence[Run]) -> str:
 
 FINDINGS = {
     'flowers89': """EA-ViT leads every other method at each budget in the mean,
-by more than the spread but for Flextron at 75%, and so over the MACs that both
-take. One network that trains alone for all of the cost (one seed) is 2 and 6
-below EA-ViT at 38 and 49% of the MACs, and 7 above at 20%: it sees five times
-as many images as the whole network alone. For the cost of one fine-tune no
-elastic method keeps the accuracy of the whole network: EA-ViT's lacks 6.2
-points, the others' 9 to 17.
+and over the MACs that both take by more than the spread; at single budgets as
+well but for Flextron at 45.6, 50 and 62%: one of its three routers chooses
+networks there that are 10 points worse than uniform ones of the same weights.
+One network that trains alone for all of the cost (one seed) is 2 and 6 below
+EA-ViT at 38 and 49% of the MACs, and 7 above at 20%: it sees five times as
+many images as the whole network alone. For the cost of one fine-tune no
+elastic method keeps the accuracy of the whole network: EA-ViT's lacks 5.8
+points, the others' 8 to 17.
 """,
-    'dtd10': """The standard error of 400 test images is 2.5 points. EA-ViT's
+    'dtd10': """The standard error of 400 test images is 2.5 points. Of the
+others, here and below, two seeds are measured so far. EA-ViT's
 largest network lacks 0.5 points to the dense one. It leads at 20%, and over
 the MACs that both take it is level with DynaBERT, which learns from a
 fine-tuned teacher and is 2.5 above it at 45.6% and 1.5 at half.
 """,
     'eurosat': """EA-ViT leads every other method over the MACs that both take,
-by more than the spread, and at 20, 30 and 50% in the mean; Flextron is 0.9
-better at 62% (within the spread) and 0.6 at 75%. Its largest network lacks 2.6
-points to the dense one. Networks that train alone (one seed) are better by
+by more than the spread, and so at 20, 30 and 50%; Flextron is as good from 62
+to 75%, within the spread. EA-ViT's largest network lacks 2.4 points to the
+dense one. Networks that train alone (one seed) are better by
 12.5, 2.9 and 0.5 points at 20, 38 and 49%.
 """,
     'btmri': """EA-ViT leads every other method at 20, 30 and 50% and over the

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from mmpretrain.registry import MODELS
 
-from benchmarks import real, real_112, real_ablations, real_cls, real_report
+from benchmarks import (
+    real,
+    real_112,
+    real_ablations,
+    real_cls,
+    real_cost,
+    real_report,
+)
 from benchmarks.accuracy import read_records
 from benchmarks.cost import routed_share, training_cost, with_length
 from benchmarks.methods import read_config
@@ -31,6 +38,16 @@ def test_methods_cost_the_same(method: str) -> None:
     ]
     assert sum(costs) == pytest.approx(SHORT.passes, rel=0.05)
     assert {cfg.randomness.seed for cfg in configs.values()} == {2}
+
+
+def test_a_method_may_cost_a_multiple() -> None:
+    task = replace(real_cost.TASK, passes=2_000)
+    for method, factor in task.times.items():
+        configs = real.configs_of(task, method, 'eurosat', 0)
+        if DENSE in configs:
+            cost = training_cost(configs[DENSE])
+            assert cost == pytest.approx(2_000 * factor, rel=0.05)
+    assert sorted(task.times.values()) == [2, 2, 4, 4]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +127,9 @@ def test_runs_are_recorded_once_and_shown(
     assert any(line.startswith('| alone 50%') for line in lines)
 
 
-@pytest.mark.parametrize('task', [TASK, real_ablations.TASK, real_112.TASK])
+@pytest.mark.parametrize(
+    'task', [TASK, real_ablations.TASK, real_112.TASK, real_cost.TASK]
+)
 def test_committed_records_are_of_todays_configs(
     task: real.Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
