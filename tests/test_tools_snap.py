@@ -70,6 +70,8 @@ def test_the_network_is_sorted_and_the_front_is_of_it(snapped):
     assert min(used) < 0.3
     # Asked for: nothing on the grid comes as near.
     assert max(share for share in used if share <= 0.37) > 0.3
+    assert front.objectives == ('metric', 'macs', 'params')
+    assert max(m.params for m in known if m.params <= 4e5) > 3.5e5
 
 
 def stopped(add: Any) -> Any:

@@ -70,5 +70,10 @@ def cut_front(
         own: Any = {kind: cost(subnet) for kind, cost in costs.items()}
         similarity = 1 - float(fidelity.losses(subnet).mean())
         members.append(Member(subnet, {METRIC: similarity}, **own))
-    objectives = Objectives(space, tables, ('metric', 'macs'), METRIC, scale=1)
+    # A cut for a budget leaves for one that is no dearer by what that limits.
+    limited = sorted(
+        {kind for limits in targets for kind in limits} - {'macs'}
+    )
+    names = ('metric', 'macs', *limited)
+    objectives = Objectives(space, tables, names, METRIC, scale=1)
     return build_front(objectives, members, BINS, samples=len(fidelity))
