@@ -18,6 +18,7 @@ from toys import (
 
 from benchmarks.export_cases import random_config, random_model
 from eavit_mm.export import dense_network
+from eavit_mm.snap import correct as correct_module
 from eavit_mm.snap.correct import correct, features_error, fit, solve_ridge
 
 
@@ -162,3 +163,17 @@ def test_exported_it_is_the_masked_network(seed: int) -> None:
     assert found['error_before'] == pytest.approx(before)
     after = features_error(vit, copy.backbone, subnet, [x])
     assert found['error'] == pytest.approx(after)
+
+
+def test_what_would_be_further_off_stays_as_it_was_cut(monkeypatch) -> None:
+    case = random_case(0, batch=2)
+    case.vit.eval()
+    before = snapshot(case.vit)
+
+    def further_off(whole, cut, subnet, batches) -> float:
+        return 0.5 if cut is whole else 0.6
+
+    monkeypatch.setattr(correct_module, 'features_error', further_off)
+    copy, found = correct(Model(case.vit), case.subnet, [case.x])
+    assert_same_weights(copy.backbone, before)
+    assert found == dict(images=2, error_before=0.5, error=0.5)
