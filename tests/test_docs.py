@@ -224,7 +224,7 @@ def test_marked_commands_run(
     # The others begin with what this page makes.
     pages = sorted(PAGES, key=lambda page: page.name != 'get_started.md')
     marked = [line for page in pages for line in lines(page, only_run=True)]
-    assert len(marked) >= 6
+    assert len(marked) >= 9
     for line in marked:
         words = tool_words(line.replace('epoch_80', 'epoch_4'))
         monkeypatch.setattr(sys, 'argv', words)
