@@ -430,12 +430,7 @@ def build_supernet(cfg: Config, asked_by: str) -> ElasticModelMixin:
 
 
 def read_config(path: str) -> Config:
-    """The config of a file.
-
-    Raises:
-        FileNotFoundError: If it is not there, or a file that it names.
-        ValueError: If it cannot be read.
-    """
+    """The config of a file; ``ValueError`` if it is there and none."""
     file = Path(path).expanduser()
     if not file.is_file():
         what = 'a folder' if file.is_dir() else 'not there'
