@@ -92,6 +92,10 @@ class Task:
     passes: int | None = None
     times: Mapping[str, int] = field(default_factory=dict)
 
+    def passes_of(self, method: str) -> int:
+        """What the stages of a method cost; 0: their configs have a length."""
+        return (self.passes or 0) * self.times.get(method, 1)
+
 
 def configs_of(
     task: Task, method: str, name: str, seed: int
@@ -121,8 +125,7 @@ def configs_of(
                 for stage, cfg in configs.items()
             }
         lengths = {k: cfg.train_cfg.max_iters for k, cfg in configs.items()}
-        passes = task.passes * task.times.get(method, 1)
-        each = passes / sum(lengths.values())
+        each = task.passes_of(method) / sum(lengths.values())
         return {
             stage: of_cost(cfg, each * lengths[stage])
             for stage, cfg in configs.items()
@@ -229,8 +232,8 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         record['answers'][stage] = found
         if task.passes and stage not in task.alone:
             members, whole = measured_by(task, cfg, checkpoint, front)
-            passes = task.passes * task.times.get(method, 1)
-            record['forwards'][stage] = cost_of(members, whole) / passes
+            cost = cost_of(members, whole) / task.passes_of(method)
+            record['forwards'][stage] = cost
         if router:
             chosen = (measured / CHOSEN).read_text()
             record['chosen'] = json.loads(chosen)

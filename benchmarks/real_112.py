@@ -1,21 +1,12 @@
 """The methods of benchmarks.real_cls on larger images of the same sets."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.accuracy import read_records
 from benchmarks.pages import FOLDER
-from benchmarks.real import run_all
-from benchmarks.real_cls import (
-    BASELINE_CURVES,
-    CLAIMED,
-    CURVES,
-    CUT,
-    OWN,
-    SLICES,
-)
+from benchmarks.real_cls import CUT
+from benchmarks.real_cls import PAGE as SMALLER_PAGE
 from benchmarks.real_cls import TASK as SMALLER
-from benchmarks.real_report import Page, Run, lead_table, write_page
+from benchmarks.real_report import run_page
 
 SIZE = 112
 _LARGER = {
@@ -49,20 +40,8 @@ positions of the pretrained network are resized: does what was found there
 hold?"""
 
 
-def claims(runs: Sequence[Run]) -> str:
-    """EA-ViT less each of the others."""
-    others = {**BASELINE_CURVES, 'dense, sliced': SLICES}
-    return lead_table(runs, OWN, others, CLAIMED, 'EA-ViT less')
-
-
-FINDINGS: dict[str, str] = {}
-PAGE = Page(TASK, INTRO, CURVES, claims, FINDINGS, 'accuracy (%)')
-
-
-def main() -> None:
-    run_all(TASK, __doc__)
-    write_page(PAGE, read_records(TASK.records), FOLDER)
+PAGE = replace(SMALLER_PAGE, task=TASK, intro=INTRO, findings={})
 
 
 if __name__ == '__main__':
-    main()
+    run_page(PAGE, __doc__)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mmpretrain
 
-from benchmarks.accuracy import read_records
 from benchmarks.pages import FOLDER
 from benchmarks.real import (
     DENSE,
@@ -17,15 +16,14 @@ from benchmarks.real import (
     STAGE1,
     STAGE2,
     Task,
-    run_all,
 )
 from benchmarks.real_report import (
     Curve,
     Page,
     Run,
     lead_table,
+    run_page,
     trained_alone,
-    write_page,
 )
 from benchmarks.stage2 import FRONT, ROUTER, UNIFORM
 
@@ -197,10 +195,5 @@ an eighth of an epoch here: the largest network lacks 13.4 points.
 PAGE = Page(TASK, INTRO, CURVES, claims, FINDINGS, 'accuracy (%)')
 
 
-def main() -> None:
-    run_all(TASK, __doc__)
-    write_page(PAGE, read_records(TASK.records), FOLDER)
-
-
 if __name__ == '__main__':
-    main()
+    run_page(PAGE, __doc__)

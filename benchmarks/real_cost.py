@@ -53,7 +53,7 @@ def claims(runs: Sequence[Run]) -> str:
     """The largest network beside the whole one alone."""
     rows = []
     for factor in (1, *FACTORS):
-        own = OWN._replace(method=_name(EA_VIT, factor))
+        own = CURVES[_name(EA_VIT, factor)]
         alone = SLICES._replace(method=_name(DENSE, factor))
         if both := shared(runs, own, alone):
             wholes = [at(run, alone, 1.0) for run in both]

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.accuracy import read_records
 from benchmarks.chosen import draw_chosen
 from benchmarks.pages import (
+    FOLDER,
     commits,
     mean_and_spread,
     publish,
     spread_text,
     table,
 )
-from benchmarks.real import Task
+from benchmarks.real import Task, run_all
 from benchmarks.stage2 import UNIFORM, lead
 from benchmarks.stage2 import curve as over_macs
 from eavit_mm.analysis.plots import plot_metric_over_macs
@@ -238,6 +240,12 @@ def draw(page: Page, runs: Sequence[Run], name: str, folder: Path) -> None:
         page.label,
         f'{name}, test split, MACs{part}; seeds: {len(runs)}',
     )
+
+
+def run_page(page: Page, description: str | None) -> None:
+    """Runs what the command line asks for, and writes the page."""
+    run_all(page.task, description)
+    write_page(page, read_records(page.task.records), FOLDER)
 
 
 def write_page(

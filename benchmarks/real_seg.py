@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mmseg
 
-from benchmarks.accuracy import read_records
 from benchmarks.pages import FOLDER, spread_text, table
 from benchmarks.real import (
     DENSE,
@@ -18,7 +17,6 @@ from benchmarks.real import (
     STAGE1,
     STAGE2,
     Task,
-    run_all,
 )
 from benchmarks.real_report import (
     Curve,
@@ -27,9 +25,9 @@ from benchmarks.real_report import (
     answers,
     at,
     leads,
+    run_page,
     shared,
     trained_alone,
-    write_page,
 )
 from benchmarks.stage2 import FRONT, ROUTER, UNIFORM, area
 
@@ -176,10 +174,5 @@ def claims(runs: Sequence[Run]) -> str:
 PAGE = Page(TASK, INTRO, CURVES, claims, FINDINGS, 'mIoU (%)')
 
 
-def main() -> None:
-    run_all(TASK, __doc__)
-    write_page(PAGE, read_records(TASK.records), FOLDER)
-
-
 if __name__ == '__main__':
-    main()
+    run_page(PAGE, __doc__)
