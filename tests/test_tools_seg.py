@@ -192,6 +192,25 @@ def test_budgets_of_a_part_and_tta(project, call, tmp_path, capsys):
         check(Config.fromfile(project[0]), given)
 
 
+def test_cuts_of_a_segmentor(project, call, tmp_path):
+    """The head sees the whole embedding: its numbers change by cuts alone."""
+    cfg, checkpoint, _ = project
+    few = ('--images', '8', '--batch-size', '4', '--budgets', '60%')
+    call('snap.py', cfg, checkpoint, *few, '--work-dir', 'snap')
+    files = cfg, tmp_path / 'snap' / 'snap.pth'
+    front = ('--front', 'snap/pareto.json')
+    call('test.py', *files, *front, '--budgets', '1.0', '60%', '--out', 'a')
+    call('test.py', cfg, checkpoint, '--budgets', '1.0', '--out', 'b')
+    rows, (whole,) = (
+        json.loads((tmp_path / name).read_text())['subnets'] for name in 'ab'
+    )
+    assert rows[0]['metrics'] == pytest.approx(whole['metrics'])
+    assert 0.5 < rows[1]['macs_ratio'] <= 0.6
+    call('export.py', *files, *front, '--budget', '60%', '--out', 'out')
+    network = read_network(tmp_path / 'out')
+    assert type(network).__name__ == 'EncoderDecoder'
+
+
 def test_latency_and_order_of_a_segmentor(project, call, tmp_path):
     cfg, checkpoint, _ = project
     few = ('--rounds', '1', '--threads', '1')

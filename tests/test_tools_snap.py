@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from tool_runs import DIGITS, ROOT, TOOLS, forget_runs
 
+from eavit_mm.apis import ask, load
 from eavit_mm.engine.checkpoint import load_supernet
 from eavit_mm.files import lock
 from eavit_mm.snap.scores import FisherScores
@@ -152,6 +153,40 @@ def test_other_tools_take_its_files(snapped, tmp_path, call):
     assert Subnet.from_file(out / 'subnet.json') == Subnet.from_dict(
         row['subnet']
     )
+
+
+def test_a_router_learns_from_its_front(snapped, tmp_path, call):
+    """The front was judged without labels; stage 2 judges its subnets anew."""
+    options = [
+        f'load_from={snapped / "snap.pth"}',
+        f'model.router.front={snapped / "pareto.json"}',
+        'train_cfg.max_epochs=5',
+        'train_dataloader.batch_size=300',
+        'model.router.fit_steps=20',
+        'model.router.gated_every=15',
+    ]
+    stage2 = DIGITS.with_stem('vitmini_digits_stage2')
+    train = 'train.py', stage2, '--work-dir', tmp_path, '--cfg-options'
+    with pytest.raises(SystemExit, match=r"judged by 'mIoU'; .*/top1"):
+        call(*train, *options, 'search_cfg.metric=mIoU')
+    call(*train, *options)
+    loaded = load(stage2, tmp_path / 'epoch_5.pth')
+    router = loaded.model.router
+    given = ParetoFront.read(snapped / 'pareto.json', router.front.space)
+    measured = router.evaluated['front']
+    assert {m.subnet for m in measured} == {
+        m.subnet for m in (*given.members, *given.references)
+    }
+    front = router.front
+    assert front.metric == 'accuracy/top1'
+    assert all(m in measured for m in front.members)
+    best = max(m.metrics['accuracy/top1'] for m in measured)
+    assert max(map(front.quality, front.members)) == best
+    # Of these and the router's own answers.
+    known = {m.subnet: m for part in router.evaluated.values() for m in part}
+    (answer,) = ask(loaded, '50%', by='front')
+    member = known[Subnet.from_dict(answer['subnet'])]
+    assert answer['metrics'] == member.metrics
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What a trained router answers with, measured on held-out data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -14,8 +14,36 @@ from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.engine.unwrap import unwrap
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import costs_of, table_for
+from eavit_mm.search.front import build_front
+from eavit_mm.search.objectives import Objectives
+from eavit_mm.snap.front import METRIC as WITHOUT_LABELS
 from eavit_mm.space import Subnet
-from eavit_mm.space.pareto import Member
+from eavit_mm.space.cost_table import CostTable
+from eavit_mm.space.pareto import METRIC, Member, ParetoFront
+
+# Options of a search that say how its metric is to be read.
+_READING = dict(rule='rule', metric_scale='scale', metric_worst='worst')
+
+
+def answers_metric(front: ParetoFront, cfg: Mapping[str, Any]) -> str:
+    """The metric that answers are judged by.
+
+    That of the front; cuts of SnapViT, which were judged without labels, are
+    judged by that of a search.
+
+    Raises:
+        ValueError: If it needs to be named, and is not.
+    """
+    if front.metric != WITHOUT_LABELS:
+        return front.metric
+    metric = (cfg.get('search_cfg') or {}).get('metric')
+    if not isinstance(metric, str):
+        raise ValueError(
+            f'search_cfg.metric={metric!r}; must name the metric of the '
+            'validation: the subnets of model.router.front were judged '
+            'without labels'
+        )
+    return metric
 
 
 def evaluate_answers(runner: Runner, number: int) -> None:
@@ -23,7 +51,8 @@ def evaluate_answers(runner: Runner, number: int) -> None:
 
     With the weights as they are, or those of an average that is kept of them,
     on the validation data, each subnet on one rank. What is found goes into
-    the router, and so into checkpoints.
+    the router, and so into checkpoints. A front that was judged without
+    labels becomes that of the metric.
 
     Args:
         runner: In training, with a validation loop.
@@ -31,21 +60,42 @@ def evaluate_answers(runner: Runner, number: int) -> None:
             largest's.
     """
     model: Any = unwrap(runner.model)
-    loop = runner.val_loop
+    loop, front = runner.val_loop, model.router.front
+    metric = answers_metric(front, runner.cfg)
     model.norm_batches = norm_batches(runner.cfg)
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     model.eval()
     with _averaged_weights(averages):
-        fitness = Fitness(
-            model, loop.dataloader, loop.evaluator, model.router.front.metric
-        )
+        fitness = Fitness(model, loop.dataloader, loop.evaluator, metric)
         table = table_for(model, model.router.latency_table)
-        ranked = RankedFitness(fitness, costs_of(model, table))
+        costs = costs_of(model, table)
+        ranked = RankedFitness(fitness, costs)
         found = ranked.run(lambda: _measure_answers(model, ranked, number))
     model.train()
+    if metric != front.metric:
+        tables = {k: CostTable(front.space, cost) for k, cost in costs.items()}
+        front = _judged_again(front, found['front'], tables, runner.cfg)
     for each in (model, *(hook.ema_model.module for hook in averages)):
-        each.router.evaluated = found
+        each.router.front, each.router.evaluated = front, found
         each.router.samples = fitness.data.size
+
+
+def _judged_again(
+    front: ParetoFront,
+    members: tuple[Member, ...],
+    tables: Mapping[str, CostTable],
+    cfg: Any,
+) -> ParetoFront:
+    """The front of the same subnets by the metric of a search."""
+    search = cfg.search_cfg
+    objectives = Objectives(
+        front.space,
+        tables,
+        [k for k in front.objectives if k == METRIC or k in tables],
+        search.metric,
+        **{_READING[k]: search[k] for k in _READING.keys() & search.keys()},
+    )
+    return build_front(objectives, members, len(front.references))
 
 
 def _measure_answers(

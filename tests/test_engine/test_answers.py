@@ -1,11 +1,14 @@
 """Budgets that a router is asked for when its training ends."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fronts import front_of
 from mmengine.config import Config
+from tool_runs import DIGITS
 
-from eavit_mm.engine.answers import router_answers
+from eavit_mm.engine.answers import answers_metric, router_answers
 from eavit_mm.engine.cli import build_supernet
 from eavit_mm.models import BudgetSolver
 
@@ -29,6 +32,19 @@ def test_the_cheapest_subnet_answers_its_own_share(classes: int) -> None:
     assert table.share(least) == table.lowest_share
     assert most == model.backbone.space.largest
     assert len(others) == 3
+
+
+@pytest.mark.parametrize('search', [None, {}, dict(metric=3)])
+def test_a_front_without_labels_needs_the_metric_of_a_search(
+    search: Any,
+) -> None:
+    model = build_supernet(Config.fromfile(DIGITS), 'a test')
+    cfg = dict(search_cfg=search)
+    assert answers_metric(front_of(model), cfg) == 'accuracy/top1'
+    cut = front_of(model, metric='similarity')
+    with pytest.raises(ValueError, match=r'search_cfg\.metric=.*; must name'):
+        answers_metric(cut, cfg)
+    assert answers_metric(cut, dict(search_cfg=dict(metric='m'))) == 'm'
 
 
 def test_budgets_that_exclude_each_other_are_left_out(

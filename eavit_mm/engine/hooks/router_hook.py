@@ -5,11 +5,13 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from eavit_mm.engine.answers import evaluate_answers
+from eavit_mm.engine.answers import answers_metric, evaluate_answers
 from eavit_mm.engine.hooks.elastic_hook import ElasticHook
+from eavit_mm.engine.run_checks import reported_numbers
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import HOOKS
+from eavit_mm.space.pareto import ParetoFront
 
 
 @HOOKS.register_module()
@@ -30,8 +32,8 @@ class RouterHook(ElasticHook):
         num_budgets: To evaluate the router's answers to; 0 leaves that out.
 
     Raises:
-        ValueError: If the model has no router, or ``warmup`` is not shorter
-            than the training.
+        ValueError: If the model has no router, ``warmup`` is not shorter than
+            the training, or a validation lacks the metric of the front.
 
     Example:
         >>> custom_hooks = [dict(type='eavit_mm.RouterHook', warmup=1000)]
@@ -67,8 +69,20 @@ class RouterHook(ElasticHook):
                 f'RouterHook.warmup={self.warmup}; must be less than the '
                 f'{runner.max_iters} iterations of the training'
             )
+        if self.num_budgets and runner.val_loop and router.front:
+            self._check_metric(runner, router.front)
         router.fade = (self.warmup, runner.max_iters)
         router.evaluated = {}  # of earlier weights
+
+    def _check_metric(self, runner: Runner, front: ParetoFront) -> None:
+        """Raises now if the answers could not be evaluated at the end."""
+        metric = answers_metric(front, runner.cfg)
+        known = reported_numbers(runner.val_loop)
+        if known and not any(f'/{k}'.endswith(f'/{metric}') for k in known):
+            raise ValueError(
+                f'model.router.front: its subnets are judged by {metric!r}; a '
+                f'validation reports the numbers {known}'
+            )
 
     def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Freezes all but the router, or thaws it."""
