@@ -238,7 +238,9 @@ class Doctor:
         """The reachable range, and who answers the budgets."""
         args, solver = self.args, None
         files = dict(table=args.latency_table), dict(front=args.front)
-        given: dict[str, Any] = dict(count=args.count, part=args.part)
+        given: dict[str, Any] = dict(
+            count=args.count or 'exact', part=args.part or 'total'
+        )
         for more in ({}, *files):  # without those that cannot be read
             with self.check('budgets', _BUDGETS):
                 solver = BudgetSolver(self.model, **given, **more)

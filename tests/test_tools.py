@@ -178,12 +178,27 @@ def test_the_augmentation_of_a_part_of_the_data(trained, tmp_path, call):
         call('test.py', *args, '--work-dir', tmp_path)
 
 
-@pytest.mark.parametrize('criterion', ['taylor', 'none'])
+@pytest.mark.parametrize('criterion', ['taylor', 'none', None])
 def test_rearranging_keeps_the_logits(trained, tmp_path, call, criterion):
+    """By default as the config says; not in a space of suffixes."""
     folder, _ = trained
     source, out = folder / 'epoch_2.pth', tmp_path / 'new' / 'out.pth'
     how = ('--criterion', criterion, '--num-batches', 2)
-    call('rearrange.py', DIGITS, source, out, *how, '--work-dir', tmp_path)
+    if criterion is None:
+        config = tmp_path / 'config.py'
+        config.write_text(f"""
+_base_ = {str(DIGITS)!r}
+model = dict(backbone=dict(space=dict(max_off=0)))
+custom_hooks = [dict(
+    type='eavit_mm.RearrangeHook', num_batches=2, batch_size=4,
+    criterion=dict(type='eavit_mm.TaylorCriterion'))]
+""")
+        how = ('--cfg-options', 'model.backbone.space.suffix_smallest=True')
+        with pytest.raises(SystemExit, match='suffix_smallest=True: the sm'):
+            call('rearrange.py', config, source, out, *how)
+        call('rearrange.py', config, source, out, '--work-dir', tmp_path)
+    else:
+        call('rearrange.py', DIGITS, source, out, *how, '--work-dir', tmp_path)
     assert [path.name for path in out.parent.iterdir()] == ['out.pth']
     saved = torch.load(out, weights_only=True)
     assert saved['meta']['eavit_mm']['stage'] == 0

@@ -139,8 +139,13 @@ def test_the_same_command_gives_the_same_front(
 def test_other_tools_take_its_files(snapped, tmp_path, call):
     files = DIGITS, snapped / 'snap.pth'
     front = '--front', snapped / 'pareto.json'
+    # A config may name the front as well.
+    config = tmp_path / 'config.py'
+    config.write_text(
+        f'_base_ = {str(DIGITS)!r}\ntest_cfg = dict(front={str(front[1])!r})'
+    )
     call(
-        *('test.py', *files, *front, '--budgets', '37%'),
+        *('test.py', config, files[1], '--budgets', '37%'),
         *('--work-dir', tmp_path, *NEW_HEAD),
     )
     (row,) = json.loads((tmp_path / 'subnets.json').read_text())['subnets']
@@ -168,7 +173,13 @@ def test_a_router_learns_from_its_front(snapped, tmp_path, call):
     stage2 = DIGITS.with_stem('vitmini_digits_stage2')
     train = 'train.py', stage2, '--work-dir', tmp_path, '--cfg-options'
     with pytest.raises(SystemExit, match=r"judged by 'mIoU'; .*/top1"):
-        call(*train, *options, 'search_cfg.metric=mIoU')
+        call(
+            'train.py',
+            '--check',
+            *train[1:],
+            *options,
+            'search_cfg.metric=mIoU',
+        )
     call(*train, *options)
     loaded = load(stage2, tmp_path / 'epoch_5.pth')
     router = loaded.model.router

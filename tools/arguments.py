@@ -39,6 +39,9 @@ def add_config_options(parser: ArgumentParser) -> None:
     )
 
 
+BUDGET_ARGUMENTS = ('by', 'front', 'latency_table', 'count', 'part')
+
+
 def add_budget_arguments(parser: ArgumentParser) -> None:
     """Who answers budgets and how they are counted."""
     parser.add_argument(
@@ -57,14 +60,12 @@ def add_budget_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--count',
         choices=['exact', 'paper'],
-        default='exact',
-        help='how budgets count MACs',
+        help='how budgets count MACs (default: exact)',
     )
     parser.add_argument(
         '--part',
         choices=['backbone', 'neck', 'head', 'decode_head', 'total'],
-        default='total',
-        help='part of the model that budgets limit',
+        help='part of the model that budgets limit (default: total)',
     )
     parser.add_argument(
         '--latency-table',
@@ -79,9 +80,8 @@ def check_budget_arguments(args: Namespace, option: str, given: bool) -> None:
     Raises:
         ValueError: Names the first of them, and the option that is missing.
     """
-    unset = dict(by=None, front=None, latency_table=None)
-    for name, value in dict(unset, count='exact', part='total').items():
-        if not given and getattr(args, name) != value:
+    for name in BUDGET_ARGUMENTS:
+        if not given and getattr(args, name) is not None:
             raise ValueError(
                 f'--{name.replace("_", "-")} {getattr(args, name)}: is about '
                 f'budgets, and there is none; give {option}'

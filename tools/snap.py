@@ -96,7 +96,7 @@ from eavit_mm.options import (
     check_mapping,
     difference_of,
 )
-from eavit_mm.rearrange import sort_units
+from eavit_mm.rearrange import check_sortable, sort_units
 from eavit_mm.rearrange.criteria import zero_scores
 from eavit_mm.rearrange.permute import apply_permutation
 from eavit_mm.snap.cut import Cuts
@@ -232,17 +232,14 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     merge_options(cfg, args)
     model: Any = build_supernet(cfg, 'tools/snap.py').to(get_device())
-    if model.backbone.space.suffix_smallest:
-        raise ValueError(
-            f'{args.config}: space.suffix_smallest=True: the smallest subnets '
-            'would have the least important units'
-        )
+    with naming(args.config):
+        check_sortable(model.backbone.space)
     solver = BudgetSolver(model, table=args.latency_table)
     targets = [solver.limits([budget]) for budget in budgets]
     require_reachable(model, args.budgets, targets, solver.table)
     folder = Path(cfg.work_dir)
     require_other_file(args.checkpoint, folder / NETWORK)
-    meta = load_supernet(model, args.checkpoint)
+    meta = load_supernet(model, args.checkpoint, of_any_space=True)
     with lock(folder / EVALUATIONS):  # as tools/search.py does
         require_own(folder)
         front = snap(args, cfg, model, targets)

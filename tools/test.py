@@ -7,6 +7,7 @@ evaluated and written all the same, and the exit status is 1.
 import argparse
 
 from arguments import (
+    BUDGET_ARGUMENTS,
     add_budget_arguments,
     add_common_arguments,
     check_budget_arguments,
@@ -123,11 +124,11 @@ def merge_args(args: argparse.Namespace) -> Config:
             type='eavit_mm.SubnetTestLoop',
             subnets=subnets,
             budgets=args.budgets,
-            by=args.by,
-            count=args.count,
-            part=args.part,
-            latency_table=args.latency_table,
-            front=args.front,
+            **{
+                name: value
+                for name in BUDGET_ARGUMENTS
+                if (value := getattr(args, name)) is not None
+            },
         )
     merge_options(cfg, args)
     if args.tta:

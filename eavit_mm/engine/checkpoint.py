@@ -36,9 +36,11 @@ def supernet_meta(
 
 
 def load_supernet(
-    model: ElasticModelMixin, path: str | Path
+    model: ElasticModelMixin, path: str | Path, of_any_space: bool = False
 ) -> dict[str, Any]:
     """Loads a checkpoint, or a plain state dict, into a supernet, strictly.
+
+    ``of_any_space`` is for who needs the whole network alone.
 
     Returns:
         Its ``meta``; empty if it has none.
@@ -50,7 +52,8 @@ def load_supernet(
     """
     checkpoint = read_checkpoint(path)
     with naming(path):
-        check_space(model, meta_of(checkpoint))
+        if not of_any_space:
+            check_space(model, meta_of(checkpoint))
         # What else does not fit the model itself refuses.
         state = checkpoint.get('state_dict', checkpoint)
         model.load_state_dict(state, strict=not model.new_head)
@@ -239,7 +242,7 @@ def check_space(model: ElasticModelMixin, meta: Mapping[str, Any]) -> None:
     if difference:
         raise CheckpointError(
             f'this checkpoint was trained for another space: {difference}. '
-            'To train on all the same: '
+            'A training takes it all the same by '
             'default_hooks.supernet_meta.check_space=False'
         )
 

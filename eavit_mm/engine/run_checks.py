@@ -103,6 +103,9 @@ def check_training(runner: Runner) -> None:
     for place, schedule in _schedules(runner):
         if isinstance(schedule, Mapping):
             _check_end(runner, place, schedule)
+    for hook in runner.hooks:
+        if check := getattr(hook, 'check_training', None):
+            check(runner)
     if type(runner.val_loop) is ValLoop:  # ours does so itself
         check_monitors(runner.val_loop)
     model = unwrap(runner.model)

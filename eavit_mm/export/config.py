@@ -78,6 +78,7 @@ def plain_config(
     imports['imports'] = list(dict.fromkeys([*names, 'eavit_mm']))
     # mmengine puts the folder of the config there.
     plain['load_from'] = f'{{{{fileDirname}}}}/{WEIGHTS}'
+    of_subnets = not _fits(plain.get('val_cfg'))
     for name in ('train_cfg', 'val_cfg', 'test_cfg'):
         if not _fits(plain.get(name)):
             plain[name] = {}
@@ -88,6 +89,10 @@ def plain_config(
         if hook and hook.get('save_best'):
             hook['save_best'] = 'auto'
     custom = list(filter(_fits, plain.get('custom_hooks', ())))
+    if of_subnets:
+        custom = _of_one_network(custom)
+        if schedules := plain.get('param_scheduler'):
+            plain['param_scheduler'] = _of_one_network(schedules)
     plain.update(default_hooks=hooks, custom_hooks=custom)
     optimizer = plain.get('optim_wrapper', {})
     paramwise = optimizer.get('paramwise_cfg') or {}
@@ -96,6 +101,22 @@ def plain_config(
         del optimizer['paramwise_cfg']
     _complete_data(plain, meta)
     return plain
+
+
+def _of_one_network(parts: Any) -> list[Any]:
+    """Hooks or schedules that watch what a dense network's test reports.
+
+    ``NAME/METRIC`` of a subnet becomes ``METRIC``; what watches ``auc`` or
+    ``regret``, numbers of several subnets, is left out.
+    """
+    found: list[Any] = []
+    for part in [parts] if isinstance(parts, Mapping) else parts:
+        metric = part.get('monitor', '').partition('/')[2]
+        if metric:
+            found.append(dict(part, monitor=metric))
+        elif 'monitor' not in part:
+            found.append(part)
+    return found
 
 
 def _fits(part: Mapping[str, Any] | None) -> bool:

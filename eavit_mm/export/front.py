@@ -62,7 +62,9 @@ def export_front(
             exporter.export(member.subnet, out / name)
             done = 'written'
         note(f'[{number}/{len(places)}] {name}: {done}')
-        metrics = solver.metrics_of(member.subnet) or member.metrics
+        metrics = solver.metrics_of(member.subnet)
+        if front.metric not in metrics:  # it measures by another
+            metrics = member.metrics
         report = read_report(out / name)
         rows.append(front_row(name, metrics[front.metric], report))
     table = dict(

@@ -8,7 +8,13 @@ from .criteria import (
     RandomCriterion,
     TaylorCriterion,
 )
-from .permute import Permutation, permute_backbone, rearrange, sort_units
+from .permute import (
+    Permutation,
+    check_sortable,
+    permute_backbone,
+    rearrange,
+    sort_units,
+)
 
 __all__ = [
     'ActivationCriterion',
@@ -18,6 +24,7 @@ __all__ = [
     'Permutation',
     'RandomCriterion',
     'TaylorCriterion',
+    'check_sortable',
     'permute_backbone',
     'rearrange',
     'sort_units',

@@ -11,6 +11,7 @@ from torch import Tensor
 from eavit_mm.models.axes import CHANNELS, Units, parameter_axes
 from eavit_mm.models.consumers import leaves_of
 from eavit_mm.rearrange.criteria import Criterion, Scores
+from eavit_mm.space import SearchSpace
 
 # New order of every kind of unit: new position -> old index.
 Permutation = dict[Units, Tensor]
@@ -22,6 +23,15 @@ def sort_units(scores: Scores) -> Permutation:
         units: values.argsort(descending=True, stable=True)
         for units, values in scores.items()
     }
+
+
+def check_sortable(space: SearchSpace) -> None:
+    """Raises ``ValueError`` for a space with suffixes."""
+    if space.suffix_smallest:
+        raise ValueError(
+            'space.suffix_smallest=True: the smallest subnets have the last '
+            'units, which sorting makes the least important'
+        )
 
 
 def rearrange(

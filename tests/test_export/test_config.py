@@ -112,6 +112,25 @@ def test_what_stays_and_what_goes():
     )
 
 
+def test_what_watches_a_subnet_watches_the_network():
+    late = dict(type='CosineAnnealingLR', begin=1)
+    of_half = dict(type='ReduceOnPlateauLR', monitor='half/accuracy/top1')
+    stop = dict(type='EarlyStoppingHook', monitor='auc')
+    best = dict(stop, monitor='0.5/accuracy/top1', patience=3)
+    cfg = config(
+        custom_hooks=[stop, best],
+        param_scheduler=[late, of_half],
+        val_cfg=dict(type='eavit_mm.SubnetValLoop'),
+    )
+    plain = plain_config(cfg, DENSE)
+    top1 = dict(monitor='accuracy/top1')
+    assert plain['custom_hooks'] == [dict(best, **top1)]
+    assert plain['param_scheduler'] == [late, dict(of_half, **top1)]
+    # A loop of one network reports what it is asked for already.
+    cfg.val_cfg = dict(type='ValLoop')
+    assert plain_config(cfg, DENSE)['custom_hooks'] == [stop, best]
+
+
 def folder_config(channels: int):
     """Of classes in folders, whose names no class of a data set knows."""
     steps = [dict(type='PackInputs')]

@@ -154,7 +154,10 @@ def test_a_front_of_another_model_is_refused(ours, tmp_path):
 
 def test_metrics_are_those_after_stage_2(ours, tmp_path, monkeypatch):
     front = front_of(ours.model, subnets=SUBNETS)
-    again = {front.members[1].subnet: {front.metric: 77.0}}
+    again = {
+        front.members[1].subnet: {front.metric: 77.0},
+        front.members[2].subnet: {'another': 1.0},
+    }
     monkeypatch.setattr(
         front_module.BudgetSolver,
         'metrics_of',

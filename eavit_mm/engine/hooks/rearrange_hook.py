@@ -9,13 +9,19 @@ from eavit_mm.engine.calibration import (
     calibration_batches,
     preserved_random_state,
 )
-from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of
+from eavit_mm.engine.checkpoint import init_cfg_meta, meta_of, naming
 from eavit_mm.engine.hooks.elastic_hook import ElasticHook
 from eavit_mm.engine.ranked_fitness import broadcast_from_rank_0
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.models import ElasticModelMixin
 from eavit_mm.options import check_count
-from eavit_mm.rearrange import Criterion, NoCriterion, Permutation, sort_units
+from eavit_mm.rearrange import (
+    Criterion,
+    NoCriterion,
+    Permutation,
+    check_sortable,
+    sort_units,
+)
 from eavit_mm.rearrange.permute import apply_permutation
 from eavit_mm.registry import HOOKS, build_part
 
@@ -65,6 +71,8 @@ class RearrangeHook(ElasticHook):
     def before_train(self, runner: Runner) -> None:
         """Rearranges the model unless that has been done."""
         model = elastic_model(runner.model, type(self).__name__)
+        with naming('RearrangeHook'):
+            check_sortable(model.backbone.space)
         done = runner.message_hub.get_info(INFO)
         if not done and not runner.iter:
             done = init_cfg_meta(model).get('rearrangement')
@@ -84,12 +92,6 @@ class RearrangeHook(ElasticHook):
                 'RearrangeHook: no pretrained weights were loaded, there is '
                 'nothing to sort. Name them in model.backbone.init_cfg or '
                 'load_from; to train from scratch, leave this hook out.'
-            )
-        if model.backbone.space.suffix_smallest:
-            raise ValueError(
-                'RearrangeHook: the space has suffix_smallest=True: its '
-                'smallest subnets have the last units, which sorting makes '
-                'the least important; leave one of the two out'
             )
         permutation = broadcast_from_rank_0(lambda: self._sort(runner, model))
         apply_permutation(model, permutation, model.head_was_loaded)

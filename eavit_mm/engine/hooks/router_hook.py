@@ -11,7 +11,6 @@ from eavit_mm.engine.run_checks import reported_numbers
 from eavit_mm.engine.unwrap import elastic_model
 from eavit_mm.options import check_count, check_probability
 from eavit_mm.registry import HOOKS
-from eavit_mm.space.pareto import ParetoFront
 
 
 @HOOKS.register_module()
@@ -53,8 +52,8 @@ class RouterHook(ElasticHook):
         self.num_budgets = num_budgets
         self._frozen: list[Any] = []
 
-    def before_train(self, runner: Runner) -> None:
-        """Checks that there is something to train."""
+    def check_training(self, runner: Runner) -> None:
+        """Raises if there is nothing to train, or to evaluate with."""
         router = elastic_model(runner.model, type(self).__name__).router
         if router is None:
             raise ValueError(
@@ -70,19 +69,20 @@ class RouterHook(ElasticHook):
                 f'{runner.max_iters} iterations of the training'
             )
         if self.num_budgets and runner.val_loop and router.front:
-            self._check_metric(runner, router.front)
+            metric = answers_metric(router.front, runner.cfg)
+            known = reported_numbers(runner.val_loop) or [metric]
+            if not any(f'/{k}'.endswith(f'/{metric}') for k in known):
+                raise ValueError(
+                    f'model.router.front: its subnets are judged by '
+                    f'{metric!r}; a validation reports the numbers {known}'
+                )
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks again, now that all is loaded; the router begins anew."""
+        self.check_training(runner)
+        router: Any = elastic_model(runner.model, type(self).__name__).router
         router.fade = (self.warmup, runner.max_iters)
         router.evaluated = {}  # of earlier weights
-
-    def _check_metric(self, runner: Runner, front: ParetoFront) -> None:
-        """Raises now if the answers could not be evaluated at the end."""
-        metric = answers_metric(front, runner.cfg)
-        known = reported_numbers(runner.val_loop)
-        if known and not any(f'/{k}'.endswith(f'/{metric}') for k in known):
-            raise ValueError(
-                f'model.router.front: its subnets are judged by {metric!r}; a '
-                f'validation reports the numbers {known}'
-            )
 
     def before_train_iter(self, runner: Runner, *_: Any, **__: Any) -> None:
         """Freezes all but the router, or thaws it."""
