@@ -15,8 +15,10 @@ from benchmarks import (
     latency,
     memory,
     pages,
+    real_112,
     real_ablations,
     real_cls,
+    real_cost,
     real_race,
     real_seg,
     search,
@@ -37,10 +39,14 @@ WITH_FIGURE: dict[str, Callable[[Path], Path]] = dict(
     accuracy=lambda folder: write_report(
         accuracy.read_records(), folder, accuracy.INTRO
     ),
+    real_112=lambda folder: write_page(
+        real_112.PAGE, accuracy.read_records(real_112.TASK.records), folder
+    ),
     real_ablations=real_ablations.write_report,
     real_cls=lambda folder: write_page(
         real_cls.PAGE, accuracy.read_records(real_cls.TASK.records), folder
     ),
+    real_cost=real_cost.write_report,
     real_race=lambda folder: real_race.write_report(
         accuracy.read_records(real_race.RECORDS), folder
     ),
