@@ -40,10 +40,10 @@ positions of the pretrained network are resized: does what was found there
 hold?"""
 
 FINDINGS = {
-    'flowers89': """One seed, without MatFormer and HydraViT. As at 64 px
-EA-ViT leads at each budget but one (75%, DynaBERT by 0.8) and over the MACs
-that both take, by 5 points, and its largest network lacks 6.3 points to the
-dense one (5.8 at 64 px).
+    'flowers89': """One seed, without MatFormer and HydraViT. EA-ViT leads at
+each budget but one (75%, DynaBERT by 0.8) and over the MACs that both take, by
+5 points; at 64 px it leads at each. Its largest network lacks 6.3 points to
+the dense one (5.8 at 64 px).
 """,
 }
 PAGE = replace(SMALLER_PAGE, task=TASK, intro=INTRO, findings=FINDINGS)

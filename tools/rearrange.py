@@ -70,8 +70,6 @@ def main(args: argparse.Namespace) -> None:
     cfg.load_from, cfg.resume = None, False
     runner = build_runner(cfg)
     model = elastic_model(runner.model, 'tools/rearrange.py')
-    with naming(args.config):
-        check_sortable(model.backbone.space)
     meta = load_supernet(model, args.checkpoint, of_any_space=True)
     hook = next(
         (hook for hook in runner.hooks if isinstance(hook, RearrangeHook)),
@@ -81,6 +79,11 @@ def main(args: argparse.Namespace) -> None:
     if args.criterion:
         kind = CRITERIA[args.criterion]
         criterion = TASK_UTILS.build(dict(type=f'eavit_mm.{kind}'))
+    name = type(criterion).__name__
+    done = None if name == 'NoCriterion' else name
+    if done:
+        with naming(args.config):
+            check_sortable(model.backbone.space)
     batches = ()
     if criterion.needs_data:
         loader = runner.build_dataloader(cfg.train_dataloader)
@@ -88,8 +91,6 @@ def main(args: argparse.Namespace) -> None:
             loader, number, runner.seed or 0, hook.batch_size
         )
     rearrange(model, criterion, batches, model.head_was_loaded)
-    name = type(criterion).__name__
-    done = None if name == 'NoCriterion' else name
     meta['eavit_mm'] = supernet_meta(model, done, 0)
     save_atomically(dict(meta=meta, state_dict=model.state_dict()), args.out)
     print(f'Rearranged by {name}: {args.out}')

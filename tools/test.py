@@ -119,16 +119,18 @@ def merge_args(args: argparse.Namespace) -> Config:
         if args.subnet:
             subnet = Subnet.from_file(args.subnet)
             subnets[Path(args.subnet).stem] = subnet.to_dict()
+        given = {k: getattr(args, k) for k in BUDGET_ARGUMENTS}
+        given = {k: v for k, v in given.items() if v is not None}
+        # Of the config nothing about budgets stays where there are none, nor
+        # who answers where a front is given.
+        gone = {'subnets'} if args.budgets else {'subnets', *BUDGET_ARGUMENTS}
+        gone |= {'by'} if args.front else set()
         cfg.test_cfg = dict(
-            {k: v for k, v in cfg.test_cfg.items() if k != 'subnets'},
+            {k: v for k, v in cfg.test_cfg.items() if k not in gone},
             type='eavit_mm.SubnetTestLoop',
             subnets=subnets,
             budgets=args.budgets,
-            **{
-                name: value
-                for name in BUDGET_ARGUMENTS
-                if (value := getattr(args, name)) is not None
-            },
+            **given,
         )
     merge_options(cfg, args)
     if args.tta:

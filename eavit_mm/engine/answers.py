@@ -9,6 +9,7 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from eavit_mm.engine.calibration import norm_batches
+from eavit_mm.engine.checkpoint import naming
 from eavit_mm.engine.fitness import Fitness
 from eavit_mm.engine.ranked_fitness import RankedFitness
 from eavit_mm.engine.unwrap import unwrap
@@ -16,6 +17,7 @@ from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import costs_of, table_for
 from eavit_mm.search.front import build_front
 from eavit_mm.search.objectives import Objectives
+from eavit_mm.snap.front import BINS
 from eavit_mm.snap.front import METRIC as WITHOUT_LABELS
 from eavit_mm.space import Subnet
 from eavit_mm.space.cost_table import CostTable
@@ -25,25 +27,36 @@ from eavit_mm.space.pareto import METRIC, Member, ParetoFront
 _READING = dict(rule='rule', metric_scale='scale', metric_worst='worst')
 
 
-def answers_metric(front: ParetoFront, cfg: Mapping[str, Any]) -> str:
-    """The metric that answers are judged by.
+def new_objectives(model: Any, cfg: Mapping[str, Any]) -> Objectives | None:
+    """What the front beside a router is to be judged by, if anew.
 
-    That of the front; cuts of SnapViT, which were judged without labels, are
-    judged by that of a search.
+    Cuts of SnapViT were judged without labels: they get the metric of a
+    search. None for the front of a search.
 
     Raises:
-        ValueError: If it needs to be named, and is not.
+        ValueError: If ``search_cfg`` names none, or has a wrong option.
     """
+    front: ParetoFront = model.router.front
     if front.metric != WITHOUT_LABELS:
-        return front.metric
-    metric = (cfg.get('search_cfg') or {}).get('metric')
+        return None
+    search = cfg.get('search_cfg') or {}
+    metric = search.get('metric')
     if not isinstance(metric, str):
         raise ValueError(
             f'search_cfg.metric={metric!r}; must name the metric of the '
             'validation: the subnets of model.router.front were judged '
             'without labels'
         )
-    return metric
+    costs = costs_of(model, table_for(model, model.router.latency_table))
+    tables = {k: CostTable(front.space, cost) for k, cost in costs.items()}
+    with naming('search_cfg'):
+        return Objectives(
+            front.space,
+            tables,
+            [k for k in front.objectives if k == METRIC or k in tables],
+            metric,
+            **{_READING[k]: search[k] for k in _READING.keys() & {*search}},
+        )
 
 
 def evaluate_answers(runner: Runner, number: int) -> None:
@@ -61,41 +74,24 @@ def evaluate_answers(runner: Runner, number: int) -> None:
     """
     model: Any = unwrap(runner.model)
     loop, front = runner.val_loop, model.router.front
-    metric = answers_metric(front, runner.cfg)
+    objectives = new_objectives(model, runner.cfg)
+    metric = objectives.metric if objectives else front.metric
     model.norm_batches = norm_batches(runner.cfg)
     averages = [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
     model.eval()
     with _averaged_weights(averages):
         fitness = Fitness(model, loop.dataloader, loop.evaluator, metric)
         table = table_for(model, model.router.latency_table)
-        costs = costs_of(model, table)
-        ranked = RankedFitness(fitness, costs)
+        ranked = RankedFitness(fitness, costs_of(model, table))
         found = ranked.run(lambda: _measure_answers(model, ranked, number))
     model.train()
-    if metric != front.metric:
-        tables = {k: CostTable(front.space, cost) for k, cost in costs.items()}
-        front = _judged_again(front, found['front'], tables, runner.cfg)
+    samples = fitness.data.size
+    if objectives:
+        front = build_front(objectives, found['front'], BINS, samples=samples)
     for each in (model, *(hook.ema_model.module for hook in averages)):
-        each.router.front, each.router.evaluated = front, found
-        each.router.samples = fitness.data.size
-
-
-def _judged_again(
-    front: ParetoFront,
-    members: tuple[Member, ...],
-    tables: Mapping[str, CostTable],
-    cfg: Any,
-) -> ParetoFront:
-    """The front of the same subnets by the metric of a search."""
-    search = cfg.search_cfg
-    objectives = Objectives(
-        front.space,
-        tables,
-        [k for k in front.objectives if k == METRIC or k in tables],
-        search.metric,
-        **{_READING[k]: search[k] for k in _READING.keys() & search.keys()},
-    )
-    return build_front(objectives, members, len(front.references))
+        if objectives:
+            each.router.set_front(front)
+        each.router.evaluated, each.router.samples = found, samples
 
 
 def _measure_answers(

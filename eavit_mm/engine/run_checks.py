@@ -178,9 +178,10 @@ def check_monitors(loop: Any, reported: Iterable[str] | None = None) -> None:
     """
     for place, key in _watched(loop.runner):
         if reported is None:
-            reported = reported_numbers(loop)
-        if reported is None:
-            return
+            numbers = reported_numbers(loop)
+            if numbers is None:
+                return
+            reported = getattr(loop, 'names_of', list)(numbers)
         known = [*reported]
         is_first = place.endswith('save_best') and key == 'auto' and known
         if key not in known and not is_first:
@@ -211,7 +212,7 @@ def _watched(runner: Runner) -> Iterator[tuple[str, str]]:
 
 @torch.no_grad()
 def reported_numbers(loop: Any) -> list[str] | None:
-    """Names of the numbers of a validation; nothing is changed by it.
+    """Names of the numbers of an evaluator; nothing is changed by it.
 
     None where two samples do not do.
     """
@@ -227,6 +228,5 @@ def reported_numbers(loop: Any) -> list[str] | None:
         for i in (0, 1):  # alone: they may differ in size
             batch = loader.collate_fn([loader.dataset[i]])
             evaluator.process(model.val_step(batch), batch)
-        numbers = list(numbers_in(report_of(evaluator, 2)))
-        return getattr(loop, 'names_of', list)(numbers)
+        return list(numbers_in(report_of(evaluator, 2)))
     return None

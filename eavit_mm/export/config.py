@@ -41,6 +41,9 @@ _GROUPS = (
 _STYLE = dict(based_on_style='facebook', column_limit=79)
 # Ours that a dense network can use; the others are about subnets.
 _HOOKS = ('eavit_mm.AtomicCheckpointHook', 'eavit_mm.ReproducibleHook')
+# What may watch a metric; what watches one that is gone.
+_WATCHING = ('default_hooks', 'custom_hooks', 'param_scheduler')
+_GONE = object()
 # Weights of an export do not come from these two.
 _LOADING = {'pretrained', 'init_cfg'}
 
@@ -89,11 +92,10 @@ def plain_config(
         if hook and hook.get('save_best'):
             hook['save_best'] = 'auto'
     custom = list(filter(_fits, plain.get('custom_hooks', ())))
-    if of_subnets:
-        custom = _of_one_network(custom)
-        if schedules := plain.get('param_scheduler'):
-            plain['param_scheduler'] = _of_one_network(schedules)
     plain.update(default_hooks=hooks, custom_hooks=custom)
+    if of_subnets:
+        watching = {k: plain.pop(k) for k in _WATCHING if k in plain}
+        plain.update(_of_one_network(watching))
     optimizer = plain.get('optim_wrapper', {})
     paramwise = optimizer.get('paramwise_cfg') or {}
     paramwise.get('custom_keys', {}).pop('router', None)
@@ -103,20 +105,21 @@ def plain_config(
     return plain
 
 
-def _of_one_network(parts: Any) -> list[Any]:
-    """Hooks or schedules that watch what a dense network's test reports.
+def _of_one_network(part: Any) -> Any:
+    """Hooks and schedules that watch what a dense network's test reports.
 
     ``NAME/METRIC`` of a subnet becomes ``METRIC``; what watches ``auc`` or
     ``regret``, numbers of several subnets, is left out.
     """
-    found: list[Any] = []
-    for part in [parts] if isinstance(parts, Mapping) else parts:
-        metric = part.get('monitor', '').partition('/')[2]
-        if metric:
-            found.append(dict(part, monitor=metric))
-        elif 'monitor' not in part:
-            found.append(part)
-    return found
+    if isinstance(part, Mapping) and part.get('monitor'):
+        metric = part['monitor'].partition('/')[2]
+        return dict(part, monitor=metric) if metric else _GONE
+    if isinstance(part, Mapping):
+        parts = {k: _of_one_network(v) for k, v in part.items()}
+        return {k: v for k, v in parts.items() if v is not _GONE}
+    if isinstance(part, list | tuple):
+        return [v for v in map(_of_one_network, part) if v is not _GONE]
+    return part
 
 
 def _fits(part: Mapping[str, Any] | None) -> bool:

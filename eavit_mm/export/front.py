@@ -63,7 +63,7 @@ def export_front(
             done = 'written'
         note(f'[{number}/{len(places)}] {name}: {done}')
         metrics = solver.metrics_of(member.subnet)
-        if front.metric not in metrics:  # it measures by another
+        if front.metric not in metrics:  # stage 2 measured another
             metrics = member.metrics
         report = read_report(out / name)
         rows.append(front_row(name, metrics[front.metric], report))

@@ -8,7 +8,7 @@ from fronts import front_of
 from mmengine.config import Config
 from tool_runs import DIGITS
 
-from eavit_mm.engine.answers import answers_metric, router_answers
+from eavit_mm.engine.answers import new_objectives, router_answers
 from eavit_mm.engine.cli import build_supernet
 from eavit_mm.models import BudgetSolver
 
@@ -34,17 +34,30 @@ def test_the_cheapest_subnet_answers_its_own_share(classes: int) -> None:
     assert len(others) == 3
 
 
-@pytest.mark.parametrize('search', [None, {}, dict(metric=3)])
+@pytest.mark.parametrize(
+    ('search', 'words'),
+    [
+        (None, r'search_cfg\.metric=None; must name'),
+        (dict(metric=3), r'search_cfg\.metric=3; must name'),
+        (dict(metric='m', rule='less'), 'search_cfg: metric_worst=None'),
+        (dict(metric='m', metric_scale=0), 'search_cfg: metric_scale=0'),
+    ],
+)
 def test_a_front_without_labels_needs_the_metric_of_a_search(
-    search: Any,
+    search: Any, words: str
 ) -> None:
-    model = build_supernet(Config.fromfile(DIGITS), 'a test')
-    cfg = dict(search_cfg=search)
-    assert answers_metric(front_of(model), cfg) == 'accuracy/top1'
-    cut = front_of(model, metric='similarity')
-    with pytest.raises(ValueError, match=r'search_cfg\.metric=.*; must name'):
-        answers_metric(cut, cfg)
-    assert answers_metric(cut, dict(search_cfg=dict(metric='m'))) == 'm'
+    cfg = Config.fromfile(DIGITS.with_stem('vitmini_digits_stage2'))
+    cfg.model.router.front = None
+    model = build_supernet(cfg, 'a test')
+    model.router.front = front_of(model)
+    assert new_objectives(model, dict(search_cfg=search)) is None
+    model.router.front = front_of(model, metric='similarity')
+    with pytest.raises(ValueError, match=words):
+        new_objectives(model, dict(search_cfg=search))
+    right = dict(metric='m', rule='less', metric_worst=9, race=[0.5])
+    objectives: Any = new_objectives(model, dict(search_cfg=right))
+    assert (objectives.metric, objectives.rule) == ('m', 'less')
+    assert objectives.worst == 9
 
 
 def test_budgets_that_exclude_each_other_are_left_out(

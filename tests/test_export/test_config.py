@@ -126,6 +126,14 @@ def test_what_watches_a_subnet_watches_the_network():
     top1 = dict(monitor='accuracy/top1')
     assert plain['custom_hooks'] == [dict(best, **top1)]
     assert plain['param_scheduler'] == [late, dict(of_half, **top1)]
+    # By name too, and of several optimizers.
+    cfg.default_hooks = dict(logger=dict(interval=5), stop=stop, best=best)
+    cfg.param_scheduler = dict(a=[late, dict(of_half, monitor='auc')], b=late)
+    plain = plain_config(cfg, DENSE)
+    assert plain['param_scheduler'] == dict(a=[late], b=late)
+    assert plain['default_hooks'] == dict(
+        logger=dict(interval=5), best=dict(best, **top1)
+    )
     # A loop of one network reports what it is asked for already.
     cfg.val_cfg = dict(type='ValLoop')
     assert plain_config(cfg, DENSE)['custom_hooks'] == [stop, best]

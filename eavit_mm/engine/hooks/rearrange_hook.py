@@ -71,8 +71,6 @@ class RearrangeHook(ElasticHook):
     def before_train(self, runner: Runner) -> None:
         """Rearranges the model unless that has been done."""
         model = elastic_model(runner.model, type(self).__name__)
-        with naming('RearrangeHook'):
-            check_sortable(model.backbone.space)
         done = runner.message_hub.get_info(INFO)
         if not done and not runner.iter:
             done = init_cfg_meta(model).get('rearrangement')
@@ -93,6 +91,8 @@ class RearrangeHook(ElasticHook):
                 'nothing to sort. Name them in model.backbone.init_cfg or '
                 'load_from; to train from scratch, leave this hook out.'
             )
+        with naming('RearrangeHook'):
+            check_sortable(model.backbone.space)
         permutation = broadcast_from_rank_0(lambda: self._sort(runner, model))
         apply_permutation(model, permutation, model.head_was_loaded)
         name = type(self.criterion).__name__

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.runner import Runner
 
-from eavit_mm.engine.answers import answers_metric, evaluate_answers
+from eavit_mm.engine.answers import evaluate_answers, new_objectives
 from eavit_mm.engine.hooks.elastic_hook import ElasticHook
 from eavit_mm.engine.run_checks import reported_numbers
 from eavit_mm.engine.unwrap import elastic_model
@@ -54,7 +54,8 @@ class RouterHook(ElasticHook):
 
     def check_training(self, runner: Runner) -> None:
         """Raises if there is nothing to train, or to evaluate with."""
-        router = elastic_model(runner.model, type(self).__name__).router
+        model = elastic_model(runner.model, type(self).__name__)
+        router = model.router
         if router is None:
             raise ValueError(
                 'RouterHook: the model has no router; give '
@@ -69,12 +70,14 @@ class RouterHook(ElasticHook):
                 f'{runner.max_iters} iterations of the training'
             )
         if self.num_budgets and runner.val_loop and router.front:
-            metric = answers_metric(router.front, runner.cfg)
-            known = reported_numbers(runner.val_loop) or [metric]
-            if not any(f'/{k}'.endswith(f'/{metric}') for k in known):
+            anew = new_objectives(model, runner.cfg)
+            option = 'search_cfg.metric' if anew else 'model.router.front'
+            metric = anew.metric if anew else router.front.metric
+            known = reported_numbers(runner.val_loop)
+            if known is not None and metric not in known:
                 raise ValueError(
-                    f'model.router.front: its subnets are judged by '
-                    f'{metric!r}; a validation reports the numbers {known}'
+                    f'{option}: answers are judged by {metric!r}; a '
+                    f'validation reports the numbers {known}'
                 )
 
     def before_train(self, runner: Runner) -> None:
