@@ -51,6 +51,7 @@ class RouterHook(ElasticHook):
         self.warmup = warmup
         self.num_budgets = num_budgets
         self._frozen: list[Any] = []
+        self._checked: Any = None  # the front that can be judged
 
     def check_training(self, runner: Runner) -> None:
         """Raises if there is nothing to train, or to evaluate with."""
@@ -69,16 +70,18 @@ class RouterHook(ElasticHook):
                 f'RouterHook.warmup={self.warmup}; must be less than the '
                 f'{runner.max_iters} iterations of the training'
             )
-        if self.num_budgets and runner.val_loop and router.front:
+        front, is_judged = router.front, self.num_budgets and runner.val_loop
+        if is_judged and front is not None and front is not self._checked:
             anew = new_objectives(model, runner.cfg)
             option = 'search_cfg.metric' if anew else 'model.router.front'
-            metric = anew.metric if anew else router.front.metric
+            metric = anew.metric if anew else front.metric
             known = reported_numbers(runner.val_loop)
             if known is not None and metric not in known:
                 raise ValueError(
                     f'{option}: answers are judged by {metric!r}; a '
                     f'validation reports the numbers {known}'
                 )
+            self._checked = front
 
     def before_train(self, runner: Runner) -> None:
         """Checks again, now that all is loaded; the router begins anew."""
