@@ -1,6 +1,6 @@
-"""EA-ViT that trains longer than one fine-tune, beside what that one gains.
+"""The methods of benchmarks.real_cls that train longer than one fine-tune.
 
-Data as in benchmarks.real_cls, which has both at the cost of one fine-tune.
+Data as there, where all cost as much as one.
 """
 
 from collections.abc import Sequence
@@ -10,21 +10,34 @@ from pathlib import Path
 from benchmarks.accuracy import read_records
 from benchmarks.pages import FOLDER, spread_text, table
 from benchmarks.real import DENSE, EA_VIT, run_all
-from benchmarks.real_cls import OWN, SLICES
+from benchmarks.real_cls import BASELINE_CURVES, CLAIMED, OWN, SLICES
 from benchmarks.real_cls import TASK as ONCE
-from benchmarks.real_report import Page, Run, at, shared, write_page
+from benchmarks.real_report import (
+    Curve,
+    Page,
+    Run,
+    at,
+    lead_table,
+    shared,
+    write_page,
+)
 
 FACTORS = (2, 4)
+ELASTIC = {EA_VIT: OWN, **BASELINE_CURVES}
 
 
 def _name(method: str, factor: int) -> str:
     return method if factor == 1 else f'{method}, {factor} times'
 
 
+def _longer(curve: Curve, factor: int) -> Curve:
+    return curve._replace(method=_name(curve.method, factor))
+
+
 TIMES = {
     _name(method, factor): (method, factor)
     for factor in FACTORS
-    for method in (DENSE, EA_VIT)
+    for method in (DENSE, *ELASTIC)
 }
 TASK = replace(
     ONCE,
@@ -36,39 +49,56 @@ TASK = replace(
     records=FOLDER / 'real_cost.json',
     times={name: factor for name, (_, factor) in TIMES.items()},
 )
+# What all have at once the cost is on the page of the methods.
 CURVES = {
-    _name(EA_VIT, factor): OWN._replace(method=_name(EA_VIT, factor))
-    for factor in (1, *FACTORS)
+    **{
+        _name(EA_VIT, factor): _longer(OWN, factor) for factor in (1, *FACTORS)
+    },
+    **{
+        _name(method, factor): _longer(curve, factor)
+        for factor in FACTORS
+        for method, curve in BASELINE_CURVES.items()
+    },
 }
-INTRO = """# EA-ViT that trains longer
+INTRO = """# Methods that train longer
 
 Made by `python -m benchmarks.real_cost` from [real_cost.json](real_cost.json).
 All is as on [the page of the methods](real_cls.md), where every method costs
 as much as one short fine-tune, and no elastic network's largest is as good as
-that. Here EA-ViT, and the whole network alone beside it, cost two or four
-times as much: the router's answers."""
+that. Here the methods, and the whole network alone beside them, cost two or
+four times as much."""
 
 
 def claims(runs: Sequence[Run]) -> str:
-    """The largest network beside the whole one alone."""
+    """The largest networks beside the whole one alone, and EA-ViT's lead."""
     rows = []
     for factor in (1, *FACTORS):
-        own = CURVES[_name(EA_VIT, factor)]
-        alone = SLICES._replace(method=_name(DENSE, factor))
-        if both := shared(runs, own, alone):
-            wholes = [at(run, alone, 1.0) for run in both]
+        alone = _longer(SLICES, factor)
+        if not (having := shared(runs, alone)):
+            continue
+        cells = [spread_text([at(run, alone, 1.0) for run in having])]
+        for curve in ELASTIC.values():
+            own = _longer(curve, factor)
             less = [
-                value - at(run, own, 1.0)
-                for run, value in zip(both, wholes, strict=True)
+                at(run, alone, 1.0) - at(run, own, 1.0)
+                for run in shared(runs, own, alone)
             ]
-            cells = spread_text(wholes), spread_text(less)
-            rows.append([f'{factor} ({len(both)})', *cells])
-    header = [
-        'times the cost (seeds)',
-        'the whole network alone',
-        'EA-ViT lacks',
+            cells.append(spread_text(less) if less else '')
+        rows.append([f'{factor} ({len(having)})', *cells])
+    header = ['times the cost (seeds)', 'the whole network alone']
+    header += [f'{method} lacks' for method in ELASTIC]
+    leads = [
+        lead_table(
+            runs,
+            _longer(OWN, factor),
+            {k: _longer(c, factor) for k, c in BASELINE_CURVES.items()},
+            CLAIMED,
+            f'{_name(EA_VIT, factor)}, less',
+        )
+        for factor in FACTORS
     ]
-    return table(header, rows) if rows else ''
+    parts = [table(header, rows) if rows else '', *leads]
+    return '\n\n'.join(filter(None, parts))
 
 
 FINDINGS = {
@@ -88,7 +118,7 @@ def write_report(folder: Path) -> Path:
     once = [
         record
         for record in read_records(ONCE.records)
-        if record['method'] in (DENSE, EA_VIT) and record['regime'] in sets
+        if record['method'] in (DENSE, *ELASTIC) and record['regime'] in sets
     ]
     records = [*once, *longer]
     # What is chosen is shown on the page of the methods.

@@ -47,7 +47,7 @@ def test_a_method_may_cost_a_multiple() -> None:
         if DENSE in configs:
             cost = training_cost(configs[DENSE])
             assert cost == pytest.approx(2_000 * factor, rel=0.05)
-    assert sorted(task.times.values()) == [2, 2, 4, 4]
+    assert set(task.times.values()) == {2, 4}
 
 
 @pytest.mark.parametrize(
