@@ -90,6 +90,7 @@ def test_a_folder_of_images_becomes_networks(
     stages = ('stage1', 'search', 'stage2', 'test', 'export/0.5')
     for number, stage in enumerate(stages, 1):
         assert re.search(rf'^\[{number}/5\] {stage}: \d+ s$', text, re.M)
+    assert 'numbers say nothing' in lines[-7]
     last = lines[-6:]
     assert last[5] == f'All of it in one page: {work}/report.html'
     assert last[0].startswith(f'Adapted checkpoint: {work}/stage2/epoch_')

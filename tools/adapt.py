@@ -83,7 +83,7 @@ from mmengine.logging import MMLogger
 
 from eavit_mm.analysis.html_report import EXPORTS, write_page
 from eavit_mm.analysis.subnet_table import format_table
-from eavit_mm.engine.adaptation import shorten
+from eavit_mm.engine.adaptation import near_chance, shorten
 from eavit_mm.engine.checkpoint import LAST, last_checkpoint
 from eavit_mm.engine.cli import (
     build_supernet,
@@ -380,14 +380,21 @@ def main(args: argparse.Namespace) -> None:
         except Exception as error:  # all else is whole without it
             page = f'Without a page: {type(error).__name__}: {error}'
     found = read_json(table, dict)
-    front = '' if args.presets else f'Pareto front: {adaptation.front}\n'
-    print(
-        f'\n{format_table(found["subnets"], found["metric"])}\n'
-        f'Adapted checkpoint: {adaptation.last(adaptation.end)}\n'
-        f'Its config: {folder / adaptation.end}.py\n{front}Budgets: {table}\n'
-        f'Exported networks: {", ".join(map(os.fspath, exported))}\n'
-        f'{page}'
-    )
+    head = configs[adaptation.end].model.get('head') or {}
+    warning = near_chance(found, head.get('num_classes'))
+    if args.quick:
+        warning = 'A quick run shows that all works; its numbers say nothing.'
+    lines = [
+        f'\n{format_table(found["subnets"], found["metric"])}',
+        warning,
+        f'Adapted checkpoint: {adaptation.last(adaptation.end)}',
+        f'Its config: {folder / adaptation.end}.py',
+        '' if args.presets else f'Pareto front: {adaptation.front}',
+        f'Budgets: {table}',
+        f'Exported networks: {", ".join(map(os.fspath, exported))}',
+        page,
+    ]
+    print('\n'.join(filter(None, lines)))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,12 @@
-"""A shorter training, as a change of its config."""
+"""A shorter training, as a change of its config; one that learnt nothing."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config
 
 from eavit_mm.options import is_int
+from eavit_mm.space.pareto import standard_error
 
 
 def shorten(cfg: Config, share: float) -> None:
@@ -38,3 +42,26 @@ def shorten(cfg: Config, share: float) -> None:
             hook['warmup'] = scale(hook['warmup'], 1)
     saved = cfg.default_hooks.checkpoint
     saved['interval'] = scale(saved.get('interval', 1), 1)
+
+
+def near_chance(results: Mapping[str, Any], classes: int | None) -> str:
+    """A line that warns where no network is better than guessing; else ''.
+
+    By two standard errors of the accuracy, were all classes as frequent.
+
+    Args:
+        results: Of tools/test.py.
+        classes: Of a classifier.
+    """
+    metric, rows = results['metric'], results['subnets']
+    if metric != 'accuracy/top1' or not classes or not rows:
+        return ''
+    best = max(row['metrics'][metric] for row in rows)
+    samples, chance = results['samples'], 100 / classes
+    if best > chance + 2 * standard_error(metric, chance, samples):
+        return ''
+    return (
+        f'No network is better than guessing ({chance:.1f} % of {classes} '
+        'classes): the training was too short for so few images, or another '
+        'network suits them better (docs/troubleshooting.md, Training).'
+    )

@@ -157,8 +157,9 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
             path = stack.enter_context(fileio.get_local_path(url))
         except Exception as error:
             raise FileNotFoundError(
-                f'{name} cannot be fetched ({_reason(error)}); name a file '
-                'that was fetched elsewhere, or a place such as https://'
+                f'{name} cannot be fetched ({_reason(error)}); in its place '
+                'give the path of a file that was fetched elsewhere, or '
+                'another place, such as https://'
             ) from error
         yield Path(path)
 

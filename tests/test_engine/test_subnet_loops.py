@@ -180,7 +180,7 @@ def test_an_evaluation_without_a_number(tmp_path):
         assert np.sum(matrix) == 20
 
 
-def test_predictions_of_every_subnet_are_dumped(tmp_path):
+def test_predictions_of_every_subnet_are_dumped(tmp_path, monkeypatch):
     for subnets in ({}, dict(smallest='smallest')):
         runner = random_run(
             tmp_path, subnets=dict(subnets, largest=1.0), budgets=()
@@ -188,7 +188,11 @@ def test_predictions_of_every_subnet_are_dumped(tmp_path):
         # As the stock tool does for --out.
         dump = DumpResults(str(tmp_path / 'pred_.pkl'))
         runner.test_evaluator.metrics.append(dump)
+        said = []
+        monkeypatch.setattr(runner.logger, 'info', said.append)
         metrics = runner.test()
+        # There is no area under one point.
+        assert any('AUC' in text for text in said) == bool(subnets)
         assert dump.out_file_path == str(tmp_path / 'pred_.pkl')
         for name in runner.test_loop.subnets:
             file = f'pred__{name}.pkl' if subnets else 'pred_.pkl'

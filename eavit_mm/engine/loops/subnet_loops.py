@@ -188,16 +188,18 @@ class _SubnetLoopMixin(BaseLoop):
             if metric is not None:
                 value = found[metric] * self.metric_scale
                 points.append((row['macs_ratio'], value))
-        text = 'no metric is a number: no AUC'
+        said = [] if points else ['no metric is a number: no AUC']
         if points:
             metrics['auc'] = area_under_curve(points)
-            text = f'AUC {metrics["auc"]:.4f}'
+        if len(points) > 1:
+            said.append(f'AUC {metrics["auc"]:.4f}')
         regrets = [r['regret'] for r in self.rows if 'regret' in r]
         if regrets:
             metrics['regret'] = sum(regrets) / len(regrets)
-            text += f', mean regret against the front {metrics["regret"]:.3f}'
+            mean = f'{metrics["regret"]:.3f}'
+            said.append(f'mean regret against the front {mean}')
         table = format_table([*self.rows, *self.unreachable])
-        runner.logger.info(f'{text}\n{table}')
+        runner.logger.info(f'{", ".join(said)}\n{table}')
         shown = metrics
         if phase == 'val':
             # The log of a training and its checkpoints hold numbers alone.
