@@ -109,8 +109,8 @@ ImageNet-1k at 224 px is adapted at 64 px: 16 patches and a class token. Every
 method costs the forward-backward MACs of {TASK.passes:,} images of the whole
 network, teachers and all stages included; what EA-ViT's fronts and answers
 cost beside is [below](#what-fronts-and-answers-cost). EA-ViT [without its
-parts](real_ablations.md), [at 112 px](real_112.md), [at twice the
-cost](real_cost.md).
+parts](real_ablations.md), [at 112 px](real_112.md), [at two and four times
+the cost](real_cost.md).
 
 | set | what | classes | images: training | search | test |
 | --- | --- | ---: | ---: | ---: | ---: |

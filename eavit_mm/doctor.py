@@ -27,7 +27,12 @@ from eavit_mm.engine.checkpoint import (
     one_line,
     read_checkpoint,
 )
-from eavit_mm.engine.cli import build_model, load_config, merge_options
+from eavit_mm.engine.cli import (
+    build_model,
+    load_config,
+    merge_options,
+    read_config,
+)
 from eavit_mm.engine.data_overlap import check_disjoint
 from eavit_mm.engine.loops.subnet_loops import answer_to
 from eavit_mm.engine.run_checks import check_batch, check_keys
@@ -40,6 +45,7 @@ from eavit_mm.space import Budget
 from eavit_mm.space.cost_table import CostTable
 from eavit_mm.space.fitting import shown
 from eavit_mm.space.pareto import COSTS
+from eavit_mm.weights.pretrained import check_pretrained
 
 _PATH = 'correct the path in the command'
 _OPTIONS = 'put it right in the config, or by --cfg-options'
@@ -212,6 +218,10 @@ class Doctor:
                 self.model.backbone.init_cfg = init
                 self.model.backbone.init_weights()
                 self.say('ok', 'weights', path)
+        if cfg.get('stage1'):  # which tools/adapt.py begins with
+            with self.check('weights', _WEIGHTS):
+                first = read_config(cfg.stage1).model.backbone
+                check_pretrained(first.get('init_cfg'))
 
     def check_levels(self, cfg: Config) -> None:
         """Raises, as a training that begins, if a curriculum does not fit."""

@@ -1,5 +1,6 @@
 """Every leaf trains in a test, or has nothing that a trained one has not."""
 
+import json
 import re
 from collections.abc import Iterator
 from copy import deepcopy
@@ -206,7 +207,7 @@ def test_folders_of_the_other_sets_are_read(name, data):
             assert labels <= {0, 1}
 
 
-def test_what_is_not_trained_reads_a_batch(data):
+def test_what_is_not_trained_reads_a_batch_and_is_judged(data, tmp_path, call):
     cfg = deepcopy(read(f'{UNTRAINED}.py'))
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope('mmpretrain'):
@@ -217,6 +218,18 @@ def test_what_is_not_trained_reads_a_batch(data):
         with torch.no_grad():
             found = model(inputs, mode='tensor')
         assert found.shape == (4, 192)
+    checkpoint = tmp_path / 'random.pth'
+    torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    roots = [
+        f'{part}_dataloader.dataset.data_root={data}/flowers89'
+        for part in ('train', 'test')
+    ]
+    config = CONFIGS / f'{UNTRAINED}.py'
+    call('test.py', config, checkpoint, '--cfg-options', *roots)
+    (path,) = tmp_path.rglob('subnets.json')
+    rows = json.loads(path.read_text())['subnets']
+    assert [row['name'] for row in rows] == ['largest', 'half', 'smallest']
+    assert all('embedding/knn' in row['metrics'] for row in rows)
 
 
 @pytest.mark.parametrize(

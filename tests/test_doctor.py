@@ -292,3 +292,11 @@ def test_versions_and_devices(ask, install, monkeypatch):
         'wrong    import: ',
     ):
         assert said in text, text
+
+
+def test_weights_that_an_adaptation_begins_with_are_missing(ask):
+    config = ROOT / 'configs' / 'eavit' / 'vitti_folder_stage2.py'
+    status, text = ask(config)
+    assert status
+    assert 'vit-tiny-p16_in1k_fp16.pth is not there' in text
+    assert 'eavit_mm convert' in text

@@ -57,6 +57,7 @@ from mmengine.runner import Runner
 
 from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.analysis.subnet_table import format_table
+from eavit_mm.engine.calibration import KEPT
 from eavit_mm.engine.checkpoint import require_other_file
 from eavit_mm.engine.cli import (
     build_runner,
@@ -137,6 +138,9 @@ def merge_args(args: argparse.Namespace) -> Config:
         require_parts(cfg, '--tta', 'test_dataloader')
         use_tta(cfg)
     require_parts(cfg, 'tools/test.py', 'test_dataloader', 'test_cfg')
+    if not cfg.get('train_cfg'):  # a runner would ask for all of a training
+        cfg[KEPT] = cfg.get('train_dataloader')
+        cfg.train_dataloader = cfg.optim_wrapper = None
     return cfg
 
 

@@ -31,5 +31,14 @@ pipeline = [
 ]
 train_dataloader = dict(dataset=dict(pipeline=pipeline))
 val_dataloader = dict(dataset=dict(pipeline=pipeline))
-test_dataloader = dict(dataset=dict(pipeline=pipeline))
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='CustomDataset',
+        data_root='data/flowers89',
+        data_prefix='test',
+        extensions=_base_.extensions,
+        pipeline=pipeline,
+    )
+)
 test_evaluator = dict(_delete_=True, type='eavit_mm.EmbeddingMetric')

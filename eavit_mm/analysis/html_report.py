@@ -140,6 +140,15 @@ def _table(path: Path, folder: Path) -> Values:
         metric=metric,
         samples=f'{samples:,}',
         by=', '.join(dict.fromkeys(row['by'] for row in networks)),
+        # What budgets limit, if not the whole network.
+        part=next(
+            (
+                p
+                for row in networks
+                if (p := row.get('part', 'total')) != 'total'
+            ),
+            '',
+        ),
         networks=networks,
         largest=reports[0]['largest'] if reports else None,
         timed='; '.join(dict.fromkeys(r['timed'] for r in reports)),

@@ -97,7 +97,8 @@ def cost_of(
         if table is None:
             raise ValueError(
                 'a limit in ms needs a latency table of the device '
-                '(latency_table=FILE; tools/latency.py build makes one)'
+                "(--latency-table FILE, or latency_table of a config's "
+                'test_cfg or router; tools/latency.py build makes one)'
             )
         return table
     if kind == 'params':

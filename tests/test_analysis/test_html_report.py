@@ -280,6 +280,18 @@ def test_a_chart_has_one_metric(work):
     assert 'other' in page.texts['th']
 
 
+def test_budgets_of_a_part_are_asked_for_again_as_such(work):
+    assert '--part' not in write_page(work).read_text()
+    table = json.loads((work / 'budgets.json').read_text())
+    table['subnets'][0]['part'] = 'backbone'
+    write_json(table, work / 'budgets.json')
+    (work / 'presets.json').unlink()
+    text = write_page(work).read_text()
+    assert 'Budgets limit the backbone alone' in text
+    assert '--budget 0.6 --part backbone --out export/0.6' in text
+    assert '--budgets 0.6 0.8 --part backbone<' in text
+
+
 def test_a_report_of_another_network_is_not_taken(work):
     path = work / 'export' / '0.5' / 'report.json'
     report = json.loads(path.read_text())
