@@ -224,21 +224,23 @@ def cost_table(records: Sequence[Mapping[str, Any]]) -> str:
 
 def draw(page: Page, runs: Sequence[Run], name: str, folder: Path) -> None:
     """Means over the MACs that answers take, and their spread."""
-    task, curves = page.task, {}
+    task, curves, counts = page.task, {}, set()
     for label, curve in page.curves.items():
         found = [answers(run, curve) for run in shared(runs, curve)]
         if found:
+            counts.add(len(found))
             points = []
             for same in zip(*found, strict=True):
                 _, macs, values = zip(*same, strict=True)
                 points.append((float(np.mean(macs)), *mean_and_spread(values)))
             curves[label] = points
     part = '' if task.part == 'total' else f' of the {task.part}'
+    seeds = ' to '.join(map(str, sorted({min(counts), max(counts)})))
     plot_metric_over_macs(
         curves,
         folder / f'{task.records.stem}_{name}.png',
         page.label,
-        f'{name}, test split, MACs{part}; seeds: {len(runs)}',
+        f'{name}, test split, MACs{part}; seeds: {seeds}',
     )
 
 

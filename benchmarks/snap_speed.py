@@ -42,11 +42,11 @@ Seconds per image; the ratio is formed inside a round, median and quartiles.
 The floor of the scores is a forward and backward pass of the same views, with
 gradients of all weights; that of the search are forward passes of the whole
 network, as masked candidates would take them: {EVALUATIONS} candidates at
-{len(PAIRS)} sparsities on every image; beside the front stands one such pass,
-as often as its subnets together cost. Goals: at most {GOALS[SCORES]} and
-{GOALS[SEARCH]} of the floor. The search sees fewer images than a user's,
-of which it sees a larger share until candidates are told apart. On a GPU,
-ViT-B: [gpu.md](gpu.md)."""
+{len(PAIRS)} sparsities on every image. That of the front is one such pass: its
+ratio is how many passes it costs, and it has no goal. Goals: at most
+{GOALS[SCORES]} and {GOALS[SEARCH]} of the floor. The search sees fewer images
+than a user's, of which it sees a larger share until candidates are told apart.
+On a GPU, ViT-B: [gpu.md](gpu.md)."""
 
 
 def scores_and_floor(

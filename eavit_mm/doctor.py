@@ -58,6 +58,7 @@ _PUBLISHED = (
     'configs'
 )
 _OVERLAP = "divide the samples by type='eavit_mm.Split', or into folders"
+_FIRST = 'fetch them, or examine {} with other weights'
 _WEIGHTS = 'docs/weights.md says which files can be read, and from where'
 _CHECKPOINT = 'give a whole file that was trained by this very config'
 _BUDGETS = 'ask for what the space reaches, or give files of this network'
@@ -186,6 +187,10 @@ class Doctor:
             self.say('warning', 'config', f'{text}; tools/adapt.py makes it')
             self.args.cfg_options += [f'{key}=None']
             cfg.merge_from_dict({key: None})
+            if key == 'load_from' and not self.args.checkpoint:
+                with self.check('weights', _FIRST.format(cfg.stage1)):
+                    backbone = read_config(cfg.stage1).model.backbone
+                    check_pretrained(backbone.get('init_cfg'))
 
     def build(self, cfg: Config) -> None:
         """The model; its space, reachable range, curriculum and weights."""
@@ -218,10 +223,6 @@ class Doctor:
                 self.model.backbone.init_cfg = init
                 self.model.backbone.init_weights()
                 self.say('ok', 'weights', path)
-        if cfg.get('stage1'):  # which tools/adapt.py begins with
-            with self.check('weights', _WEIGHTS):
-                first = read_config(cfg.stage1).model.backbone
-                check_pretrained(first.get('init_cfg'))
 
     def check_levels(self, cfg: Config) -> None:
         """Raises, as a training that begins, if a curriculum does not fit."""

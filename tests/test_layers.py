@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
     'engine': GROUND
     | {'analysis', 'datasets', 'export', 'models', 'rearrange'}
     | {'search', 'snap', 'space', 'weights'},
-    'doctor': GROUND | {'datasets', 'engine', 'models', 'space'},
+    'doctor': GROUND | {'datasets', 'engine', 'models', 'space', 'weights'},
     'apis': GROUND
     | {'analysis', 'engine', 'export', 'models', 'snap', 'space'},
 }

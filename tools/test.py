@@ -139,8 +139,9 @@ def merge_args(args: argparse.Namespace) -> Config:
         use_tta(cfg)
     require_parts(cfg, 'tools/test.py', 'test_dataloader', 'test_cfg')
     if not cfg.get('train_cfg'):  # a runner would ask for all of a training
-        cfg[KEPT] = cfg.get('train_dataloader')
-        cfg.train_dataloader = cfg.optim_wrapper = None
+        cfg[KEPT] = cfg.get('train_dataloader') or cfg.get(KEPT)
+        for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler'):
+            cfg[key] = None
     return cfg
 
 

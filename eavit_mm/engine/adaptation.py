@@ -45,9 +45,10 @@ def shorten(cfg: Config, share: float) -> None:
 
 
 def near_chance(results: Mapping[str, Any], classes: int | None) -> str:
-    """A line that warns where no network is better than guessing; else ''.
+    """A line that warns where no network is clearly better than guessing.
 
-    By two standard errors of the accuracy, were all classes as frequent.
+    That is by two standard errors of the accuracy of one that guesses, were
+    all classes as frequent. Else ''.
 
     Args:
         results: Of tools/test.py.
@@ -61,7 +62,8 @@ def near_chance(results: Mapping[str, Any], classes: int | None) -> str:
     if best > chance + 2 * standard_error(metric, chance, samples):
         return ''
     return (
-        f'No network is better than guessing ({chance:.1f} % of {classes} '
-        'classes): the training was too short for so few images, or another '
-        'network suits them better (docs/troubleshooting.md, Training).'
+        f'None is clearly better than guessing ({chance:.1f} % of {classes} '
+        'classes): the budgets are too small, the training was too short for '
+        'so few images, or another network suits them better '
+        '(docs/troubleshooting.md, Training).'
     )

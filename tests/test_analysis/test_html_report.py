@@ -287,9 +287,9 @@ def test_budgets_of_a_part_are_asked_for_again_as_such(work):
     write_json(table, work / 'budgets.json')
     (work / 'presets.json').unlink()
     text = write_page(work).read_text()
-    assert 'Budgets limit the backbone alone' in text
-    assert '--budget 0.6 --part backbone --out export/0.6' in text
-    assert '--budgets 0.6 0.8 --part backbone<' in text
+    assert 'limit the backbone alone' in text
+    assert '--budget 0.9 --part backbone --out export/0.9' in text
+    assert '--budgets 0.7 0.9 --part backbone<' in text
 
 
 def test_a_report_of_another_network_is_not_taken(work):

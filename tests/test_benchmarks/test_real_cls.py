@@ -1,11 +1,13 @@
 """The benchmark of methods on real photographs: configs, runs, and page."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from benchmarks import (
@@ -25,18 +27,22 @@ TASK = real_cls.TASK
 SHORT = replace(TASK, passes=6_400)
 
 
-@pytest.mark.parametrize('method', TASK.methods)
-def test_methods_cost_the_same(method: str) -> None:
-    configs = real.configs_of(SHORT, method, 'flowers89', 2)
-    costs = [
+def cost_of(configs: Mapping[str, Config]) -> float:
+    """Images through the whole network and back, of all stages together."""
+    return sum(
         cfg.train_cfg.max_iters
         * cfg.train_dataloader.batch_size
         * routed_share(cfg)
         if cfg.model.get('router')
         else training_cost(cfg)
         for cfg in configs.values()
-    ]
-    assert sum(costs) == pytest.approx(SHORT.passes, rel=0.05)
+    )
+
+
+@pytest.mark.parametrize('method', TASK.methods)
+def test_methods_cost_the_same(method: str) -> None:
+    configs = real.configs_of(SHORT, method, 'flowers89', 2)
+    assert cost_of(configs) == pytest.approx(SHORT.passes, rel=0.05)
     assert {cfg.randomness.seed for cfg in configs.values()} == {2}
 
 
@@ -44,9 +50,8 @@ def test_a_method_may_cost_a_multiple() -> None:
     task = replace(real_cost.TASK, passes=2_000)
     for method, factor in task.times.items():
         configs = real.configs_of(task, method, 'eurosat', 0)
-        if DENSE in configs:
-            cost = training_cost(configs[DENSE])
-            assert cost == pytest.approx(2_000 * factor, rel=0.05)
+        expected = pytest.approx(2_000 * factor, rel=0.1)
+        assert cost_of(configs) == expected, method
     assert set(task.times.values()) == {2, 4}
 
 
