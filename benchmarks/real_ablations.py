@@ -179,11 +179,11 @@ spread.
     'eurosat': """Two seeds of all four axes and of SnapViT's order, the latter
 after stage 1 alone, one of the others. Rearrangement is worth 10 to 13 points
 over all MACs after stage 1, 18 at half, but takes 10 from uniform networks at
-20%; in the end it is worth 5. The curriculum is
-worth 0.4 points over all MACs, which one seed does not tell from nothing.
-SnapViT's order is 2 to 3 points worse over all MACs than that of activation.
-Against heads and FFN, all four axes lose a third of a point, within the
-spread; 1.4 beside the seed without a race.
+20%; in the end it is worth 5. The curriculum is worth 0.4 points over all
+MACs, which one seed does not tell from nothing. SnapViT's order is 2 to 3
+points worse over all MACs than that of activation. Against heads and FFN, all
+four axes lose a third of a point, within the spread; 1.4 beside the seed
+without a race.
 """,
     'btmri': """All four axes lose 2 points, within the spread.
 """,
