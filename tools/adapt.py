@@ -381,9 +381,11 @@ def main(args: argparse.Namespace) -> None:
             page = f'Without a page: {type(error).__name__}: {error}'
     found = read_json(table, dict)
     head = configs[adaptation.end].model.get('head') or {}
-    warning = near_chance(found, head.get('num_classes'))
-    if args.quick:
-        warning = 'A quick run shows that all works; its numbers say nothing.'
+    warning = (
+        'A quick run shows that all works; its numbers say nothing.'
+        if args.quick
+        else near_chance(found, head.get('num_classes'))
+    )
     lines = [
         f'\n{format_table(found["subnets"], found["metric"])}',
         warning,

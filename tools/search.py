@@ -39,7 +39,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.registry import init_default_scope
 
-from eavit_mm.engine.calibration import KEPT
+from eavit_mm.engine.calibration import leave_out_training
 from eavit_mm.engine.cli import (
     build_runner,
     load_config,
@@ -51,15 +51,7 @@ from eavit_mm.engine.data_overlap import disjoint_data
 from eavit_mm.engine.loops.pareto_search_loop import FRONT, ParetoSearchLoop
 from eavit_mm.engine.run_checks import reported_numbers
 
-_OF_TRAINING = (
-    'train_dataloader',
-    'train_cfg',
-    'optim_wrapper',
-    'param_scheduler',
-    'val_dataloader',
-    'val_cfg',
-    'val_evaluator',
-)
+_OF_VALIDATION = ('val_dataloader', 'val_cfg', 'val_evaluator')
 
 
 def search_config(cfg: Config) -> Config:
@@ -79,8 +71,8 @@ def search_config(cfg: Config) -> Config:
     cfg.test_dataloader = deepcopy(loader)
     cfg.test_evaluator = deepcopy(evaluator)
     cfg.test_cfg = cfg.search_cfg
-    cfg[KEPT] = cfg.get('train_dataloader')
-    for key in _OF_TRAINING:
+    leave_out_training(cfg)
+    for key in _OF_VALIDATION:
         cfg[key] = None
     return rename_config(cfg, 'search')
 

@@ -57,7 +57,7 @@ from mmengine.runner import Runner
 
 from eavit_mm.analysis.plots import plot_metric_over_macs
 from eavit_mm.analysis.subnet_table import format_table
-from eavit_mm.engine.calibration import KEPT
+from eavit_mm.engine.calibration import leave_out_training
 from eavit_mm.engine.checkpoint import require_other_file
 from eavit_mm.engine.cli import (
     build_runner,
@@ -138,10 +138,8 @@ def merge_args(args: argparse.Namespace) -> Config:
         require_parts(cfg, '--tta', 'test_dataloader')
         use_tta(cfg)
     require_parts(cfg, 'tools/test.py', 'test_dataloader', 'test_cfg')
-    if not cfg.get('train_cfg'):  # a runner would ask for all of a training
-        cfg[KEPT] = cfg.get('train_dataloader') or cfg.get(KEPT)
-        for key in ('train_dataloader', 'optim_wrapper', 'param_scheduler'):
-            cfg[key] = None
+    if not cfg.get('train_cfg'):
+        leave_out_training(cfg)
     return cfg
 
 

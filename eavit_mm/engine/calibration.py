@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner, set_random_seed
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -20,6 +21,12 @@ from eavit_mm.export.config import datasets_in
 _NORM_BATCHES = 16
 # Where a config that trains nothing, as of a search, keeps its training data.
 KEPT = 'calibration_dataloader'
+_OF_TRAINING = (
+    'train_dataloader',
+    'train_cfg',
+    'optim_wrapper',
+    'param_scheduler',
+)
 
 
 @contextmanager
@@ -77,6 +84,17 @@ def norm_batches(cfg: Mapping[str, Any]) -> Callable[[], Iterator[Any]]:
         yield from kept
 
     return batches
+
+
+def leave_out_training(cfg: Config) -> None:
+    """Drops what trains from a config, in place.
+
+    A runner would ask for all of it. The images stay, as what norms
+    and neighbours are measured on.
+    """
+    cfg[KEPT] = cfg.get('train_dataloader') or cfg.get(KEPT)
+    for key in _OF_TRAINING:
+        cfg[key] = None
 
 
 def plain_training_data(cfg: Mapping[str, Any], asked_by: str) -> Any:
