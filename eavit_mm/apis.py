@@ -130,7 +130,7 @@ def ask(
     network: Any,
     *budgets: str | float,
     by: str | None = None,
-    part: str = 'total',
+    part: str | None = None,
     latency_table: str | Path | None = None,
     front: str | Path | None = None,
 ) -> list[dict[str, Any]]:
@@ -141,6 +141,7 @@ def ask(
         *budgets: Each on its own: 0.5, '50%', '8GMACs', '20Mparams', '5ms'.
         by: Who answers; see :class:`eavit_mm.models.BudgetSolver`.
         part: What of the network budgets limit: 'total', 'backbone', ...
+            Default: the part that the router learnt, else 'total'.
         latency_table: File of a table, for milliseconds.
         front: File of a Pareto front, to answer.
 

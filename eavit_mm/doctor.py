@@ -250,7 +250,7 @@ class Doctor:
         args, solver = self.args, None
         files = dict(table=args.latency_table), dict(front=args.front)
         given: dict[str, Any] = dict(
-            count=args.count or 'exact', part=args.part or 'total'
+            count=args.count or 'exact', part=args.part
         )
         for more in ({}, *files):  # without those that cannot be read
             with self.check('budgets', _BUDGETS):

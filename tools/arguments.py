@@ -65,7 +65,8 @@ def add_budget_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         '--part',
         choices=['backbone', 'neck', 'head', 'decode_head', 'total'],
-        help='part of the model that budgets limit (default: total)',
+        help='part of the model that budgets limit (default: the '
+        'one that the router learnt, else total)',
     )
     parser.add_argument(
         '--latency-table',

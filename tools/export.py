@@ -157,9 +157,7 @@ def subnet_of(
             raise ValueError(f'{args.subnet}: {error}') from error
         return subnet, dict(file=args.subnet)
     files = args.latency_table, args.front
-    solver = BudgetSolver(
-        model, args.count or 'exact', args.part or 'total', *files
-    )
+    solver = BudgetSolver(model, args.count or 'exact', args.part, *files)
     subnet, by = solver.answer([Budget.parse(args.budget)], args.by)
     return subnet, dict(budget=args.budget, part=solver.part, by=by)
 

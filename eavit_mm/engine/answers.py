@@ -120,7 +120,7 @@ def router_answers(model: Any, number: int) -> list[Subnet]:
     """
     router = model.router
     lowest = max(t.lowest_share for t in router.tables.values())
-    solver = BudgetSolver(model, part=router.part, table=router.latency_table)
+    solver = BudgetSolver(model, table=router.latency_table)
     answers = []
     for share in np.linspace(lowest, 1.0, number):
         limits = router.limits([float(share)] * len(router.kinds))

@@ -92,6 +92,8 @@ def one_line(error: BaseException) -> str:
     said = str(error.args[0]) if len(error.args) == 1 else str(error)
     if ' in DataLoader worker process ' in said:  # a whole traceback
         said = said.rstrip().rpartition('\n')[2].partition(': ')[2]
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        said = f'{error.filename}: {error.strerror}'  # without its number
     text = ' '.join(said.split())
     if isinstance(error, USER_ERRORS) and text:
         return text

@@ -134,6 +134,7 @@ class BudgetSolver:
         model: An elastic model.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What of the model budgets limit; a latency is the whole's.
+            Default: the part that the router learnt, else 'total'.
         table: The latency table, or its file, for budgets in milliseconds.
         front: A front, or its file, in place of the one that a checkpoint
             has beside the router; before stage 2 there is none.
@@ -146,14 +147,15 @@ class BudgetSolver:
         self,
         model: Any,
         count: str = 'exact',
-        part: str = 'total',
+        part: str | None = None,
         table: LatencyTable | str | Path | None = None,
         front: ParetoFront | str | Path | None = None,
     ) -> None:
-        cost_of(model, 'macs', count, part)  # names a part that is not there
+        default = model.router.part if model.router else 'total'
+        self.count, self.part = count, part or default
+        cost_of(model, 'macs', count, self.part)  # names one not there
         self.model = model
         self.space = model.backbone.space
-        self.count, self.part = count, part
         self.table = table_for(model, table)
         self._given = front_for(model, front)
         learnt = model.router and model.router.latency_setting
@@ -281,7 +283,7 @@ class BudgetSolver:
             unit = _UNITS.get(budget.kind, 'MACs')
             asked = f'budget {budget.text}: {shown(limit)} {unit}'
             raise UnreachableError(
-                out_of_reach(f'{asked} of the {self.part}', table)
+                out_of_reach(f'{asked} of the {self.part}', table, f' {unit}')
             )
         if limit > table.highest:
             _warn(

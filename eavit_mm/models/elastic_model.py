@@ -195,7 +195,7 @@ class ElasticModelMixin(BaseModel):
         self,
         *budgets: str | float,
         by: str | None = None,
-        part: str = 'total',
+        part: str | None = None,
         latency_table: str | Path | None = None,
         front: str | Path | None = None,
     ) -> Subnet:
@@ -205,7 +205,7 @@ class ElasticModelMixin(BaseModel):
             *budgets: Such as '50%', '8GMACs', '20Mparams', '5ms'; several at
                 once, or none for the largest subnet.
             by: Who chooses; see :class:`eavit_mm.models.BudgetSolver`.
-            part: What is limited, if it is not the whole model.
+            part: What is limited, if not the part that the router learnt.
             latency_table: File of a table, for milliseconds.
             front: File of a Pareto front, to answer.
 

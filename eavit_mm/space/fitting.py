@@ -272,12 +272,12 @@ class Walker:
         return [b for b in self.space.branches if b in state.off]
 
 
-def out_of_reach(asked: str, table: CostTable) -> str:
+def out_of_reach(asked: str, table: CostTable, unit: str = '') -> str:
     """What to say of an asked limit that no member of a space keeps."""
     low, high = table.lowest, table.highest
     return (
         f'{asked} cannot be reached; this space reaches {shown(low)} to '
-        f'{shown(high)} ({low / high:.1%} to 100 %)'
+        f'{shown(high)}{unit} ({low / high:.1%} to 100 %)'
     )
 
 

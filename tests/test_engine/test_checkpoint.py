@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from eavit_mm.engine.checkpoint import (
     check_space,
     load_supernet,
+    one_line,
     read_checkpoint,
     supernet_meta,
 )
@@ -86,3 +87,8 @@ def test_meta_is_read_back(tmp_path):
     path = tmp_path / 'meta.json'
     write_json(meta, path)
     assert json.loads(path.read_text()) == meta
+
+
+def test_a_file_of_the_system_is_named_without_a_number() -> None:
+    error = FileExistsError(17, 'File exists', 'work_dirs/x')
+    assert one_line(error) == 'work_dirs/x: File exists'

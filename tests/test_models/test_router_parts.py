@@ -24,6 +24,7 @@ def test_a_router_is_asked_for_its_own_part(
     model = fitted(tmp_path, hidden=2, fit_steps=120, part=part)
     assert model.router.tables['macs'].largest == model.macs()[part]
     solver, other = BudgetSolver(model, part='backbone'), 0
+    assert BudgetSolver(model).part == part
     for reference in model.router.front.references:
         own = model.macs(reference.subnet)['backbone']
         subnet = solver([Budget.parse(f'{own}macs')], 'router')
@@ -39,9 +40,9 @@ def test_a_budget_of_another_part_than_the_routers_is_told(
     logger.addHandler(caplog.handler)
     request.addfinalizer(lambda: logger.removeHandler(caplog.handler))
     model = untrained(part='backbone')
-    BudgetSolver(model, part='backbone')([Budget.parse(0.5)])
+    BudgetSolver(model)([Budget.parse(0.5)])
     assert '--part' not in caplog.text
-    solver, half = BudgetSolver(model), [Budget.parse(0.5)]
+    solver, half = BudgetSolver(model, part='total'), [Budget.parse(0.5)]
     with pytest.raises(UnreachableError):
         solver([Budget.parse(1e-6)])
     solver(half, 'uniform')

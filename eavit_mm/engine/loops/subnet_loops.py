@@ -78,6 +78,7 @@ class _SubnetLoopMixin(BaseLoop):
         by: Who answers budgets, see :class:`eavit_mm.models.BudgetSolver`.
         count: How budgets count MACs, 'exact' or 'paper'.
         part: What budgets limit: 'total', 'backbone', 'head' and the like.
+            Default: the part that the router learnt, else 'total'.
         latency_table: File of a table, for budgets such as '5ms'.
         front: A ``pareto.json``, to answer in place of the checkpoint's.
         metric: Whose area under the curve is reported; None for the first
@@ -96,7 +97,7 @@ class _SubnetLoopMixin(BaseLoop):
         budgets: Sequence[str | float] = (),
         by: str | None = None,
         count: str = 'exact',
-        part: str = 'total',
+        part: str | None = None,
         latency_table: str | None = None,
         front: str | None = None,
         metric: str | None = None,
