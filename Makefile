@@ -84,6 +84,7 @@ benchmark: env  ## Compare methods, hours; resumable; needs Fashion-MNIST
 	@$(VENV_PYTHON) -W ignore -m benchmarks.accuracy $(ARGS)
 	@$(VENV_PYTHON) -W ignore -m benchmarks.search
 	@$(VENV_PYTHON) -W ignore -m benchmarks.stage2
+	@env -u EAVIT_DATA $(VENV_PYTHON) -W ignore -m benchmarks.less
 	@$(VENV_PYTHON) -W ignore -m benchmarks.finetune
 	@$(VENV_PYTHON) -W ignore -m benchmarks.budgets
 	@$(VENV_PYTHON) -W ignore -m benchmarks.export

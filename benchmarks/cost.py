@@ -103,6 +103,8 @@ def routed_share(cfg: Config) -> float:
     sliced = (1 - gated) * shares.mean()
     alone = FORWARD * (2 * gated + sliced)
     (warmup,) = (h.warmup for h in cfg.custom_hooks if h['type'] == ROUTER)
+    if isinstance(warmup, int):  # iterations, no share of them
+        warmup /= cfg.train_cfg.max_iters
     passes = router.passes * (warmup * alone + (1 - warmup) * (gated + sliced))
     teacher = 0.0
     if model.distillation is not None:

@@ -48,7 +48,6 @@ from eavit_mm.space.pareto import Member
 # Holds the data sets' folders and the pretrained weights.
 DATA = Path(os.environ.get('EAVIT_DATA', ROOT / 'data')).absolute()
 EXPORTED = 0.5
-IMAGES = 400  # of a search, where its cost is counted
 CHOSEN = 'chosen.json'
 EA_VIT = 'EA-ViT'
 DENSE, STAGE1, STAGE2 = 'dense', 'stage1', 'stage2'
@@ -77,6 +76,7 @@ class Task:
             the length that their configs say, and networks alone as many
             images as EA-ViT's stages together.
         times: Methods that cost so many times as much.
+        images: Of a search, where its cost is counted.
     """
 
     sets: Sequence[str]
@@ -90,11 +90,12 @@ class Task:
     budgets: Sequence[float]
     test: Path
     passes: int | None = None
-    times: Mapping[str, int] = field(default_factory=dict)
+    times: Mapping[str, float] = field(default_factory=dict)
+    images: int = 400
 
     def passes_of(self, method: str) -> int:
         """What the stages of a method cost; 0: their configs have a length."""
-        return (self.passes or 0) * self.times.get(method, 1)
+        return round((self.passes or 0) * self.times.get(method, 1))
 
 
 def configs_of(
@@ -232,8 +233,8 @@ def run(task: Task, method: str, name: str, seed: int, folder: Path) -> str:
         record['answers'][stage] = found
         if task.passes and stage not in task.alone:
             members, whole = measured_by(task, cfg, checkpoint, front)
-            cost = cost_of(members, whole) / task.passes_of(method)
-            record['forwards'][stage] = cost
+            spent = cost_of(members, whole, task.images)
+            record['forwards'][stage] = spent / task.passes_of(method)
         if router:
             chosen = (measured / CHOSEN).read_text()
             record['chosen'] = json.loads(chosen)
@@ -277,12 +278,12 @@ def measured_by(
     return list({member.subnet: member for member in known}.values()), whole
 
 
-def cost_of(members: Sequence[Member], whole: int) -> float:
+def cost_of(members: Sequence[Member], whole: int, images: int) -> float:
     """Forward passes of subnets, in images through the whole network and back.
 
     Three forward passes cost as much as one forward and backward.
     """
-    used = (max(map(int, m.parts or [IMAGES])) * m.macs for m in members)
+    used = (max(map(int, m.parts or [images])) * m.macs for m in members)
     return sum(used) / (3 * whole)
 
 

@@ -23,7 +23,6 @@ from benchmarks.pages import (
 )
 from benchmarks.real import (
     EA_VIT,
-    IMAGES,
     STAGE1,
     configs_of,
     cost_of,
@@ -63,8 +62,8 @@ INTRO = f"""# Racing in the search, on real photographs
 
 Made by `python -m benchmarks.real_race` from [real_race.json](real_race.json).
 Supernets are EA-ViT's of [real_cls.md](real_cls.md) after stage 1, the
-searches theirs: {SEARCH.max_evaluations} subnets on {IMAGES} images. Those of
-`{RACING}` may leave after shares of the images of {SHARES}; of `{FULL}` none
+searches theirs: {SEARCH.max_evaluations} subnets on {TASK.images} images.
+Those of `{RACING}` may leave after {SHARES} of them; of `{FULL}` none
 may. `{CUTS}` races and begins with the front that `tools/snap.py` cuts out of
 the pretrained network with {CUT_IMAGES} images of the training; their scores
 cost an eighth of the training beside it. Hypervolume: accuracy 0 and the MACs
@@ -108,7 +107,7 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
         found[label] = dict(
             hypervolume=json.loads(front.read_text())['hypervolume'],
             forwards=forwards(text),
-            cost=cost_of(members, whole) / TASK.passes,
+            cost=cost_of(members, whole, TASK.images) / TASK.passes,
             curve=curve_of(members, whole),
         )
     return dict(

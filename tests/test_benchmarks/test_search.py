@@ -60,9 +60,9 @@ def test_a_curve_counts_the_images_that_candidates_saw(
     ]
     # In thirds of the largest's passes.
     forwards = (8 * 100 + 4 * 50 + 8 * 50 + 8 * 80) / 100
-    assert real.cost_of(members, 100) == pytest.approx(forwards / 3)
+    assert real.cost_of(members, 100, 4) == pytest.approx(forwards / 3)
     plain = [replace(member, parts={}) for member in members]
-    assert real.cost_of(plain, 100) == pytest.approx(1_120 / 3)
+    assert real.cost_of(plain, 100, 400) == pytest.approx(1_120 / 3)
     assert [x for x, _ in search.curve_of(plain, 100)] == [2, 4]
 
 
