@@ -8,8 +8,9 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
-# What mim looks for inside the installed package, as mmpretrain ships it.
-MIM_FILES = ('tools', 'configs', 'model-index.yml')
+# What mim looks for inside the installed package, as mmpretrain ships it, and
+# the pages that messages name.
+MIM_FILES = ('tools', 'configs', 'docs', 'model-index.yml')
 
 
 def requirements(name: str) -> list[str]:

@@ -19,7 +19,7 @@ from tool_runs import ROOT, run
 
 import eavit_mm.__main__ as program
 
-IN_THE_SDIST = ('configs', 'tools', 'eavit_mm', 'requirements')
+IN_THE_SDIST = ('configs', 'docs', 'tools', 'eavit_mm', 'requirements')
 # What lies about in a checkout, and what an earlier build took of it.
 LEFT = (
     *('configs/eavit/epoch_1.pth', 'configs/.cache/list', 'tools/notes.txt'),
@@ -132,6 +132,8 @@ def test_the_wheel_of_the_sdist_has_all_and_nothing_else(
     mim = 'eavit_mm/.mim/'
     wanted = files(ROOT / 'configs') | files(ROOT / 'tools')
     wanted['model-index.yml'] = (ROOT / 'model-index.yml').read_bytes()
+    for page in (ROOT / 'docs').glob('*.md'):
+        wanted[f'docs/{page.name}'] = page.read_bytes()
     assert len(wanted) > 150
     wanted = {mim + name: content for name, content in wanted.items()}
     wanted |= {
@@ -158,7 +160,7 @@ def test_an_editable_install_links_to_the_checkout(
 ) -> None:
     build('editable', source, tmp_path)
     folder = source / 'eavit_mm' / '.mim'
-    names = ('configs', 'model-index.yml', 'tools')
+    names = ('configs', 'docs', 'model-index.yml', 'tools')
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     for name in names:
         assert (folder / name).is_symlink()

@@ -120,7 +120,7 @@ def test_presets_need_stage_1_alone(
     work, first = tmp_path / 'work', DIGITS.with_name('vitmini_digits.py')
     more = ('--data', tmp_path / 'images', '--quick', '--work-dir', work)
     presets = ('0.25', '60%')
-    more += ('--presets', *presets)
+    more += ('--presets', *presets, '0.25')  # which is asked for already
     status, text = adapt(first, *more)
     assert status == 0, text + (work / 'adapt.log').read_text()[-3000:]
     for number, stage in enumerate(

@@ -8,6 +8,8 @@ import argparse
 
 from arguments import add_config_options
 
+PRESETS = ['0.25', '0.5', '0.75']
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -43,10 +45,10 @@ def parse_args() -> argparse.Namespace:
     )
     which.add_argument(
         '--presets',
-        nargs='+',
+        nargs='*',
         metavar='B',
-        help='in place of --budgets: the largest uniform network within each, '
-        'such as 0.25 0.5 0.75, after stage 1; no search, no router',
+        help='in place of --budgets: the largest uniform network within each '
+        f'(default: {" ".join(PRESETS)}), after stage 1; no search, no router',
     )
     parser.add_argument(
         '--format',
@@ -63,7 +65,10 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_options(parser)
     parser.set_defaults(resume=True)  # by the same command
-    return parser.parse_args()
+    found = parser.parse_args()
+    if found.presets is not None:
+        found.presets = found.presets or PRESETS
+    return found
 
 
 if __name__ == '__main__':
@@ -358,7 +363,7 @@ def main(args: argparse.Namespace) -> None:
     if not (folder / 'stage1').exists():  # which alone begins with them
         backbone = configs['stage1'].model.get('backbone') or {}
         check_pretrained(backbone.get('init_cfg'))
-    args.budgets = args.presets or args.budgets
+    args.budgets = [*dict.fromkeys(args.presets or args.budgets)]
     check_budgets([*configs.values()][-1], args)
     if 'onnx' in args.format:
         import_onnxruntime()

@@ -7,22 +7,16 @@ right; an archive is unpacked in a hidden folder.
 
 import errno
 import hashlib
-import os
 import tarfile
 import zipfile
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from shutil import copyfileobj, rmtree
-from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
-
-from rich.progress import wrap_file
+from shutil import rmtree
 
 from eavit_mm.datasets.published import Part
+from eavit_mm.download import download
 from eavit_mm.files import lock
 
-_PATIENCE = 60  # seconds without a byte
 # Of names in an archive that no folder can have; bz2 and gzip give no number.
 _NAMES = {None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
 
@@ -115,60 +109,25 @@ def prepare(part: Part, root: Path) -> None:
         if place.exists():  # by another process, just before
             return
         if not is_given:
-            to = given if part.top else place
-            _fetch(part.url, fetched, f'or put it at {to} by hand')
+            try:
+                download(part.url, fetched)
+            except (OSError, HTTPException) as error:
+                raise ValueError(
+                    f'{part.url}: {error}; call again, or put it at '
+                    f'{given if part.top else place} by hand'
+                ) from error
         fault = _fault_of_file(source, part.digest)
         if not fault and part.top:
             fault = _unpack(source, place, part)
         if fault:
             fetched.unlink(missing_ok=True)  # no byte of it can be trusted
-            origin = given if is_given else part.url
-            raise ValueError(f'{origin}: {fault}; fetch it anew')
+            text = f'{part.url}: {fault}; call again to fetch it anew'
+            if is_given:
+                text = f'{given}: {fault}; delete it, and call again'
+            raise ValueError(text)
         if not part.top:
             fetched.replace(place)
         fetched.unlink(missing_ok=True)
-
-
-def _fetch(url: str, path: Path, otherwise: str) -> None:
-    """Downloads a file, or the rest of it."""
-    try:
-        size = _size_after(url, path)
-    except (OSError, HTTPException) as error:
-        raise ValueError(f'{url}: {error}; call again, {otherwise}') from error
-    if size is not None and path.stat().st_size < size:
-        raise ValueError(
-            f'{url}: cut after {path.stat().st_size:,} of {size:,} bytes; '
-            f'call again to go on, {otherwise}'
-        )
-
-
-def _size_after(url: str, path: Path) -> int | None:
-    """Downloads until the server ends; how many bytes it should have been."""
-    begin = path.stat().st_size if path.exists() else 0
-    headers = {'User-Agent': 'eavit_mm'}
-    if begin:
-        headers['Range'] = f'bytes={begin}-'
-    try:
-        answer: Any = urlopen(Request(url, headers=headers), timeout=_PATIENCE)
-    except HTTPError as error:
-        if error.code != 416 or not begin:
-            raise
-        if error.headers.get('Content-Range') == f'bytes */{begin}':
-            return begin  # stopped between download and use
-        path.unlink()
-        return _size_after(url, path)
-    with answer:
-        part = answer.headers.get('Content-Range', '')
-        goes_on = part.startswith(f'bytes {begin}-')
-        left: int | None = answer.length
-        with path.open('ab' if goes_on else 'wb') as file:
-            name = url.rpartition('/')[2]
-            shown = wrap_file(answer, left or 0, description=name)
-            with shown as reader:
-                copyfileobj(reader, file)
-            file.flush()
-            os.fsync(file.fileno())
-    return None if left is None else left + begin * goes_on
 
 
 def _unpack(source: Path, place: Path, part: Part) -> str:

@@ -5,11 +5,13 @@ its place: a path, a URL, a place of mmengine's storage (``s3://``,
 ``petrel://``), or a name in its lists of networks (``openmmlab://``).
 """
 
+import hashlib
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlparse
 from zipfile import BadZipFile, ZipFile, is_zipfile
@@ -22,6 +24,7 @@ from mmengine.runner import checkpoint as mmengine_lists
 from safetensors.torch import load_file
 from torch import Tensor
 
+from eavit_mm.download import download
 from eavit_mm.weights.state_dict import first_few, plain_name
 
 # Under these keys training scripts keep the network: mmengine's and timm's,
@@ -31,6 +34,8 @@ _WRAPPERS = (
     *('module', 'params', 'weights', 'ema', 'ema_model', 'model_ema'),
     *('target_encoder', 'encoder', 'backbone'),
 )
+# A date has no letter.
+_SUM = re.compile(r'-(?=\d*[a-f])([\da-f]{8})\.\w+$')
 _FORBIDDEN = re.compile(r'nsupported.*GLOBAL ([\w.]+)')
 # mmengine's lists of networks: name to URL.
 _LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
@@ -59,7 +64,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is truncated, not of this format, holds no weights,
-            or holds objects that could run code.
+            some that are not finite, or objects that could run code.
     """
     is_local = '://' not in str(path)
     name = path if is_local else urlparse(str(path)).path
@@ -87,6 +92,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f'{first_few(others) or "none"}; looked for under '
             f'{", ".join(_WRAPPERS[:4])}, ...'
         )
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise ValueError(
+                f'{path}: {name} has values that are not finite; the file is '
+                'damaged, or of a training that failed'
+            )
     if inside:
         print_log(
             f'{path}: weights taken from {" > ".join(inside)}', 'current'
@@ -154,14 +165,37 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
             if place in _LISTS:
                 renamed = mmengine_lists.get_deprecated_model_names()
                 url = _LISTS[place]()[renamed.get(listed, listed)]
-            path = stack.enter_context(fileio.get_local_path(url))
+            path = Path(stack.enter_context(_fetched(url)))
         except Exception as error:
             raise FileNotFoundError(
                 f'{name} cannot be fetched ({_reason(error)}); in its place '
                 'give the path of a file that was fetched elsewhere, or '
                 'another place, such as https://'
             ) from error
-        yield Path(path)
+        yield path
+
+
+@contextmanager
+def _fetched(url: str) -> Iterator[str | Path]:
+    """The file of a URL as long as the block lasts.
+
+    Raises:
+        ValueError: If it is not the one that its name ends with the sum of,
+            as those of torch.hub and OpenMMLab do.
+    """
+    if not url.startswith(('http://', 'https://')):
+        with fileio.get_local_path(url) as path:
+            yield path
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder, 'weights')
+        download(url, file)
+        published = _SUM.search(urlparse(url).path)
+        with file.open('rb') as opened:
+            found = hashlib.file_digest(opened, 'sha256').hexdigest()
+        if published and not found.startswith(published[1]):
+            raise ValueError(f'another file: its sha256 is {found}')
+        yield file
 
 
 def _read_torch(path: Path) -> Any:

@@ -1,5 +1,8 @@
 """Weights that lie elsewhere: fetched, and read as files here are."""
 
+import hashlib
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +43,7 @@ def test_nothing_in_it_is_run(
     place: str,
     legacy: bool,
 ) -> None:
-    for name in ('evil.pth', 'evil-0123abcd.pth'):
+    for name in ('evil.pth', 'evil-20241126.pth'):
         trace = folder / 'trace'
         value = dict(state_dict={}, meta=Attack(trace))
         torch.save(
@@ -74,12 +77,25 @@ def test_it_is_read_as_a_file_here(folder: Path, url: str) -> None:
         assert (found['a.weight'] == number).all()
 
 
+def test_the_sum_in_a_name_is_compared(folder: Path, url: str) -> None:
+    torch.save({'a.weight': torch.ones(3)}, folder / 'a.pth')
+    digest = hashlib.sha256((folder / 'a.pth').read_bytes()).hexdigest()
+    names = [f'vit_20220330-{sum_}.pth' for sum_ in (digest[:8], '0123abcd')]
+    for name in names:
+        shutil.copy(folder / 'a.pth', folder / name)
+    if re.search('[a-f]', digest[:8]):
+        assert read.read_weights(f'{url}/{names[0]}')
+    with pytest.raises(FileNotFoundError, match=f'its sha256 is {digest}'):
+        read.read_weights(f'{url}/{names[1]}')
+    assert read.read_weights(folder / names[1])  # who has it may use it
+
+
 @pytest.mark.parametrize(
     ('name', 'words'),
     [
         ('{}/none.pth', '404'),
         ('{}/', 'is broken or no checkpoint'),
-        ('{}/a?b=http://c', 'ValueError'),
+        ('{}/a?b=http://c', '404'),
         ('http://127.0.0.1:1/a.pth', 'URLError'),
         ('s3://bucket/a.pth', 'install petrel_client'),
         ('cluster:petrel://bucket/a.pth', 'install petrel_client'),
