@@ -48,8 +48,11 @@ FULL, RACING, CUTS = 'all images', 'racing', "racing, SnapViT's cuts"
 AT_EQUAL = 'at equal forwards'
 CUT_IMAGES = 200
 SHARES = ', '.join(map(str, SEARCH.race))
+HALF = 50
 FINDING = """A race finds as much hypervolume for 54% of the forwards, and more
-than the search on all images had found after as many. One that begins with
+than the search on all images had found after as many. After half of the
+forwards it has as much within the spread, the search on all images less in
+each of the four. One that begins with
 SnapViT's cuts finds more than both, in each of flowers89's searches and one of
 eurosat's two; with their scores it costs about as much as the search on all
 images. Of supernets of all four axes, five sets with two seeds, a race took
@@ -72,8 +75,9 @@ images that all subnets together were evaluated on, as a share of all images
 for all; of a racing candidate the figure counts those that it saw, and draws
 what saw all. Cost: MACs of the forwards while a search goes on, as a share of
 those that each method there trains with, {TASK.passes:,} images through the
-whole network and back. Differences: to {FULL}, and to what that had reached
-after as many forwards; mean and standard deviation over seeds."""
+whole network and back. Differences to {FULL}: in the end; of what a search had
+reached after {HALF}% of the forwards; to what {FULL} had reached after as many
+as a search took. Mean and standard deviation over seeds."""
 
 
 def arms(cfg: Config, folder: Path) -> Iterator[tuple[str, Config]]:
@@ -120,14 +124,11 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
     )
 
 
-def after(full: Mapping[str, Any], raced: Mapping[str, Any]) -> float:
-    """Hypervolume of the one after as many forwards as the other took."""
-    used, volumes = zip(*full['curve'], strict=True)
-    return float(
-        np.interp(
-            raced['forwards'] * SEARCH.max_evaluations / 100, used, volumes
-        )
-    )
+def after(searched: Mapping[str, Any], forwards: float) -> float:
+    """Hypervolume after so many of the forwards, in per cent of all."""
+    used, volumes = zip(*searched['curve'], strict=True)
+    at = forwards * SEARCH.max_evaluations / 100
+    return float(np.interp(at, used, volumes))
 
 
 def page(records: Sequence[Mapping[str, Any]]) -> str:
@@ -139,17 +140,25 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         for label in (FULL, RACING, CUTS):
             own = [each[label] for each in found]
             cells = [spread_text([each['hypervolume'] for each in own], 4)]
-            for other in (
-                [each[FULL]['hypervolume'] for each in found],
-                [after(each[FULL], each[label]) for each in found],
+            whole = [each[FULL]['hypervolume'] for each in found]
+            volumes = [each['hypervolume'] for each in own]
+            equal = [
+                after(each[FULL], each[label]['forwards']) for each in found
+            ]
+            for mine, other in (
+                (volumes, whole),
+                ([after(each, HALF) for each in own], whole),
+                (volumes, equal),
             ):
-                pairs = zip(own, other, strict=True)
-                less = [each['hypervolume'] - than for each, than in pairs]
-                cells.append('' if label == FULL else spread_text(less, 4))
+                less = [a - b for a, b in zip(mine, other, strict=True)]
+                cells.append(spread_text(less, 4))
+            if label == FULL:  # less itself
+                cells[1] = cells[3] = ''
             cells.append(spread_text([each['forwards'] for each in own], 1))
             cells.append(spread_text([each['cost'] for each in own]))
             rows.append([f'{title} ({len(found)})', label, *cells])
-    header = ['set (seeds)', 'search', 'hypervolume', 'difference', AT_EQUAL]
+    header = ['set (seeds)', 'search', 'hypervolume', 'difference']
+    header += [f'after {HALF}%', AT_EQUAL]
     figure = '![hypervolume over forwards](real_race.png)'
     last = f'Commits: {commits(records)}.'
     header += ['forwards (%)', 'cost']

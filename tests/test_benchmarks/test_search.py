@@ -68,8 +68,9 @@ def test_a_curve_counts_the_images_that_candidates_saw(
 
 def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
     def found(full: float, raced: float) -> dict[str, dict[str, Any]]:
-        race = dict(hypervolume=raced, cost=0.1, forwards=40.0)
         curve = [(0, 0), (100, full)]
+        race = dict(hypervolume=raced, cost=0.1, forwards=40.0)
+        race['curve'] = [(0, 0), (40, raced)]
         return {
             real_race.FULL: dict(
                 hypervolume=full, cost=0.3, forwards=100.0, curve=curve
@@ -87,8 +88,11 @@ def test_the_page_of_real_races_compares_runs_of_a_set() -> None:
         )
     ]
     text = real_race.page(records)
-    assert '| eurosat (2) | all images | 0.6000 ± 0.1414 |  |  | 100.0' in text
+    assert '| eurosat (2) | all images | 0.6000 ± 0.1414 |  | -0.3000' in text
     assert '| eurosat (2) | racing | 0.6000 ± 0.0000 | 0.0000 ± 0.14' in text
+    # After half of them it is through, the full one at half of its volume.
+    assert '| dtd10 (1) | all images | 0.4000 |  | -0.2000 |  |' in text
+    assert '| dtd10 (1) | racing | 0.3000 | -0.1000 | -0.1000 | 0.1400' in text
     assert '| all (3) | racing |' in text
     lines = [line for line in text.splitlines() if line.startswith('| ')]
     assert len({line.count('|') for line in lines}) == 1
