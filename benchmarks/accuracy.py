@@ -24,7 +24,7 @@ from mmengine.config import Config
 
 import eavit_mm  # noqa: F401
 from benchmarks.cost import training_cost, with_cost, with_length
-from benchmarks.methods import METHODS, REGIMES, method_configs
+from benchmarks.methods import ADAPTED, METHODS, REGIMES, method_configs
 from benchmarks.pages import FOLDER, ROOT, commit
 from benchmarks.report import write_report
 from eavit_mm.engine.checkpoint import last_checkpoint
@@ -46,9 +46,9 @@ learning rate (a quarter serves the whole one as well); all four together cost
 1.7 times a run of the others. fashion40_small is the first 2,000 of the
 training images; there the elastic networks train with drop path 0.1, the dense
 ones, which gained nothing from it in a trial, without. Scala's networks and
-those `apart`, which are of Scala's four widths, start from random weights; all
-four apart cost together what a run costs. Where there are fewer than 3 seeds,
-runs are still to come."""
+those `apart`, which are of Scala's four widths, start from random weights but
+in `{ADAPTED}`; all four apart cost together what a run costs.
+Where there are fewer than 3 seeds, runs are still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
 _RECORDING = threading.Lock()

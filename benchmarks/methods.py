@@ -31,6 +31,7 @@ TIED_HEADS = baseline('hydravit')
 # Names in METHODS that the report holds against each other.
 DEFAULT, HYDRAVIT, SCALA = 'default', 'hydravit', 'scala'
 SCALA_ABLATIONS = ('scala, prefixes', 'scala, one teacher')
+ADAPTED = 'scala, pretrained'
 
 
 def widths(embed_dims: int, heads: int, channels: int) -> dict[str, Any]:
@@ -176,12 +177,23 @@ METHODS = {
     'stratified': Method(options=_sampler('StratifiedSampler')),
     DEFAULT: Method(),
     'no curriculum': Method(curriculum='last'),
-    # From random weights, unlike all above.
+    # From random weights, unlike all above, but for one.
     SCALA: Method(scala(), subnets=_ratios()),
     SCALA_ABLATIONS[0]: Method(
         scala('_no_isolation'), subnets=_ratios('prefix')
     ),
     SCALA_ABLATIONS[1]: Method(scala('_no_transfer'), subnets=_ratios()),
+    ADAPTED: Method(
+        scala(),
+        options={
+            'model.backbone.init_cfg': dict(
+                type='Pretrained',
+                checkpoint=str(ROOT / 'configs/vit/vitmini_fashion.pth'),
+                prefix='backbone.',
+            )
+        },
+        subnets=_ratios(),
+    ),
     **{f'apart {name}': _apart(name) for name in _ratios()},
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.methods import (
+    ADAPTED,
     DEFAULT,
     HYDRAVIT,
     METHODS,
@@ -23,6 +24,7 @@ COMPARED = (
     (DEFAULT, 'dense'),
     (DEFAULT, HYDRAVIT),
     *((SCALA, other) for other in ('apart', *SCALA_ABLATIONS)),
+    (DEFAULT, ADAPTED),
 )
 # MACs -> accuracies, one per seed.
 Curve = dict[int, list[float]]

@@ -15,6 +15,7 @@ from test_datasets.idx import idx, names
 from benchmarks import accuracy
 from benchmarks.cost import FORWARD, training_cost, with_cost, with_length
 from benchmarks.methods import (
+    ADAPTED,
     DEFAULT,
     DENSE,
     LISTED,
@@ -53,7 +54,7 @@ def test_every_method_builds(name: str, regime: str) -> None:
             assert space.contains(space.resolve(fields))
     assert {*cfg.test_cfg.subnets} == {*METHODS[name].subnets}
     init_cfg = first.model.backbone.get('init_cfg', {})
-    is_scratch = name.startswith(('scala', 'apart'))
+    is_scratch = name.startswith(('scala', 'apart')) and name != ADAPTED
     found = init_cfg.get('checkpoint', '')
     assert found.endswith('' if is_scratch else 'fashion.pth')
     assert bool(found) != is_scratch
