@@ -46,8 +46,8 @@ learning rate (a quarter serves the whole one as well); all four together cost
 1.7 times a run of the others. fashion40_small is the first 2,000 of the
 training images; there the elastic networks train with drop path 0.1, the dense
 ones, which gained nothing from it in a trial, without. Scala's networks and
-those `apart`, which are of Scala's four widths, start from random weights but
-in `{ADAPTED}`; all four apart cost together what a run costs.
+those `apart`, which are of Scala's four widths, start from random weights;
+those of `{ADAPTED}` do not. All four apart cost together what a run costs.
 Where there are fewer than 3 seeds, runs are still to come."""
 # One thread each: two runs side by side are faster than one on two threads.
 ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}

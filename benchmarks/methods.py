@@ -177,7 +177,7 @@ METHODS = {
     'stratified': Method(options=_sampler('StratifiedSampler')),
     DEFAULT: Method(),
     'no curriculum': Method(curriculum='last'),
-    # From random weights, unlike all above, but for one.
+    # From random weights, unlike all above; not so ADAPTED.
     SCALA: Method(scala(), subnets=_ratios()),
     SCALA_ABLATIONS[0]: Method(
         scala('_no_isolation'), subnets=_ratios('prefix')

@@ -1,12 +1,14 @@
 """Downloads of published files; what was interrupted goes on."""
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import copyfileobj
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
+from rich.markup import escape
 from rich.progress import wrap_file
 
 _PATIENCE = 60  # seconds without a byte
@@ -17,7 +19,7 @@ def download(url: str, path: Path) -> None:
 
     Raises:
         OSError: If nothing comes for a minute, or less than was promised; what
-            came is kept.
+            came is kept, but for the last 64 kB before a silence.
         HTTPException: If the answer is none of HTTP's.
     """
     size = _size_after(url, path)
@@ -45,7 +47,7 @@ def _size_after(url: str, path: Path) -> int | None:
         goes_on = part.startswith(f'bytes {begin}-')
         left: int | None = answer.length
         with path.open('ab' if goes_on else 'wb') as file:
-            name = url.rpartition('/')[2]
+            name = escape(PurePosixPath(urlparse(url).path).name)
             shown = wrap_file(answer, left or 0, description=name)
             with shown as reader:
                 copyfileobj(reader, file)

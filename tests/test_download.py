@@ -26,6 +26,7 @@ def test_a_server_that_stalls_or_ends_early(
     monkeypatch.setattr(download, '_PATIENCE', 0.5)
     over = Event()
     with socket.create_server(('127.0.0.1', 0)) as server:
+        server.settimeout(60)
         url = f'http://127.0.0.1:{server.getsockname()[1]}/a.bin'
 
         def answer() -> None:
@@ -45,4 +46,5 @@ def test_a_server_that_stalls_or_ends_early(
         finally:
             over.set()
             thread.join()
-    assert b'abc'.startswith((tmp_path / 'a.bin').read_bytes())
+    kept = (tmp_path / 'a.bin').read_bytes()
+    assert kept == b'abc' or (stalls and not kept)

@@ -112,6 +112,14 @@ def test_a_folder_of_images_becomes_networks(
     goes_on_elsewhere(work, args, call, capsys)
 
 
+def test_presets_have_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = runpy.run_path(str(ROOT / 'tools/adapt.py'))['parse_args']
+    three = ['0.25', '0.5', '0.75']
+    for words, presets in ((['--presets'], three), ([], None)):
+        monkeypatch.setattr(sys, 'argv', ['adapt.py', str(DIGITS), *words])
+        assert read().presets == presets
+
+
 def test_presets_need_stage_1_alone(
     tmp_path: Path, call: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,7 +128,7 @@ def test_presets_need_stage_1_alone(
     work, first = tmp_path / 'work', DIGITS.with_name('vitmini_digits.py')
     more = ('--data', tmp_path / 'images', '--quick', '--work-dir', work)
     presets = ('0.25', '60%')
-    more += ('--presets', *presets, '0.25')  # which is asked for already
+    more += ('--presets', *presets, '25%')  # which is asked for already
     status, text = adapt(first, *more)
     assert status == 0, text + (work / 'adapt.log').read_text()[-3000:]
     for number, stage in enumerate(

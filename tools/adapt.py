@@ -363,7 +363,10 @@ def main(args: argparse.Namespace) -> None:
     if not (folder / 'stage1').exists():  # which alone begins with them
         backbone = configs['stage1'].model.get('backbone') or {}
         check_pretrained(backbone.get('init_cfg'))
-    args.budgets = [*dict.fromkeys(args.presets or args.budgets)]
+    different: dict[Any, str] = {}  # by what they mean: 50% is 0.5
+    for each in map(Budget.parse, args.presets or args.budgets):
+        different.setdefault((each.kind, each.value), each.text)
+    args.budgets = [*different.values()]
     check_budgets([*configs.values()][-1], args)
     if 'onnx' in args.format:
         import_onnxruntime()

@@ -84,7 +84,8 @@ def naming(place: str | Path | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f'{place}: {one_line(error)}') from error
+        text = one_line(error).removeprefix(f'{place}: ')  # said already
+        raise ValueError(f'{place}: {text}') from error
 
 
 def one_line(error: BaseException) -> str:

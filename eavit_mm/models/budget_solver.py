@@ -279,16 +279,16 @@ class BudgetSolver:
                 f'budget {budget.text}: count={self.count!r} leaves out the '
                 f'{self.part}, which costs nothing then'
             )
+        unit = _UNITS.get(budget.kind, 'MACs')
         if table.lowest > limit:
-            unit = _UNITS.get(budget.kind, 'MACs')
             asked = f'budget {budget.text}: {shown(limit)} {unit}'
             raise UnreachableError(
                 out_of_reach(f'{asked} of the {self.part}', table, f' {unit}')
             )
         if limit > table.highest:
             _warn(
-                f'budget {budget.text} is above the largest network, which '
-                f'has {shown(table.highest)}'
+                f'budget {budget.text} is above the {self.part} of the '
+                f'largest network, which has {shown(table.highest)} {unit}'
             )
 
     def use_of(self, subnet: Subnet, limits: Limits) -> float:

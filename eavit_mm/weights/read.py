@@ -64,7 +64,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is truncated, not of this format, holds no weights,
-            some that are not finite, or objects that could run code.
+            or holds objects that could run code.
     """
     is_local = '://' not in str(path)
     name = path if is_local else urlparse(str(path)).path
@@ -92,12 +92,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f'{first_few(others) or "none"}; looked for under '
             f'{", ".join(_WRAPPERS[:4])}, ...'
         )
-    for name, weight in weights.items():
-        if weight.is_floating_point() and not weight.isfinite().all():
-            raise ValueError(
-                f'{path}: {name} has values that are not finite; the file is '
-                'damaged, or of a training that failed'
-            )
     if inside:
         print_log(
             f'{path}: weights taken from {" > ".join(inside)}', 'current'
@@ -180,8 +174,8 @@ def _fetched(url: str) -> Iterator[str | Path]:
     """The file of a URL as long as the block lasts.
 
     Raises:
-        ValueError: If it is not the one that its name ends with the sum of,
-            as those of torch.hub and OpenMMLab do.
+        ValueError: If its name ends with eight digits that its sum does not
+            begin with, as those of torch.hub and OpenMMLab do.
     """
     if not url.startswith(('http://', 'https://')):
         with fileio.get_local_path(url) as path:
@@ -194,7 +188,10 @@ def _fetched(url: str) -> Iterator[str | Path]:
         with file.open('rb') as opened:
             found = hashlib.file_digest(opened, 'sha256').hexdigest()
         if published and not found.startswith(published[1]):
-            raise ValueError(f'another file: its sha256 is {found}')
+            raise ValueError(
+                f'its sha256 begins with {found[:8]}, its name says '
+                f'{published[1]}: damaged, or another file'
+            )
         yield file
 
 

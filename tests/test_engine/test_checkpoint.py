@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 from eavit_mm.engine.checkpoint import (
     check_space,
     load_supernet,
+    naming,
     one_line,
     read_checkpoint,
     supernet_meta,
@@ -92,3 +93,6 @@ def test_meta_is_read_back(tmp_path):
 def test_a_file_of_the_system_is_named_without_a_number() -> None:
     error = FileExistsError(17, 'File exists', 'work_dirs/x')
     assert one_line(error) == 'work_dirs/x: File exists'
+    words = '^work_dirs/x: File exists$'
+    with pytest.raises(ValueError, match=words), naming('work_dirs/x'):
+        raise error

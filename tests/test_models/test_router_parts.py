@@ -1,12 +1,14 @@
 """A router of budgets of a part of the network."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mmengine.logging import MMLogger
 from test_budget_solver import fitted, untrained
 
+from eavit_mm.apis import ask
 from eavit_mm.models import BudgetSolver
 from eavit_mm.models.budget_solver import UnreachableError
 from eavit_mm.models.consumers import Count
@@ -25,6 +27,9 @@ def test_a_router_is_asked_for_its_own_part(
     assert model.router.tables['macs'].largest == model.macs()[part]
     solver, other = BudgetSolver(model, part='backbone'), 0
     assert BudgetSolver(model).part == part
+    (row,) = ask(SimpleNamespace(model=model), 0.999)
+    assert row['part'] == part
+    assert row['limit'] == pytest.approx(0.999 * model.macs()[part])
     for reference in model.router.front.references:
         own = model.macs(reference.subnet)['backbone']
         subnet = solver([Budget.parse(f'{own}macs')], 'router')

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from eavit_mm.weights import convert_weights, read_weights
 
@@ -80,14 +79,6 @@ def test_files_without_weights(value: Any, words: str, tmp_path: Path) -> None:
     path = tmp_path / 'empty.pth'
     torch.save(value, path)
     with pytest.raises(ValueError, match=words):
-        read_weights(path)
-
-
-@pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_weights_that_are_not_finite(value: float, tmp_path: Path) -> None:
-    path = tmp_path / 'a.safetensors'
-    save_file({'b': torch.ones(2), 'a.weight': torch.tensor([1, value])}, path)
-    with pytest.raises(ValueError, match=r'a\.weight has values that are not'):
         read_weights(path)
 
 
