@@ -114,17 +114,27 @@ def cost_table(records: Sequence[Mapping[str, Any]], regime: str) -> str:
     return table(header, list(rows.values()))
 
 
+def figures_of(
+    curves: Mapping[str, Curve], regime: str
+) -> dict[str, dict[str, Curve]]:
+    """Name of a figure to its curves: Scala's widths have one of their own."""
+    found: dict[str, dict[str, Curve]] = defaultdict(dict)
+    for name, curve in curves.items():
+        kind = '_scala' if name.startswith((SCALA, 'apart')) else ''
+        found[f'accuracy_{regime}{kind}.png'][name] = curve
+    return found
+
+
 def section(records: Sequence[Mapping[str, Any]], regime: str) -> str:
     """What was measured in one regime."""
     curves = curves_of(records, regime)
     if not curves:
         return f'## {regime}\n\nNot measured yet.'
     whole = max(macs for curve in curves.values() for macs in curve)
-    parts = [
-        f'## {regime}',
-        f'![accuracy over MACs](accuracy_{regime}.png)',
-        curve_table(curves, whole),
-    ]
+    figures = ' '.join(
+        f'![accuracy over MACs]({name})' for name in figures_of(curves, regime)
+    )
+    parts = [f'## {regime}', figures, curve_table(curves, whole)]
     header = ['MACs', 'ours', 'theirs', 'difference', 'its spread']
     for own, other in COMPARED:
         if own in curves and other in curves:
@@ -136,21 +146,21 @@ def section(records: Sequence[Mapping[str, Any]], regime: str) -> str:
 def write_report(
     records: Sequence[Mapping[str, Any]], folder: Path, intro: str
 ) -> Path:
-    """Writes accuracy.md and a figure per regime into a folder."""
+    """Writes accuracy.md and its figures into a folder."""
     for regime in REGIMES:
-        curves = {
-            name: [
-                (macs, mean_and_spread(values)[0])
-                for macs, values in curve.items()
-            ]
-            for name, curve in curves_of(records, regime).items()
-        }
-        if curves:
+        curves = curves_of(records, regime)
+        for figure, some in figures_of(curves, regime).items():
             plot_metric_over_macs(
-                curves,
-                folder / f'accuracy_{regime}.png',
+                {
+                    name: [
+                        (macs, *mean_and_spread(values))
+                        for macs, values in curve.items()
+                    ]
+                    for name, curve in some.items()
+                },
+                folder / figure,
                 'accuracy (%)',
-                f'{regime}, test split',
+                f'{regime}, test split, mean and spread of seeds',
             )
     parts = [intro]
     if records:
