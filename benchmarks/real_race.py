@@ -130,10 +130,9 @@ def record_of(name: str, seed: int, folder: Path) -> dict[str, Any]:
 def after(searched: Mapping[str, Any], forwards: float) -> float:
     """Hypervolume after so many of the forwards, in per cent of all."""
     used, volumes = zip(*searched['curve'], strict=True)
-    # In the end a race evaluates some again, which its curve does not count.
-    again = searched['forwards'] * SEARCH.max_evaluations / 100 - used[-1]
-    at = forwards * SEARCH.max_evaluations / 100 - again
-    return float(np.interp(at, used, volumes))
+    # Back from the end: what a race evaluates again then, no curve counts.
+    less = (searched['forwards'] - forwards) * SEARCH.max_evaluations / 100
+    return float(np.interp(used[-1] - less, used, volumes))
 
 
 def page(records: Sequence[Mapping[str, Any]]) -> str:

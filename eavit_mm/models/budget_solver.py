@@ -254,6 +254,10 @@ class BudgetSolver:
         """The cost that a kind of budget limits."""
         return cost_of(self.model, kind, self.count, self.part, self.table)
 
+    def part_of(self, kind: str) -> str:
+        """What a kind of budget limits."""
+        return 'total' if kind == 'latency' else self.part
+
     def limits(self, budgets: Sequence[Budget]) -> dict[str, float]:
         """Kind of cost to the most of it.
 
@@ -274,20 +278,20 @@ class BudgetSolver:
     def _check_reachable(
         self, budget: Budget, limit: float, table: CostTable
     ) -> None:
+        part, unit = self.part_of(budget.kind), _UNITS.get(budget.kind, 'MACs')
         if not table.largest:
             raise ValueError(
                 f'budget {budget.text}: count={self.count!r} leaves out the '
-                f'{self.part}, which costs nothing then'
+                f'{part}, which costs nothing then'
             )
-        unit = _UNITS.get(budget.kind, 'MACs')
         if table.lowest > limit:
             asked = f'budget {budget.text}: {shown(limit)} {unit}'
             raise UnreachableError(
-                out_of_reach(f'{asked} of the {self.part}', table, f' {unit}')
+                out_of_reach(f'{asked} of the {part}', table, f' {unit}')
             )
         if limit > table.highest:
             _warn(
-                f'budget {budget.text} is above the {self.part} of the '
+                f'budget {budget.text} is above the {part} of the '
                 f'largest network, which has {shown(table.highest)} {unit}'
             )
 

@@ -159,7 +159,7 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
             if place in _LISTS:
                 renamed = mmengine_lists.get_deprecated_model_names()
                 url = _LISTS[place]()[renamed.get(listed, listed)]
-            path = Path(stack.enter_context(_fetched(url)))
+            path = stack.enter_context(_fetched(url))
         except Exception as error:
             raise FileNotFoundError(
                 f'{name} cannot be fetched ({_reason(error)}); in its place '
@@ -170,7 +170,7 @@ def _on_this_machine(name: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _fetched(url: str) -> Iterator[str | Path]:
+def _fetched(url: str) -> Iterator[Path]:
     """The file of a URL as long as the block lasts.
 
     Raises:
@@ -179,19 +179,19 @@ def _fetched(url: str) -> Iterator[str | Path]:
     """
     if not url.startswith(('http://', 'https://')):
         with fileio.get_local_path(url) as path:
-            yield path
+            yield Path(path)
         return
     with TemporaryDirectory() as folder:
         file = Path(folder, 'weights')
         download(url, file)
-        published = _SUM.search(urlparse(url).path)
-        with file.open('rb') as opened:
-            found = hashlib.file_digest(opened, 'sha256').hexdigest()
-        if published and not found.startswith(published[1]):
-            raise ValueError(
-                f'its sha256 begins with {found[:8]}, its name says '
-                f'{published[1]}: damaged, or another file'
-            )
+        if published := _SUM.search(urlparse(url).path):
+            with file.open('rb') as opened:
+                found = hashlib.file_digest(opened, 'sha256').hexdigest()
+            if not found.startswith(published[1]):
+                raise ValueError(
+                    f'its sha256 begins with {found[:8]}, its name says '
+                    f'{published[1]}: damaged, or another file'
+                )
         yield file
 
 

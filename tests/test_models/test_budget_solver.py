@@ -335,6 +335,9 @@ def test_times_need_not_rise_with_the_widths(by: str, seed: int) -> None:
     words = rf'this space reaches {least:.6g} to \S+ ms \('
     with pytest.raises(ValueError, match=words):
         solver([Budget.parse(f'{least - 1e-6:.9f}ms')], by)
+    solver = BudgetSolver(model, part='backbone', table=table)
+    with pytest.raises(ValueError, match='1e-09 ms of the total cannot be'):
+        solver([Budget.parse('0.000000001ms')], by)
     # A member's own time is enough for an answer, to the last bit.
     rng = np.random.default_rng(seed)
     for _ in range(8):

@@ -43,7 +43,7 @@ def answer_to(
     subnet, source = solver.answer([budget], by)
     ((kind, limit),) = solver.limits([budget]).items()
     cost = solver.cost(kind)(subnet)
-    part = 'total' if kind == 'latency' else solver.part
+    part = solver.part_of(kind)
     columns = dict(by=source, part=part, limit=limit, delivered=cost)
     return subnet, dict(budget=budget.text, **columns, used=cost / limit)
 
